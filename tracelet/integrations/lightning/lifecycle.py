@@ -1,0 +1,185 @@
+"""Which fit, validate, test or predict call of this process is running, told as numbered events.
+
+Called on the training thread by the wrappers below and by the other modules of this package, which ask `fit_of(trainer)` for
+the number and for what they remember for as long as one fit lasts. It never keeps a trainer alive and adds no callback.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tracelet.guard import guard
+from tracelet.integrations.base import SeriesKey, Sink
+from tracelet.integrations.patching import Function, Patch
+from tracelet.records import FAILED, FINISHED, INTERRUPTED, PREEMPTED, Event, Scalar
+
+REASON_LENGTH = 500
+"""A reason is one line; exceptions of tensors can print pages."""
+
+
+class Fit:
+    """One call of fit, validate, test or predict, and what is remembered while it lasts."""
+
+    def __init__(self, number: int, kind: str, trainer: int) -> None:
+        self.number = number
+        self.kind = kind
+        self.trainer = trainer
+        self.began = time.monotonic()
+        self.trials = 0
+        """How deep we are inside a tuner's trial, whose metrics are no part of the run."""
+        self.tuned = False
+        self.series: dict[tuple[str, str, str], SeriesKey] = {}
+        self.cache: dict[Any, Any] = {}
+        """For the other modules of this package: keys are theirs."""
+
+    def key(self, name: str, stage: str, reduce: str, automatic: bool = False) -> SeriesKey:
+        """The one key of a series within this fit."""
+        found = self.series.get((name, stage, reduce))
+        if found is None:
+            found = self.series[name, stage, reduce] = SeriesKey(name, stage, self.number, reduce, automatic)
+        return found
+
+
+class Lifecycle:
+    """Numbers the fits of this process from 1 and says how the process would end."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._numbers = itertools.count(1)
+        self._trainer_numbers = itertools.count(1)
+        self._fits: weakref.WeakKeyDictionary[Any, Fit] = weakref.WeakKeyDictionary()
+        self._trainers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self.finishing: list[Any] = []
+        """Called with (trainer, fit) before a fit is told to be finished: each adds attributes to return."""
+
+    def fit_of(self, trainer: Any) -> Fit:
+        """The fit that the trainer runs; one that began before we did is counted when it is first met."""
+        fit = self._fits.get(trainer)
+        return fit if fit is not None else self.begin(trainer)
+
+    def index_of(self, trainer: Any) -> int:
+        """The trainer's number, in the order in which this process made (or first used) them, from 1."""
+        index = self._trainers.get(trainer)
+        if index is None:
+            index = self._trainers[trainer] = next(self._trainer_numbers)
+        return index
+
+    def is_running(self, trainer: Any) -> bool:
+        """Whether a fit of this trainer has begun and not ended."""
+        return trainer in self._fits
+
+    def begin(self, trainer: Any) -> Fit:
+        """Count a new fit and tell it."""
+        function = trainer.state.fn
+        kind = function.value if function is not None else "fit"
+        fit = self._fits[trainer] = Fit(next(self._numbers), str(kind), self.index_of(trainer))
+        self._sink.expect("", "")
+        attributes: dict[str, Scalar] = {"number": fit.number, "kind": fit.kind, "trainer": fit.trainer}
+        if fit.kind == "fit":
+            attributes.update(max_epochs=trainer.max_epochs, max_steps=trainer.max_steps)
+        self.tell("fit_started", attributes)
+        return fit
+
+    def end(self, trainer: Any, status: str, reason: str = "") -> None:
+        """Tell how the fit ended, with what the modules that listen have to add."""
+        fit = self._fits.pop(trainer, None)
+        if fit is None:
+            return
+        self._sink.expect("" if status == FINISHED else status, reason)
+        attributes: dict[str, Scalar] = {
+            "number": fit.number, "kind": fit.kind, "trainer": fit.trainer, "status": status,
+            "seconds": time.monotonic() - fit.began,
+        }  # fmt: skip
+        if reason:
+            attributes["reason"] = reason
+        if fit.tuned:
+            attributes["tuned"] = True
+        if fit.kind == "fit":
+            attributes.update(epochs=trainer.current_epoch, steps=trainer.global_step)
+        for add in self.finishing:
+            with guard("describing the end of a fit"):
+                attributes.update(add(trainer, fit))
+        self.tell("fit_finished", attributes)
+
+    def tell(self, name: str, attributes: dict[str, Scalar]) -> None:
+        """Put an event into the run."""
+        self._sink.emit(Event(time=time.time_ns() // 1000, name=name, attributes=attributes))
+
+    @contextmanager
+    def trial(self, trainer: Any) -> Iterator[None]:
+        """While a tuner tries something out: Lightning's loggers do not see it, and neither does the run."""
+        fit = self.fit_of(trainer)
+        fit.trials += 1
+        fit.tuned = True
+        try:
+            yield
+        finally:
+            fit.trials -= 1
+
+    def patches(self, root: str) -> list[Patch]:
+        """What tells us where fits begin and end, for one flavour of Lightning."""
+        return [
+            Patch(f"{root}.trainer.call", "_call_and_handle_interrupt", self._around_entry_point),
+            Patch(f"{root}.trainer.trainer", "Trainer._run", self._around_run),
+            Patch(f"{root}.callbacks.lr_finder", "LearningRateFinder.lr_find", self._around_trial),
+            Patch(f"{root}.callbacks.batch_size_finder", "BatchSizeFinder.scale_batch_size", self._around_trial),
+        ]
+
+    def _around_entry_point(self, original: Function) -> Function:
+        def call_and_handle_interrupt(trainer: Any, *args: Any, **kwargs: Any) -> Any:
+            with guard("following the trainer"):
+                self.begin(trainer)
+            return self._follow(trainer, original, trainer, *args, **kwargs)
+
+        return call_and_handle_interrupt
+
+    def _around_run(self, original: Function) -> Function:
+        def run(trainer: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.is_running(trainer):
+                return original(trainer, *args, **kwargs)
+            # A spawned or forked rank starts here: the entry point ran in its parent.
+            with guard("following the trainer"):
+                self.begin(trainer)
+            return self._follow(trainer, original, trainer, *args, **kwargs)
+
+        return run
+
+    def _follow(self, trainer: Any, original: Function, *args: Any, **kwargs: Any) -> Any:
+        try:
+            result = original(*args, **kwargs)
+        except BaseException as error:
+            with guard("following the trainer"):
+                self.end(trainer, *how_it_ended(error))
+            raise
+        with guard("following the trainer"):
+            # Lightning before 2.2 swallows a KeyboardInterrupt; all that is left of it is the trainer's status.
+            stopped = str(getattr(trainer.state.status, "value", "")) == "interrupted"
+            self.end(trainer, *((INTERRUPTED, "KeyboardInterrupt") if stopped else (FINISHED, "")))
+        return result
+
+    def _around_trial(self, original: Function) -> Function:
+        def try_out(callback: Any, trainer: Any, *args: Any, **kwargs: Any) -> Any:
+            with self.trial(trainer):
+                return original(callback, trainer, *args, **kwargs)
+
+        return try_out
+
+
+def how_it_ended(error: BaseException) -> tuple[str, str]:
+    """(status, reason) of a process that this exception ends."""
+    if type(error).__name__ == "SIGTERMException":
+        return PREEMPTED, "SIGTERM"
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "KeyboardInterrupt"
+    if isinstance(error, SystemExit):
+        if isinstance(error.__context__, KeyboardInterrupt):
+            # Lightning shuts down gracefully on Ctrl-C and then exits with code 1.
+            return INTERRUPTED, "KeyboardInterrupt"
+        return (FINISHED, "") if error.code in (None, 0) else (FAILED, f"SystemExit: {error.code}"[:REASON_LENGTH])
+    lines = f"{type(error).__name__}: {error}".splitlines()
+    return FAILED, lines[0][:REASON_LENGTH]
