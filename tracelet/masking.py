@@ -1,0 +1,168 @@
+"""Takes secrets out of what is recorded: arguments, addresses, text. Pure functions; imports nothing of ours.
+
+Called by the collectors (command line, git remotes, diff) and by integrations (parameter names), on any thread. Errs on
+the side of masking where a name or a shape says "secret", and leaves the words of machine learning alone: `max_tokens`,
+`pad_token`, `key_dim` and `token_dropout` are hyperparameters. It never raises, and never looks a value up anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+MASK = "***"
+
+SECRET_PARTS = (
+    "password", "passwd", "passphrase", "passcode", "secret", "credential", "apikey", "accesskey", "privatekey",
+    "authtoken", "accesstoken", "apitoken", "bearer", "authorization", "webhook", "connectionstring",
+)  # fmt: skip
+"""A name that holds one of these, punctuation and case set aside, is secret wherever the part stands."""
+
+SECRET_LAST_WORDS = frozenset({"pwd", "passwd", "auth", "jwt", "cookie", "sas"})
+KEY_OWNERS = frozenset(
+    "account admin api app auth aws azure clearml client comet consumer deploy encryption gcp hf host license login "
+    "master mlflow neptune openai anthropic root s3 service shared signing ssh storage subscription user wandb".split()
+)
+"""`wandb_key` is a secret, `sort_key` is not: only with one of these words in front is a key a secret."""
+
+PASS_OWNERS = frozenset("admin db ftp http key mongo mysql pg postgres proxy redis root smtp ssh user".split())
+TEXT_TOKENS = frozenset(
+    "begin bos boa boi byte cls class control dist dummy empty end eoi eos eot extra first global image img input last "
+    "latent learnable mask max min new next null num output pad per positional prefix prompt query reg register sep "
+    "separator shared soft sos special start stop summary target task time trigger unk unknown video visual".split()
+)
+"""`eos_token` is text for a model, `hf_token` opens a door: with one of these words in front a token is no secret."""
+
+TOKEN_OWNERS = frozenset("access api auth bearer bot csrf github gitlab hf hub id login oauth refresh session".split())
+"""`auth_tokens` is secret; other plurals (`max_tokens`, `new_tokens`) count text."""
+
+PLACES = frozenset("dir file filename folder path".split())
+"""`password_file` says where the secret is, not what it is."""
+
+HARMLESS_VALUES = frozenset({"", "none", "null", "true", "false", MASK})
+"""Values that cannot be a secret; that a key was not given is worth knowing."""
+
+_TOKEN_SHAPES = re.compile(
+    r"""
+      (?<![A-Za-z0-9])(?:
+        gh[pousr]_[A-Za-z0-9]{20,} | github_pat_\w{20,} | glpat-[\w-]{16,}      # GitHub, GitLab
+      | hf_[A-Za-z0-9]{20,} | api_org_[A-Za-z0-9]{20,} | r8_[A-Za-z0-9]{30,}    # Hugging Face, Replicate
+      | wandb_v\d_\w{20,} | local-[0-9a-f]{40}                                  # Weights & Biases
+      | (?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16} | AIza[\w-]{35} | ya29\.[\w-]{20,}  # Amazon, Google
+      | [sr]k-(?=[\w-]*\d)[\w-]{16,} | [srp]k_(?:live|test)_\w{10,}             # OpenAI, Anthropic, Stripe
+      | xox[abeoprs]-[\w-]{10,} | npm_[A-Za-z0-9]{30,} | pypi-AgE[\w-]{20,} | dapi[0-9a-f]{32}
+      | SG\.[\w-]{16,}\.[\w-]{16,} | eyJhcGlf[\w+/=-]{20,}                      # SendGrid, Neptune
+      | eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*                                      # JSON web token
+      )
+    """,
+    re.VERBOSE,
+)
+_PRIVATE_KEY = re.compile(
+    r"(-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----).*?(?:(-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----)|\Z)", re.DOTALL
+)
+_SCHEMED = re.compile(r"\b(bearer|basic)(\s+)(?=[\w+/.~-]*[\d=+/])[\w+/.~-]{12,}=*", re.IGNORECASE)
+"""`Bearer abc123...` as in an HTTP header; a word of twelve letters without a digit is English."""
+
+_USER_IN_URL = re.compile(
+    r"\b([A-Za-z][A-Za-z0-9+.-]{0,30}://)"
+    r"((?:[^\s/?#@\"'<>]{0,1000}@)+|[^\s/?#@:\"'<>\[\]]{0,1000}:(?!\d*(?:[/?#\s\"'<>,;)\]]|$))[^\s@\"'<>]{0,1000}@)"
+)
+"""What stands before the host. The second form is a password that holds `/`, `?` or `#` unquoted."""
+
+_NAME = re.compile(r"(?<![A-Za-z0-9_])([A-Za-z_][\w.\-]{0,200})[\"']?\s{0,4}[=:]\s{0,4}")
+_VALUE = re.compile(r"\"((?:[^\"\\]|\\.)*)|'((?:[^'\\]|\\.)*)|([^\s,;&)}\]\"']+)", re.DOTALL)
+_ASSIGNMENT = re.compile(r"(?P<head>[-+~]*(?P<name>[A-Za-z_][^=\s]*?)=)(?P<value>.*)", re.DOTALL)
+_FLAG = re.compile(r"--?[A-Za-z][\w.\-]*(?:=.*)?", re.DOTALL)
+_RANDOM = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9_+/=-]{20,}")
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+
+@lru_cache(maxsize=4096)
+def looks_secret(name: str) -> bool:
+    """Whether a parameter, flag or variable of this name holds a secret: `hf_token` and `WANDB_API_KEY` do."""
+    words = [word.lower() for word in _WORDS.findall(name)]
+    if not words or words[-1] in PLACES:
+        return False
+    squashed = "".join(words)
+    if any(part in squashed for part in SECRET_PARTS):
+        return True
+    last, before = words[-1], words[-2] if len(words) > 1 else ""
+    if last.startswith("token"):
+        return before not in TEXT_TOKENS if last == "token" else last == "tokens" and before in TOKEN_OWNERS
+    if last in ("key", "keys"):
+        return before in KEY_OWNERS
+    if words[-3:] == ["access", "key", "id"]:
+        return True
+    return last in SECRET_LAST_WORDS or (last in ("pass", "pw") and (not before or before in PASS_OWNERS))
+
+
+def mask_url(url: str) -> str:
+    """An address without its user, password and secret query values; `ssh://git@host` keeps its user."""
+    return mask_text(url)
+
+
+def mask_tokens(text: str) -> str:
+    """Text without well-known token shapes, private keys and credentials in addresses; assignments are left alone."""
+    text = _PRIVATE_KEY.sub(rf"\1{MASK}\2", text)
+    text = _USER_IN_URL.sub(_mask_user, text)
+    text = _SCHEMED.sub(rf"\1\2{MASK}", text)
+    return _TOKEN_SHAPES.sub(MASK, text)
+
+
+def mask_text(text: str) -> str:
+    """As `mask_tokens`, and what is assigned to a secret name (`password=...`, `"api_key": "..."`) masked too."""
+    text = mask_tokens(text)
+    parts: list[str] = []
+    done = 0
+    for name in _NAME.finditer(text):
+        value = _VALUE.match(text, name.end()) if name.start() >= done and looks_secret(name[1]) else None
+        if value is not None and value[value.lastindex or 0].lower() not in HARMLESS_VALUES:
+            parts += (text[done : value.start(value.lastindex or 0)], MASK)
+            done = value.end()
+    return "".join((*parts, text[done:]))
+
+
+def mask_arguments(argv: Sequence[str]) -> list[str]:
+    """A command line as it was, argument by argument, with the secrets in it masked."""
+    masked: list[str] = []
+    flag = ""
+    for argument in argv:
+        if flag and not _is_flag(argument):
+            masked.append(_mask_value(flag, argument))
+            if not flag.endswith("s"):  # --api-keys a b c: all of them
+                flag = ""
+            continue
+        flag = argument if _is_flag(argument) and "=" not in argument else ""
+        if argument == "login":
+            flag = "--key"  # wandb login KEY
+        masked.append(_mask_argument(argument))
+    return masked
+
+
+def _is_flag(argument: str) -> bool:
+    # A long word after one dash is rather a random token than an option.
+    return bool(_FLAG.fullmatch(argument)) and (argument.startswith("--") or len(argument) <= 24 or "=" in argument)
+
+
+def _mask_argument(argument: str) -> str:
+    assignment = _ASSIGNMENT.fullmatch(argument)
+    if assignment is None:
+        return mask_text(argument)
+    return assignment["head"] + _mask_value(assignment["name"], assignment["value"])
+
+
+def _mask_value(name: str, value: str) -> str:
+    if value.lower() in HARMLESS_VALUES:
+        return value
+    key_like = name.lower().endswith(("key", "login", "wandb"))
+    if looks_secret(name) or (key_like and _RANDOM.fullmatch(value)):
+        return MASK
+    return mask_text(value)
+
+
+def _mask_user(match: re.Match[str]) -> str:
+    scheme, user = match[1], match[2]
+    if "ssh" in scheme.lower() and ":" not in user:
+        return match[0]
+    return f"{scheme}{MASK}@"
