@@ -1,0 +1,98 @@
+"""tracelet: experiment tracking for PyTorch and Lightning with one line, or none.
+
+    import tracelet
+    tracelet.start_logging("resnet", project="vision", backend=["mlflow", "wandb"])
+
+The public surface and nothing else. Importing it loads neither torch, numpy, Lightning nor any SDK.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tracelet import destinations, session, settings
+from tracelet._version import __version__
+from tracelet.errors import TraceletError
+from tracelet.experiment import Experiment
+from tracelet.guard import say
+
+if TYPE_CHECKING:
+    from tracelet.store import Store
+
+__all__ = [
+    "Experiment",
+    "TraceletError",
+    "__version__",
+    "get_active_experiment",
+    "log",
+    "open_store",
+    "start_logging",
+    "stop_logging",
+]
+
+
+def start_logging(
+    exp_name: str | None = None,
+    project: str | None = None,
+    backend: str | Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    api_key: str | None = None,
+    backend_url: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | Sequence[str] | None = None,
+    params: Mapping[str, Any] | None = None,
+    run_id: str | None = None,
+    resume: str | None = None,
+) -> Experiment:
+    """Record this process's trainings from now on, until `stop_logging()` or the end of the process.
+
+    `exp_name`: name of the run (default: the script's). `backend`: where to deliver besides the local store: a name, a
+    list, or a table of options by name. `config`: settings by name (see the settings page), and one table per backend.
+    `tags`: name to text, or a list of names. `params`: hyperparameters to record at once.
+
+    Called again while a run is active it returns that run; asking for another name or project is `AlreadyActive`. In
+    DataLoader workers, forked children and with `enabled=false` the handle records nothing. Raises `SettingsError`, and
+    `StoreError` if the store's folder cannot be written.
+    """
+    arguments = {
+        "experiment_name": exp_name, "project": project, "api_key": api_key, "backend_url": backend_url,
+    }  # fmt: skip
+    settled = settings.load(arguments, config)
+    backends = destinations.parse(settled.backend if backend is None else backend, settled.tables)
+    experiment = session.start(settled, destinations.without_credentials(backends))
+    if params:
+        experiment.log_params(params)
+    if tags:
+        experiment.set_tags(tags if isinstance(tags, Mapping) else dict.fromkeys(tags, "true"))
+    return experiment
+
+
+def stop_logging(timeout: float | None = None) -> None:
+    """End the active run as finished: everything is on disk, every patch reverted. Without a run it does nothing.
+
+    `timeout`: longest wait, in seconds, for what is still to be delivered (default: the setting `stop_timeout`).
+    """
+    session.stop(timeout)
+
+
+def get_active_experiment() -> Experiment | None:
+    """The handle of the run that is active in this process, or None."""
+    return session.active()
+
+
+def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
+    """Record one point of each metric in the active run; without a run it does nothing but say so once."""
+    experiment = session.active()
+    if experiment is None:
+        say("log() was called without a run and recorded nothing. Type tracelet.start_logging('name') first.", once="log")
+        return
+    experiment.log_metrics(metrics, step)
+
+
+def open_store(path: str | os.PathLike[str] | None = None) -> Store:
+    """The store in the folder given, or the default one (TRACELET_DIR, else `.tracelet` here): runs to be read."""
+    from tracelet.store import Store
+
+    return Store.open(path)

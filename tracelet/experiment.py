@@ -1,0 +1,130 @@
+"""The handle that `start_logging()` returns: what a program may say about its run by name.
+
+Every method may be called from any thread, costs microseconds and does no I/O (artifacts excepted). Wrong arguments are
+errors at the call; after the end of the run, and in forked children, calls do nothing.
+"""
+
+from __future__ import annotations
+
+import operator
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tracelet.errors import InvalidMetric
+from tracelet.parameters import flatten
+from tracelet.records import Params, Started, Tags
+from tracelet.values import checked
+from tracelet.writer import CROWDED, Mute, Writer, now
+
+_clock = time.time
+
+
+class Experiment:
+    """One run, as the program that is being recorded sees it. Also a context manager that stops the run at its end."""
+
+    def __init__(self, started: Started, folder: Path, writer: Writer | Mute, stop: Callable[..., None]) -> None:
+        self._started = started
+        self._folder = folder
+        self._writer = writer
+        self._stop = stop
+        self._iteration: int | None = None
+
+    @property
+    def id(self) -> str:
+        """The run's id: `tracelet show ID`."""
+        return self._started.run
+
+    @property
+    def name(self) -> str:
+        """The run's name, as given to `start_logging()`."""
+        return self._started.name
+
+    @property
+    def project(self) -> str:
+        """The project that the run belongs to."""
+        return self._started.project
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder in the store."""
+        return self._folder
+
+    @property
+    def url(self) -> str:
+        """Where the run is to be seen: the first backend's page once that is known, else the run's folder as a URI."""
+        return next(iter(self.urls.values()), self._folder.absolute().as_uri())
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Backend name to the address of the run there, for those that have answered by now."""
+        return {}
+
+    def log_metric(self, name: str, value: Any, step: int | None = None, *, iteration: int | None = None) -> None:
+        """Record one point.
+
+        `value`: a number or a tensor of one element on any device (never waited for). `step`: an integer; without one,
+        the metric's last step plus one. `iteration` is another name for `step`. Raises `InvalidMetric`.
+        """
+        if type(value) is not float or type(name) is not str or (step is not None and type(step) is not int):
+            value, step = checked(name, value), _index(name, step)
+        if step is None:
+            step = self._iteration if iteration is None else _index(name, iteration)
+        items = self._writer.items
+        items.append((name, step, value, _clock()))
+        if len(items) > CROWDED:
+            self._writer.relieve()
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Record one point of each metric, all at the same step; see `log_metric`. Nothing is recorded if one is wrong."""
+        sound = [(name, value if type(value) is float else checked(name, value)) for name, value in metrics.items()]
+        at = self._iteration if step is None else _index("metrics", step)
+        seconds = _clock()
+        for name, value in sound:
+            self._writer.emit((name, at, value, seconds))
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Record hyperparameters; nested mappings are joined with `/`, a later value replaces an earlier one."""
+        self._writer.emit(Params(time=now(), values=flatten(params)))
+
+    def log_hyperparameter(self, name: str, value: Any) -> None:
+        """Record one hyperparameter."""
+        self.log_params({name: value})
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set tags of the run; an empty text removes one."""
+        self._writer.emit(Tags(time=now(), values={str(name): str(value) for name, value in tags.items()}))
+
+    def set_iteration(self, iteration: int | None) -> None:
+        """The step of all metrics that are logged without one from now on; None counts for each metric again."""
+        self._iteration = _index("iteration", iteration)
+
+    def flush(self) -> None:
+        """Bring everything logged so far to the journal before returning."""
+        self._writer.flush()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """End the run; the same as `tracelet.stop_logging(timeout)` while this run is the active one."""
+        self._stop(timeout=timeout)
+
+    def __enter__(self) -> Experiment:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop(error=error)
+
+    def __repr__(self) -> str:
+        return f"<tracelet.Experiment {self.name!r} {self.id} in {self._folder}>"
+
+
+def _index(name: str, step: Any) -> int | None:
+    if step is None:
+        return None
+    try:
+        return operator.index(step)
+    except TypeError:
+        raise InvalidMetric(f"the step of {name!r} is {step!r}: a step is an integer, e.g. step=100") from None

@@ -1,0 +1,155 @@
+"""The frames of a journal: their bytes, and a scan that finds the sound ones whatever else is in the file.
+
+Used by `tracelet.journal` alone. Reads through `pread`, so scans never move a file position that somebody shares.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tracelet.errors import JournalError
+from tracelet.records import KINDS, Record
+
+PREAMBLE = struct.Struct("<8sH6x")
+"""magic, version"""
+HEADER = struct.Struct("<2sBxIII")
+"""marker, kind, length, number, crc"""
+MARKER = b"\xf5\xa7"
+LONGEST_FRAME = 256 * 1024 * 1024
+"""A length beyond this is damage, not a frame: no flush comes near it."""
+READ_BLOCK = 4 * 1024 * 1024
+MARKER_OVERLAP = len(MARKER) - 1
+"""Blocks of a search overlap by this much, so that a marker across two blocks is found."""
+
+_decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
+    kind: msgspec.msgpack.Decoder(record) for kind, record in KINDS.items()
+}
+
+
+class Cursor(NamedTuple):
+    """A place between two frames: the number of the next frame to read, and where it probably stands."""
+
+    number: int = 0
+    offset: int = PREAMBLE.size
+
+
+class Frame(NamedTuple):
+    """One frame as it stands in the file; `record()` decodes it."""
+
+    number: int
+    kind: int
+    offset: int
+    payload: bytes
+
+    def record(self) -> Record:
+        """The record inside; JournalError when the payload is not one of its kind."""
+        try:
+            record: Record = _decoders[self.kind].decode(self.payload)
+        except (msgspec.MsgspecError, ValueError, KeyError) as error:
+            raise JournalError(f"frame {self.number} (kind {self.kind}) holds no such record: {error}") from None
+        return record
+
+    @property
+    def after(self) -> Cursor:
+        """The cursor behind this frame."""
+        return Cursor(self.number + 1, self.offset + HEADER.size + len(self.payload))
+
+
+def encode_frame(kind: int, number: int, payload: bytes) -> bytes:
+    """The bytes of one frame."""
+    head = HEADER.pack(MARKER, kind, len(payload), number, 0)[:-4]
+    return head + struct.pack("<I", zlib.crc32(payload, zlib.crc32(head))) + payload
+
+
+def frame_in(block: bytes, at: int, base: int) -> Frame | None:
+    """The sound frame at `block[at:]`, whose first byte stands at `base + at` in the file; None if there is none."""
+    if at + HEADER.size > len(block):
+        return None
+    marker, kind, length, number, crc = HEADER.unpack_from(block, at)
+    begin = at + HEADER.size
+    if marker != MARKER or length > LONGEST_FRAME or begin + length > len(block):
+        return None
+    payload = block[begin : begin + length]
+    if zlib.crc32(payload, zlib.crc32(block[at : begin - 4])) != crc:
+        return None
+    return Frame(number, kind, base + at, payload)
+
+
+class Scan:
+    """One pass over an open file, in blocks."""
+
+    def __init__(self, descriptor: int, size: int, damage: list[str]) -> None:
+        self.descriptor = descriptor
+        self.size = size
+        self.damage = damage
+
+    def frames(self, start: Cursor) -> Iterator[Frame]:
+        offset = self._confirmed(start)
+        block, base = b"", offset
+        while offset < self.size:
+            if offset + HEADER.size > base + len(block):
+                block, base = self._read(offset, READ_BLOCK), offset
+            need = self._need(block, offset - base)
+            if need > base + len(block) - offset:
+                block, base = self._read(offset, max(need, READ_BLOCK)), offset
+            frame = frame_in(block, offset - base, base)
+            if frame is None:
+                found = self._resume(offset, need)
+                if found is None:
+                    return
+                offset = found
+                continue
+            offset = frame.after.offset
+            if frame.number >= start.number and frame.kind in KINDS:
+                yield frame
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return os.pread(self.descriptor, min(length, self.size - offset), offset)
+
+    @staticmethod
+    def _need(block: bytes, at: int) -> int:
+        """Bytes that the frame at `at` says it takes; just the header where that cannot be believed."""
+        if at + HEADER.size > len(block):
+            return HEADER.size
+        marker, _, length, _, _ = HEADER.unpack_from(block, at)
+        return HEADER.size + length if marker == MARKER and length <= LONGEST_FRAME else HEADER.size
+
+    def _confirmed(self, start: Cursor) -> int:
+        """The cursor's offset if the frame there has its number (or the file ends there), else the first frame's."""
+        if start.offset >= self.size:
+            return start.offset if start.offset == self.size or start.number == 0 else PREAMBLE.size
+        head = self._read(start.offset, HEADER.size)
+        if len(head) == HEADER.size:
+            marker, _, _, number, _ = HEADER.unpack(head)
+            if marker == MARKER and number == start.number:
+                return start.offset
+        return PREAMBLE.size
+
+    def _resume(self, offset: int, need: int) -> int | None:
+        """Where sound frames begin again after a bad one at `offset`; None when this is the torn tail."""
+        place = self._search(offset + 1)
+        if place is None:
+            if offset + need <= self.size:
+                self.damage.append(f"the last {self.size - offset} bytes, from byte {offset}, are no sound frame")
+            return None
+        self.damage.append(f"{place - offset} bytes from byte {offset} are damaged and were skipped")
+        return place
+
+    def _search(self, offset: int) -> int | None:
+        while offset < self.size:
+            block = self._read(offset, READ_BLOCK + MARKER_OVERLAP)
+            at = block.find(MARKER)
+            while at >= 0:
+                need = self._need(block, at)
+                candidate = self._read(offset + at, need)
+                if len(candidate) == need and frame_in(candidate, 0, offset + at) is not None:
+                    return offset + at
+                at = block.find(MARKER, at + 1)
+            offset += READ_BLOCK
+        return None

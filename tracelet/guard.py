@@ -1,0 +1,74 @@
+"""The one place that keeps our failures out of the user's program.
+
+Used by every wrapper, thread and hook of ours, on any thread. A failure is counted, told to the log once for each place
+that it comes from, and then forgotten. `KeyboardInterrupt` and `SystemExit` are the user's and always pass.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+
+logger = logging.getLogger("tracelet")
+
+failures: Counter[str] = Counter()
+"""How often each guarded place has failed in this process."""
+
+observers: list[Callable[[str, BaseException], None]] = []
+"""Called with (place, exception) for every failure; the test suite appends one that fails the test."""
+
+_said: set[str] = set()
+_lock = threading.Lock()
+
+
+def say(message: str, *, once: str | None = None) -> None:
+    """Tell the user something through the `tracelet` logger (stderr by default); with `once`, one time per key."""
+    if once is not None:
+        with _lock:
+            if once in _said:
+                return
+            _said.add(once)
+    logger.warning("tracelet: %s", message)
+
+
+def failed(place: str, error: BaseException) -> None:
+    """Count a failure of ours and tell it the first time; never raises unless an observer does."""
+    failures[place] += 1
+    say(
+        f"{place} failed ({type(error).__name__}: {error}). Your program is not affected; "
+        "what this part would have recorded is missing. Further failures of this part are only counted.",
+        once=f"guard:{place}",
+    )
+    logger.debug("tracelet: %s", place, exc_info=error)
+    for observe in tuple(observers):
+        observe(place, error)
+
+
+class guard:
+    """`with guard("reading the git state"): ...` runs our own code so that no exception of it gets out."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None or not isinstance(error, Exception):
+            return False
+        failed(self.place, error)
+        return True
+
+
+def reset() -> None:
+    """Forget what was said and counted: a new run may say it again."""
+    with _lock:
+        _said.clear()
+    failures.clear()

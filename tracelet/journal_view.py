@@ -1,0 +1,126 @@
+"""What one journal says, kept up to date by reading only what is new.
+
+Used by `Run` on the reading side. A sealed journal is known from its footer; what the footer leaves out (facts, events,
+artifacts, points) is read when it is asked for. An unsealed one is read frame by frame, and after the last cursor later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from tracelet.errors import JournalError
+from tracelet.frames import Cursor, Frame
+from tracelet.journal import JournalReader
+from tracelet.points import unpack_floats, unpack_integers
+from tracelet.records import KIND_OF, Chunk, Footer, MetricSummary, Params, Points, Record, Scalar, Started, Status, Tags
+from tracelet.tally import Tally
+
+RecordType = TypeVar("RecordType", bound=Record)
+
+
+class JournalView:
+    """One journal file, read lazily. Not thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.reader = JournalReader(path)
+        self.started: Started | None = None
+        self.status: Status | None = None
+        self.params: dict[str, Scalar] = {}
+        self.tags: dict[str, str] = {}
+        self.sealed = False
+        self._footer_metrics: dict[str, MetricSummary] = {}
+        self._tallies: dict[str, Tally] = {}
+        self._records: list[Record] = []
+        self._records_read = False
+        self._cursor = Cursor()
+        self.refresh()
+
+    @property
+    def damage(self) -> list[str]:
+        """One sentence for every place of the file that could not be read."""
+        return self.reader.damage
+
+    @property
+    def metrics(self) -> dict[str, MetricSummary]:
+        """What is known of each metric."""
+        return self._footer_metrics or {name: tally.summary(name) for name, tally in self._tallies.items()}
+
+    def refresh(self) -> None:
+        """Take in what was written since the last time."""
+        if self.sealed:
+            return
+        footer = self.reader.footer()
+        if footer is not None:
+            self._take_footer(footer)
+            return
+        for frame in self.reader.frames(self._cursor):
+            self._cursor = frame.after
+            self._take(frame)
+        self._records_read = True
+
+    def _take_footer(self, footer: Footer) -> None:
+        self.sealed = True
+        self.started, self.status = footer.started, footer.status
+        self.params, self.tags = footer.params, footer.tags
+        self._footer_metrics = {summary.name: summary for summary in footer.metrics}
+        self._records, self._records_read = [], False
+
+    def _take(self, frame: Frame) -> None:
+        record = self._decoded(frame)
+        if isinstance(record, Points):
+            for chunk in record.chunks:
+                self._count(chunk)
+        elif isinstance(record, Started):
+            self.started = record
+        elif isinstance(record, Status):
+            self.status = record
+        elif isinstance(record, Params):
+            self.params.update(record.values)
+        elif isinstance(record, Tags):
+            self.tags.update(record.values)
+        if record is not None and not isinstance(record, (Points, Footer)):
+            self._records.append(record)
+
+    def _decoded(self, frame: Frame) -> Record | None:
+        try:
+            return frame.record()
+        except JournalError as error:
+            self.damage.append(str(error))
+            return None
+
+    def _count(self, chunk: Chunk) -> None:
+        try:
+            count = chunk.count
+            columns = unpack_integers(chunk.steps, count), unpack_integers(chunk.times, count)
+            values = unpack_floats(chunk.values, count)
+        except JournalError as error:
+            self.damage.append(f"{chunk.name}: {error}")
+            return
+        tally = self._tallies.setdefault(chunk.name, Tally())
+        tally.automatic = tally.automatic or chunk.automatic
+        tally.add_arrays(*columns, values)
+
+    def records(self, of: type[RecordType]) -> list[RecordType]:
+        """All records of one type (any but points), in order."""
+        if not self._records_read:
+            self._read_records()
+        return [record for record in self._records if isinstance(record, of)]
+
+    def _read_records(self) -> None:
+        skipped = KIND_OF[Points], KIND_OF[Footer]
+        decoded = (self._decoded(frame) for frame in self.reader.frames() if frame.kind not in skipped)
+        self._records = [record for record in decoded if record is not None]
+        self._records_read = True
+
+    def chunks(self, name: str | None = None) -> Iterator[Chunk]:
+        """The chunks of one metric, or of all, in order; damaged frames are noted and left out."""
+        for frame in self.reader.frames():
+            if frame.kind != KIND_OF[Points]:
+                continue
+            record = self._decoded(frame)
+            if isinstance(record, Points):
+                yield from (chunk for chunk in record.chunks if name is None or chunk.name == name)
+

@@ -1,0 +1,95 @@
+"""Hyperparameters as they are recorded: flat names, plain values, no secrets.
+
+Used by `Experiment.log_params` and the integrations, on the user's thread. Never calls a tensor's or an unknown object's
+`repr`: that may be slow, wait for a GPU, or run user code.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from tracelet.masking import looks_secret, mask_tokens
+from tracelet.records import Scalar
+
+LONGEST_TEXT = 4000
+"""Characters kept of one value; a configuration file pasted into a parameter fits, a data set does not."""
+MOST_ITEMS = 100
+"""Elements of a list that are written out."""
+DEEPEST = 12
+"""Levels of nesting that become names; deeper ones are described. Ends self-containing mappings."""
+MASK = "***"
+WIDEST_INTEGER = 2**63 - 1
+
+
+def flatten(values: Mapping[Any, Any]) -> dict[str, Scalar]:
+    """Nested mappings as one level of names joined by `/`, values as scalars, secrets masked."""
+    found: dict[str, Scalar] = {}
+    _flatten("", values, found, DEEPEST)
+    return found
+
+
+def _flatten(prefix: str, values: Mapping[Any, Any], found: dict[str, Scalar], depth: int) -> None:
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if looks_secret(str(key)) and value not in (None, ""):
+            found[name] = MASK
+        elif isinstance(value, Mapping) and value and depth:
+            _flatten(f"{name}/", value, found, depth - 1)
+        else:
+            found[name] = plain(value)
+
+
+def plain(value: Any) -> Scalar:
+    """One value as a scalar: numbers and texts as they are, lists written out, anything else described by its type."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    if isinstance(value, int):
+        return int(value) if abs(value) <= WIDEST_INTEGER else str(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, (str, os.PathLike)):
+        return mask_tokens(_cut(os.fspath(value) if isinstance(value, os.PathLike) else str(value)))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return _cut(_listed(value))
+    return _described(value)
+
+
+def _listed(values: Any) -> str:
+    items = sorted(values, key=str) if isinstance(values, (set, frozenset)) else list(values)
+    shown = [_quoted(plain(item)) for item in items[:MOST_ITEMS]]
+    if len(items) > MOST_ITEMS:
+        shown.append(f"... {len(items) - MOST_ITEMS} more")
+    return "[" + ", ".join(shown) + "]"
+
+
+def _quoted(value: Scalar) -> str:
+    if isinstance(value, float) and math.isfinite(value):
+        return repr(value)
+    return str(value)
+
+
+def _described(value: Any) -> Scalar:
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return plain(value.item())
+    shape = getattr(value, "shape", None)
+    if shape is not None and hasattr(value, "dtype"):
+        return f"{type(value).__name__}({'x'.join(map(str, tuple(shape)))}, {value.dtype})"
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{getattr(value, '__module__', '')}.{value.__qualname__}"
+    if type(value).__module__ == "torch":  # dtype, device, layout: their texts are short and final
+        return str(value)
+    if isinstance(value, Mapping):
+        return _cut("{" + ", ".join(f"{key}: ..." for key in list(value)[:MOST_ITEMS]) + "}")
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}... ({len(text)} characters)"

@@ -1,0 +1,246 @@
+"""One run on disk as an object: the journals of all its processes merged into one story. Read side; writes nothing.
+
+Used by the store, the command line, the dashboard and user code, on any thread but one at a time.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracelet.errors import JournalError
+from tracelet.identity import is_alive
+from tracelet.journal import SUFFIX
+from tracelet.journal_view import JournalView
+from tracelet.records import KILLED, RUNNING, Artifact, Chunk, Event, Facts, MetricSummary, Notice, Scalar, Started, Status
+from tracelet.series import Origin, Series, assemble
+from tracelet.tally import merged
+
+if TYPE_CHECKING:
+    import pandas
+
+SILENCE = 60.0
+"""Seconds without a sign of life after which a process on another host counts as gone; it gives one every 10."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a list of runs shows. Times are seconds since the epoch; `ended` is None while the run goes on."""
+
+    id: str
+    name: str
+    project: str
+    status: str
+    reason: str
+    started: float
+    ended: float | None
+    host: str
+    pid: int
+    world_size: int
+    command: tuple[str, ...]
+    folder: str
+    version: str
+    resumed_from: str
+    backends: tuple[str, ...]
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the start to the end, or to now."""
+        return (self.ended or time.time()) - self.started
+
+
+class Run:
+    """One run of a store. `refresh()` takes in what a running process has written since."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._views: dict[Path, JournalView] = {}
+        self._unreadable: dict[Path, str] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what is new."""
+        for path in sorted(self.path.glob("*" + SUFFIX)):
+            try:
+                if path in self._views:
+                    self._views[path].refresh()
+                else:
+                    self._views[path] = JournalView(path)
+                self._unreadable.pop(path, None)
+            except (JournalError, OSError) as error:
+                self._unreadable[path] = str(error)
+
+    def __repr__(self) -> str:
+        return f"<tracelet.Run {self.path.name}>"
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.path.name
+
+    @property
+    def views(self) -> list[JournalView]:
+        """The readable journals, ordered by rank and attempt; those of nodes come last."""
+        known = [view for view in self._views.values() if view.started is not None]
+        return sorted(known, key=lambda view: _order(view.started))
+
+    @property
+    def problems(self) -> list[str]:
+        """One sentence for everything that could not be read or was not recorded."""
+        found = [f"{path.name}: {why}" for path, why in self._unreadable.items()]
+        for view in self._views.values():
+            found += [f"{view.path.name}: {sentence}" for sentence in view.damage]
+            found += [f"{view.path.name}: {notice.message}" for notice in view.records(Notice)]
+        return found
+
+    @property
+    def info(self) -> RunInfo:
+        """Id, name, status and all else that a list shows. A run without a readable journal has the status `unreadable`."""
+        ranks = [view for view in self.views if view.started and view.started.role == "rank"]
+        if not ranks:
+            started = Started(run=self.id, name=self.id, project="", time=_modified(self.path), host="", pid=0)
+            return _info(started, started, Status(time=started.time, status="unreadable"))
+        first = ranks[0].started
+        lead = [view for view in ranks if view.started and first and view.started.rank == first.rank][-1]
+        assert first is not None and lead.started is not None  # `views` lists no others
+        return _info(first, lead.started, _status(lead))
+
+    @property
+    def params(self) -> dict[str, Scalar]:
+        """Hyperparameters by name; what rank 0 and later attempts say wins."""
+        found: dict[str, Scalar] = {}
+        for view in reversed(self._first_rank_last()):
+            found = {**view.params, **found}
+        return found
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags by name."""
+        found: dict[str, str] = {}
+        for view in self._first_rank_last():
+            found.update(view.tags)
+        return {name: value for name, value in found.items() if value}
+
+    def _first_rank_last(self) -> list[JournalView]:
+        views = [view for view in self.views if view.started is not None]
+        return sorted(views, key=lambda view: (-view.started.rank, view.started.attempt) if view.started else (0, 0))
+
+    def facts(self, topic: str) -> dict[str, Any]:
+        """What was found once about a topic: git, environment, model; empty if nothing was."""
+        found: dict[str, Any] = {}
+        for view in self._first_rank_last():
+            for record in view.records(Facts):
+                if record.topic == topic:
+                    found = record.values
+        return found
+
+    @property
+    def git(self) -> dict[str, Any]:
+        """Commit, branch, diff, ... of the code."""
+        return self.facts("git")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Python, packages, platform, command, ..."""
+        return self.facts("environment")
+
+    @property
+    def artifacts(self) -> list[Artifact]:
+        """Files that belong to the run, in the order in which they were logged."""
+        return [record for view in self.views for record in view.records(Artifact)]
+
+    @property
+    def status_record(self) -> Status:
+        """How the leading process ended, with the traceback if it failed."""
+        ranks = [view for view in self.views if view.started and view.started.role == "rank"]
+        return _status(ranks[-1] if len(ranks) == 1 else _leading(ranks)) if ranks else Status(time=0, status="unreadable")
+
+    def events(self, name: str | None = None) -> list[Event]:
+        """What happened (fits, early stopping, ...), by time."""
+        found = [record for view in self.views for record in view.records(Event) if name in (None, record.name)]
+        return sorted(found, key=lambda event: event.time)
+
+    def metrics(self) -> list[str]:
+        """The names of all metrics, sorted."""
+        return sorted(self.summaries())
+
+    def summaries(self) -> dict[str, MetricSummary]:
+        """Count, last, least and greatest of every metric, over all processes, without reading points of sealed runs."""
+        return merged(summary for view in self.views for summary in view.metrics.values())
+
+    def series(self, name: str, rank: int | None = None) -> Series:
+        """The points of one metric: of one rank, or of the lowest rank that has any. KeyError if there is none."""
+        views = [view for view in self.views if name in view.metrics]
+        ranks = {view.started.rank for view in views if view.started}
+        if not ranks or (rank is not None and rank not in ranks):
+            raise KeyError(f"run {self.id} has no metric {name!r}" + ("" if rank is None else f" of rank {rank}"))
+        chosen = min(ranks) if rank is None else rank
+        return assemble(name, self._chunks(name, [v for v in views if v.started and v.started.rank == chosen]))
+
+    @staticmethod
+    def _chunks(name: str, views: list[JournalView]) -> Iterator[tuple[Origin, Chunk]]:
+        for view in views:
+            assert view.started is not None  # `views` lists no others
+            origin = Origin(view.started.rank, view.started.attempt)
+            yield from ((origin, chunk) for chunk in view.chunks(name))
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """All points of all metrics: columns metric, step, value, time, epoch, stage, fit. Needs pandas."""
+        import pandas
+
+        frames = []
+        for name in self.metrics():
+            series = self.series(name)
+            columns = {
+                "metric": name, "step": series.steps, "value": series.values, "time": series.times,
+                "epoch": series.epochs, "stage": series.stages, "fit": series.fits,
+            }  # fmt: skip
+            frames.append(pandas.DataFrame(columns))
+        empty = pandas.DataFrame(columns=["metric", "step", "value", "time", "epoch", "stage", "fit"])
+        return pandas.concat(frames, ignore_index=True) if frames else empty
+
+
+def _order(started: Started | None) -> tuple[int, int, int]:
+    assert started is not None  # asked only of journals that have one
+    return (started.role != "rank", started.rank, started.attempt)
+
+
+def _leading(ranks: list[JournalView]) -> JournalView:
+    """The last attempt of the lowest rank."""
+    lowest = min(view.started.rank for view in ranks if view.started)
+    return [view for view in ranks if view.started and view.started.rank == lowest][-1]
+
+
+def _modified(path: Path) -> int:
+    try:
+        return int(path.stat().st_mtime * 1e6)
+    except OSError:
+        return 0
+
+
+def _status(view: JournalView) -> Status:
+    """What the process said at its end; what can be seen from here if it did not."""
+    if view.status is not None and view.status.status != RUNNING:
+        return view.status
+    started, seen = view.started, _modified(view.path)
+    assert started is not None  # asked only of journals that have one
+    if started.host == socket.gethostname():
+        if is_alive(started.pid, started.process_started):
+            return Status(time=seen, status=RUNNING)
+        return Status(time=seen, status=KILLED, reason="the process is gone and did not say goodbye")
+    if time.time() - seen / 1e6 < SILENCE:
+        return Status(time=seen, status=RUNNING)
+    return Status(time=seen, status=KILLED, reason=f"no sign of life from {started.host}")
+
+
+def _info(first: Started, last: Started, status: Status) -> RunInfo:
+    return RunInfo(
+        id=first.run, name=last.name, project=last.project, status=status.status, reason=status.reason,
+        started=first.time / 1e6, ended=None if status.status == RUNNING else status.time / 1e6, host=last.host,
+        pid=last.pid, world_size=last.world_size, command=tuple(last.command), folder=last.folder,
+        version=last.version, resumed_from=first.resumed_from, backends=tuple(last.backends),
+    )  # fmt: skip

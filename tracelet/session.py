@@ -1,0 +1,246 @@
+"""The conductor: starts a run's parts in order, stops them in the opposite order, and knows how the process ended.
+
+Called on the user's threads, at interpreter exit, and in forked children. There is one active session in a process.
+Starting writes the run's first record before anything else; after that every part is guarded, so that a part of ours
+that fails costs what it would have recorded and nothing else. No signal handler, hook or environment variable is touched.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tracelet import guard, registry
+from tracelet._version import __version__
+from tracelet.collectors.scheduler import Scheduler
+from tracelet.errors import AlreadyActive, StoreError
+from tracelet.experiment import Experiment
+from tracelet.identity import Identity, identify, in_worker_process
+from tracelet.journal import Journal, attempt_path
+from tracelet.masking import mask_arguments
+from tracelet.records import FAILED, FINISHED, INTERRUPTED, PREEMPTED, Started, Status
+from tracelet.settings import Settings
+from tracelet.store import STORE_NAME, prepare
+from tracelet.writer import Mute, Writer, now
+
+_lock = threading.RLock()
+_current: Session | None = None
+_started_here = 0
+"""Runs started by this process so far: the nth run of every rank of a launch is the same run."""
+_inherited: Session | None = None
+"""In a forked child: the parent's session, which must not be written to."""
+_hooked_fork = False
+
+
+class Session:
+    """One run in this process, from `start_logging()` to `stop_logging()` or the end of the process."""
+
+    def __init__(self, settings: Settings, writer: Writer) -> None:
+        self.settings = settings
+        self.writer = writer
+        self.experiment = Experiment(writer.started, writer.path.parent, writer, self._stop_from_handle)
+        self._parts: list[tuple[str, Any]] = []
+        self._last_error = getattr(sys, "last_value", None)
+        self._stopped = False
+
+    def start(self) -> None:
+        """Bring up everything that records by itself."""
+        self.writer.start()
+        atexit.register(self._at_exit)
+        self._start_collectors()
+        for name, reference in registry.INTEGRATIONS.items():
+            if self.settings[f"track_{name}"]:
+                self._add(f"tracking {name}", lambda reference=reference: self._integration(reference))
+
+    def _integration(self, reference: str) -> Any:
+        return registry.load(reference)(self.writer, self.settings)
+
+    def _start_collectors(self) -> None:
+        facts = [
+            registry.load(reference)()
+            for name, reference in registry.FACT_COLLECTORS.items()
+            if self.settings[f"track_{name}"]
+        ]
+        periodic = [registry.load(row)() for row in registry.COLLECTORS.values()] if self._samples_machine() else []
+        if facts or periodic:
+            interval = self.settings.metrics_interval
+            self._add("collecting", lambda: Scheduler(periodic, self.writer.emit, interval, facts=facts))
+
+    def _samples_machine(self) -> bool:
+        return bool(self.settings.track_system) and self.writer.started.local_rank == 0
+
+    def _add(self, what: str, make: Any) -> None:
+        with guard.guard(what):
+            part = make()
+            part.start()
+            self._parts.append((what, part))
+
+    def stop(self, status: str, reason: str = "", trace: str = "", timeout: float | None = None) -> None:
+        """Stop all parts, last started first, and seal the journal. Only the first call counts."""
+        if self._stopped:
+            return
+        self._stopped = True
+        atexit.unregister(self._at_exit)
+        for what, part in reversed(self._parts):
+            with guard.guard(f"stopping {what}"):
+                part.stop()
+        self.writer.close(Status(time=now(), status=status, reason=reason, traceback=trace))
+
+    def _stop_from_handle(self, timeout: float | None = None, error: BaseException | None = None) -> None:
+        _end(self, *_outcome(error, self.writer.expected), timeout=timeout)
+
+    def _at_exit(self) -> None:
+        """The process ends without `stop_logging()`: an exception that nobody caught is the reason, if there was one."""
+        error = getattr(sys, "last_value", None)
+        if error is self._last_error or hasattr(sys, "ps1"):
+            error = None
+        _end(self, *_outcome(error, self.writer.expected))
+
+    def abandon(self) -> None:
+        """In a forked child: become inert without touching what the parent goes on using."""
+        self._stopped = True
+        atexit.unregister(self._at_exit)
+        self.writer.abandon()
+
+
+def start(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
+    """Start the run of this process, or hand out the one that is active if it was asked for again."""
+    global _current, _hooked_fork
+    with _lock:
+        if _current is not None:
+            return _same_again(_current.experiment, settings)
+        if _inherited is not None:
+            return _inherited.experiment
+        if not settings.enabled or in_worker_process():
+            return _mute(settings)
+        guard.reset()
+        _current = Session(settings, _open_writer(settings, backends))
+        _current.start()
+        if not _hooked_fork:
+            os.register_at_fork(after_in_child=_in_forked_child)
+            _hooked_fork = True
+        _announce(_current)
+        return _current.experiment
+
+
+def stop(timeout: float | None = None) -> None:
+    """Stop the active run as finished; does nothing when there is none."""
+    session = _current
+    if session is not None:
+        _end(session, FINISHED, timeout=timeout)
+
+
+def active() -> Experiment | None:
+    """The active run's handle. In a forked child that is the parent's, which takes everything and keeps nothing."""
+    session = _current or _inherited
+    return session.experiment if session is not None else None
+
+
+def _end(session: Session, status: str, reason: str = "", trace: str = "", timeout: float | None = None) -> None:
+    global _current
+    with _lock:
+        if _current is session:
+            _current = None
+        session.stop(status, reason, trace, timeout)
+
+
+def _outcome(error: BaseException | None, expected: tuple[str, str]) -> tuple[str, str, str]:
+    """(status, reason, traceback) of a run that ends because of `error`, or without one."""
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        status, reason = expected
+        return status or FINISHED, reason, ""
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    reason = f"{type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "Ctrl-C", trace
+    if type(error).__name__ == "SIGTERMException":  # Lightning's, known by name: Lightning may not be installed
+        return PREEMPTED, "SIGTERM", trace
+    if isinstance(error, SystemExit) and expected[0]:
+        return expected[0], expected[1], trace
+    return FAILED, reason, trace
+
+
+def _same_again(experiment: Experiment, settings: Settings) -> Experiment:
+    """A second `start_logging()`: fine if it asks for the run that is active, an error if it asks for another one."""
+    for key, active_value in (("experiment_name", experiment.name), ("project", experiment.project)):
+        asked = settings[key]
+        if settings.sources[key] == "arguments" and asked != active_value:
+            raise AlreadyActive(
+                f"the run {experiment.name!r} ({experiment.id}) is active and goes on; {key} {asked!r} asks for another. "
+                "Type tracelet.stop_logging() before it, or use `with tracelet.start_logging(...):`."
+            )
+    return experiment
+
+
+def _open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Writer:
+    """Make this process's journal in the run's folder, which another rank may have made already."""
+    global _started_here
+    identity = identify()
+    run = identity.run_id(_started_here)
+    try:
+        folder = prepare(settings.dir) / run
+        folder.mkdir(exist_ok=True)
+        journal, attempt = _create_journal(folder, f"rank-{identity.rank}")
+    except OSError as error:
+        raise StoreError(
+            f"the run cannot be recorded in {settings.dir or STORE_NAME} ({error.strerror or error}); nothing was started. "
+            "Free space, or name another folder: TRACELET_DIR=/some/folder"
+        ) from error
+    _started_here += 1
+    return Writer(journal, _started(settings, identity, run, attempt, backends), settings.flush_interval)
+
+
+def _create_journal(folder: Path, stem: str) -> tuple[Journal, int]:
+    attempt = 0
+    while True:
+        try:
+            return Journal.create(attempt_path(folder, stem, attempt)), attempt
+        except FileExistsError:
+            attempt += 1
+
+
+def _started(
+    settings: Settings, identity: Identity, run: str, attempt: int, backends: Mapping[str, dict[str, Any]]
+) -> Started:
+    return Started(
+        run=run, name=settings.experiment_name or _script_name(), project=settings.project, time=now(),
+        host=identity.host, pid=identity.pid, process_started=identity.process_started, rank=identity.rank,
+        local_rank=identity.local_rank, node_rank=identity.node_rank, world_size=identity.world_size, attempt=attempt,
+        command=mask_arguments(sys.orig_argv), folder=os.getcwd(), version=__version__, backends=dict(backends),
+    )  # fmt: skip
+
+
+def _script_name() -> str:
+    script = sys.argv[0] if sys.argv else ""
+    return Path(script).stem if script not in ("", "-c", "-m") else "python"
+
+
+def _mute(settings: Settings) -> Experiment:
+    """A handle that records nothing: tracking is switched off, or this is a worker of the process that records."""
+    started = Started(run="", name=settings.experiment_name, project=settings.project, time=now(), host="", pid=0)
+    return Experiment(started, Path(), Mute(), lambda **_: None)
+
+
+def _announce(session: Session) -> None:
+    if session.settings.quiet or session.writer.started.rank:
+        return
+    experiment = session.experiment
+    with guard.guard("saying where the run is recorded"):
+        folder = experiment.folder.parent.parent
+        print(f"tracelet: recording {experiment.name!r} as {experiment.id} in {folder}", file=sys.stderr)
+
+
+def _in_forked_child() -> None:
+    """The child of a fork shares our memory and our file, and must use neither."""
+    global _current, _inherited, _lock
+    _lock = threading.RLock()  # the parent's may have been held by a thread that does not exist here
+    if _current is not None:
+        _inherited, _current = _current, None
+        with guard.guard("letting go of the run in a forked child"):
+            _inherited.abandon()

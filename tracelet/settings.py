@@ -1,0 +1,209 @@
+"""One table of settings, and where each value comes from: arguments > TRACELET_* > [tool.tracelet] > defaults.
+
+Read once by `start_logging()` on the user's thread, and by the command line. Never changes the environment. A key that
+is not in the table, or a value that cannot be meant, is a `SettingsError` that names the nearest known key and says where
+the value came from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracelet.errors import SettingsError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
+FALSE_WORDS = frozenset({"0", "false", "no", "off"})
+BACKEND_TABLES = "mlflow", "wandb", "clearml", "tensorboard", "aim", "otlp", "jsonl"
+"""Keys of `config` that hold a table of one backend's options instead of one value; plug-ins add theirs."""
+
+
+def _switch(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in TRUE_WORDS:
+        return True
+    if word in FALSE_WORDS:
+        return False
+    raise ValueError("give true or false")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, (str, os.PathLike)):
+        raise ValueError("give text")
+    return os.fspath(value).strip()
+
+
+def _seconds(value: object) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]  # whatever float() refuses is refused below
+    except (TypeError, ValueError):
+        raise ValueError("give a number of seconds") from None
+    if not 0 < number < float("inf"):
+        raise ValueError("give a number of seconds above zero")
+    return number
+
+
+def _choice(*words: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        word = str(value).strip().lower()
+        if word not in words:
+            raise ValueError("give one of " + ", ".join(words))
+        return word
+
+    return parse
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table. `parse` turns what the user wrote into the value, or raises ValueError("give ...")."""
+
+    name: str
+    default: Any
+    parse: Callable[[object], Any]
+    doc: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return "TRACELET_" + self.name.upper()
+
+
+TABLE: tuple[Setting, ...] = (
+    Setting("experiment_name", "", _text, "Name of the run; the script's name if empty."),
+    Setting("project", "default", _text, "The project that the run belongs to."),
+    Setting("backend", "", _text, "Backends to deliver to, separated by commas."),
+    Setting("api_key", "", _text, "API key of the backend, where there is one backend. Never stored."),
+    Setting("backend_url", "", _text, "Address of the backend's server, where there is one backend."),
+    Setting("dir", "", _text, "Folder of the store; `.tracelet` in the working directory if empty."),
+    Setting("enabled", True, _switch, "Off: nothing is recorded and every call does nothing."),
+    Setting("track_lightning", True, _switch, "Record what Lightning computes: metrics, hyperparameters, checkpoints."),
+    Setting("track_tensorboard", True, _switch, "Record what is written through SummaryWriter."),
+    Setting("track_system", True, _switch, "Sample the machine: CPU, memory, disk, network, GPU."),
+    Setting("track_git", True, _switch, "Record the commit, the branch and the uncommitted diff."),
+    Setting("track_env", True, _switch, "Record Python, packages, the command and the platform."),
+    Setting("track_learning_rate", True, _switch, "Record the learning rate of every parameter group at every step."),
+    Setting("track_gradients", False, _switch, "Record the norm of the gradients at every optimizer step."),
+    Setting("track_spans", True, _switch, "Record where the time goes: data loading, forward, backward, ..."),
+    Setting("metrics_interval", 10.0, _seconds, "Seconds between two samples of the machine."),
+    Setting("flush_interval", 0.5, _seconds, "Points are on disk at most this many seconds after they were logged."),
+    Setting("delivery", "agent", _choice("agent", "inline", "off"),
+            "Who delivers to the backends: a process of its own, a thread, or nobody until `tracelet sync`."),
+    Setting("stop_timeout", 60.0, _seconds, "Longest wait of stop_logging() for what is not delivered yet."),
+    Setting("quiet", False, _switch, "Print nothing when a run starts and stops."),
+)  # fmt: skip
+
+BY_NAME: dict[str, Setting] = {setting.name: setting for setting in TABLE}
+
+
+class Settings(Mapping[str, Any]):
+    """The values in force, as a mapping and by attribute; `sources` says where each one came from.
+
+    `tables` holds the options of each backend that was given any.
+    """
+
+    def __init__(self, values: dict[str, Any], sources: dict[str, str], tables: dict[str, dict[str, Any]]) -> None:
+        self._values = values
+        self.sources = sources
+        self.tables = tables
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_values"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def load(
+    arguments: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """Settle every setting. `arguments` and `config` come from the caller (None values are not given), the rest is read."""
+    values = {setting.name: setting.default for setting in TABLE}
+    sources = {setting.name: "default" for setting in TABLE}
+    tables: dict[str, dict[str, Any]] = {}
+    environment = os.environ if environ is None else environ
+    for origin, given in (
+        *_project_file(folder or Path.cwd()),
+        ("environment", _environment(environment)),
+        ("config", config or {}),
+        ("arguments", arguments or {}),
+    ):
+        for key, value in given.items():
+            if value is None:
+                continue
+            if key in BACKEND_TABLES or (isinstance(value, Mapping) and key not in BY_NAME):
+                tables.setdefault(key, {}).update(_table(key, value, origin))
+                continue
+            values[key] = _parsed(key, value, origin)
+            sources[key] = origin
+    return Settings(values, sources, tables)
+
+
+def _parsed(key: str, value: object, origin: str) -> Any:
+    setting = BY_NAME.get(key)
+    if setting is None:
+        raise SettingsError(f"{_named(key, origin)} is not a setting. {_nearest(key)}")
+    try:
+        return setting.parse(value)
+    except ValueError as error:
+        raise SettingsError(f"{_named(key, origin)} cannot be {value!r}: {error}. {setting.doc}") from None
+
+
+def _named(key: str, origin: str) -> str:
+    if origin == "environment":
+        return f"The environment variable TRACELET_{key.upper()}"
+    return f"{key!r} ({origin})"
+
+
+def _nearest(key: str) -> str:
+    known = [*BY_NAME, *BACKEND_TABLES]
+    near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]!r}?" if near else "Known are: " + ", ".join(known) + "."
+
+
+def _table(key: str, value: object, origin: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"{_named(key, origin)} holds a backend's options: give a table, not {value!r}")
+    return dict(value)
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    # An unknown TRACELET_* variable may belong to another version or a plug-in: it is left alone, unlike a key in code.
+    return {s.name: environ[s.variable] for s in TABLE if environ.get(s.variable, "") != ""}
+
+
+def _project_file(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for place in (folder, *folder.parents):
+        path = place / "pyproject.toml"
+        if not path.is_file():
+            continue
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("tracelet")
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{path} cannot be read ({error}). Mend it, or start from another folder.") from None
+        if table is not None:
+            yield f"[tool.tracelet] in {path}", table
+        return

@@ -1,0 +1,90 @@
+"""The folder that holds runs: made by the session, read by everyone.
+
+    .tracelet/            ignores itself in git
+      runs/ID/            one folder a run: journals, artifacts/
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tracelet import settings
+from tracelet.errors import RunNotFound, StoreError
+from tracelet.run import Run
+
+STORE_NAME = ".tracelet"
+RUNS = "runs"
+
+
+def locate(path: str | os.PathLike[str] | None = None) -> Path:
+    """The store's folder, absolute: the one given, else TRACELET_DIR or the setting `dir`, else `.tracelet` here."""
+    chosen = os.fspath(path) if path is not None else settings.load().dir
+    return Path(chosen or STORE_NAME).expanduser().absolute()
+
+
+def prepare(path: str = "") -> Path:
+    """Make the store's folder if it is missing and return the folder of its runs. Raises OSError."""
+    root = locate(path or None)
+    runs = root / RUNS
+    runs.mkdir(parents=True, exist_ok=True)
+    ignore = root / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n", encoding="ascii")
+    return runs
+
+
+class Store:
+    """The runs in one folder. Cheap to make; reads when asked."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str] | None = None) -> Store:
+        """The store at `path`; a folder that does not exist yet is a store without runs. StoreError if it is a file."""
+        root = locate(path)
+        if root.exists() and not root.is_dir():
+            raise StoreError(f"{root} is a file, not a store's folder. Name the folder: --dir FOLDER, or TRACELET_DIR")
+        return cls(root)
+
+    def _folders(self) -> Iterator[Path]:
+        try:
+            with os.scandir(self.root / RUNS) as entries:
+                yield from (Path(entry.path) for entry in entries if entry.is_dir())
+        except FileNotFoundError:
+            return
+
+    def runs(self, project: str | None = None, status: str | None = None) -> list[Run]:
+        """All runs, newest first; those of one project or status if asked."""
+        found = []
+        for folder in self._folders():
+            run = Run(folder)
+            info = run.info
+            if project in (None, info.project) and status in (None, info.status):
+                found.append((info.started, run))
+        return [run for _, run in sorted(found, key=lambda pair: pair[0], reverse=True)]
+
+    def run(self, name: str) -> Run:
+        """The run with this id, unique prefix of one, or name; `latest` is the newest. RunNotFound otherwise."""
+        folders = {folder.name: folder for folder in self._folders()}
+        if name in folders:
+            return Run(folders[name])
+        if name == "latest":
+            runs = self.runs()
+            if not runs:
+                raise RunNotFound(f"there are no runs in {self.root}. Record one: tracelet demo")
+            return runs[0]
+        return self._by_prefix_or_name(name, folders)
+
+    def _by_prefix_or_name(self, name: str, folders: dict[str, Path]) -> Run:
+        matches = [Run(folder) for run_id, folder in folders.items() if name and run_id.startswith(name)]
+        if not matches:
+            matches = [run for run in self.runs() if run.info.name == name]
+        if len(matches) == 1:
+            return matches[0]
+        if not matches:
+            raise RunNotFound(f"no run in {self.root} has the id, prefix or name {name!r}. See them: tracelet ls")
+        listed = ", ".join(run.id for run in matches[:5])
+        raise RunNotFound(f"{len(matches)} runs answer to {name!r}: {listed}. Give one of their ids")

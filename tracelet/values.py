@@ -1,0 +1,85 @@
+"""Numbers out of whatever a program logs: Python numbers, numpy scalars, one-element tensors on any device.
+
+`checked` runs on the caller's thread when somebody logs by name, and may raise `InvalidMetric`. `resolve` runs on the
+writer thread: it reads tensors of other devices in one copy per device, on a CUDA stream of its own, so that the training
+thread and its streams never wait for us. Nothing here imports torch: a tensor can only come from a loaded torch.
+"""
+
+from __future__ import annotations
+
+import numbers
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from tracelet.errors import InvalidMetric
+
+
+def checked(name: object, value: Any) -> Any:
+    """The value as something `resolve` can read: a float at once for anything on the CPU, else a detached clone."""
+    if not isinstance(name, str) or not name:
+        raise InvalidMetric(f"a metric's name must be a non-empty string, not {name!r}; e.g. log_metric('loss', 0.5)")
+    if isinstance(value, numbers.Real):
+        return _float(name, value)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        return _from_tensor(name, value)
+    if isinstance(value, (str, bytes)) or value is None:
+        raise InvalidMetric(f"{name!r} is {value!r}: a metric is one number. For texts use log_params or set_tags")
+    try:
+        return _float(name, value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError):
+        raise InvalidMetric(
+            f"{name!r} is a {type(value).__name__}: a metric is one number. Log its mean, or one metric an element"
+        ) from None
+
+
+def _float(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise InvalidMetric(f"{name!r} is {value!r}, which no float can hold. Log its logarithm, or scale it") from None
+
+
+def _from_tensor(name: str, value: Any) -> Any:
+    if value.numel() != 1 or value.is_complex():
+        shape = "x".join(map(str, value.shape)) or "complex"
+        raise InvalidMetric(f"{name!r} is a tensor ({shape}): a metric is one real number. Log {name}.mean(), say")
+    detached = value.detach()
+    return float(detached.item()) if detached.device.type == "cpu" else detached.clone()
+
+
+def resolve(values: Sequence[Any]) -> list[float]:
+    """The values as floats, in order. Raises TypeError or ValueError for what is no number."""
+    resolved: list[Any] = list(values)
+    devices: dict[Any, list[int]] = {}
+    for place, value in enumerate(resolved):
+        if type(value) is float:
+            continue
+        device = getattr(value, "device", None)
+        if getattr(device, "type", "cpu") == "cpu":
+            resolved[place] = float(value.detach() if hasattr(value, "detach") else value)
+        else:
+            devices.setdefault((device, value.dtype), []).append(place)
+    for places in devices.values():
+        for place, number in zip(places, _fetch([resolved[place] for place in places])):
+            resolved[place] = number
+    return resolved
+
+
+def _fetch(tensors: list[Any]) -> list[float]:
+    """One copy to the host for all tensors, which share a device and a type."""
+    torch = sys.modules["torch"]
+    flat = [tensor.detach().reshape(()) for tensor in tensors]
+    if flat[0].device.type != "cuda":
+        return [float(number) for number in torch.stack(flat).to("cpu").tolist()]
+    device = flat[0].device
+    side = torch.cuda.Stream(device)
+    # The values were queued on the training's stream: our stream, not the training's, waits for them.
+    side.wait_stream(torch.cuda.default_stream(device))
+    with torch.cuda.stream(side):
+        stacked = torch.stack(flat)
+        host = torch.empty(stacked.shape, dtype=stacked.dtype, pin_memory=True)
+        host.copy_(stacked, non_blocking=True)
+    side.synchronize()
+    return [float(number) for number in host.tolist()]
