@@ -13,6 +13,11 @@ from functools import lru_cache
 
 MASK = "***"
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 SECRET_PARTS = (
     "password", "passwd", "passphrase", "passcode", "secret", "credential", "apikey", "accesskey", "privatekey",
     "authtoken", "accesstoken", "apitoken", "bearer", "authorization", "webhook", "connectionstring",
@@ -20,24 +25,24 @@ SECRET_PARTS = (
 """A name that holds one of these, punctuation and case set aside, is secret wherever the part stands."""
 
 SECRET_LAST_WORDS = frozenset({"pwd", "passwd", "auth", "jwt", "cookie", "sas"})
-KEY_OWNERS = frozenset(
+KEY_OWNERS = _words(
     "account admin api app auth aws azure clearml client comet consumer deploy encryption gcp hf host license login "
-    "master mlflow neptune openai anthropic root s3 service shared signing ssh storage subscription user wandb".split()
+    "master mlflow neptune openai anthropic root s3 service shared signing ssh storage subscription user wandb"
 )
 """`wandb_key` is a secret, `sort_key` is not: only with one of these words in front is a key a secret."""
 
-PASS_OWNERS = frozenset("admin db ftp http key mongo mysql pg postgres proxy redis root smtp ssh user".split())
-TEXT_TOKENS = frozenset(
+PASS_OWNERS = _words("admin db ftp http key mongo mysql pg postgres proxy redis root smtp ssh user")
+TEXT_TOKENS = _words(
     "begin bos boa boi byte cls class control dist dummy empty end eoi eos eot extra first global image img input last "
     "latent learnable mask max min new next null num output pad per positional prefix prompt query reg register sep "
-    "separator shared soft sos special start stop summary target task time trigger unk unknown video visual".split()
+    "separator shared soft sos special start stop summary target task time trigger unk unknown video visual"
 )
 """`eos_token` is text for a model, `hf_token` opens a door: with one of these words in front a token is no secret."""
 
-TOKEN_OWNERS = frozenset("access api auth bearer bot csrf github gitlab hf hub id login oauth refresh session".split())
+TOKEN_OWNERS = _words("access api auth bearer bot csrf github gitlab hf hub id login oauth refresh session")
 """`auth_tokens` is secret; other plurals (`max_tokens`, `new_tokens`) count text."""
 
-PLACES = frozenset("dir file filename folder path".split())
+PLACES = _words("dir file filename folder path")
 """`password_file` says where the secret is, not what it is."""
 
 HARMLESS_VALUES = frozenset({"", "none", "null", "true", "false", MASK})
@@ -59,7 +64,8 @@ _TOKEN_SHAPES = re.compile(
     re.VERBOSE,
 )
 _PRIVATE_KEY = re.compile(
-    r"(-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----).*?(?:(-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----)|\Z)", re.DOTALL
+    r"(-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----).*?(?:(-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----)|\Z)",
+    re.DOTALL,
 )
 _SCHEMED = re.compile(r"\b(bearer|basic)(\s+)(?=[\w+/.~-]*[\d=+/])[\w+/.~-]{12,}=*", re.IGNORECASE)
 """`Bearer abc123...` as in an HTTP header; a word of twelve letters without a digit is English."""
@@ -70,18 +76,18 @@ _USER_IN_URL = re.compile(
 )
 """What stands before the host. The second form is a password that holds `/`, `?` or `#` unquoted."""
 
-_NAME = re.compile(r"(?<![A-Za-z0-9_])([A-Za-z_][\w.\-]{0,200})[\"']?\s{0,4}[=:]\s{0,4}")
+_NAME = re.compile(r"(?<![A-Za-z0-9_])([A-Za-z_][\w.\-]{0,200})[\"'\]]{0,2}\s{0,4}[=:]\s{0,4}")
 _VALUE = re.compile(r"\"((?:[^\"\\]|\\.)*)|'((?:[^'\\]|\\.)*)|([^\s,;&)}\]\"']+)", re.DOTALL)
-_ASSIGNMENT = re.compile(r"(?P<head>[-+~]*(?P<name>[A-Za-z_][^=\s]*?)=)(?P<value>.*)", re.DOTALL)
+_ASSIGNMENT = re.compile(r"(?P<head>[-+~]*(?P<name>[A-Za-z_][\w.\-/\[\]'\"]*)=)(?P<value>.*)", re.DOTALL)
 _FLAG = re.compile(r"--?[A-Za-z][\w.\-]*(?:=.*)?", re.DOTALL)
 _RANDOM = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9_+/=-]{20,}")
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
 @lru_cache(maxsize=4096)
 def looks_secret(name: str) -> bool:
     """Whether a parameter, flag or variable of this name holds a secret: `hf_token` and `WANDB_API_KEY` do."""
-    words = [word.lower() for word in _WORDS.findall(name)]
+    words = [word.lower() for word in _WORD.findall(name)]
     if not words or words[-1] in PLACES:
         return False
     squashed = "".join(words)
@@ -149,7 +155,7 @@ def _mask_argument(argument: str) -> str:
     assignment = _ASSIGNMENT.fullmatch(argument)
     if assignment is None:
         return mask_text(argument)
-    return assignment["head"] + _mask_value(assignment["name"], assignment["value"])
+    return mask_tokens(assignment["head"]) + _mask_value(assignment["name"], assignment["value"])
 
 
 def _mask_value(name: str, value: str) -> str:

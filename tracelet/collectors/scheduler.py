@@ -1,0 +1,183 @@
+"""Runs the collectors in one thread: facts once, numbers again and again. Started by the session; later by the agent.
+
+Everything but `start()` and `stop()` happens on the thread `tracelet-collectors`, so that starting a run costs nothing but
+the start of a thread. It knows no session: what it finds goes to `emit`, as points named `<collector>/<metric>` whose step
+is the number of the sample, and as `Facts`. It keeps time without drift, never makes up for samples that were missed
+(a suspended laptop), lets no exception of a collector out, and does nothing in a forked child.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from tracelet import guard
+from tracelet.collectors.base import Collector, FactCollector, PerishableFacts
+from tracelet.errors import Absent
+from tracelet.integrations.base import Item, SeriesKey
+from tracelet.records import Facts
+
+Emit = Callable[[Item], None]
+
+STRIKES = 3
+"""A collector that fails so often in a row will fail for ever, and is retired."""
+
+STOP_PATIENCE = 0.15
+"""Longest wait of `stop()` for the last samples; a collector that hangs in the kernel must not hold the user's exit."""
+
+FACTS_PATIENCE = 3.0
+"""Longest wait of `stop()` for facts still outstanding: a run of half a second deserves its commit as well."""
+
+
+class Task:
+    """One periodic collector with its timing and its series."""
+
+    __slots__ = ("collector", "due", "every", "keys", "samples", "strikes")
+
+    def __init__(self, collector: Collector, interval: float) -> None:
+        self.collector = collector
+        self.every = collector.every if collector.every > 0 else interval
+        self.due = 0.0
+        self.keys: dict[str, SeriesKey] = {}
+        self.samples = 0
+        self.strikes = 0
+
+    def key(self, metric: str) -> SeriesKey:
+        """The one key of this metric's series."""
+        key = self.keys.get(metric)
+        if key is None:
+            key = self.keys[metric] = SeriesKey(f"{self.collector.name}/{metric}", automatic=True)
+        return key
+
+    def plan(self, now: float) -> None:
+        """Set the next moment on this task's own grid, leaving out those that have passed."""
+        self.due += self.every * max(1.0, (now - self.due) // self.every + 1.0)
+
+
+class Scheduler:
+    """Samples `collectors` every `interval` seconds (or at their own `every`) and asks `facts` once, all in one thread."""
+
+    def __init__(
+        self,
+        collectors: Sequence[Collector],
+        emit: Emit,
+        interval: float,
+        facts: Sequence[FactCollector] = (),
+    ) -> None:
+        self._collectors = tuple(collectors)
+        self._emit = emit
+        self._interval = interval
+        self._facts = deque(facts)
+        self._answered: list[PerishableFacts] = []
+        self._tasks: list[Task] = []
+        self._stopping = threading.Event()
+        self._facts_done = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+
+    def start(self) -> None:
+        """Start the thread; returns at once."""
+        if self._thread is None:
+            self._pid = os.getpid()
+            self._thread = threading.Thread(target=self._run, name="tracelet-collectors", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Take one last sample and end the thread. Waits for facts that are still being collected, within a limit."""
+        thread = self._thread
+        if thread is None or self._pid != os.getpid():
+            return
+        self._thread = None
+        self._stopping.set()
+        self._facts_done.wait(FACTS_PATIENCE)
+        thread.join(STOP_PATIENCE)
+        if thread.is_alive():
+            guard.logger.debug("tracelet: a collector does not answer; it is left behind")
+
+    def _run(self) -> None:
+        for collector in self._collectors:
+            self._start_task(collector)
+        while not self._stopping.is_set():
+            self._sample_due()
+            self._ask_again()
+            if self._facts:
+                self._collect(self._facts.popleft())
+                continue
+            self._facts_done.set()
+            self._stopping.wait(self._pause())
+        self._finish()
+
+    def _finish(self) -> None:
+        """The last round: facts that are still missing, one last sample of each collector, then let go of everything."""
+        self._ask_again()
+        while self._facts:
+            self._collect(self._facts.popleft())
+        self._facts_done.set()
+        for task in tuple(self._tasks):
+            self._sample(task)
+        for task in self._tasks:
+            with guard.guard(f"stopping the collector {task.collector.name}"):
+                task.collector.stop()
+
+    def _pause(self) -> float | None:
+        if not self._tasks:
+            return self._interval if self._answered else None
+        return max(0.0, min(task.due for task in self._tasks) - time.monotonic())
+
+    def _start_task(self, collector: Collector) -> None:
+        with guard.guard(f"starting the collector {collector.name}"):
+            try:
+                collector.start()
+            except Absent as absent:
+                guard.logger.debug("tracelet: no %s metrics: %s", collector.name, absent)
+                return
+            task = Task(collector, self._interval)
+            task.due = time.monotonic()
+            self._tasks.append(task)
+
+    def _sample_due(self) -> None:
+        for task in tuple(self._tasks):
+            if task.due <= time.monotonic():
+                self._sample(task)
+                task.plan(time.monotonic())
+
+    def _sample(self, task: Task) -> None:
+        task.strikes += 1
+        with guard.guard(f"sampling {task.collector.name}"):
+            reading = task.collector.sample()
+            moment = time.time()
+            for metric, value in reading.items():
+                self._emit((task.key(metric), task.samples, value, moment, -1, None))
+            task.samples += 1
+            task.strikes = 0
+        if task.strikes >= STRIKES:
+            self._retire(task)
+
+    def _retire(self, task: Task) -> None:
+        self._tasks.remove(task)
+        name = task.collector.name
+        guard.say(f"{name} failed {STRIKES} times in a row and is not sampled any more in this run; the rest goes on")
+        with guard.guard(f"stopping the collector {name}"):
+            task.collector.stop()
+
+    def _collect(self, collector: FactCollector) -> None:
+        with guard.guard(f"reading the {collector.topic} facts"):
+            try:
+                values = dict(collector.collect())
+            except Absent as absent:
+                guard.logger.debug("tracelet: no %s facts: %s", collector.topic, absent)
+                return
+            if isinstance(collector, PerishableFacts):
+                self._answered.append(collector)
+            self._emit(Facts(time=time.time_ns() // 1000, topic=collector.topic, values=values))
+
+    def _ask_again(self) -> None:
+        """Put facts that have changed since they were read (torch was imported meanwhile) back into the queue."""
+        for collector in tuple(self._answered):
+            with guard.guard(f"checking the {collector.topic} facts"):
+                if collector.stale():
+                    self._answered.remove(collector)
+                    self._facts.append(collector)
