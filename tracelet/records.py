@@ -136,6 +136,10 @@ class Status(Record, frozen=True, kw_only=True, omit_defaults=True):
     status: str
     reason: str = ""
     traceback: str = ""
+    expected: str = ""
+    """With the status `running`: how the process is about to end (`preempted` after a SIGTERM, say), if it says no more."""
+    about: str = ""
+    """In a node's journal: the file name of the journal whose process the agent saw end."""
 
 
 class Notice(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,0 +1,131 @@
+"""What a backend is: a plug-in that speaks to one tracking system, in three verbs.
+
+Called by one courier, on one thread, in order, at least once; never in the training process unless `delivery="inline"`.
+A backend has no thread, retry loop or global state of its own, and imports its SDK inside functions. It raises
+
+    Unavailable             try the same call again later (network, 5xx, 429): the courier waits with backoff and jitter
+    Rejected(records, why)  these records are refused for good: they become dead letters, the rest of the batch was taken
+    Misconfigured(why, fix) nothing can be delivered until somebody mends the settings: the courier stops, the data stays
+
+Anything else that it lets pass is treated as `Unavailable` a few times, and then as `Misconfigured`.
+
+Delivery is at least once: after a crash the last batch comes again, with `batch.again` set on the first batch after every
+`open`. A backend that can recognise what it has already must leave it out then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from tracelet.records import Artifact, Event, Scalar
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """The run that is to be delivered, as a backend's `open` gets it. Times are seconds since the epoch."""
+
+    id: str
+    name: str
+    project: str
+    started: float
+    command: Sequence[str]
+    folder: str
+    """The working directory of the training."""
+    host: str
+    params: Mapping[str, Scalar]
+    tags: Mapping[str, str]
+    git: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    artifacts_folder: Path
+    """Where copied artifacts lie, by digest."""
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    """What this backend remembered in an earlier `open` of this run (its remote run id, say)."""
+    remember: Callable[[str, Any], None] = lambda name, value: None
+    """Keep a JSON value for later opens of the same run; on disk before it returns. Never a credential."""
+    announce: Callable[[str], None] = lambda url: None
+    """Say where the remote run is to be seen; shown in the terminal and the dashboard."""
+
+
+@dataclass(frozen=True)
+class SeriesPart:
+    """Consecutive points of one metric, in order. All columns have the same length; times are seconds since the epoch."""
+
+    name: str
+    steps: Sequence[int]
+    values: Sequence[float]
+    times: Sequence[float]
+    epochs: Sequence[int]
+    """-1 where a point was logged outside an epoch."""
+    stage: str = ""
+    fit: int = 0
+    system: bool = False
+    """A metric of the machine (`system/...`, `gpu/...`): its step is the number of the sample, its axis is the time."""
+
+
+@dataclass(frozen=True)
+class SpanPart:
+    """One finished span, as OpenTelemetry has it: ids are integers, 0 is no parent; times are nanoseconds since the epoch."""
+
+    id: int
+    parent: int
+    name: str
+    start_ns: int
+    end_ns: int
+    rank: int = 0
+    thread: int = 0
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    events: Sequence[Event] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one `write` delivers: the frames of the run's journals from one cursor to the next, sorted by kind.
+
+    `id` is the same when the batch comes again, and so is its content.
+    """
+
+    id: str
+    points: Sequence[SeriesPart] = ()
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Topic (git, environment, model, ...) to what was found."""
+    artifacts: Sequence[Artifact] = ()
+    events: Sequence[Event] = ()
+    spans: Sequence[SpanPart] = ()
+    again: bool = False
+    """The first batch after `open`: it may have been delivered before, wholly or in part."""
+
+    def __len__(self) -> int:
+        """How many points."""
+        return sum(len(part.steps) for part in self.points)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the run ended. `status`: finished, failed, interrupted, preempted or killed; `ended` in seconds since the epoch."""
+
+    status: str
+    reason: str
+    ended: float
+
+
+class Backend(Protocol):
+    """Speaks to one tracking system. Constructed with its frozen options dataclass; see the class attribute `options`.
+
+    A concrete class has `name: ClassVar[str]` (its key in `backend=...`), `options: ClassVar[type]` (a frozen dataclass
+    whose field names, defaults and docstrings are the documented settings) and `extra: ClassVar[str]` (what to install).
+    """
+
+    def open(self, run: RunDescription) -> None:
+        """Create the remote run, or find the one that an earlier `open` made, and be ready for `write`."""
+
+    def write(self, batch: Batch) -> None:
+        """Deliver one batch; when it returns, the remote system (or its local spool) has it."""
+
+    def close(self, outcome: Outcome | None) -> None:
+        """Let go. With an outcome the run is over and its remote status is set; without one it goes on elsewhere."""
