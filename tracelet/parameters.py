@@ -6,6 +6,8 @@ Used by `Experiment.log_params` and the integrations, on the user's thread. Neve
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import enum
 import math
 import os
@@ -25,20 +27,30 @@ MASK = "***"
 WIDEST_INTEGER = 2**63 - 1
 
 
-def flatten(values: Mapping[Any, Any]) -> dict[str, Scalar]:
-    """Nested mappings as one level of names joined by `/`, values as scalars, secrets masked."""
+def flatten(values: Any) -> dict[str, Scalar]:
+    """Nested mappings, namespaces and dataclasses as one level of names joined by `/`, values as scalars, secrets masked."""
     found: dict[str, Scalar] = {}
-    _flatten("", values, found, DEEPEST)
+    _flatten("", _mapping(values) or {}, found, DEEPEST)
     return found
+
+
+def _mapping(value: Any) -> Mapping[Any, Any] | None:
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, argparse.Namespace):
+        return vars(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
+    return None
 
 
 def _flatten(prefix: str, values: Mapping[Any, Any], found: dict[str, Scalar], depth: int) -> None:
     for key, value in values.items():
         name = f"{prefix}{key}"
-        if looks_secret(str(key)) and value not in (None, ""):
+        if looks_secret(str(key)) and value is not None and not (isinstance(value, str) and not value):
             found[name] = MASK
-        elif isinstance(value, Mapping) and value and depth:
-            _flatten(f"{name}/", value, found, depth - 1)
+        elif (nested := _mapping(value)) and depth:
+            _flatten(f"{name}/", nested, found, depth - 1)
         else:
             found[name] = plain(value)
 
@@ -81,6 +93,8 @@ def _described(value: Any) -> Scalar:
         return plain(value.item())
     shape = getattr(value, "shape", None)
     if shape is not None and hasattr(value, "dtype"):
+        if tuple(shape) == () and getattr(value, "is_cpu", False):  # reading another device would wait for it
+            return plain(value.item())
         return f"{type(value).__name__}({'x'.join(map(str, tuple(shape)))}, {value.dtype})"
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{getattr(value, '__module__', '')}.{value.__qualname__}"

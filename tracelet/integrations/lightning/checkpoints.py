@@ -1,0 +1,169 @@
+"""Checkpoints as references, the best of them at the end of a fit, and early stopping: why and when.
+
+Called on the training thread after Lightning has saved or decided. Nothing is copied, moved or read but the size of a file.
+A score is read after a save, which has itself waited for the device, so reading it waits for nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from tracelet.guard import guard
+from tracelet.integrations.base import Sink
+from tracelet.integrations.lightning.lifecycle import Fit, Lifecycle
+from tracelet.integrations.patching import Function, Patch
+from tracelet.parameters import plain
+from tracelet.records import Artifact, Scalar
+
+
+class Checkpoints:
+    """One artifact for each checkpoint file, and events for what callbacks decided."""
+
+    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+        self._sink = sink
+        self._lifecycle = lifecycle
+        self._saving: set[str] = set()
+        """Files that a ModelCheckpoint is saving: it tells more about them than the trainer can."""
+        lifecycle.finishing.append(best_of)
+
+    def patches(self, root: str) -> list[Patch]:
+        """Where checkpoints are saved and removed, and where training is stopped early."""
+        checkpointing = f"{root}.callbacks.model_checkpoint"
+        return [
+            Patch(f"{root}.trainer.trainer", "Trainer.save_checkpoint", self._around_trainer),
+            Patch(checkpointing, "ModelCheckpoint._save_checkpoint", self._around_callback),
+            Patch(checkpointing, "ModelCheckpoint._remove_checkpoint", self._around_removal, optional=True),
+            Patch(f"{root}.callbacks.early_stopping", "EarlyStopping._run_early_stopping_check", self._around_check),
+            Patch(f"{root}.callbacks.early_stopping", "EarlyStopping._evaluate_stopping_criteria", _keep_reason),
+        ]
+
+    def _around_trainer(self, original: Function) -> Function:
+        def save_checkpoint(trainer: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(trainer, filepath, *args, **kwargs)
+            with guard("recording a checkpoint"):
+                if os.fspath(filepath) not in self._saving:
+                    self._record(trainer, os.fspath(filepath), {})
+            return result
+
+        return save_checkpoint
+
+    def _around_callback(self, original: Function) -> Function:
+        def save_checkpoint(callback: Any, trainer: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+            path = str(filepath)
+            self._saving.add(path)
+            try:
+                result = original(callback, trainer, filepath, *args, **kwargs)
+            finally:
+                self._saving.discard(path)
+            with guard("recording a checkpoint"):
+                self._record(trainer, path, _judged(callback, path))
+            return result
+
+        return save_checkpoint
+
+    def _around_removal(self, original: Function) -> Function:
+        def remove_checkpoint(callback: Any, trainer: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(callback, trainer, filepath, *args, **kwargs)
+            with guard("recording a removed checkpoint"):
+                if trainer.is_global_zero:
+                    self._lifecycle.tell("checkpoint_removed", {"path": _absolute(str(filepath))})
+            return result
+
+        return remove_checkpoint
+
+    def _record(self, trainer: Any, path: str, judged: dict[str, Scalar]) -> None:
+        fit = self._lifecycle.fit_of(trainer) if self._lifecycle.is_running(trainer) else None
+        if not trainer.is_global_zero or (fit is not None and fit.trials):
+            return
+        metadata: dict[str, Scalar] = {"step": trainer.global_step, "epoch": trainer.current_epoch, **judged}
+        if fit is not None:
+            metadata["fit"] = fit.number
+        place = _absolute(path)
+        self._sink.emit(
+            Artifact(
+                time=time.time_ns() // 1000, name=Path(path).name, path=place, kind="checkpoint", size=_size(place),
+                metadata=metadata,
+            )
+        )  # fmt: skip
+
+    def _around_check(self, original: Function) -> Function:
+        def run_early_stopping_check(callback: Any, trainer: Any, *args: Any, **kwargs: Any) -> Any:
+            reasons: list[tuple[Any, str]] = []
+            with guard("following early stopping"):
+                _reasons[id(callback)] = reasons
+            try:
+                return original(callback, trainer, *args, **kwargs)
+            finally:
+                _reasons.pop(id(callback), None)
+                with guard("following early stopping"):
+                    if reasons:
+                        self._stopped(callback, trainer, *reasons[-1])
+
+        return run_early_stopping_check
+
+    def _stopped(self, callback: Any, trainer: Any, value: Any, reason: str) -> None:
+        self._lifecycle.tell(
+            "early_stopping",
+            {
+                "monitor": callback.monitor, "value": plain(value.cpu()), "reason": reason,
+                "epoch": trainer.current_epoch, "step": trainer.global_step, "fit": self._lifecycle.fit_of(trainer).number,
+            },
+        )  # fmt: skip
+
+
+_reasons: dict[int, list[tuple[Any, str]]] = {}
+"""By the id of a callback that is deciding now: the value and the reason for which it says stop."""
+
+
+def _keep_reason(original: Function) -> Function:
+    def evaluate_stopping_criteria(callback: Any, current: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(callback, current, *args, **kwargs)
+        with guard("following early stopping"):
+            should_stop, reason = result
+            if should_stop and id(callback) in _reasons:
+                _reasons[id(callback)].append((current, str(reason or "")))
+        return result
+
+    return evaluate_stopping_criteria
+
+
+def best_of(trainer: Any, fit: Fit) -> dict[str, Scalar]:
+    """What the trainer's checkpoint callback holds for the best checkpoint, when a fit ends."""
+    callback = trainer.checkpoint_callback
+    if fit.kind != "fit" or not getattr(callback, "best_model_path", ""):
+        return {}
+    return {
+        "best_checkpoint": _absolute(callback.best_model_path),
+        "best_score": _score(callback.best_model_score),
+        "monitor": callback.monitor,
+    }
+
+
+def _judged(callback: Any, path: str) -> dict[str, Scalar]:
+    kept = callback.best_k_models.get(path)
+    return {
+        "monitor": callback.monitor,
+        "score": _score(callback.current_score if kept is None else kept),
+        "best": bool(callback.monitor) and callback.best_model_path == path,
+    }
+
+
+def _score(value: Any) -> Scalar:
+    return plain(value.cpu() if hasattr(value, "cpu") else value)
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(path)
+
+
+def _size(path: str) -> int:
+    """Bytes of a local file or folder; 0 for what is elsewhere or (saved asynchronously) not there yet."""
+    try:
+        if os.path.isdir(path):
+            return sum(os.path.getsize(Path(place) / name) for place, _, names in os.walk(path) for name in names)
+        return os.path.getsize(path)
+    except OSError:
+        return 0

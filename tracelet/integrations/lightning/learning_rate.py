@@ -1,0 +1,135 @@
+"""Learning rates at every step, named as Lightning's own LearningRateMonitor names them, and gradient norms on request.
+
+Called on the training thread at the start of each training batch, and before each optimizer step when gradients are
+tracked. Names come from a LearningRateMonitor of ours that is never given to a trainer. Never reads a device.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from typing import Any
+
+from tracelet.guard import guard
+from tracelet.integrations.base import SeriesKey, Sink
+from tracelet.integrations.lightning.lifecycle import Fit, Lifecycle
+from tracelet.integrations.lightning.metrics import frozen
+from tracelet.integrations.patching import Function, Patch
+
+Rates = list[tuple[Any, list[SeriesKey]]]
+"""Each optimizer with one series for each of its parameter groups."""
+
+
+class LearningRates:
+    """One automatic series for each parameter group."""
+
+    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+        self._emit = sink.emit
+        self._lifecycle = lifecycle
+
+    def patches(self, root: str) -> list[Patch]:
+        """The last thing that Lightning does before the callbacks' `on_train_batch_start`, where its monitor reads."""
+        module = f"{root}.trainer.connectors.logger_connector.logger_connector"
+        return [Patch(module, "_LoggerConnector.on_batch_start", lambda original: self._around(original, root))]
+
+    def _around(self, original: Function, root: str) -> Function:
+        def on_batch_start(connector: Any, *args: Any, **kwargs: Any) -> Any:
+            with guard("capturing learning rates"):
+                self._take(connector.trainer, root)
+            return original(connector, *args, **kwargs)
+
+        return on_batch_start
+
+    def _take(self, trainer: Any, root: str) -> None:
+        if not trainer.training:
+            return
+        fit = self._lifecycle.fit_of(trainer)
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        # Under accumulation several batches belong to one step, and the rate does not change in between.
+        if fit.trials or fit.cache.get("lr step") == step:
+            return
+        fit.cache["lr step"] = step
+        now, epoch, emit = time.time(), trainer.current_epoch, self._emit
+        for optimizer, keys in self._rates(trainer, fit, root):
+            for group, key in zip(optimizer.param_groups, keys):
+                rate = group.get("lr")
+                if rate is not None:
+                    emit((key, step, rate if type(rate) is float else frozen(rate), now, epoch, None))
+
+    def _rates(self, trainer: Any, fit: Fit, root: str) -> Rates:
+        optimizers = trainer.optimizers
+        known = fit.cache.get("lr")
+        if known is not None and known[0] is optimizers:
+            rates: Rates = known[1]
+            if all(len(optimizer.param_groups) == len(keys) for optimizer, keys in rates):
+                return rates
+        rates = [
+            (optimizer, [fit.key(name, "train", "synced", automatic=True) for name in names])
+            for optimizer, names in named(trainer, root)
+        ]
+        fit.cache["lr"] = optimizers, rates
+        return rates
+
+
+def named(trainer: Any, root: str) -> list[tuple[Any, list[str]]]:
+    """Each optimizer of the trainer with the names that LearningRateMonitor would give to its groups' rates."""
+    monitor = importlib.import_module(f"{root}.callbacks.lr_monitor").LearningRateMonitor()
+    configs = trainer.lr_scheduler_configs
+    names, seen, kinds = monitor._find_names_from_schedulers(configs)
+    found = list(zip([config.scheduler.optimizer for config in configs], names))
+    names, others = monitor._find_names_from_optimizers(
+        trainer.optimizers, seen_optimizers=seen, seen_optimizer_types=kinds
+    )
+    return found + list(zip(others, names))
+
+
+class GradientNorms:
+    """The 2-norm of all gradients that an optimizer is about to use, before clipping."""
+
+    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+        self._emit = sink.emit
+        self._lifecycle = lifecycle
+
+    def patches(self, root: str) -> list[Patch]:
+        """Where gradients are complete and unscaled and nobody has clipped them yet."""
+        return [Patch(f"{root}.plugins.precision.precision", "Precision._after_closure", self._around, optional=True)]
+
+    def _around(self, original: Function) -> Function:
+        def after_closure(plugin: Any, model: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            with guard("capturing gradient norms"):
+                self._take(model.trainer, optimizer)
+            return original(plugin, model, optimizer, *args, **kwargs)
+
+        return after_closure
+
+    def _take(self, trainer: Any, optimizer: Any) -> None:
+        fit = self._lifecycle.fit_of(trainer)
+        norm = total_norm(optimizer)
+        if fit.trials or norm is None:
+            return
+        optimizers = trainer.optimizers
+        name = "grad_norm"
+        if len(optimizers) > 1:
+            raw = getattr(optimizer, "optimizer", optimizer)
+            name += f"/{next((index for index, other in enumerate(optimizers) if other is raw), 0)}"
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        key = fit.key(name, "train", "mean", automatic=True)
+        self._emit((key, step, norm.item() if norm.is_cpu else norm, time.time(), trainer.current_epoch, None))
+
+
+def total_norm(optimizer: Any) -> Any:
+    """A one-element tensor on the gradients' device, or None when there are none."""
+    import torch
+
+    gradients = [
+        parameter.grad.detach()
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter.grad is not None and not parameter.grad.is_sparse
+    ]
+    if not gradients:
+        return None
+    with torch.no_grad():
+        device = gradients[0].device
+        norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
+        return torch.linalg.vector_norm(torch.stack([norm.to(device, torch.float32) for norm in norms]))
