@@ -33,9 +33,10 @@ _lock = threading.RLock()
 class Switch:
     """What a dispatcher calls now: our wrapper, or the original once the patch has been reverted."""
 
-    __slots__ = ("live", "original", "raw", "target")
+    __slots__ = ("dispatcher", "live", "original", "raw", "target")
 
     def __init__(self, original: Function, raw: Any) -> None:
+        self.dispatcher: Function | None = None
         self.original = original
         self.raw = raw
         self.target = original
@@ -65,6 +66,7 @@ def _dispatcher(switch: Switch) -> Function:
     except (TypeError, ValueError):
         pass
     dispatch.__tracelet_switch__ = switch  # type: ignore[attr-defined]
+    switch.dispatcher = dispatch
     return dispatch
 
 
@@ -73,8 +75,10 @@ def _function_of(raw: Any) -> Any:
 
 
 def _switch_of(raw: Any) -> Switch | None:
-    found = getattr(_function_of(raw), "__dict__", {}).get("__tracelet_switch__")
-    return found if isinstance(found, Switch) else None
+    function = _function_of(raw)
+    found = getattr(function, "__dict__", {}).get("__tracelet_switch__")
+    # Somebody's functools.wraps over our dispatcher copies the attribute: that wrapper is theirs all the same.
+    return found if isinstance(found, Switch) and found.dispatcher is function else None
 
 
 def _raw_attribute(owner: Any, name: str) -> tuple[Any, Any]:

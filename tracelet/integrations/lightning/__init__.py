@@ -7,25 +7,55 @@ one program can use both, so both are patched, each when it is imported. Importi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from tracelet.integrations.base import Integration, Sink
+from tracelet.integrations.lightning.checkpoints import Checkpoints
+from tracelet.integrations.lightning.fabric import FABRICS, FabricMetrics
+from tracelet.integrations.lightning.hyperparameters import Hyperparameters
+from tracelet.integrations.lightning.learning_rate import GradientNorms, LearningRates
 from tracelet.integrations.lightning.lifecycle import Lifecycle
 from tracelet.integrations.lightning.metrics import MetricCapture
+from tracelet.integrations.lightning.standalone import Standalone
 from tracelet.integrations.patching import Patch
 
 FLAVOURS = ("lightning.pytorch", "pytorch_lightning")
 
 
+class _Part(Protocol):
+    def patches(self, root: str) -> list[Patch]: ...
+
+
 class LightningIntegration(Integration):
-    """Records what Lightning's trainers do, in either flavour."""
+    """Records what Lightning's trainers, modules and Fabrics do, in either flavour."""
 
     name = "lightning"
 
     def __init__(self, sink: Sink, settings: Mapping[str, object]) -> None:
         super().__init__(sink, settings)
         self.lifecycle = Lifecycle(sink)
-        self._parts = [self.lifecycle, MetricCapture(sink, self.lifecycle)]
+        self._hyperparameters = Hyperparameters(sink, self.lifecycle)
+        self._standalone = Standalone(sink)
+        self._fabric = FabricMetrics(sink)
+        self._parts: list[_Part] = [
+            self.lifecycle,
+            self._hyperparameters,
+            MetricCapture(sink, self.lifecycle),
+            Checkpoints(sink, self.lifecycle),
+            self._standalone,
+        ]
+        if settings.get("track_learning_rate", True):
+            self._parts.append(LearningRates(sink, self.lifecycle))
+        if settings.get("track_gradients", False):
+            self._parts.append(GradientNorms(sink, self.lifecycle))
 
     def patches(self) -> Iterable[Patch]:
         """The patches of every part, for every flavour."""
-        return [patch for root in FLAVOURS for part in self._parts for patch in part.patches(root)]
+        trainers = [patch for root in FLAVOURS for part in self._parts for patch in part.patches(root)]
+        return trainers + [patch for root in FABRICS for patch in self._fabric.patches(root)]
+
+    def stop(self) -> None:
+        """Put everything back, on classes and on instances."""
+        super().stop()
+        self._hyperparameters.stop()
+        self._standalone.stop()

@@ -1,0 +1,48 @@
+"""Metrics logged through Fabric, be there any loggers or not.
+
+Called on the user's thread. `Fabric.log` and a LightningModule driven by Fabric both end in `Fabric.log_dict`, so that alone
+is patched. Fabric is two module trees of its own, `lightning.fabric` and `lightning_fabric`, as the trainers are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tracelet.guard import guard
+from tracelet.integrations.base import SeriesKey, Sink
+from tracelet.integrations.lightning.metrics import frozen
+from tracelet.integrations.lightning.standalone import is_number
+from tracelet.integrations.patching import Function, Patch
+
+FABRICS = ("lightning.fabric", "lightning_fabric")
+
+
+class FabricMetrics:
+    """Takes what `Fabric.log_dict` is given; without a step, points of a name are counted."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._emit = sink.emit
+        self._keys: dict[str, SeriesKey] = {}
+
+    def patches(self, root: str) -> list[Patch]:
+        """The one method that everything logged through this Fabric passes."""
+        return [Patch(f"{root}.fabric", "Fabric.log_dict", self._around_log_dict)]
+
+    def _around_log_dict(self, original: Function) -> Function:
+        def log_dict(fabric: Any, *args: Any, **kwargs: Any) -> Any:
+            with guard("capturing metrics logged through Fabric"):
+                self._take(*args, **kwargs)
+            return original(fabric, *args, **kwargs)
+
+        return log_dict
+
+    def _take(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        now = time.time()
+        for name, value in metrics.items():
+            if is_number(value):
+                key = self._keys.get(name)
+                if key is None:
+                    key = self._keys[name] = SeriesKey(name, reduce="mean")
+                self._emit((key, step, frozen(value), now, -1, None))

@@ -1,0 +1,200 @@
+"""Hyperparameters: what the user gave to module, datamodule, trainer and loggers, and what Lightning made of it.
+
+Called on the training thread a few times for each fit, never for each step. A name is told again only when its value has
+changed. Nothing is computed with the model: no forward pass, no random number, no read of a device.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tracelet.guard import guard
+from tracelet.integrations.base import Sink
+from tracelet.integrations.lightning.lifecycle import Lifecycle
+from tracelet.integrations.lightning.model import describe_model, describe_optimizers
+from tracelet.integrations.patching import Application, Function, Patch, apply
+from tracelet.parameters import flatten
+from tracelet.records import Facts, Params, Scalar
+
+_NEVER: object = object()
+
+
+class Hyperparameters:
+    """Emits `Params` and the model's `Facts`."""
+
+    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+        self._sink = sink
+        self._lifecycle = lifecycle
+        self._told: dict[str, Scalar] = {}
+        self._loggers: dict[type, Application | None] = {}
+
+    def patches(self, root: str) -> list[Patch]:
+        """Where arguments arrive, and where everything has been set up."""
+        trainer = f"{root}.trainer.trainer"
+        return [
+            Patch(trainer, "Trainer.__init__", self._around_init),
+            Patch(trainer, "_log_hyperparams", self._around_log_hyperparams),
+            Patch(trainer, "Trainer._run_stage", self._around_stage),
+            Patch(f"{root}.loops.fit_loop", "_FitLoop.on_run_start", self._around_loop),
+            Patch(f"{root}.loops.evaluation_loop", "_EvaluationLoop.on_run_start", self._around_loop),
+        ]
+
+    def stop(self) -> None:
+        """Put the loggers' methods back."""
+        for application in self._loggers.values():
+            if application is not None:
+                application.revert()
+        self._loggers.clear()
+
+    def _tell(self, values: Mapping[Any, Any], source: str, prefix: str = "") -> None:
+        fresh = {
+            f"{prefix}{name}": value
+            for name, value in flatten(values).items()
+            if _differs(self._told.get(f"{prefix}{name}", _NEVER), value)
+        }
+        if fresh:
+            self._told.update(fresh)
+            self._sink.emit(Params(time=time.time_ns() // 1000, values=fresh, source=source))
+
+    def _around_init(self, original: Function) -> Function:
+        signature = inspect.signature(original)
+
+        def __init__(trainer: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(trainer, *args, **kwargs)
+            with guard("recording the trainer's arguments"):
+                given = dict(signature.bind(trainer, *args, **kwargs).arguments)
+                given.pop("self", None)
+                # The first trainer has the short names; a later one adds what it was given otherwise.
+                index = self._lifecycle.index_of(trainer)
+                values = flatten(given)
+                if index > 1:
+                    values = {
+                        name: value for name, value in values.items()
+                        if _differs(self._told.get(f"trainer/{name}", _NEVER), value)
+                    }  # fmt: skip
+                self._tell(values, "trainer", "trainer/" if index == 1 else f"trainer/{index}/")
+                self._watch_loggers(trainer)
+            return result
+
+        return __init__
+
+    def _around_log_hyperparams(self, original: Function) -> Function:
+        def log_hyperparams(trainer: Any, *args: Any, **kwargs: Any) -> Any:
+            with guard("recording hyperparameters"):
+                self._watch_loggers(trainer)
+                self._tell_hparams(trainer)
+            return original(trainer, *args, **kwargs)
+
+        return log_hyperparams
+
+    def _tell_hparams(self, trainer: Any) -> None:
+        """What `save_hyperparameters` kept, unless the user said that loggers are not to see it."""
+        module, data = trainer.lightning_module, trainer.datamodule
+        given = _hparams(module)
+        if data is not None:
+            own = _hparams(data)
+            self._tell({name: value for name, value in own.items() if name not in given}, "datamodule")
+            both = {name: value for name, value in own.items() if name in given}
+            self._tell(both, "datamodule", "datamodule/")
+        self._tell(given, "module")
+
+    def _around_stage(self, original: Function) -> Function:
+        def run_stage(trainer: Any, *args: Any, **kwargs: Any) -> Any:
+            with guard("recording how the trainer was set up"):
+                if not self._lifecycle.fit_of(trainer).trials:
+                    self._watch_loggers(trainer)
+                    self._tell_setup(trainer)
+            return original(trainer, *args, **kwargs)
+
+        return run_stage
+
+    def _tell_setup(self, trainer: Any) -> None:
+        module = trainer.lightning_module
+        setup: dict[str, Any] = {
+            "precision": trainer.precision,
+            "strategy": type(trainer.strategy).__name__,
+            "accelerator": type(trainer.accelerator).__name__,
+            "devices": trainer.num_devices,
+            "nodes": trainer.num_nodes,
+            "world_size": trainer.world_size,
+        }
+        seed = os.environ.get("PL_GLOBAL_SEED", "")
+        if seed:
+            setup["seed"] = int(seed) if seed.isdigit() else seed
+        self._tell(setup, "trainer", "setup/")
+        if trainer.state.fn is not None and trainer.state.fn.value == "fit":
+            self._tell(describe_optimizers(trainer), "optimizer")
+        facts = describe_model(module)
+        counts = {name: facts[name] for name in ("class", "parameters", "trainable_parameters")}
+        if any(_differs(self._told.get(f"model/{name}", _NEVER), value) for name, value in counts.items()):
+            self._tell(counts, "module", "model/")
+            self._sink.emit(Facts(time=time.time_ns() // 1000, topic="model", values=facts))
+
+    def _around_loop(self, original: Function) -> Function:
+        def on_run_start(loop: Any, *args: Any, **kwargs: Any) -> Any:
+            with guard("recording the data loaders"):
+                self._tell_loaders(loop)
+            return original(loop, *args, **kwargs)
+
+        return on_run_start
+
+    def _tell_loaders(self, loop: Any) -> None:
+        trainer, loaders = loop.trainer, loop._combined_loader
+        fit = self._lifecycle.fit_of(trainer)
+        stage = str(getattr(trainer.state.stage, "value", "train")).replace("sanity_check", "validate")
+        if fit.trials or loaders is None or fit.cache.get(("loaders", stage)) is loaders:
+            return
+        fit.cache["loaders", stage] = loaders
+        found = loaders.flattened
+        for index, loader in enumerate(found):
+            place = f"data/{stage}/" if len(found) == 1 else f"data/{stage}/{index}/"
+            self._tell(_describe_loader(loader), "data", place)
+
+    def _watch_loggers(self, trainer: Any) -> None:
+        """See every `log_hyperparams` call on the classes of the loggers in use."""
+        for logger in trainer.loggers:
+            owner = next((base for base in type(logger).__mro__ if "log_hyperparams" in vars(base)), None)
+            if owner is not None and owner not in self._loggers:
+                self._loggers[owner] = apply(owner, "log_hyperparams", self._around_logger)
+
+    def _around_logger(self, original: Function) -> Function:
+        def log_hyperparams(logger: Any, params: Any = None, *args: Any, **kwargs: Any) -> Any:
+            with guard("recording logged hyperparameters"):
+                if params is not None:
+                    self._tell(flatten(params), "logger")
+            if params is None:
+                return original(logger, *args, **kwargs)
+            return original(logger, params, *args, **kwargs)
+
+        return log_hyperparams
+
+
+def _differs(told: object, value: object) -> bool:
+    # `1 == True == 1.0`, and NaN differs from itself: the text decides, with the type.
+    return told is not value and (type(told) is not type(value) or repr(told) != repr(value))
+
+
+def _hparams(holder: Any) -> dict[str, Any]:
+    """Read from where the mixin keeps them: its properties would create or copy them."""
+    if not getattr(holder, "_log_hyperparams", False):
+        return {}
+    kept = {**_as_dict(vars(holder).get("_hparams_initial")), **_as_dict(vars(holder).get("_hparams"))}
+    return {name: value for name, value in kept.items() if name != "_class_path"}
+
+
+def _as_dict(values: Any) -> dict[str, Any]:
+    if isinstance(values, Mapping):
+        return {str(name): value for name, value in values.items()}
+    return dict(vars(values)) if values is not None and hasattr(values, "__dict__") else {}
+
+
+def _describe_loader(loader: Any) -> dict[str, Any]:
+    size = getattr(loader, "batch_size", None)
+    if size is None:
+        size = getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
+    found = {"batch_size": size, "workers": getattr(loader, "num_workers", None)}
+    return {name: value for name, value in found.items() if isinstance(value, int)}

@@ -1,0 +1,86 @@
+"""What a model and its optimizers are, said without running them.
+
+Called by `hyperparameters` on the training thread when a fit begins. Reads names, types and element counts; never a value of a
+parameter, never a forward pass, never a random number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+CHILDREN = 200
+"""More direct children than this are a list of layers; the counts of the rest are in the total."""
+
+
+def describe_model(module: Any) -> dict[str, Any]:
+    """Class, parameter counts, and the same for each direct child."""
+    total, trainable = count_parameters(module)
+    children = []
+    for name, child in list(module.named_children())[:CHILDREN]:
+        of_child, trainable_of_child = count_parameters(child)
+        children.append(
+            {
+                "name": name, "type": type(child).__name__, "parameters": of_child,
+                "trainable_parameters": trainable_of_child,
+            }
+        )  # fmt: skip
+    kind = type(module)
+    return {
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "parameters": total,
+        "trainable_parameters": trainable,
+        "children": children,
+    }
+
+
+def count_parameters(module: Any) -> tuple[int, int]:
+    """(all, trainable) elements; a parameter that is used twice counts once, one that has no shape yet not at all."""
+    total = trainable = 0
+    for parameter in module.parameters():
+        if type(parameter).__name__ == "UninitializedParameter":
+            continue
+        size = int(parameter.numel())
+        total += size
+        trainable += size if parameter.requires_grad else 0
+    return total, trainable
+
+
+def describe_optimizers(trainer: Any) -> dict[str, Any]:
+    """Class and arguments of the optimizers and schedulers that Lightning really uses."""
+    described: dict[str, Any] = {}
+    for index, optimizer in enumerate(trainer.optimizers):
+        described[f"optimizer/{index}"] = _describe_optimizer(optimizer)
+    for index, config in enumerate(trainer.lr_scheduler_configs):
+        described[f"scheduler/{index}"] = _describe_scheduler(config)
+    return described
+
+
+def _describe_optimizer(optimizer: Any) -> dict[str, Any]:
+    described: dict[str, Any] = {"class": _name(optimizer)}
+    groups = [
+        {name: value for name, value in group.items() if name != "params"}
+        for group in getattr(optimizer, "param_groups", ())
+    ]
+    if len(groups) == 1:
+        described.update(groups[0])
+    else:
+        described["groups"] = {str(index): group for index, group in enumerate(groups)}
+    return described
+
+
+def _describe_scheduler(config: Any) -> dict[str, Any]:
+    scheduler = config.scheduler
+    arguments = {
+        name: value
+        for name, value in vars(scheduler).items()
+        if not name.startswith("_") and name not in ("optimizer", "last_epoch", "base_lrs", "verbose")
+        if isinstance(value, (bool, int, float, str, list, tuple))
+    }
+    return {
+        "class": _name(scheduler), **arguments, "interval": config.interval, "frequency": config.frequency,
+        **({"monitor": config.monitor} if config.monitor else {}),
+    }  # fmt: skip
+
+
+def _name(instance: Any) -> str:
+    return f"{type(instance).__module__}.{type(instance).__qualname__}"
