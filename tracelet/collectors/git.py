@@ -153,7 +153,7 @@ class GitCollector:
 def _script_folder() -> Path | None:
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     for script in (sys.argv[0] if sys.argv else "", main):
-        if script and os.path.isfile(script):
+        if script and Path(script).is_file():
             return Path(script).resolve().parent
     return None
 
@@ -194,7 +194,7 @@ class Output:
 
 
 def _read_capped(folder: Path, cap: int, *arguments: str) -> Output:
-    """Run a git command whose output may be huge; memory stays bounded and the command is killed when its time is up."""
+    """Run a git command whose output may be huge: memory stays bounded, and it is killed when its time is up."""
     process = subprocess.Popen(
         _command(folder, arguments),
         stdin=subprocess.DEVNULL,
@@ -203,7 +203,12 @@ def _read_capped(folder: Path, cap: int, *arguments: str) -> Output:
         env=_environment(),
     )
     late = threading.Event()
-    timer = threading.Timer(TIMEOUT, lambda: (late.set(), process.kill()))
+
+    def expire() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(TIMEOUT, expire)
     timer.daemon = True
     timer.start()
     try:

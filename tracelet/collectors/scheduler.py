@@ -1,8 +1,8 @@
 """Runs the collectors in one thread: facts once, numbers again and again. Started by the session; later by the agent.
 
-Everything but `start()` and `stop()` happens on the thread `tracelet-collectors`, so that starting a run costs nothing but
-the start of a thread. It knows no session: what it finds goes to `emit`, as points named `<collector>/<metric>` whose step
-is the number of the sample, and as `Facts`. It keeps time without drift, never makes up for samples that were missed
+Everything but `start()` and `stop()` happens on the thread `tracelet-collectors`, so that starting a run costs nothing
+but the start of a thread. It knows no session: what it finds goes to `emit`, as points named `<collector>/<metric>` whose
+step is the number of the sample, and as `Facts`. It keeps time without drift, never makes up for samples that were missed
 (a suspended laptop), lets no exception of a collector out, and does nothing in a forked child.
 """
 
@@ -58,7 +58,7 @@ class Task:
 
 
 class Scheduler:
-    """Samples `collectors` every `interval` seconds (or at their own `every`) and asks `facts` once, all in one thread."""
+    """Samples `collectors` every `interval` seconds (or at their own `every`) and asks `facts` once, in one thread."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Scheduler:
         self._finish()
 
     def _finish(self) -> None:
-        """The last round: facts that are still missing, one last sample of each collector, then let go of everything."""
+        """The last round: facts that are still missing, one last sample of each collector, then let go of all."""
         self._ask_again()
         while self._facts:
             self._collect(self._facts.popleft())
