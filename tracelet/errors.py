@@ -4,6 +4,7 @@
      |- SettingsError      a key, value or file of settings that cannot be meant     (also ValueError)
      |- AlreadyActive      start_logging() for a second, different run               (also RuntimeError)
      |- InvalidMetric      a metric name or value that cannot be recorded            (also TypeError)
+     |- ArtifactNotFound   log_artifact() of a path where nothing is              (also FileNotFoundError)
      |- RunNotFound        no run, or several, answer to the name given              (also LookupError)
      |- StoreError         the store's folder cannot be used                         (also OSError)
      |- JournalError       a file that is no journal, or one of a newer tracelet     (also ValueError)
@@ -36,6 +37,10 @@ class AlreadyActive(TraceletError, RuntimeError):
 
 class InvalidMetric(TraceletError, TypeError):
     """A metric's name is not a string, or its value is not one number."""
+
+
+class ArtifactNotFound(TraceletError, FileNotFoundError):
+    """There is no file or folder at the path given to `log_artifact()`."""
 
 
 class RunNotFound(TraceletError, LookupError):

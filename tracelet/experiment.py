@@ -7,15 +7,18 @@ errors at the call; after the end of the run, and in forked children, calls do n
 from __future__ import annotations
 
 import operator
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tracelet.errors import InvalidMetric
+from tracelet import artifacts
+from tracelet.errors import ArtifactNotFound, InvalidMetric
+from tracelet.guard import say
 from tracelet.parameters import flatten
-from tracelet.records import Params, Started, Tags
+from tracelet.records import Notice, Params, Started, Tags
 from tracelet.values import checked
 from tracelet.writer import CROWDED, Mute, Writer, now
 
@@ -96,6 +99,26 @@ class Experiment:
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set tags of the run; an empty text removes one."""
         self._writer.emit(Tags(time=now(), values={str(name): str(value) for name, value in tags.items()}))
+
+    def log_artifact(self, path: str | os.PathLike[str], name: str | None = None, kind: str | None = None) -> None:
+        """Copy a file or a folder, as it is now, into the run. `kind`: a word of yours such as `plot` or `model`.
+
+        Copies on the calling thread, streaming. Raises `ArtifactNotFound`; a disk that refuses is said, not raised.
+        """
+        if not self._writer.recording:
+            return
+        try:
+            self._writer.emit(artifacts.keep(self._folder, path, name, kind, now()))
+        except ArtifactNotFound:
+            raise
+        except OSError as error:
+            message = f"the artifact {os.fspath(path)!r} was not kept ({error.strerror or error})"
+            say(f"{message}. The training goes on; free some space and log it again.")
+            self._writer.emit(Notice(time=now(), code="artifact", message=message, count=1))
+
+    def log_file_artifact(self, path: str | os.PathLike[str], name: str | None = None) -> None:
+        """The same as `log_artifact` for one file."""
+        self.log_artifact(path, name, "file")
 
     def set_iteration(self, iteration: int | None) -> None:
         """The step of all metrics that are logged without one from now on; None counts for each metric again."""

@@ -69,6 +69,11 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="tracelet-writer", daemon=True)
 
     @property
+    def recording(self) -> bool:
+        """Whether what is emitted still reaches the journal."""
+        return not self._stopping
+
+    @property
     def path(self) -> Path:
         """Where the journal stands."""
         return self.journal.path
@@ -232,6 +237,8 @@ class Writer:
 
 class Mute:
     """A writer that records nothing, for handles of runs that are not recorded."""
+
+    recording = False
 
     def __init__(self) -> None:
         self.items: list[Item] = _Forgetting()

@@ -1,0 +1,65 @@
+"""Artifacts: copies that are content addressed, complete or absent, and never follow links out of a folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import tracelet
+from tracelet.artifacts import FOLDER, keep, manifest, object_path
+from tracelet.errors import ArtifactNotFound
+
+
+def test_the_same_bytes_are_kept_once(tmp_path: Path) -> None:
+    """Two files with equal content share one copy, and the copy does not change with the original."""
+    run = tmp_path / "run"
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_bytes(b"weights" * 1000)
+    first, second = (keep(run, tmp_path / name, None, None, 1) for name in ("a.txt", "b.txt"))
+    (tmp_path / "a.txt").write_bytes(b"other")
+    assert first.digest == second.digest
+    assert (first.name, second.name) == ("a.txt", "b.txt")
+    assert object_path(run, first.digest).read_bytes() == b"weights" * 1000
+    assert len([path for path in (run / FOLDER).rglob("*") if path.is_file()]) == 1
+
+
+def test_a_folder_keeps_its_tree_and_does_not_follow_links_out(tmp_path: Path) -> None:
+    """A folder's manifest lists every regular file by relative path; a link to a folder is not walked."""
+    source = tmp_path / "model"
+    (source / "deep").mkdir(parents=True)
+    (source / "config.json").write_text("{}")
+    (source / "deep" / "ünï.bin").write_bytes(b"\0" * 3)
+    os.symlink("/etc", source / "outside")
+    artifact = keep(tmp_path / "run", source, "checkpoint", "model", 1)
+    files = manifest(tmp_path / "run", artifact)
+    assert set(files) == {"config.json", "deep/ünï.bin"}
+    assert (artifact.size, artifact.kind, artifact.name) == (5, "model", "checkpoint")
+    assert object_path(tmp_path / "run", files["config.json"][0]).read_text() == "{}"
+
+
+def test_a_missing_path_is_an_error_at_the_call(tmp_path: Path) -> None:
+    """The error is a FileNotFoundError that names the path, and nothing is recorded."""
+    with pytest.raises(ArtifactNotFound, match=r"nowhere\.pt"):
+        keep(tmp_path, tmp_path / "nowhere.pt", None, None, 1)
+    assert not (tmp_path / FOLDER).exists()
+
+
+def test_a_fifo_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    """What is neither file nor folder would block the caller for ever, so it is an error."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArtifactNotFound, match="neither a file nor a folder"):
+        keep(tmp_path, tmp_path / "pipe", None, None, 1)
+
+
+def test_logged_artifacts_are_read_back(tmp_path: Path) -> None:
+    """`log_artifact` puts a copy into the run that the reader finds by digest."""
+    (tmp_path / "plot.svg").write_text("<svg/>")
+    config = dict.fromkeys(("track_lightning", "track_system", "track_git", "track_env"), False)
+    with tracelet.start_logging("a", config={**config, "delivery": "off"}) as experiment:
+        experiment.log_artifact(tmp_path / "plot.svg", kind="plot")
+    run = tracelet.open_store().run("latest")
+    (artifact,) = run.artifacts
+    assert (artifact.name, artifact.kind, artifact.size) == ("plot.svg", "plot", 6)
+    assert object_path(run.path, artifact.digest).read_text() == "<svg/>"

@@ -1,0 +1,116 @@
+"""Files that are copied into a run: content addressed, so that the same bytes are kept once however often they are logged.
+
+    RUN/artifacts/ab/abcdef...     the bytes of a file, named by their BLAKE2b digest
+                                   (of a folder: its manifest, a JSON object of relative path to [digest, size])
+
+Used by `Experiment.log_artifact` on the user's thread: copying streams, so memory stays flat whatever the size.
+A copy is complete under its name or not there: it is written beside and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tracelet.errors import ArtifactNotFound
+from tracelet.records import Artifact
+
+FOLDER = "artifacts"
+BLOCK = 1024 * 1024
+DIGEST_SIZE = 20
+"""160 bits: no two files of a run will ever share a name by chance."""
+
+
+def object_path(run_folder: Path, digest: str) -> Path:
+    """Where the bytes with this digest lie."""
+    return run_folder / FOLDER / digest[:2] / digest
+
+
+def keep(run_folder: Path, path: str | os.PathLike[str], name: str | None, kind: str | None, time: int) -> Artifact:
+    """Copy a file or a folder into the run and describe it. ArtifactNotFound if it is not there; OSError from copying."""
+    source = Path(path).expanduser()
+    try:
+        mode = source.stat().st_mode
+    except OSError as error:
+        raise ArtifactNotFound(
+            f"there is no artifact at {os.fspath(path)!r} (looked from {os.getcwd()}). Nothing was recorded; "
+            "call log_artifact after the file is written"
+        ) from error
+    title = name or source.absolute().name
+    where = str(source.absolute())
+    if stat.S_ISDIR(mode):
+        digest, size, files = _keep_folder(run_folder, source)
+        return Artifact(time=time, name=title, path=where, kind=kind or "folder", size=size, digest=digest,
+                        metadata={"files": files, "folder": True})  # fmt: skip
+    if not stat.S_ISREG(mode):
+        raise ArtifactNotFound(f"{os.fspath(path)!r} is neither a file nor a folder; nothing was recorded")
+    digest, size = _keep_file(run_folder, source)
+    return Artifact(time=time, name=title, path=where, kind=kind or "file", size=size, digest=digest)
+
+
+def manifest(run_folder: Path, artifact: Artifact) -> dict[str, tuple[str, int]]:
+    """The files of an artifact that was copied: relative path to (digest, size). One entry, its name, for a single file."""
+    if not artifact.metadata.get("folder"):
+        return {artifact.name: (artifact.digest, artifact.size)}
+    with open(object_path(run_folder, artifact.digest), encoding="utf-8") as file:
+        return {name: (entry[0], entry[1]) for name, entry in json.load(file).items()}
+
+
+def _keep_folder(run_folder: Path, source: Path) -> tuple[str, int, int]:
+    entries: dict[str, tuple[str, int]] = {}
+    for path in _files(source):
+        entries[path.relative_to(source).as_posix()] = _keep_file(run_folder, path)
+    body = json.dumps(entries, sort_keys=True).encode()
+    digest = hashlib.blake2b(body, digest_size=DIGEST_SIZE).hexdigest()
+    target = object_path(run_folder, digest)
+    if not target.exists():
+        descriptor, temporary = _beside(run_folder)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(body)
+        _settle(temporary, target)
+    return digest, sum(size for _, size in entries.values()), len(entries)
+
+
+def _files(source: Path) -> Iterator[Path]:
+    """Regular files below, in a fixed order. Linked folders are not followed: they may lead out, or round and round."""
+    for folder, folders, names in os.walk(source):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(folder, name)
+            if path.is_file():
+                yield path
+
+
+def _keep_file(run_folder: Path, source: Path) -> tuple[str, int]:
+    digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
+    size = 0
+    descriptor, temporary = _beside(run_folder)
+    try:
+        # One pass: what is hashed is what is kept, even if somebody writes to the file meanwhile.
+        with os.fdopen(descriptor, "wb") as target, open(source, "rb", buffering=0) as origin:
+            while block := origin.read(BLOCK):
+                digest.update(block)
+                target.write(block)
+                size += len(block)
+        _settle(temporary, object_path(run_folder, digest.hexdigest()))
+    finally:
+        temporary.unlink(missing_ok=True)
+    return digest.hexdigest(), size
+
+
+def _beside(run_folder: Path) -> tuple[int, Path]:
+    folder = run_folder / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=folder, prefix=".incoming-")
+    return descriptor, Path(name)
+
+
+def _settle(temporary: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, target)
