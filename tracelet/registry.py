@@ -26,6 +26,7 @@ COLLECTORS: dict[str, str] = {
 FACT_COLLECTORS: dict[str, str] = {
     "git": "tracelet.collectors.git:GitCollector",
     "env": "tracelet.collectors.environment:EnvironmentCollector",
+    "system": "tracelet.collectors.gpu:GpuFacts",
 }
 """Read once at the start; each is switched by the setting `track_NAME`."""
 

@@ -1,9 +1,9 @@
 """Runs the collectors in one thread: facts once, numbers again and again. Started by the session; later by the agent.
 
 Everything but `start()` and `stop()` happens on the thread `tracelet-collectors`, so that starting a run costs nothing
-but the start of a thread. It knows no session: what it finds goes to `emit`, as points named `<collector>/<metric>` whose
-step is the number of the sample, and as `Facts`. It keeps time without drift, never makes up for samples that were missed
-(a suspended laptop), lets no exception of a collector out, and does nothing in a forked child.
+but the start of a thread. It knows no session: what it finds goes to `emit`, as points named `<collector>/<metric>`
+whose step is the number of the sample, and as `Facts`. It keeps time without drift, never makes up for samples that
+were missed (a suspended laptop), lets no exception of a collector out, and does nothing in a forked child.
 """
 
 from __future__ import annotations
