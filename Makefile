@@ -1,0 +1,77 @@
+# Everything a fresh machine needs is Python 3.10 or newer. Each goal makes what it needs and does nothing twice.
+#
+#   make demo     train a small real model and look at what was recorded
+#   make test     the whole test suite; make test ARGS="tests/unit -x" for a part of it
+#   make lint     ruff, mypy, import-linter, and the documentation, all strict
+#   make floor    the Lightning tests with the oldest supported Lightning, in an environment of its own
+#   make docs     the documentation, served while you write it
+#   make clean    remove what these goals made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FLOOR := .venv-floor
+ARGS ?=
+TORCH := $(shell grep '^torch==' constraints.txt)
+INSTALL := -m pip install --quiet --disable-pip-version-check
+PINNED := $(INSTALL) --constraint constraints.txt
+FLOOR_TESTS := tests/unit/integrations tests/e2e
+
+.PHONY: demo test lint floor docs clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.demo
+	$(BIN)/tracelet demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --quiet --strict
+
+floor: $(FLOOR)/.ready
+	$(FLOOR)/bin/python -m pytest $(FLOOR_TESTS) $(ARGS)
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs serve
+
+clean:
+	rm -rf $(VENV) $(FLOOR) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# One environment, three stages, each remembered by a stamp: torch is big and comes first, so that nothing else picks it.
+
+$(VENV)/.torch: constraints.txt
+	$(call new_environment,$(VENV))
+	@echo "installing $(TORCH) into $(VENV) ..."
+	$(BIN)/python $(INSTALL) '$(TORCH)'
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	$(BIN)/python $(PINNED) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch pyproject.toml
+	@echo "installing tracelet and what its tests need into $(VENV) ..."
+	$(BIN)/python $(PINNED) --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+$(FLOOR)/.ready: constraints-floor.txt pyproject.toml
+	$(call new_environment,$(FLOOR))
+	@echo "installing the oldest supported Lightning into $(FLOOR) ..."
+	$(FLOOR)/bin/python $(INSTALL) '$(TORCH)' 'setuptools<81'
+	$(FLOOR)/bin/python $(INSTALL) --constraint constraints-floor.txt --editable '.[floor]'
+	@touch $@
+
+define new_environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo "tracelet needs Python 3.10 or newer, and $(PYTHON) is not. Name one: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(1)/bin/python || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make environments: its modules venv and ensurepip are not installed." >&2; \
+	  echo "On Debian or Ubuntu: sudo apt-get install python3-venv. Or name another Python: make PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+endef

@@ -1,0 +1,121 @@
+"""What holds for every test: a clean environment, a folder of its own, and nothing left behind.
+
+A test fails when it leaves a thread, a child process or a run behind, or when `tracelet.guard` had to keep a failure of
+ours from the user. A test that provokes such failures says so: `@pytest.mark.allow_guarded`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+import tracelet
+from tracelet import guard
+
+GRACE = 3.0
+"""Seconds for what is on its way out: a joined pool's last worker, a process between exit and being reaped."""
+
+LASTING_THREADS = (
+    "tqdm",  # tqdm's monitor: one for the process, started by the first progress bar, never stopped
+    "QueueFeederThread",  # multiprocessing's, of a queue that awaits the garbage collector
+)
+LASTING_PROCESSES = (
+    "multiprocessing.resource_tracker",  # one for the process, started by the first use of shared memory
+    "multiprocessing.forkserver",
+)
+LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+LAUNCHER_PREFIXES = ("TRACELET_", "SLURM_", "OMPI_", "PMI_", "TORCHELASTIC_")
+
+settings.register_profile(
+    "tracelet",
+    deadline=None,  # two busy cores: time says nothing about right and wrong
+    derandomize="CI" in os.environ,  # a change must not fail for a case that it did not bring
+    database=DirectoryBasedExampleDatabase(Path(__file__).parent.parent / ".hypothesis" / "examples"),
+    print_blob=True,
+)
+settings.load_profile("tracelet")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No settings or launcher from outside, an empty working directory, and the environment as it was afterwards."""
+    before = dict(os.environ)
+    for name in before:
+        if name in LAUNCHER_VARIABLES or name.startswith(LAUNCHER_PREFIXES):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(request: pytest.FixtureRequest, _clean_environment: None) -> Iterator[None]:
+    """The test's own leftovers, in the order in which they cause one another."""
+    threads, children = set(threading.enumerate()), set(_children())
+    failures: list[str] = []
+
+    def observe(place: str, error: BaseException) -> None:
+        failures.append("".join([f"{place}:\n", *traceback.format_exception(error)]))
+
+    guard.reset()
+    guard.observers.append(observe)
+    yield
+    guard.observers.remove(observe)
+    left = [*_run_left(), *_threads_left(threads), *_processes_left(children)]
+    if failures and request.node.get_closest_marker("allow_guarded") is None:
+        left.append("tracelet.guard kept failures of ours from the program:\n" + "\n".join(failures))
+    guard.reset()
+    if left:
+        pytest.fail("\n".join(left), pytrace=False)
+
+
+def _run_left() -> list[str]:
+    experiment = tracelet.get_active_experiment()
+    if experiment is None:
+        return []
+    tracelet.stop_logging()
+    return [f"the test left a run active: {experiment!r}"]
+
+
+def _threads_left(before: set[threading.Thread]) -> list[str]:
+    def left() -> list[threading.Thread]:
+        fresh = [thread for thread in threading.enumerate() if thread not in before and thread.is_alive()]
+        return [t for t in fresh if not any(word in f"{type(t).__module__} {t.name}" for word in LASTING_THREADS)]
+
+    deadline = time.monotonic() + GRACE
+    while left() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return [f"the test left a thread running: {thread!r}" for thread in left()]
+
+
+def _children() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def _processes_left(before: set[psutil.Process]) -> list[str]:
+    multiprocessing.active_children()  # reaps those that have ended
+    fresh = [child for child in _children() if child not in before and not _lasting(child)]
+    _, alive = psutil.wait_procs(fresh, timeout=GRACE)
+    left = []
+    for child in alive:
+        left.append(f"the test left a process running: {child!r}")
+        child.kill()
+    return left
+
+
+def _lasting(child: psutil.Process) -> bool:
+    try:
+        return any(word in " ".join(child.cmdline()) for word in LASTING_PROCESSES)
+    except psutil.NoSuchProcess:
+        return True

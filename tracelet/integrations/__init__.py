@@ -1,0 +1,1 @@
+"""Integrations: the patches for one library each. Nothing is imported from here; `tracelet.registry` names them."""
