@@ -14,7 +14,7 @@ from tracelet.errors import JournalError
 from tracelet.frames import Cursor, Frame
 from tracelet.journal import JournalReader
 from tracelet.points import unpack_floats, unpack_integers
-from tracelet.records import KIND_OF, Chunk, Footer, MetricSummary, Params, Points, Record, Scalar, Started, Status, Tags
+from tracelet.records import KIND_OF, Chunk, Footer, MetricSummary, Params, Points, Record, Scalar, Spans, Started, Status, Tags
 from tracelet.tally import Tally
 
 RecordType = TypeVar("RecordType", bound=Record)
@@ -81,7 +81,7 @@ class JournalView:
             self.params.update(record.values)
         elif isinstance(record, Tags):
             self.tags.update(record.values)
-        if record is not None and not isinstance(record, (Points, Footer)):
+        if record is not None and not isinstance(record, (Points, Spans, Footer)):
             self._records.append(record)
 
     def _decoded(self, frame: Frame) -> Record | None:
@@ -104,16 +104,22 @@ class JournalView:
         tally.add_arrays(*columns, values)
 
     def records(self, of: type[RecordType]) -> list[RecordType]:
-        """All records of one type (any but points), in order."""
+        """All records of one type (any but points and packed spans, which may be many), in order."""
         if not self._records_read:
             self._read_records()
         return [record for record in self._records if isinstance(record, of)]
 
     def _read_records(self) -> None:
-        skipped = KIND_OF[Points], KIND_OF[Footer]
+        skipped = KIND_OF[Points], KIND_OF[Spans], KIND_OF[Footer]
         decoded = (self._decoded(frame) for frame in self.reader.frames() if frame.kind not in skipped)
         self._records = [record for record in decoded if record is not None]
         self._records_read = True
+
+    def spans(self) -> Iterator[Spans]:
+        """The packed spans, read from the file each time."""
+        for frame in self.reader.frames():
+            if frame.kind == KIND_OF[Spans] and isinstance(record := self._decoded(frame), Spans):
+                yield record
 
     def chunks(self, name: str | None = None) -> Iterator[Chunk]:
         """The chunks of one metric, or of all, in order; damaged frames are noted and left out."""

@@ -10,13 +10,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Union
 
 from tracelet import guard
-from tracelet.integrations.base import Item, SeriesKey
 from tracelet.values import resolve
 from tracelet.points import pack_floats, pack_integers
 from tracelet.records import Chunk, Points, Record
+from tracelet.sink import Item, SeriesKey
+from tracelet.spans import pack_spans
 from tracelet.tally import Tally
 
 MICRO = 1_000_000
+SPAN_WIDTH = 7
+"""The length of a `FinishedSpan`, which tells it from a point."""
 
 
 class _Group:
@@ -53,9 +56,13 @@ class Packer:
         """The records for the items: all others in their order, then one `Points` with everything else."""
         records: list[Record] = []
         groups: dict[Union[str, SeriesKey], _Group] = {}
+        spans: list[Any] = []
         for item in items:
             if type(item) is tuple:
-                self._collect(item, groups)
+                if len(item) == SPAN_WIDTH:
+                    spans.append(item)
+                else:
+                    self._collect(item, groups)
             elif isinstance(item, Record):
                 records.append(item)
         chunks: list[Chunk] = []
@@ -63,6 +70,9 @@ class Packer:
             self._pack_group(group, chunks)
         if chunks:
             records.append(Points(chunks=chunks))
+        if spans:
+            with guard.guard("recording spans"):
+                records.append(pack_spans(spans))
         return records
 
     def _pack_group(self, group: _Group, chunks: list[Chunk]) -> None:
@@ -102,6 +112,8 @@ class Packer:
     def _chunk(self, group: _Group) -> Chunk:
         key = group.key
         values = resolve(group.values)
+        if not all(type(step) is int for step in group.steps):
+            group.steps = [int(step) for step in resolve(group.steps)]  # a step that was logged as a tensor
         chunk = Chunk(
             name=key.name, count=len(values), steps=pack_integers(group.steps), times=pack_integers(group.times),
             values=pack_floats(values), stage=key.stage, fit=key.fit, reduce=key.reduce,

@@ -33,7 +33,8 @@ NOT_LITTLE = sys.byteorder != "little"
 DIFFERENCE_CODES = (("B", 0xFF), ("H", 0xFFFF), ("I", 0xFFFFFFFF))
 INTEGER, FLOAT = "<i8", "<f8"
 """The numpy types of unpacked columns."""
-NUMPY_TYPES = {"B": "<u1", "H": "<u2", "I": "<u4", "q": "<i8", "f": "<f4", "d": "<f8"}
+DIRECT_CODES = (("1", "B", 0xFF), ("2", "H", 0xFFFF), ("4", "I", 0xFFFFFFFF))
+NUMPY_TYPES = {"1": "<u1", "2": "<u2", "4": "<u4", "B": "<u1", "H": "<u2", "I": "<u4", "q": "<i8", "f": "<f4", "d": "<f8"}
 
 
 def _body(code: str, values: Iterable[float]) -> bytes:
@@ -59,6 +60,10 @@ def pack_integers(values: Sequence[int]) -> Packed:
         for code, limit in DIFFERENCE_CODES:
             if greatest <= limit:
                 return (code, first, _body(code, differences))
+    if min(values) >= 0:
+        for width, code, limit in DIRECT_CODES:
+            if max(values) <= limit:
+                return (width, 0, _body(code, values))
     return ("q", first, _body("q", differences))
 
 
@@ -80,6 +85,8 @@ def unpack_integers(packed: Sequence[Any], count: int) -> IntArray:
     code, start, body = packed
     if code == "=":
         return np.arange(count, dtype=np.int64) * int(body) + int(start)
+    if code in ("1", "2", "4"):
+        return _numbers(code, body, count).astype(np.int64)
     column = np.empty(count, dtype=np.int64)
     column[0] = int(start)
     column[1:] = _numbers(code, body, count - 1)

@@ -151,6 +151,39 @@ class Notice(Record, frozen=True, kw_only=True, omit_defaults=True):
     count: int = 0
 
 
+class Span(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """A piece of work with a beginning and an end, as OpenTelemetry has it. Written when it begins and when it ends."""
+
+    id: int
+    """Unique in its process, from 1."""
+    name: str
+    start_ns: int
+    """Nanoseconds since the epoch."""
+    duration_ns: int = -1
+    """-1 while it goes on; a later record with the same id replaces the earlier one."""
+    parent: int = 0
+    thread: int = 0
+    attributes: dict[str, Any] = {}
+    error: str = ""
+    """`Type: message` of the exception that ended it."""
+
+
+class Spans(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """Many finished spans as packed columns of `count` values each, ordered by their start."""
+
+    count: int
+    names: list[str]
+    name_indexes: Packed
+    ids: Packed
+    parents: Packed
+    """Each span's id less its parent's, plus one; 0 where there is no parent."""
+    starts: Packed
+    durations: Packed
+    threads: Packed
+    attributes: dict[int, dict[str, Any]] = {}
+    """By place in the columns, for the few that have any."""
+
+
 class MetricSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is known of one metric of one journal without reading its points. NaN does not count as least or greatest."""
 
@@ -192,6 +225,8 @@ KINDS: dict[int, type[Record]] = {
     7: Artifact,
     8: Status,
     9: Notice,
+    10: Span,
+    11: Spans,
     255: Footer,
 }
 """Frame kind to record type. Numbers are never used again for something else; 254 is the seal (see `journal`)."""

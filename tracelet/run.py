@@ -16,8 +16,9 @@ from tracelet.errors import JournalError
 from tracelet.identity import is_alive
 from tracelet.journal import SUFFIX
 from tracelet.journal_view import JournalView
-from tracelet.records import KILLED, RUNNING, Artifact, Chunk, Event, Facts, MetricSummary, Notice, Scalar, Started, Status
+from tracelet.records import KILLED, RUNNING, Artifact, Chunk, Event, Facts, MetricSummary, Notice, Scalar, Span, Started, Status
 from tracelet.series import Origin, Series, assemble
+from tracelet.spans import SpanTable, tabulate
 from tracelet.tally import merged
 
 if TYPE_CHECKING:
@@ -163,6 +164,13 @@ class Run:
         """What happened (fits, early stopping, ...), by time."""
         found = [record for view in self.views for record in view.records(Event) if name in (None, record.name)]
         return sorted(found, key=lambda event: event.time)
+
+    def spans(self, name: str | None = None) -> SpanTable:
+        """Where the time went, of all processes, ordered by start; only spans of one name if given."""
+        return tabulate(
+            ((number, view.started.rank, view.records(Span), view.spans())
+             for number, view in enumerate(self.views) if view.started), name
+        )  # fmt: skip
 
     def metrics(self) -> list[str]:
         """The names of all metrics, sorted."""

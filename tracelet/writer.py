@@ -15,10 +15,10 @@ from collections import deque
 from pathlib import Path
 
 from tracelet import guard
-from tracelet.integrations.base import Item
 from tracelet.journal import Journal
 from tracelet.packer import MICRO, Packer
 from tracelet.records import Footer, Notice, Params, Points, Record, Scalar, Started, Status, Tags
+from tracelet.sink import Item
 
 WAKES_PER_INTERVAL = 2.5
 """The writer wakes this often within the flush interval: waiting, packing and writing must fit into it together."""

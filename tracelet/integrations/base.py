@@ -8,49 +8,11 @@ does our part under `guard`. What it finds goes into a `Sink`, which never block
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol, Union
 
 from tracelet.integrations.patching import Patch, Patcher
-from tracelet.records import Record
+from tracelet.sink import Item, KeyedPoint, PlainPoint, SeriesKey, Sink
 
-
-class SeriesKey:
-    """The identity of a series while it is being recorded; made once per (name, stage, fit) and reused for every point.
-
-    Compared by identity, so that grouping points by it costs a pointer hash.
-    """
-
-    __slots__ = ("automatic", "fit", "name", "reduce", "stage")
-
-    def __init__(self, name: str, stage: str = "", fit: int = 0, reduce: str = "", automatic: bool = False) -> None:
-        self.name = name
-        self.stage = stage
-        self.fit = fit
-        self.reduce = reduce
-        self.automatic = automatic
-
-
-PlainPoint = tuple[str, Union[int, None], object, float]
-"""(name, step or None for "the next one", value, seconds since the epoch)"""
-
-KeyedPoint = tuple[SeriesKey, object, object, float, int, object]
-"""(key, step, value, seconds since the epoch, epoch or -1, weight or None)
-
-On other devices than the CPU, step, value and weight may be one-element tensors, which the writer thread reads.
-"""
-
-Item = Union[PlainPoint, KeyedPoint, Record]
-"""What may be put into a sink. A value may be any number or one-element tensor that nobody changes any more."""
-
-
-class Sink(Protocol):
-    """Where captured things go: `tracelet.writer.Writer` in a run, a list in a test."""
-
-    def emit(self, item: Item) -> None:
-        """Take one item; returns at once and never raises."""
-
-    def expect(self, status: str, reason: str) -> None:
-        """How the process would end if it ended now without anybody saying otherwise; empty: nothing known."""
+__all__ = ["Integration", "Item", "KeyedPoint", "PlainPoint", "SeriesKey", "Sink"]
 
 
 class Integration:
