@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from tracelet import guard
 from tracelet.collectors.base import Collector, FactCollector, PerishableFacts
 from tracelet.errors import Absent
-from tracelet.integrations.base import Item, SeriesKey
+from tracelet.sink import Item, SeriesKey
 from tracelet.records import Facts
 
 Emit = Callable[[Item], None]
