@@ -153,7 +153,7 @@ class Patch:
         for step in path:
             owner = vars(owner).get(step, _UNOWNED)
         if owner is not _UNOWNED:
-            if any(done.owner is owner for done in self.applications):
+            if any(done.owner is owner and vars(owner).get(name) is done.placed for done in self.applications):
                 return
             done = apply(owner, name, self.make_wrapper)
             if done is not None:
@@ -208,11 +208,12 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname not in self._awaited:
+        if fullname not in self._awaited or self not in sys.meta_path:
             return None
-        for finder in tuple(sys.meta_path):
+        # Those before us have been asked already, and another of our finders would ask us again.
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             find = getattr(finder, "find_spec", None)
-            if finder is self or find is None:
+            if find is None:
                 continue
             spec: importlib.machinery.ModuleSpec | None = find(fullname, path, target)
             if spec is not None:
