@@ -12,8 +12,8 @@ from typing import Any, Union
 from tracelet import guard
 from tracelet.values import resolve
 from tracelet.points import pack_floats, pack_integers
-from tracelet.records import Chunk, Points, Record
-from tracelet.sink import Item, SeriesKey
+from tracelet.records import Chunk, Points, Record, Span
+from tracelet.sink import Item, OpenSpan, SeriesKey
 from tracelet.spans import pack_spans
 from tracelet.tally import Tally
 
@@ -65,6 +65,8 @@ class Packer:
                     self._collect(item, groups)
             elif isinstance(item, Record):
                 records.append(item)
+            elif isinstance(item, OpenSpan) and not item.ended:
+                records.append(_beginning(item))
         chunks: list[Chunk] = []
         for group in groups.values():
             self._pack_group(group, chunks)
@@ -126,6 +128,13 @@ class Packer:
             tally.automatic = key.automatic
         tally.add(group.steps, group.times, values)
         return chunk
+
+
+def _beginning(span: OpenSpan) -> Span:
+    return Span(
+        id=span.id, name=span.name, start_ns=span.start_ns, parent=span.parent, thread=span.thread,
+        attributes=dict(span.attributes),
+    )  # fmt: skip
 
 
 def _pack_weights(weights: list[Any]) -> Any:

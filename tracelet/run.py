@@ -16,7 +16,20 @@ from tracelet.errors import JournalError
 from tracelet.identity import is_alive
 from tracelet.journal import SUFFIX
 from tracelet.journal_view import JournalView
-from tracelet.records import KILLED, RUNNING, Artifact, Chunk, Event, Facts, MetricSummary, Notice, Scalar, Span, Started, Status
+from tracelet.records import (
+    KILLED,
+    RUNNING,
+    Artifact,
+    Chunk,
+    Event,
+    Facts,
+    MetricSummary,
+    Notice,
+    Scalar,
+    Span,
+    Started,
+    Status,
+)
 from tracelet.series import Origin, Series, assemble
 from tracelet.spans import SpanTable, tabulate
 from tracelet.tally import merged
@@ -158,7 +171,9 @@ class Run:
     def status_record(self) -> Status:
         """How the leading process ended, with the traceback if it failed."""
         ranks = [view for view in self.views if view.started and view.started.role == "rank"]
-        return _status(ranks[-1] if len(ranks) == 1 else _leading(ranks)) if ranks else Status(time=0, status="unreadable")
+        return (
+            _status(ranks[-1] if len(ranks) == 1 else _leading(ranks)) if ranks else Status(time=0, status="unreadable")
+        )
 
     def events(self, name: str | None = None) -> list[Event]:
         """What happened (fits, early stopping, ...), by time."""

@@ -35,13 +35,31 @@ KeyedPoint = tuple[SeriesKey, object, object, float, int, object]
 On other devices than the CPU, step, value and weight may be one-element tensors, which the writer thread reads.
 """
 
+
+class OpenSpan:
+    """A span that goes on. Emitted when it begins: if it is still open when the writer comes by, its beginning is
+    written, so that a killed run shows what it was doing; a span that ended by then costs nothing more.
+    """
+
+    __slots__ = ("attributes", "ended", "id", "name", "parent", "start_ns", "thread")
+
+    def __init__(self, id: int, name: str, parent: int, start_ns: int, thread: int) -> None:
+        self.id = id
+        self.name = name
+        self.parent = parent
+        self.start_ns = start_ns
+        self.thread = thread
+        self.attributes: dict[str, object] = {}
+        self.ended = False
+
+
 FinishedSpan = tuple[str, int, int, int, int, int, Union[dict[str, object], None]]
 """(name, id, parent id or 0, start in ns since the epoch, duration in ns, thread id, attributes or None)
 
-For the many spans inside an iteration, which are packed like points; a span that lasts is a `records.Span` of its own.
+Packed like points; a span that an exception ended is a `records.Span` of its own.
 """
 
-Item = Union[PlainPoint, KeyedPoint, FinishedSpan, Record]
+Item = Union[PlainPoint, KeyedPoint, FinishedSpan, OpenSpan, Record]
 """What may be put into a sink. A value may be any number or one-element tensor that nobody changes any more."""
 
 

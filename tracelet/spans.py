@@ -42,9 +42,9 @@ def _start(item: FinishedSpan) -> int:
 class SpanTable:
     """Spans of one run as columns of the same length n, ordered by their start.
 
-    `names` list[n]; `ids`, `parents` (0: none), `starts_ns` (since the epoch), `durations_ns` (-1: still open), `threads`,
-    `ranks` int64[n]; `attributes` by place in the columns; `errors` by place. Ids are unique within one rank and attempt;
-    `processes` int64[n] numbers these.
+    `names` list[n]; `ids`, `parents` (0: none), `starts_ns` (since the epoch), `durations_ns` (-1: still open),
+    `threads`, `ranks` int64[n]; `attributes` and `errors` by place in the columns. Ids are unique within one rank and
+    attempt; `processes` int64[n] numbers these.
     """
 
     names: list[str]
@@ -91,9 +91,12 @@ def tabulate(sources: Iterable[Source], name: str | None = None) -> SpanTable:
 
     blocks: list[tuple[int, int, _Block]] = []
     for process, rank, single, packed in sources:
+        finished = [block for record in packed if (block := _from_packed(record)) is not None]
         latest = {span.id: span for span in single}  # a span that ended replaces the record of its beginning
-        blocks.append((process, rank, _from_single(list(latest.values()))))
-        blocks += [(process, rank, block) for record in packed if (block := _from_packed(record)) is not None]
+        for block in finished:
+            for span_id in latest.keys() & set(block.columns[0].tolist()):
+                del latest[span_id]
+        blocks += [(process, rank, block) for block in (_from_single(list(latest.values())), *finished)]
     names = [title for _, _, block in blocks for title in block.names]
     places = np.array([place for place, title in enumerate(names) if name in (None, title)], dtype=INTEGER)
     empty = [np.empty(0, dtype=INTEGER)]

@@ -1,0 +1,179 @@
+"""Begins and ends spans on any thread, knows which are open, and hands them to the sink.
+
+One recorder belongs to one run. Every thread has its own stack of open spans; a thread without any hangs its spans
+under the run's `application` span. Nothing here blocks, raises into the user's program, or costs more than a few
+microseconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from tracelet.guard import guard
+from tracelet.records import Event, Span
+from tracelet.sink import OpenSpan, Sink
+
+CO_GENERATOR_KINDS = 0x20 | 0x80 | 0x200
+"""Code flags of generators, coroutines and asynchronous generators (see the `inspect` module)."""
+LONGEST_MESSAGE = 1000
+"""Characters kept of an exception's message."""
+
+
+class ActiveSpan(OpenSpan):
+    """A span that goes on, as the user holds it. Its methods may be called from any thread."""
+
+    __slots__ = ("_recorder", "frame")
+
+    def __init__(
+        self, recorder: Recorder, id: int, name: str, parent: int, start_ns: int, frame: FrameType | None
+    ) -> None:
+        super().__init__(id, name, parent, start_ns, threading.get_ident())
+        self._recorder = recorder
+        self.frame = frame
+        """The generator's frame, where a generator opened it: see `Recorder._parent`."""
+
+    def add_attribute(self, name: str, value: Any) -> None:
+        """Set one attribute; recorded when the span ends."""
+        self.attributes[str(name)] = value
+
+    def add_event(self, name: str, **attributes: Any) -> None:
+        """Record that something happened now within this span."""
+        self._recorder.event(name, attributes, span=self)
+
+
+class Recorder:
+    """The spans of one process of one run."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.root = 0
+        """The id of the `application` span, under which threads without an open span hang theirs."""
+        self._ids = itertools.count(1)
+        self._local = threading.local()
+        # Wall time for the origin, the monotonic clock for everything after: spans never run backwards.
+        self._origin_ns = time.time_ns() - time.perf_counter_ns()
+
+    def now_ns(self) -> int:
+        """Nanoseconds since the epoch, monotonic within the process."""
+        return self._origin_ns + time.perf_counter_ns()
+
+    def at_ns(self, seconds: float) -> int:
+        """A wall-clock time in seconds since the epoch as nanoseconds."""
+        return int(seconds * 1e9)
+
+    @property
+    def stack(self) -> list[ActiveSpan]:
+        """The open spans of the calling thread, outermost first."""
+        try:
+            found: list[ActiveSpan] = self._local.stack
+        except AttributeError:
+            found = self._local.stack = []
+        return found
+
+    def current(self) -> ActiveSpan | None:
+        """The innermost open span of the calling thread."""
+        stack = self.stack
+        return stack[-1] if stack else None
+
+    def begin(
+        self,
+        name: str,
+        attributes: dict[str, Any] | None = None,
+        start_ns: int | None = None,
+        frame: FrameType | None = None,
+    ) -> ActiveSpan:
+        """Open a span under the calling thread's innermost one. `frame`: the caller's, if it may be a generator's."""
+        stack = self.stack
+        suspended = frame if frame is not None and frame.f_code.co_flags & CO_GENERATOR_KINDS else None
+        span = ActiveSpan(self, next(self._ids), name, self._parent(stack), start_ns or self.now_ns(), suspended)
+        if attributes:
+            span.attributes.update(attributes)
+        stack.append(span)
+        self.sink.emit(span)
+        return span
+
+    def _parent(self, stack: list[ActiveSpan]) -> int:
+        for span in reversed(stack):
+            # A generator that is not running right now has no caller: whoever runs instead is not inside its span.
+            if span.frame is None or span.frame.f_back is not None:
+                return span.id
+        return self.root
+
+    def end(self, span: ActiveSpan, error: BaseException | None = None, end_ns: int | None = None) -> None:
+        """Close a span, and with an error all that are open inside it. Closing one twice does nothing."""
+        if span.ended:
+            return
+        stop = end_ns or self.now_ns()
+        stack = self.stack
+        if stack and stack[-1] is span:
+            stack.pop()
+        elif span in stack:
+            self._end_inside(stack, span, error, stop)
+        self._finish(span, error, stop)
+
+    def _end_inside(self, stack: list[ActiveSpan], span: ActiveSpan, error: BaseException | None, stop: int) -> None:
+        place = stack.index(span)
+        for inner in reversed(stack[place + 1 :]):
+            # A generator's span may outlive the span that it was opened in; anything else inside is over with it.
+            if inner.frame is None:
+                stack.remove(inner)
+                self._finish(inner, error, stop)
+        stack.remove(span)
+
+    def _finish(self, span: ActiveSpan, error: BaseException | None, stop: int) -> None:
+        span.ended = True
+        span.frame = None
+        duration = max(0, stop - span.start_ns)
+        if error is None:
+            attributes = span.attributes or None
+            self.sink.emit((span.name, span.id, span.parent, span.start_ns, duration, span.thread, attributes))
+            return
+        self.sink.emit(
+            Span(
+                id=span.id, name=span.name, start_ns=span.start_ns, duration_ns=duration, parent=span.parent,
+                thread=span.thread, attributes=dict(span.attributes), error=describe(error),
+            )
+        )  # fmt: skip
+
+    def add(
+        self, name: str, start_ns: int, duration_ns: int, parent: int, attributes: dict[str, Any] | None = None
+    ) -> int:
+        """Record a span that is over already; its id. For hot paths, which time their phases themselves."""
+        span_id = next(self._ids)
+        self.sink.emit((name, span_id, parent, start_ns, duration_ns, threading.get_ident(), attributes))
+        return span_id
+
+    def reserve(self) -> int:
+        """An id for a span that will be added when it is over, so that its children can name it now."""
+        return next(self._ids)
+
+    def event(
+        self,
+        name: str,
+        attributes: dict[str, Any] | None = None,
+        span: ActiveSpan | None = None,
+        time_ns: int | None = None,
+    ) -> None:
+        """Record an event on a span: the one given, or the calling thread's innermost one, or the root."""
+        holder = span or self.current()
+        moment = (time_ns or self.now_ns()) // 1000
+        self.sink.emit(
+            Event(time=moment, name=name, attributes=attributes or {}, span=holder.id if holder else self.root)
+        )
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End everything that the calling thread has open; the root last."""
+        for span in reversed(list(self.stack)):
+            self.end(span, error)
+
+
+def describe(error: BaseException) -> str:
+    """`Type: message`, cut to a readable length; never fails, whatever the exception's own text does."""
+    message = ""
+    with guard("reading an exception's text"):
+        message = str(error)
+    return f"{type(error).__name__}: {message}"[:LONGEST_MESSAGE].rstrip(": ")
