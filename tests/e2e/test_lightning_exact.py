@@ -386,7 +386,8 @@ def read_csv(path: Path) -> Series:
         for row in csv.DictReader(file):
             for name, text in row.items():
                 if text and name not in ("step", "epoch"):
-                    found[name].append((int(row["step"]), float(text)))
+                    # Lightning 2.1 writes 1000.0 where the module logged a `step` of its own.
+                    found[name].append((int(float(row["step"])), float(text)))
     return found
 
 
