@@ -10,16 +10,66 @@ from hypothesis import strategies as st
 
 from tracelet.masking import MASK, looks_secret, mask_arguments, mask_text, mask_tokens, mask_url
 
-SECRET_NAMES = (
-    "token hf_token hfToken HF_TOKEN use_auth_token auth_tokens WANDB_API_KEY wandbApiKey apikey api-key openai_key "
-    "logger.wandb.api_key password db_password DB_PASSWD passphrase client_secret aws_secret_access_key credentials "
-    "aws_access_key_id private_key ssh_key db_pass pwd jwt slack_webhook_url Authorization"
-).split()
-PLAIN_NAMES = (
-    "lr max_tokens num_tokens tokens pad_token eos_token_id cls_token dist_token tokenizer token_dim token_dropout "
-    "key_dim num_key_value_heads sort_key key keys monkey forward_pass passes author hidden_size password_file "
-    "api_key_path tokenizer_path basis sas_like compass bypass step_size"
-).split()
+SECRET_NAMES = [
+    "token",
+    "hf_token",
+    "hfToken",
+    "HF_TOKEN",
+    "use_auth_token",
+    "auth_tokens",
+    "WANDB_API_KEY",
+    "wandbApiKey",
+    "apikey",
+    "api-key",
+    "openai_key",
+    "logger.wandb.api_key",
+    "password",
+    "db_password",
+    "DB_PASSWD",
+    "passphrase",
+    "client_secret",
+    "aws_secret_access_key",
+    "credentials",
+    "aws_access_key_id",
+    "private_key",
+    "ssh_key",
+    "db_pass",
+    "pwd",
+    "jwt",
+    "slack_webhook_url",
+    "Authorization",
+]
+PLAIN_NAMES = [
+    "lr",
+    "max_tokens",
+    "num_tokens",
+    "tokens",
+    "pad_token",
+    "eos_token_id",
+    "cls_token",
+    "dist_token",
+    "tokenizer",
+    "token_dim",
+    "token_dropout",
+    "key_dim",
+    "num_key_value_heads",
+    "sort_key",
+    "key",
+    "keys",
+    "monkey",
+    "forward_pass",
+    "passes",
+    "author",
+    "hidden_size",
+    "password_file",
+    "api_key_path",
+    "tokenizer_path",
+    "basis",
+    "sas_like",
+    "compass",
+    "bypass",
+    "step_size",
+]
 
 secrets = st.text(string.ascii_letters + string.digits + "_+/!$%", min_size=8, max_size=40).filter(
     lambda text: any(character.isdigit() for character in text)

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from tracelet import guard
 from tracelet.collectors.base import Collector, FactCollector, PerishableFacts
 from tracelet.errors import Absent
-from tracelet.sink import Item, SeriesKey
 from tracelet.records import Facts
+from tracelet.sink import Item, SeriesKey
 
 Emit = Callable[[Item], None]
 
