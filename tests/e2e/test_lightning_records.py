@@ -1,0 +1,419 @@
+"""What else a training tells: its fits, parameters, learning rates, gradient norms, checkpoints, and how it ended."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from tracelet.integrations.base import Item, SeriesKey
+from tracelet.integrations.lightning import LightningIntegration
+from tracelet.records import Artifact, Event, Facts, Params, Scalar
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning says about tiny loaders is not our subject
+
+
+class Kept(list[Item]):
+    """A sink that keeps what it is given."""
+
+    expected = ("", "")
+
+    def emit(self, item: Item) -> None:
+        self.append(item)
+
+    def expect(self, status: str, reason: str) -> None:
+        self.expected = (status, reason)
+
+    def params(self, source: str = "") -> dict[str, Scalar]:
+        found: dict[str, Scalar] = {}
+        for item in self:
+            if isinstance(item, Params) and source in ("", item.source):
+                found.update(item.values)
+        return found
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [item.attributes for item in self if isinstance(item, Event) and item.name == name]
+
+    def series(self, name: str) -> list[tuple[Any, Any]]:
+        return [(p[1], p[2]) for p in self if isinstance(p, tuple) and isinstance(p[0], SeriesKey) and p[0].name == name]
+
+    def names(self) -> set[str]:
+        return {p[0].name for p in self if isinstance(p, tuple) and isinstance(p[0], SeriesKey)}
+
+
+@pytest.fixture(params=["lightning.pytorch", "pytorch_lightning"])
+def pl(request: pytest.FixtureRequest) -> Any:
+    """One flavour of Lightning."""
+    return importlib.import_module(request.param)
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    """What a started integration records."""
+    sink = Kept()
+    integration = LightningIntegration(sink, {"track_gradients": True})
+    integration.start()
+    yield sink
+    integration.stop()
+
+
+def module_class(pl: Any) -> Any:
+    class Module(pl.LightningModule):  # type: ignore[misc,name-defined]
+        def __init__(self, lr: float = 0.1, net: Any = None, hub_token: str = "s3cret") -> None:
+            super().__init__()
+            self.save_hyperparameters()
+            self.body = torch.nn.Linear(4, 3)
+            self.head = torch.nn.Linear(3, 1)
+            self.head.bias.requires_grad_(False)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = self.head(self.body(batch)).square().mean()
+            self.log("loss", loss)
+            return loss
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val", self.head(self.body(batch)).mean())
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=self.hparams.lr)
+
+    return Module
+
+
+def loader(rows: int = 8, batch: int = 2) -> DataLoader[Any]:
+    return DataLoader(torch.randn(rows, 4), batch_size=batch)  # type: ignore[arg-type]
+
+
+def quiet(pl: Any, **arguments: Any) -> Any:
+    defaults: dict[str, Any] = {
+        "max_epochs": 2, "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
+        "enable_model_summary": False, "accelerator": "cpu", "devices": 1,
+    }  # fmt: skip
+    return pl.Trainer(**{**defaults, **arguments})
+
+
+def test_fits_are_numbered_over_all_trainers(pl: Any, kept: Kept) -> None:
+    """Every fit, validate and predict call of the process has the next number; points carry it."""
+    module, trainer = module_class(pl)(), quiet(pl)
+    trainer.fit(module, loader(), loader())
+    trainer.validate(module, loader(), verbose=False)
+    quiet(pl).fit(module_class(pl)(), loader(), loader())
+    started = [(e["number"], e["kind"], e["trainer"]) for e in kept.events("fit_started")]
+    assert started == [(1, "fit", 1), (2, "validate", 1), (3, "fit", 2)]
+    finished = kept.events("fit_finished")
+    assert [(e["number"], e["status"]) for e in finished] == [(1, "finished"), (2, "finished"), (3, "finished")]
+    assert (finished[0]["epochs"], finished[0]["steps"]) == (2, 8)
+    points = [(p[0].name, p[0].stage, p[0].fit) for p in kept if isinstance(p, tuple) and isinstance(p[0], SeriesKey)]
+    assert {point for point in points if point[0] == "val"} == {("val", "validate", n) for n in (1, 2, 3)}
+    assert {point for point in points if point[0] == "loss"} == {("loss", "train", n) for n in (1, 3)}
+
+
+def test_epoch_means_carry_their_weight_and_reduction(pl: Any, kept: Kept) -> None:
+    """An epoch's mean says how many examples are behind it; a sum and a step value have no weight."""
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("mean", batch.mean())
+            self.log("sum", batch.mean(), reduce_fx="sum")
+            self.log("max", batch.mean(), reduce_fx="max", on_step=True)
+
+    quiet(pl, num_sanity_val_steps=0, max_epochs=1).fit(Module(), loader(), loader(7, 2))
+    found = {
+        p[0].name: (p[0].reduce, p[5]) for p in kept if isinstance(p, tuple) and isinstance(p[0], SeriesKey)
+    }  # fmt: skip
+    assert found["mean"] == ("mean", 7)
+    assert found["sum"] == ("sum", None)
+    assert found["max_step"] == found["max_epoch"] == ("max", None)
+    assert found["loss"] == ("mean", None)
+
+
+def test_hyperparameters_of_module_trainer_optimizer_and_model(pl: Any, kept: Kept, tmp_path: Path) -> None:
+    """What was given and what Lightning made of it, flat, with secrets masked, whatever loggers there are."""
+    pl.seed_everything(3, verbose=False)
+    net = argparse.Namespace(width=3, kind="mlp")
+    quiet(pl, gradient_clip_val=0.5, default_root_dir=tmp_path).fit(module_class(pl)(lr=0.2, net=net), loader(), loader(6, 3))
+    params = kept.params()
+    assert {name: params[name] for name in ("lr", "net/width", "net/kind", "hub_token")} == {
+        "lr": 0.2, "net/width": 3, "net/kind": "mlp", "hub_token": "***",
+    }  # fmt: skip
+    assert (params["trainer/gradient_clip_val"], params["trainer/logger"], params["trainer/max_epochs"]) == (0.5, False, 2)
+    assert params["trainer/default_root_dir"] == str(tmp_path)
+    assert (params["setup/seed"], params["setup/precision"], params["setup/devices"]) == (3, "32-true", 1)
+    assert params["setup/strategy"] == "SingleDeviceStrategy"
+    assert (params["optimizer/0/class"], params["optimizer/0/lr"]) == ("torch.optim.sgd.SGD", 0.2)
+    assert (params["data/train/batch_size"], params["data/validate/batch_size"]) == (2, 3)
+    assert (params["model/parameters"], params["model/trainable_parameters"]) == (19, 18)
+    (facts,) = [item for item in kept if isinstance(item, Facts)]
+    assert facts.topic == "model"
+    children = [(child["name"], child["type"], child["parameters"]) for child in facts.values["children"]]
+    assert children == [("body", "Linear", 15), ("head", "Linear", 4)]
+
+
+def test_unchanged_parameters_are_told_once(pl: Any, kept: Kept) -> None:
+    """A second fit with the same arguments tells nothing again; a second trainer only what differs."""
+    trainer = quiet(pl)
+    trainer.fit(module_class(pl)(), loader(), loader())
+    before = len([item for item in kept if isinstance(item, Params)])
+    trainer.fit(module_class(pl)(), loader(), loader())
+    quiet(pl, max_epochs=1).fit(module_class(pl)(), loader(), loader())
+    later = [item for item in kept if isinstance(item, Params)][before:]
+    assert [dict(item.values) for item in later] == [{"trainer/2/max_epochs": 1}]
+
+
+def test_hyperparameters_kept_from_loggers_are_kept_from_the_run(pl: Any, kept: Kept) -> None:
+    """`save_hyperparameters(logger=False)` means what it says."""
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def __init__(self, hidden: int = 7) -> None:
+            super().__init__()
+            self._log_hyperparams = False
+
+    quiet(pl).fit(Module(), loader(), loader())
+    assert "hidden" not in kept.params()
+    assert "lr" not in kept.params()
+
+
+def test_datamodule_and_logged_hyperparameters(pl: Any, kept: Kept, tmp_path: Path) -> None:
+    """A datamodule's parameters stand beside the module's; `log_hyperparams` calls on a logger are seen too."""
+
+    class Data(pl.LightningDataModule):  # type: ignore[misc,name-defined]
+        def __init__(self, rows: int = 8) -> None:
+            super().__init__()
+            self.save_hyperparameters()
+
+        def train_dataloader(self) -> Any:
+            return loader(self.hparams.rows)
+
+        def val_dataloader(self) -> Any:
+            return loader()
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def on_train_start(self) -> None:
+            self.logger.log_hyperparams({"own": {"deep": 1}})
+
+    logger = importlib.import_module(f"{pl.__name__}.loggers").CSVLogger(tmp_path)
+    raw = vars(type(logger))["log_hyperparams"]
+    trainer = quiet(pl, logger=logger)
+    trainer.fit(Module(), datamodule=Data(rows=6))
+    assert kept.params("datamodule") == {"rows": 6}
+    assert kept.params("logger") == {"own/deep": 1}
+    assert "lr" in kept.params("module")
+    assert vars(type(logger))["log_hyperparams"] is not raw
+
+
+def test_logging_hyperparameters_without_a_logger_fails_as_it_does(pl: Any, kept: Kept) -> None:
+    """With `logger=False`, `self.logger` is None and stays None: the user's AttributeError is not ours to mend."""
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def on_train_start(self) -> None:
+            self.logger.log_hyperparams({"own": 1})
+
+    with pytest.raises(AttributeError, match="log_hyperparams"):
+        quiet(pl).fit(Module(), loader(), loader())
+    assert kept.events("fit_finished")[0]["status"] == "failed"
+
+
+OPTIMIZERS = {
+    "one": lambda m: torch.optim.Adam(m.parameters(), lr=0.1),
+    "groups": lambda m: torch.optim.SGD([{"params": m.body.parameters(), "lr": 0.5}, {"params": m.head.parameters()}], lr=0.1),
+    "named": lambda m: torch.optim.SGD([{"params": m.parameters(), "name": "all"}], lr=0.1),
+    "scheduled": lambda m: (
+        [o := torch.optim.SGD(m.parameters(), lr=0.1)],
+        [{"scheduler": torch.optim.lr_scheduler.ExponentialLR(o, 0.9), "interval": "step"}],
+    ),
+    "by_epoch": lambda m: ([o := torch.optim.SGD(m.parameters(), lr=0.1)], [torch.optim.lr_scheduler.StepLR(o, 1)]),
+    "scheduler_name": lambda m: (
+        [o := torch.optim.SGD(m.parameters(), lr=0.1)],
+        [{"scheduler": torch.optim.lr_scheduler.StepLR(o, 1), "name": "mine", "interval": "step"}],
+    ),
+}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("which", OPTIMIZERS)
+def test_learning_rates_equal_the_monitors(which: str, accumulate: int, pl: Any, kept: Kept, tmp_path: Path) -> None:
+    """Names, steps and values are those that LearningRateMonitor logs at every step."""
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def configure_optimizers(self) -> Any:
+            return OPTIMIZERS[which](self)
+
+    monitor = importlib.import_module(f"{pl.__name__}.callbacks").LearningRateMonitor("step")
+    logger = importlib.import_module(f"{pl.__name__}.loggers").CSVLogger(tmp_path, flush_logs_every_n_steps=10**6)
+    rows: list[tuple[int, str, float]] = []
+    original = logger.log_metrics
+    logger.log_metrics = lambda metrics, step: (rows.extend((step, n, v) for n, v in metrics.items()), original(metrics, step))
+    trainer = quiet(pl, logger=logger, callbacks=[monitor], log_every_n_steps=1, accumulate_grad_batches=accumulate)
+    trainer.fit(Module(), loader(), loader())
+    assert monitor.lrs
+    for name in monitor.lrs:
+        logged = dict((step, value) for step, given, value in rows if given == name)
+        assert dict(kept.series(name)) == logged
+        assert len(kept.series(name)) == len(logged), "one point a step, however many batches it takes"
+
+
+def test_learning_rates_of_several_optimizers_equal_the_monitors(pl: Any, kept: Kept, tmp_path: Path) -> None:
+    """Optimizers of one class are told apart as LearningRateMonitor does."""
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            for optimizer in self.optimizers():
+                optimizer.zero_grad()
+                self.manual_backward(self.head(self.body(batch)).square().mean())
+                optimizer.step()
+
+        def configure_optimizers(self) -> Any:
+            halves = self.body.parameters(), self.head.parameters()
+            return [torch.optim.SGD(half, lr=0.1 * n) for n, half in enumerate(halves, 1)]
+
+    monitor = importlib.import_module(f"{pl.__name__}.callbacks").LearningRateMonitor("step")
+    logger = importlib.import_module(f"{pl.__name__}.loggers").CSVLogger(tmp_path)
+    quiet(pl, logger=logger, callbacks=[monitor], log_every_n_steps=1).fit(Module(), loader(), loader())
+    assert sorted(monitor.lrs) == ["lr-SGD", "lr-SGD-1"]
+    assert kept.series("lr-SGD") == [(step, 0.1) for step in range(8)]
+    assert kept.series("lr-SGD-1") == [(step, 0.2) for step in range(8)]
+    assert len(kept.series("grad_norm/0")) == len(kept.series("grad_norm/1")) == 8
+
+
+def test_gradient_norms_equal_pytorchs(pl: Any, kept: Kept) -> None:
+    """The norm is that of the whole gradient, before clipping, at every optimizer step."""
+    norms: list[float] = []
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def on_before_optimizer_step(self, optimizer: Any) -> None:
+            parameters = [p for p in self.parameters() if p.grad is not None]
+            norms.append(float(torch.nn.utils.clip_grad_norm_(parameters, float("inf"))))
+
+    quiet(pl, gradient_clip_val=0.01).fit(Module(), loader(), loader())
+    assert [step for step, _ in kept.series("grad_norm")] == list(range(8))
+    assert [value for _, value in kept.series("grad_norm")] == pytest.approx(norms, rel=1e-5)
+
+
+def test_checkpoints_are_referred_to(pl: Any, kept: Kept, tmp_path: Path) -> None:
+    """Each file once, with size, step, monitor and score; the fit ends with the best of them."""
+    checkpoint = importlib.import_module(f"{pl.__name__}.callbacks").ModelCheckpoint(
+        tmp_path, monitor="val", save_top_k=1, mode="max", filename="{epoch}"
+    )
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val", float(self.current_epoch))
+
+    trainer = quiet(pl, callbacks=[checkpoint], enable_checkpointing=True)
+    trainer.fit(Module(), loader(), loader())
+    trainer.save_checkpoint(tmp_path / "own.ckpt")
+    first, second, own = [item for item in kept if isinstance(item, Artifact)]
+    assert [item.kind for item in (first, second, own)] == ["checkpoint"] * 3
+    assert second.path == checkpoint.best_model_path == str(tmp_path / "epoch=1.ckpt")
+    assert second.size == Path(second.path).stat().st_size
+    assert (second.metadata["monitor"], second.metadata["score"], second.metadata["best"]) == ("val", 1.0, True)
+    assert (second.metadata["step"], second.metadata["epoch"], second.metadata["fit"]) == (8, 1, 1)
+    assert (own.name, own.size) == ("own.ckpt", (tmp_path / "own.ckpt").stat().st_size)
+    assert kept.events("checkpoint_removed") == [{"path": first.path}]
+    (finished,) = kept.events("fit_finished")
+    assert (finished["best_checkpoint"], finished["best_score"], finished["monitor"]) == (second.path, 1.0, "val")
+
+
+def test_early_stopping_says_why_and_when(pl: Any, kept: Kept) -> None:
+    """Monitor, value, reason, epoch and step of the decision."""
+    stopping = importlib.import_module(f"{pl.__name__}.callbacks").EarlyStopping("val", patience=1, min_delta=100.0)
+    quiet(pl, callbacks=[stopping], max_epochs=9).fit(module_class(pl)(), loader(), loader())
+    (event,) = kept.events("early_stopping")
+    assert (event["monitor"], event["epoch"], event["fit"]) == ("val", 1, 1)
+    assert "did not improve" in event["reason"]
+    assert event["value"] == kept.series("val")[-1][1]
+
+
+def test_a_tuners_trials_are_no_part_of_the_run(pl: Any, kept: Kept, tmp_path: Path) -> None:
+    """`lr_find` and `scale_batch_size` leave no points, and the fit that follows is whole."""
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.batch_size = 2
+
+        def train_dataloader(self) -> Any:
+            return loader(64, self.batch_size)
+
+    module, trainer = Module(), quiet(pl, default_root_dir=tmp_path, max_epochs=1)
+    tuner = importlib.import_module(f"{pl.__name__}.tuner").Tuner(trainer)
+    tuner.lr_find(module, num_training=8, val_dataloaders=loader())
+    tuner.scale_batch_size(module, max_trials=2, steps_per_trial=1, val_dataloaders=loader())
+    assert kept.names() == set()
+    assert [event["tuned"] for event in kept.events("fit_finished")] == [True, True]
+    trainer.fit(module, val_dataloaders=loader())
+    assert [step for step, _ in kept.series("loss")] == list(range(len(module.train_dataloader())))
+
+
+def test_an_exception_passes_and_is_expected(pl: Any, kept: Kept) -> None:
+    """The user gets the very object that was raised; the run knows how it would end until another fit begins."""
+    error = ValueError("theirs\nsecond line")
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            raise error
+
+    with pytest.raises(ValueError, match="theirs") as caught:
+        quiet(pl).fit(Module(), loader(), loader())
+    assert caught.value is error
+    assert kept.expected == ("failed", "ValueError: theirs")
+    assert kept.events("fit_finished")[0]["reason"] == "ValueError: theirs"
+    quiet(pl).fit(module_class(pl)(), loader(), loader())
+    assert kept.expected == ("", "")
+
+
+def test_ctrl_c_that_lightning_swallows_is_interrupted(pl: Any, kept: Kept) -> None:
+    """Lightning turns a KeyboardInterrupt into an exit with code 1; the run is interrupted, not failed."""
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            raise KeyboardInterrupt
+
+    import signal
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit):
+            quiet(pl).fit(Module(), loader(), loader())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert kept.expected == ("interrupted", "KeyboardInterrupt")
+
+
+def test_sigterm_is_preempted(pl: Any, kept: Kept) -> None:
+    """Lightning's SIGTERMException says that somebody wanted the machine."""
+    sigterm = importlib.import_module(f"{pl.__name__}.utilities.exceptions").SIGTERMException
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            raise sigterm
+
+    with pytest.raises(sigterm):
+        quiet(pl).fit(Module(), loader(), loader())
+    assert kept.expected == ("preempted", "SIGTERM")
+
+
+def test_starting_in_the_middle_of_a_fit_records_from_there(pl: Any) -> None:
+    """An integration that starts inside a callback counts the running fit and takes its remaining steps."""
+    sink = Kept()
+    integration = LightningIntegration(sink, {})
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 2:
+                integration.start()
+
+    quiet(pl, max_epochs=1, num_sanity_val_steps=0).fit(Module(), loader(), loader())
+    integration.stop()
+    assert [step for step, _ in sink.series("loss")] == [2, 3]
+    assert [event["number"] for event in sink.events("fit_started")] == [1]
