@@ -8,9 +8,10 @@ of untracked files are cut at a size, and say so. Tokens in the diff and credent
 from __future__ import annotations
 
 import os
+import selectors
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,38 +204,33 @@ def _read_capped(folder: Path, cap: int, *arguments: str) -> Output:
         stderr=subprocess.DEVNULL,
         env=_environment(),
     )
-    late = threading.Event()
-
-    def expire() -> None:
-        late.set()
-        process.kill()
-
-    timer = threading.Timer(TIMEOUT, expire)
-    timer.daemon = True
-    timer.start()
     try:
-        kept, size, entries = _drain(process, cap)
-        code = process.wait()
+        output = _drain(process, cap)
+        code = process.wait(1.0) if output.complete else 0
     finally:
-        timer.cancel()
         process.kill()
         process.wait()
-        timer.join()
-    if code and not late.is_set():
+    if code:
         raise subprocess.CalledProcessError(code, "git " + arguments[0])
-    return Output(kept, size, entries, not late.is_set())
+    return output
 
 
-def _drain(process: subprocess.Popen[bytes], cap: int) -> tuple[bytes, int, int]:
+def _drain(process: subprocess.Popen[bytes], cap: int) -> Output:
+    # Not with a timer: a program that ends at once is asked at exit, when Python starts no threads any more.
     kept = bytearray()
     size = entries = 0
+    deadline = time.monotonic() + TIMEOUT
     assert process.stdout is not None
-    with process.stdout as out:
-        while piece := out.read(READ_SIZE):
+    with process.stdout as out, selectors.DefaultSelector() as selector:
+        selector.register(out, selectors.EVENT_READ)
+        while (left := deadline - time.monotonic()) > 0 and selector.select(left):
+            piece = os.read(out.fileno(), READ_SIZE)
+            if not piece:
+                return Output(bytes(kept), size, entries, complete=True)
             size += len(piece)
             entries += piece.count(b"\0")
             kept += piece[: cap - len(kept)]
-    return bytes(kept), size, entries
+    return Output(bytes(kept), size, entries, complete=False)
 
 
 def _line(output: bytes) -> str:

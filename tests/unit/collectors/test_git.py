@@ -253,13 +253,14 @@ def test_the_variables_of_a_git_hook_do_not_mislead(
 
 @pytest.fixture
 def slow_git(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `git` on the path that hangs in `diff` after its first bytes, as over a dead network file system."""
+    """A `git` that hangs in `diff` after its first bytes, as on a dead network disk, and lists files without an end."""
     real = subprocess.run(["which", "git"], check=True, capture_output=True, text=True).stdout.strip()
     folder = tmp_path / "bin"
     folder.mkdir()
     script = folder / "git"
     script.write_text(
         f"#!{sys.executable}\nimport os, sys, time\n"
+        "while 'ls-files' in sys.argv:\n    os.write(1, b'file\\0' * 1000)\n"
         "if 'diff' in sys.argv:\n    print('diff --git', flush=True)\n    time.sleep(60)\n"
         f"os.execv({real!r}, ['git', *sys.argv[1:]])\n"
     )
@@ -269,12 +270,14 @@ def slow_git(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return repository
 
 
-def test_a_git_that_hangs_costs_only_what_it_was_asked(slow_git: Path) -> None:
+def test_a_git_that_hangs_or_never_ends_costs_only_what_it_was_asked(slow_git: Path) -> None:
     """The command is killed when its time is up; what was read until then is kept and called incomplete."""
     facts = GitCollector(slow_git).collect()
     assert facts["diff"] == "diff --git\n"
     assert facts["diff_truncated"] is True
     assert facts["subject"] == "first commit"
+    assert facts["untracked_truncated"] is True
+    assert 0 < len(facts["untracked"]) <= git.UNTRACKED_CAP // 5 < facts["untracked_count"]
 
 
 def test_the_scripts_repository_comes_before_the_working_directory(repository: Path, tmp_path: Path) -> None:

@@ -303,8 +303,8 @@ def test_stop_without_start_does_nothing() -> None:
 
 def test_the_built_in_collectors_are_what_the_scheduler_takes() -> None:
     """Every built-in collector fits its protocol, and all of them together run on this machine."""
-    periodic = [SystemCollector(), GpuCollector()]
-    once = [GitCollector(), EnvironmentCollector(), GpuFacts()]
+    periodic: list[Collector] = [SystemCollector(), GpuCollector()]
+    once: list[FactCollector] = [GitCollector(), EnvironmentCollector(), GpuFacts()]
     assert all(isinstance(collector, Collector) for collector in periodic)
     assert all(isinstance(collector, FactCollector) for collector in once)
     items: list[Item] = []
