@@ -14,12 +14,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tracelet.errors import JournalError
-from tracelet.records import KINDS, Record
+from tracelet.merging import cut
+from tracelet.records import KINDS, Points, Record
 
 PREAMBLE = struct.Struct("<8sH6x")
 """magic, version"""
 HEADER = struct.Struct("<2sBxIII")
 """marker, kind, length, number, crc"""
+SEAL_SIZE = HEADER.size + 8
+"""The last frame of a sealed journal: a header and an offset."""
 MARKER = b"\xf5\xa7"
 LONGEST_FRAME = 256 * 1024 * 1024
 """A length beyond this is damage, not a frame: no flush comes near it."""
@@ -40,12 +43,16 @@ class Cursor(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One frame as it stands in the file; `record()` decodes it."""
+    """One frame as it stands in the file; `record()` decodes it.
+
+    `since`: the number that the reader asked for; points that compaction merged here from earlier frames are left out.
+    """
 
     number: int
     kind: int
     offset: int
     payload: bytes
+    since: int = 0
 
     def record(self) -> Record:
         """The record inside; JournalError when the payload is not one of its kind."""
@@ -53,6 +60,8 @@ class Frame(NamedTuple):
             record: Record = _decoders[self.kind].decode(self.payload)
         except (msgspec.MsgspecError, ValueError, KeyError) as error:
             raise JournalError(f"frame {self.number} (kind {self.kind}) holds no such record: {error}") from None
+        if self.since and isinstance(record, Points):
+            return cut(record, self.since, self.number)
         return record
 
     @property
@@ -90,6 +99,13 @@ class Scan:
         self.damage = damage
 
     def frames(self, start: Cursor) -> Iterator[Frame]:
+        """The sound frames from the cursor on whose kind this version knows."""
+        for frame in self.all_frames(start):
+            if frame.kind in KINDS:
+                yield frame._replace(since=start.number) if start.number else frame
+
+    def all_frames(self, start: Cursor) -> Iterator[Frame]:
+        """The sound frames from the cursor on, whatever their kind."""
         offset = self._confirmed(start)
         block, base = b"", offset
         while offset < self.size:
@@ -106,7 +122,7 @@ class Scan:
                 offset = found
                 continue
             offset = frame.after.offset
-            if frame.number >= start.number and frame.kind in KINDS:
+            if frame.number >= start.number:
                 yield frame
 
     def _read(self, offset: int, length: int) -> bytes:
@@ -123,13 +139,20 @@ class Scan:
     def _confirmed(self, start: Cursor) -> int:
         """The cursor's offset if the frame there has its number (or the file ends there), else the first frame's."""
         if start.offset >= self.size:
-            return start.offset if start.offset == self.size or start.number == 0 else PREAMBLE.size
+            return start.offset if start.number == 0 or self._ends_before(start) else PREAMBLE.size
         head = self._read(start.offset, HEADER.size)
         if len(head) == HEADER.size:
             marker, _, _, number, _ = HEADER.unpack(head)
             if marker == MARKER and number == start.number:
                 return start.offset
         return PREAMBLE.size
+
+    def _ends_before(self, start: Cursor) -> bool:
+        """Whether the file ends at the cursor. A compacted one may do so by chance, which its seal tells."""
+        if start.offset != self.size:
+            return False
+        seal = frame_in(self._read(self.size - SEAL_SIZE, SEAL_SIZE), 0, 0) if self.size > SEAL_SIZE else None
+        return seal is None or seal.number < start.number
 
     def _resume(self, offset: int, need: int) -> int | None:
         """Where sound frames begin again after a bad one at `offset`; None when this is the torn tail."""

@@ -27,15 +27,14 @@ from pathlib import Path
 import msgspec
 
 from tracelet.errors import JournalError
-from tracelet.frames import HEADER, PREAMBLE, READ_BLOCK, Cursor, Frame, Scan, encode_frame, frame_in
+from tracelet.frames import HEADER, PREAMBLE, READ_BLOCK, SEAL_SIZE, Cursor, Frame, Scan, encode_frame, frame_in
 from tracelet.points import NOT_LITTLE
-from tracelet.records import KIND_OF, Footer, Points, Record
+from tracelet.records import KIND_OF, Footer, Points, Record, Spans
 
 MAGIC = b"TRACELET"
 VERSION = 1
 SEAL = 254
 SEAL_BODY = struct.Struct("<Q")
-SEAL_SIZE = HEADER.size + SEAL_BODY.size
 SUFFIX = ".tlj"
 
 _encoder = msgspec.msgpack.Encoder()
@@ -75,10 +74,20 @@ class Journal:
         self._write(b"".join(parts))
         self.number = number
         for place in places:
-            if place[0] == KIND_OF[Points]:
-                self.point_offsets.append(place[2])
-            else:
-                self.others.append(place)
+            self._remember(*place)
+
+    def append_frame(self, kind: int, number: int, payload: bytes) -> None:
+        """Append one frame with a number that is not the next one: for rewriting a journal."""
+        place = self.size
+        self._write(encode_frame(kind, number, payload))
+        self.number = number + 1
+        self._remember(kind, number, place)
+
+    def _remember(self, kind: int, number: int, offset: int) -> None:
+        if kind == KIND_OF[Points]:
+            self.point_offsets.append(offset)
+        elif kind != KIND_OF[Spans]:  # of these there are as many as of points, and the index must stay small
+            self.others.append((kind, number, offset))
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -109,9 +118,13 @@ class Journal:
         """Append the footer and the seal, and sync. Appending goes on to be possible; the last seal counts."""
         place = self.size
         self.append([footer])
-        self._write(encode_frame(SEAL, self.number, SEAL_BODY.pack(place)))
-        self.number += 1
+        self.append_seal(place)
         self.sync()
+
+    def append_seal(self, footer: int) -> None:
+        """Append the seal, which says at which byte the footer stands."""
+        self._write(encode_frame(SEAL, self.number, SEAL_BODY.pack(footer)))
+        self.number += 1
 
     def sync(self) -> None:
         """Ask the operating system to bring it to the disk."""

@@ -7,7 +7,11 @@ A column is `(code, start, body)`:
     "B" "H" "I" "q"   differences, little     start, then start + the running sum (integers)
                       endian, count - 1
     "f" "d" the values, little endian         floats; "f" only where a float32 holds each value exactly
+    "1" "2" "4"       the values, little      integers of 1, 2 or 4 bytes in no order
+                      endian
     "*"     unused                            every value equals start (floats)
+    "z" and one       zlib of such a body     the same; made by compaction alone
+    of "B" to "4"     with its bytes regrouped: all first bytes, all second bytes, ...
 
 Packing is lossless for integers below 2**53 and all floats (NaN payloads are kept by "d", plain NaN by "f").
 """
@@ -15,8 +19,10 @@ Packing is lossless for integers below 2**53 and all floats (NaN payloads are ke
 from __future__ import annotations
 
 import sys
+import zlib
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from tracelet.errors import JournalError
@@ -34,7 +40,16 @@ DIFFERENCE_CODES = (("B", 0xFF), ("H", 0xFFFF), ("I", 0xFFFFFFFF))
 INTEGER, FLOAT = "<i8", "<f8"
 """The numpy types of unpacked columns."""
 DIRECT_CODES = (("1", "B", 0xFF), ("2", "H", 0xFFFF), ("4", "I", 0xFFFFFFFF))
-NUMPY_TYPES = {"1": "<u1", "2": "<u2", "4": "<u4", "B": "<u1", "H": "<u2", "I": "<u4", "q": "<i8", "f": "<f4", "d": "<f8"}
+NUMPY_TYPES = {
+    "1": "<u1", "2": "<u2", "4": "<u4", "B": "<u1", "H": "<u2", "I": "<u4", "q": "<i8", "f": "<f4", "d": "<f8",
+}  # fmt: skip
+ARRAY_CODES = {width: code for width, code, _ in DIRECT_CODES}
+"""What `array` calls the columns that numpy's names do not fit."""
+COMPRESSED = "z"
+WORTH_COMPRESSING = 64
+"""Bytes of a body below which zlib's own header eats the gain."""
+WORTH_KEEPING = 0.9
+"""A body that zlib makes hardly smaller (random mantissas) stays as it is, because that reads faster."""
 
 
 def _body(code: str, values: Iterable[float]) -> bytes:
@@ -52,7 +67,7 @@ def pack_integers(values: Sequence[int]) -> Packed:
     stride = values[1] - first
     if stride and list(values) == list(range(first, first + stride * count, stride)):
         return ("=", first, stride)
-    differences = [after - before for before, after in zip(values, values[1:])]
+    differences = [after - before for before, after in pairwise(values)]
     least, greatest = min(differences), max(differences)
     if least == greatest:
         return ("=", first, least)
@@ -78,6 +93,62 @@ def pack_floats(values: Sequence[float]) -> Packed:
     return ("d", 0.0, doubles)
 
 
+def compressed(packed: Packed) -> Packed:
+    """The column with its body compressed, or as it was where that gains little."""
+    code, start, body = packed
+    if not isinstance(body, bytes) or len(body) < WORTH_COMPRESSING or code not in NUMPY_TYPES:
+        return packed
+    width = _width(code)
+    small = zlib.compress(b"".join(body[place::width] for place in range(width)), 1)
+    return (COMPRESSED + code, start, small) if len(small) < WORTH_KEEPING * len(body) else packed
+
+
+def _expanded(code: str, body: bytes, count: int) -> bytes:
+    """The body of a compressed column; never more than `count` values, whatever the file says."""
+    width = _width(code)
+    try:
+        grouped = zlib.decompressobj().decompress(body, count * width + 1)
+    except zlib.error as error:
+        raise JournalError(f"a compressed column is damaged ({error}); its points are left out") from None
+    if width == 1 or len(grouped) != count * width:
+        return grouped  # a wrong length is told by the caller
+    whole = bytearray(len(grouped))
+    for place in range(width):
+        whole[place::width] = grouped[place * count : (place + 1) * count]
+    return bytes(whole)
+
+
+def _width(code: str) -> int:
+    return int(NUMPY_TYPES[code][2])
+
+
+def list_integers(packed: Sequence[Any], count: int) -> list[int]:
+    """The column as Python integers, for processes without numpy; JournalError when it is not one."""
+    code, start, body = packed
+    if code == "=":
+        return [int(start) + int(body) * place for place in range(count)]
+    if code.removeprefix(COMPRESSED) in ARRAY_CODES:
+        return _column(code, body, count).tolist()
+    return list(accumulate(_column(code, body, count - 1), initial=int(start)))
+
+
+def list_floats(packed: Sequence[Any], count: int) -> array[float]:
+    """The column as doubles, for processes without numpy; JournalError when it is not one."""
+    code, start, body = packed
+    if code == "*":
+        return array("d", [start]) * count
+    return array("d", _column(code, body, count))
+
+
+def _column(code: str, body: object, count: int) -> array[Any]:
+    plain, sound = _sound(code, body, count)
+    column: array[Any] = array(ARRAY_CODES.get(plain, plain))
+    column.frombytes(sound)
+    if NOT_LITTLE:
+        column.byteswap()
+    return column
+
+
 def unpack_integers(packed: Sequence[Any], count: int) -> IntArray:
     """The column as int64[count]; JournalError when it is not one."""
     import numpy as np
@@ -85,7 +156,7 @@ def unpack_integers(packed: Sequence[Any], count: int) -> IntArray:
     code, start, body = packed
     if code == "=":
         return np.arange(count, dtype=np.int64) * int(body) + int(start)
-    if code in ("1", "2", "4"):
+    if code.removeprefix(COMPRESSED) in ARRAY_CODES:
         return _numbers(code, body, count).astype(np.int64)
     column = np.empty(count, dtype=np.int64)
     column[0] = int(start)
@@ -106,6 +177,15 @@ def unpack_floats(packed: Sequence[Any], count: int) -> FloatArray:
 def _numbers(code: str, body: object, count: int) -> npt.NDArray[Any]:
     import numpy as np
 
-    if code not in NUMPY_TYPES or not isinstance(body, bytes) or len(body) != count * int(NUMPY_TYPES[code][2]):
-        raise JournalError(f"a column of {count} values is damaged (code {code!r}); its points are left out")
-    return np.frombuffer(body, dtype=NUMPY_TYPES[code])
+    plain, sound = _sound(code, body, count)
+    return np.frombuffer(sound, dtype=NUMPY_TYPES[plain])
+
+
+def _sound(code: str, body: object, count: int) -> tuple[str, bytes]:
+    """The code and the uncompressed body of a column; JournalError when it does not hold `count` values."""
+    plain = code.removeprefix(COMPRESSED)
+    if plain in NUMPY_TYPES and isinstance(body, bytes):
+        whole = _expanded(plain, body, count) if plain != code else body
+        if len(whole) == count * _width(plain):
+            return plain, whole
+    raise JournalError(f"a column of {count} values is damaged (code {code!r}); its points are left out")

@@ -74,6 +74,8 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Batch sizes, for the weighted mean over ranks."""
     automatic: bool = False
     """Recorded by tracelet itself (learning rates, machine), not logged by the user's program."""
+    sources: Packed | None = None
+    """After compaction: the number of the frame that each point stood in, so that a cursor into the old file still holds."""
 
 
 class Points(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -210,9 +212,11 @@ class Footer(Record, frozen=True, kw_only=True, omit_defaults=True):
     frames: int
     """How many frames stand before this one."""
     others: list[tuple[int, int, int]]
-    """(kind, number, offset) of every frame that holds no points."""
+    """(kind, number, offset) of every frame that holds neither points nor packed spans."""
     points: bytes
     """zlib of little-endian uint64 offsets of the frames that hold points."""
+    compacted: bool = False
+    """Whether `tracelet.compaction` has rewritten the journal: it need not look again."""
 
 
 KINDS: dict[int, type[Record]] = {
