@@ -1,0 +1,216 @@
+"""The project keeps its own promises: what is public, what an import costs, what is documented, and the house rules."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import tracelet
+from tracelet import registry
+from tracelet.settings import TABLE
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = sorted((ROOT / "tracelet").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+HEAVY = {
+    "aim", "clearml", "lightning", "lightning_fabric", "mlflow", "nicegui", "numpy", "opentelemetry", "pandas",
+    "pyarrow", "pytorch_lightning", "scipy", "sklearn", "tensorboard", "tensorboardX", "torch", "wandb",
+}  # fmt: skip
+LONGEST_FILE, LONGEST_FUNCTION = 300, 40
+
+
+def relative(path: Path) -> str:
+    """How a path of this project is told in the message of a failing test."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """All functions of a file, inner ones too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
+
+
+def modules_imported_by(code: str) -> set[str]:
+    """The top-level packages that a fresh Python has imported after running the code."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    names = re.findall(r"^import time:\s+\d+ \|\s+\d+ \|\s+([\w.]+)$", done.stderr, re.MULTILINE)
+    assert "tracelet" in names  # the format of -X importtime is the one that is read here
+    return {name.partition(".")[0] for name in names}
+
+
+def test_all_names_exactly_what_is_public() -> None:
+    """`__all__` is what the module defines or re-exports for users: every name exists, and no definition is missing."""
+    assert [name for name in tracelet.__all__ if not hasattr(tracelet, name)] == []
+    defined = {
+        name for name, value in vars(tracelet).items()
+        if not name.startswith("_") and getattr(value, "__module__", "") == "tracelet"
+    }  # fmt: skip
+    assert defined <= set(tracelet.__all__)
+    assert len(set(tracelet.__all__)) == len(tracelet.__all__)
+
+
+def test_public_names_are_documented() -> None:
+    """Every public function and class has a docstring, and so has every public method of the handle."""
+    undocumented = [
+        name for name in tracelet.__all__ if not name.startswith("__") and not getattr(tracelet, name).__doc__
+    ]
+    undocumented += [
+        name for name, value in vars(tracelet.Experiment).items() if not name.startswith("_") and not value.__doc__
+    ]
+    assert undocumented == []
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    """`import tracelet` imports neither torch, numpy, Lightning nor any SDK."""
+    assert modules_imported_by("import tracelet") & HEAVY == set()
+
+
+def test_recording_a_plain_program_loads_nothing_heavy() -> None:
+    """A program without torch and numpy that logs numbers has neither afterwards."""
+    code = (
+        "import tracelet; tracelet.start_logging('plain', config={'quiet': True}); "
+        "tracelet.log({'loss': 0.5}); tracelet.stop_logging()"
+    )
+    assert modules_imported_by(code) & HEAVY == set()
+
+
+def test_version_is_the_installed_one() -> None:
+    """The package's version and the distribution's are one."""
+    assert tracelet.__version__ == importlib.metadata.version("tracelet")
+
+
+@pytest.mark.parametrize("name", ["INTEGRATIONS", "COLLECTORS", "FACT_COLLECTORS", "BACKENDS"])
+def test_registry_rows_lead_somewhere(name: str) -> None:
+    """Every built-in plug-in named in the registry can be loaded."""
+    rows = getattr(registry, name, {})
+    assert all(callable(registry.load(reference)) for reference in rows.values())
+
+
+def test_constraints_pin_every_direct_dependency() -> None:
+    """What the demo and the tests install directly has its version in constraints.txt, torch the promised one."""
+    pinned = {
+        re.split(r"[=<;]", line)[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    }
+    extras = PROJECT["optional-dependencies"]
+    direct = [*PROJECT["dependencies"], *extras["lightning"], *extras["demo"], *extras["dev"]]
+    names = {re.split(r"[\[><=;]", requirement)[0].strip().lower() for requirement in direct}
+    assert names - pinned - {"tracelet", "tomli"} == set()
+    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_torch_is_no_dependency() -> None:
+    """tracelet observes the torch that is there, and installs without one."""
+    assert not [requirement for requirement in PROJECT["dependencies"] if requirement.startswith("torch")]
+
+
+def test_no_package_index_is_named() -> None:
+    """Where packages come from is the machine's business: no file of the build names an index."""
+    files = ["pyproject.toml", "constraints.txt", "constraints-floor.txt", "Makefile", ".ci/run"]
+    named = [name for name in files if re.search(r"index-url|find-links|https?://", (ROOT / name).read_text("utf-8"))]
+    assert named == []
+
+
+def hooks() -> ModuleType:
+    """`docs/hooks.py`, which mkdocs loads by its path."""
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rendered(page: str) -> str:
+    """A page of the documentation as mkdocs gets it."""
+    text: str = hooks().on_page_markdown((ROOT / "docs" / page).read_text(encoding="utf-8"))
+    return text
+
+
+def test_every_setting_is_documented() -> None:
+    """The settings page has each setting with its variable, its default and what it does."""
+    page = rendered("settings.md")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == [setting.name for setting in TABLE]
+    assert all(setting.variable in page and setting.doc in page for setting in TABLE)
+
+
+def test_every_command_is_documented() -> None:
+    """The command line's page has each command with all its options."""
+    import click
+
+    from tracelet.cli import main
+
+    page = rendered("cli.md")
+    context = click.Context(main)
+    missing = []
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        missing += [f"tracelet {name}"] if f"## tracelet {name}\n" not in page else []
+        options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
+        missing += [f"{name} {option}" for option in options if option not in page]
+    assert missing == []
+
+
+def test_every_decision_is_listed() -> None:
+    """The index of decisions links every record."""
+    page = rendered("decisions/index.md")
+    records = [path.name for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md")]
+    assert [name for name in records if f"({name})" not in page] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_of_the_front_pages_lead_somewhere(name: str) -> None:
+    """Every relative link in the pages that mkdocs does not check names a file that exists."""
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / name).read_text(encoding="utf-8"))
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_tests_say_what_they_state() -> None:
+    """Every test function has a docstring of one sentence."""
+    silent = [
+        f"{relative(path)}:{node.lineno} {node.name}"
+        for path in TESTS
+        for node in functions(path)
+        if node.name.startswith("test_") and not (ast.get_docstring(node) or "").endswith((".", "!", "`"))
+    ]
+    assert silent == []
+
+
+def test_modules_say_what_they_are() -> None:
+    """Every module of the product begins with a docstring."""
+    silent = [relative(path) for path in PRODUCT if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))]
+    assert silent == []
+
+
+def test_files_and_functions_are_short() -> None:
+    """No file of the product is longer than 300 lines, no function longer than 40."""
+    long = [relative(path) for path in PRODUCT if path.read_text(encoding="utf-8").count("\n") > LONGEST_FILE]
+    long += [
+        f"{relative(path)}:{node.lineno} {node.name}"
+        for path in PRODUCT
+        for node in functions(path)
+        if (node.end_lineno or node.lineno) - node.lineno >= LONGEST_FUNCTION
+    ]
+    assert long == []
