@@ -15,7 +15,7 @@ ARGS ?=
 TORCH := $(shell grep '^torch==' constraints.txt)
 INSTALL := -m pip install --quiet --disable-pip-version-check
 PINNED := $(INSTALL) --constraint constraints.txt
-FLOOR_TESTS := tests/unit/integrations tests/e2e
+FLOOR_TESTS := tests/unit/integrations $(wildcard tests/e2e/test_lightning_*.py)
 
 .PHONY: demo test lint floor docs clean
 .DELETE_ON_ERROR:
