@@ -11,6 +11,7 @@ from typing import Any
 
 from tracelet.errors import SettingsError
 from tracelet.masking import looks_secret, mask_url
+from tracelet.parameters import plain
 
 Backends = dict[str, dict[str, Any]]
 
@@ -23,23 +24,38 @@ def parse(backend: object, tables: Mapping[str, Mapping[str, Any]]) -> Backends:
     if backend is None or backend == "":
         return {}
     if isinstance(backend, str):
-        asked: dict[str, dict[str, Any]] = {name.strip(): {} for name in backend.split(",") if name.strip()}
+        asked: dict[str, dict[str, Any]] = {name.strip(): {} for name in backend.split(",")}
     elif isinstance(backend, Mapping):
-        asked = {str(name): dict(options or {}) for name, options in backend.items()}
+        asked = {str(name).strip(): _options(name, options) for name, options in backend.items()}
     elif isinstance(backend, Iterable):
         asked = {str(name).strip(): {} for name in backend}
     else:
         raise SettingsError(f"backend={backend!r}: give a name, a list of names, or a table of name to options")
-    return {name.lower(): {**tables.get(name.lower(), {}), **options} for name, options in asked.items()}
+    return {name.lower(): {**tables.get(name.lower(), {}), **options} for name, options in asked.items() if name}
+
+
+def _options(name: object, options: object) -> dict[str, Any]:
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise SettingsError(f"backend {name!r}: {options!r} are no options; give a table such as {{'url': '...'}}")
+    return {str(key): value for key, value in options.items()}
 
 
 def without_credentials(backends: Backends) -> Backends:
     """The same without options that look like secrets, and with credentials taken out of addresses."""
-    return {
-        name: {
-            key: mask_url(value) if isinstance(value, str) else value
-            for key, value in options.items()
-            if not looks_secret(key)
-        }
-        for name, options in backends.items()
-    }
+    return {name: _kept(options) for name, options in backends.items()}
+
+
+def _kept(options: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key): _masked(value) for key, value in options.items() if not looks_secret(str(key))}
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return mask_url(value)
+    if isinstance(value, Mapping):
+        return _kept(value)
+    if isinstance(value, (list, tuple)):
+        return [_masked(item) for item in value]
+    return plain(value)

@@ -17,6 +17,7 @@ from typing import Any
 from tracelet import artifacts
 from tracelet.errors import ArtifactNotFound, InvalidMetric
 from tracelet.guard import say
+from tracelet.mending import storable_text
 from tracelet.parameters import flatten
 from tracelet.records import Notice, Params, Started, Tags
 from tracelet.values import checked
@@ -98,7 +99,8 @@ class Experiment:
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set tags of the run; an empty text removes one."""
-        self._writer.emit(Tags(time=now(), values={str(name): str(value) for name, value in tags.items()}))
+        values = {storable_text(str(name)): storable_text(str(value)) for name, value in tags.items()}
+        self._writer.emit(Tags(time=now(), values=values))
 
     def log_artifact(self, path: str | os.PathLike[str], name: str | None = None, kind: str | None = None) -> None:
         """Copy a file or a folder, as it is now, into the run. `kind`: a word of yours such as `plot` or `model`.

@@ -7,7 +7,6 @@ that it comes from, and then forgotten. `KeyboardInterrupt` and `SystemExit` are
 from __future__ import annotations
 
 import logging
-import threading
 from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
@@ -20,17 +19,15 @@ failures: Counter[str] = Counter()
 observers: list[Callable[[str, BaseException], None]] = []
 """Called with (place, exception) for every failure; the test suite appends one that fails the test."""
 
-_said: set[str] = set()
-_lock = threading.Lock()
+_said: dict[str, object] = {}
+"""What was said once, by its key. No lock: one held by another thread at a fork would hold the child for ever."""
 
 
 def say(message: str, *, once: str | None = None) -> None:
     """Tell the user something through the `tracelet` logger (stderr by default); with `once`, one time per key."""
-    if once is not None:
-        with _lock:
-            if once in _said:
-                return
-            _said.add(once)
+    mine = object()
+    if once is not None and _said.setdefault(once, mine) is not mine:
+        return
     logger.warning("tracelet: %s", message)
 
 
@@ -69,6 +66,5 @@ class guard:
 
 def reset() -> None:
     """Forget what was said and counted: a new run may say it again."""
-    with _lock:
-        _said.clear()
+    _said.clear()
     failures.clear()

@@ -16,6 +16,7 @@ size, so the footer of a sealed journal is found from the end of the file in one
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -27,7 +28,18 @@ from pathlib import Path
 import msgspec
 
 from tracelet.errors import JournalError
-from tracelet.frames import HEADER, PREAMBLE, READ_BLOCK, SEAL_SIZE, Cursor, Frame, Scan, encode_frame, frame_in
+from tracelet.frames import (
+    HEADER,
+    LONGEST_FRAME,
+    PREAMBLE,
+    READ_BLOCK,
+    SEAL_SIZE,
+    Cursor,
+    Frame,
+    Scan,
+    encode_frame,
+    frame_in,
+)  # fmt: skip
 from tracelet.points import NOT_LITTLE
 from tracelet.records import KIND_OF, Footer, Points, Record, Spans
 
@@ -56,7 +68,11 @@ class Journal:
         """Make a new journal; FileExistsError if somebody else made it first (exclusive, so a process owns its file)."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o644)
         journal = cls(path, descriptor)
-        journal._write(PREAMBLE.pack(MAGIC, VERSION))
+        try:
+            journal._write(PREAMBLE.pack(MAGIC, VERSION))
+        except OSError:
+            journal.close()
+            raise
         return journal
 
     def append(self, records: Sequence[Record]) -> None:
@@ -66,7 +82,10 @@ class Journal:
         places: list[tuple[int, int, int]] = []
         for record in records:
             kind = KIND_OF[type(record)]
-            frame = encode_frame(kind, number, _encoder.encode(record))
+            payload = _encoder.encode(record)
+            if len(payload) > LONGEST_FRAME:
+                raise ValueError(f"a record of {len(payload):,} bytes is longer than any reader takes")
+            frame = encode_frame(kind, number, payload)
             places.append((kind, number, offset))
             parts.append(frame)
             number += 1
@@ -135,35 +154,56 @@ class Journal:
         os.utime(self.descriptor)
 
     def lost(self) -> bool:
-        """Whether the file was deleted or its folder moved away from under us."""
+        """Whether the file was deleted or its folder moved away from under us. A disk that does not answer is no proof."""
         try:
-            here, there = os.fstat(self.descriptor), os.stat(self.path)
-        except OSError:
+            there = os.stat(self.path)
+            here = os.fstat(self.descriptor)
+        except (FileNotFoundError, NotADirectoryError):
             return True
+        except OSError as error:
+            return error.errno == errno.ESTALE
         return (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino)
 
-    def rescue(self) -> None:
-        """Write everything again to where the file should be, out of the deleted file that is still open."""
+    def rescue(self) -> bool:
+        """Write everything again to where the file should be, out of the deleted file that is still open.
+
+        False when that can no longer be read (network disks forget deleted files): the journal then begins anew there.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0), 0o644)
+        beside = self.path.with_name(self.path.name + ".new")
+        fresh = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0), 0o644)
         try:
-            copied = 0
-            while copied < self.size:
-                block = os.pread(self.descriptor, min(READ_BLOCK, self.size - copied), copied)
-                if not block:
-                    raise OSError("the deleted journal ends early")
-                copied += os.pwrite(fresh, block, copied)
+            complete = self._copy_to(fresh)
+            if not complete:
+                os.ftruncate(fresh, 0)
+                os.pwrite(fresh, PREAMBLE.pack(MAGIC, VERSION), 0)
+            os.replace(beside, self.path)
         except OSError:
             os.close(fresh)
             raise
-        os.close(self.descriptor)
+        self.close()
         self.descriptor = fresh
+        if not complete:
+            self.size, self.others, self.point_offsets = PREAMBLE.size, [], array("Q")
+        return complete
+
+    def _copy_to(self, fresh: int) -> bool:
+        copied = 0
+        while copied < self.size:
+            try:
+                block = os.pread(self.descriptor, min(READ_BLOCK, self.size - copied), copied)
+            except OSError:
+                return False
+            if not block:
+                return False
+            copied += os.pwrite(fresh, block, copied)
+        return True
 
     def close(self) -> None:
         """Let go of the file."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 class JournalReader:

@@ -10,11 +10,8 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from tracelet.errors import JournalError
-from tracelet.points import compressed, list_floats, list_integers, pack_floats, pack_integers
+from tracelet.points import MOST_POINTS, compressed, list_floats, list_integers, pack_floats, pack_integers
 from tracelet.records import Chunk, Packed, Points
-
-MOST_POINTS = 16 * 1024 * 1024
-"""No flush comes near it. A chunk that claims more is not unpacked: its columns may stand in no bytes at all."""
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Turns what was emitted into records: groups points by series and packs each group into a chunk.
 
-Runs on the writer thread (or on whichever thread flushes, under the writer's lock). Pure Python: it must be cheap for a few
-points and never load numpy into a program that has none.
+Runs on the writer thread. Pure Python: it must be cheap for a few points and never load numpy into a program that has
+none. An item that cannot be recorded costs itself and no other.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Union
 
 from tracelet import guard
-from tracelet.values import resolve
+from tracelet.mending import storable_text
 from tracelet.points import pack_floats, pack_integers
 from tracelet.records import Chunk, Points, Record, Span
 from tracelet.sink import Item, OpenSpan, SeriesKey
 from tracelet.spans import pack_spans
 from tracelet.tally import Tally
+from tracelet.values import resolve
 
 MICRO = 1_000_000
+LONGEST_NAME = 1000
+"""Characters of a metric's name. It stands in every chunk; a longer one is cut, which is said."""
 SPAN_WIDTH = 7
 """The length of a `FinishedSpan`, which tells it from a point."""
 
@@ -49,7 +52,7 @@ class Packer:
 
     def __init__(self) -> None:
         self.tallies: dict[str, Tally] = {}
-        self._plain: dict[str, SeriesKey] = {}
+        self._keys: dict[Union[str, SeriesKey], SeriesKey] = {}
         self._next_step: dict[str, int] = {}
 
     def pack(self, items: Iterable[Item]) -> list[Record]:
@@ -61,8 +64,11 @@ class Packer:
             if type(item) is tuple:
                 if len(item) == SPAN_WIDTH:
                     spans.append(item)
-                else:
+                    continue
+                try:
                     self._collect(item, groups)
+                except (TypeError, ValueError, ArithmeticError) as error:
+                    guard.failed("recording a point", error)
             elif isinstance(item, Record):
                 records.append(item)
             elif isinstance(item, OpenSpan) and not item.ended:
@@ -91,31 +97,36 @@ class Packer:
         group = groups.get(name)
         if group is None:
             group = groups[name] = _Group(self._key(name))
+        micro = int(seconds * MICRO)
         if step is None:
             step = self._next_step.get(name, 0)
             self._next_step[name] = step + 1
         elif type(name) is str:
             self._next_step[name] = step + 1
         group.steps.append(step)
-        group.times.append(int(seconds * MICRO))
+        group.times.append(micro)
         group.values.append(value)
         if len(item) == 6:
             group.epochs.append(item[4])
             group.weights.append(item[5])
 
     def _key(self, name: str | SeriesKey) -> SeriesKey:
-        if not isinstance(name, str):
-            return name
-        key = self._plain.get(name)
+        key = self._keys.get(name)
         if key is None:
-            key = self._plain[name] = SeriesKey(name)
+            key = SeriesKey(name) if isinstance(name, str) else name
+            sound = storable_text(key.name)[:LONGEST_NAME]
+            if sound != key.name:
+                guard.say(f"the metric name {sound[:80]!r} ... cannot be stored as it is and was changed.", once=sound)
+                key = SeriesKey(sound, key.stage, key.fit, key.reduce, key.automatic)
+            self._keys[name] = key
         return key
 
     def _chunk(self, group: _Group) -> Chunk:
         key = group.key
         values = resolve(group.values)
-        if not all(type(step) is int for step in group.steps):
-            group.steps = [int(step) for step in resolve(group.steps)]  # a step that was logged as a tensor
+        odd = [place for place, step in enumerate(group.steps) if type(step) is not int]
+        for place, number in zip(odd, resolve([group.steps[place] for place in odd])):
+            group.steps[place] = int(number)  # a step that was logged as a tensor
         chunk = Chunk(
             name=key.name, count=len(values), steps=pack_integers(group.steps), times=pack_integers(group.times),
             values=pack_floats(values), stage=key.stage, fit=key.fit, reduce=key.reduce,

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tracelet.masking import looks_secret, mask_tokens
+from tracelet.mending import storable_text
 from tracelet.records import Scalar
 
 LONGEST_TEXT = 4000
@@ -46,7 +47,7 @@ def _mapping(value: Any) -> Mapping[Any, Any] | None:
 
 def _flatten(prefix: str, values: Mapping[Any, Any], found: dict[str, Scalar], depth: int) -> None:
     for key, value in values.items():
-        name = f"{prefix}{key}"
+        name = storable_text(f"{prefix}{key}")
         if looks_secret(str(key)) and value is not None and not (isinstance(value, str) and not value):
             found[name] = MASK
         elif (nested := _mapping(value)) and depth:
@@ -55,28 +56,37 @@ def _flatten(prefix: str, values: Mapping[Any, Any], found: dict[str, Scalar], d
             found[name] = plain(value)
 
 
-def plain(value: Any) -> Scalar:
+def plain(value: Any, depth: int = DEEPEST) -> Scalar:
     """One value as a scalar: numbers and texts as they are, lists written out, anything else described by its type."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, enum.Enum):
         return plain(value.value)
     if isinstance(value, int):
-        return int(value) if abs(value) <= WIDEST_INTEGER else str(value)
+        if abs(value) <= WIDEST_INTEGER:
+            return int(value)
+        return str(int(value)) if value.bit_length() < LONGEST_TEXT else _cut(hex(value))  # str() refuses the largest
     if isinstance(value, float):
         return float(value)
     if isinstance(value, (str, os.PathLike)):
-        return mask_tokens(_cut(os.fspath(value) if isinstance(value, os.PathLike) else str(value)))
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return _cut(_listed(value))
+        text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+        return mask_tokens(_cut(storable_text(text if isinstance(text, str) else os.fsdecode(text))))
+    if depth and isinstance(value, (list, tuple, set, frozenset)):
+        return _cut(_listed(value, depth))
     return _described(value)
 
 
-def _listed(values: Any) -> str:
-    items = sorted(values, key=str) if isinstance(values, (set, frozenset)) else list(values)
-    shown = [_quoted(plain(item)) for item in items[:MOST_ITEMS]]
-    if len(items) > MOST_ITEMS:
-        shown.append(f"... {len(items) - MOST_ITEMS} more")
+def _listed(values: Any, depth: int) -> str:
+    shown: list[str] = []
+    length = 0
+    for item in values:
+        if len(shown) == MOST_ITEMS or length > LONGEST_TEXT:
+            shown.append(f"... {len(values) - len(shown)} more")
+            break
+        shown.append(_quoted(plain(item, depth - 1)))
+        length += len(shown[-1])
+    if isinstance(values, (set, frozenset)):
+        shown.sort()  # the texts, because elements may not be comparable
     return "[" + ", ".join(shown) + "]"
 
 
@@ -90,7 +100,8 @@ def _described(value: Any) -> Scalar:
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
-        return plain(value.item())
+        item = value.item()
+        return str(value) if type(item) is type(value) else plain(item)  # a long double is its own item
     shape = getattr(value, "shape", None)
     if shape is not None and hasattr(value, "dtype"):
         if tuple(shape) == () and getattr(value, "is_cpu", False):  # reading another device would wait for it

@@ -46,6 +46,10 @@ NUMPY_TYPES = {
 ARRAY_CODES = {width: code for width, code, _ in DIRECT_CODES}
 """What `array` calls the columns that numpy's names do not fit."""
 COMPRESSED = "z"
+INTEGER_CODES, FLOAT_CODES = frozenset("=124BHIq"), frozenset("*fd")
+LEAST, GREATEST = -(2**63), 2**63 - 1
+MOST_POINTS = 16 * 1024 * 1024
+"""No flush comes near it. A chunk that claims more is not unpacked: its columns may stand in no bytes at all."""
 WORTH_COMPRESSING = 64
 """Bytes of a body below which zlib's own header eats the gain."""
 WORTH_KEEPING = 0.9
@@ -60,11 +64,15 @@ def _body(code: str, values: Iterable[float]) -> bytes:
 
 
 def pack_integers(values: Sequence[int]) -> Packed:
-    """Pack a non-empty column of integers (steps, microseconds)."""
+    """Pack a non-empty column of integers (steps, microseconds). OverflowError beyond int64."""
     first, count = values[0], len(values)
+    if min(values) < LEAST or max(values) > GREATEST:
+        raise OverflowError("an integer beyond 64 bits")
     if count == 1:
         return ("=", first, 0)
     stride = values[1] - first
+    if not LEAST <= stride <= GREATEST:
+        raise OverflowError("two neighbours further apart than 64 bits can say")
     if stride and list(values) == list(range(first, first + stride * count, stride)):
         return ("=", first, stride)
     differences = [after - before for before, after in pairwise(values)]
@@ -124,17 +132,17 @@ def _width(code: str) -> int:
 
 def list_integers(packed: Sequence[Any], count: int) -> list[int]:
     """The column as Python integers, for processes without numpy; JournalError when it is not one."""
-    code, start, body = packed
+    code, start, body = _claims(packed, count, INTEGER_CODES)
     if code == "=":
-        return [int(start) + int(body) * place for place in range(count)]
+        return [start + body * place for place in range(count)]
     if code.removeprefix(COMPRESSED) in ARRAY_CODES:
         return _column(code, body, count).tolist()
-    return list(accumulate(_column(code, body, count - 1), initial=int(start)))
+    return list(accumulate(_column(code, body, count - 1), initial=start))
 
 
 def list_floats(packed: Sequence[Any], count: int) -> array[float]:
     """The column as doubles, for processes without numpy; JournalError when it is not one."""
-    code, start, body = packed
+    code, start, body = _claims(packed, count, FLOAT_CODES)
     if code == "*":
         return array("d", [start]) * count
     return array("d", _column(code, body, count))
@@ -153,13 +161,16 @@ def unpack_integers(packed: Sequence[Any], count: int) -> IntArray:
     """The column as int64[count]; JournalError when it is not one."""
     import numpy as np
 
-    code, start, body = packed
+    code, start, body = _claims(packed, count, INTEGER_CODES)
     if code == "=":
-        return np.arange(count, dtype=np.int64) * int(body) + int(start)
+        column = np.arange(count, dtype=np.int64)
+        column *= body
+        column += start
+        return column
     if code.removeprefix(COMPRESSED) in ARRAY_CODES:
         return _numbers(code, body, count).astype(np.int64)
     column = np.empty(count, dtype=np.int64)
-    column[0] = int(start)
+    column[0] = start
     column[1:] = _numbers(code, body, count - 1)
     return np.cumsum(column, out=column)
 
@@ -168,7 +179,7 @@ def unpack_floats(packed: Sequence[Any], count: int) -> FloatArray:
     """The column as float64[count]; JournalError when it is not one."""
     import numpy as np
 
-    code, start, body = packed
+    code, start, body = _claims(packed, count, FLOAT_CODES)
     if code == "*":
         return np.full(count, start, dtype=np.float64)
     return _numbers(code, body, count).astype(np.float64)
@@ -179,6 +190,21 @@ def _numbers(code: str, body: object, count: int) -> npt.NDArray[Any]:
 
     plain, sound = _sound(code, body, count)
     return np.frombuffer(sound, dtype=NUMPY_TYPES[plain])
+
+
+def _claims(packed: Sequence[Any], count: int, codes: frozenset[str]) -> tuple[str, Any, Any]:
+    """The parts of a column that can be meant: a code of its kind, a count that a flush may have, integers in range."""
+    code, start, body = packed
+    sound = 0 < count <= MOST_POINTS and code.removeprefix(COMPRESSED) in codes
+    if codes is INTEGER_CODES:
+        sound = sound and _fits(start) and (code != "=" or _fits(body))
+    if not sound:
+        raise JournalError(f"a column that claims {count} values is damaged (code {code!r}); its points are left out")
+    return code, start, body
+
+
+def _fits(number: object) -> bool:
+    return isinstance(number, int) and LEAST <= number <= GREATEST
 
 
 def _sound(code: str, body: object, count: int) -> tuple[str, bytes]:

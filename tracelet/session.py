@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ _started_here = 0
 """Runs started by this process so far: the nth run of every rank of a launch is the same run."""
 _inherited: Session | None = None
 """In a forked child: the parent's session, which must not be written to."""
+_muted: Experiment | None = None
+"""The handle given out when nothing is recorded: switched off, or in a worker process."""
 _hooked_fork = False
 
 
@@ -51,7 +53,6 @@ class Session:
 
     def start(self) -> None:
         """Bring up everything that records by itself."""
-        self.writer.start()
         atexit.register(self._at_exit)
         self._start_collectors()
         for name, reference in registry.INTEGRATIONS.items():
@@ -62,12 +63,9 @@ class Session:
         return registry.load(reference)(self.writer, self.settings)
 
     def _start_collectors(self) -> None:
-        facts = [
-            registry.load(reference)()
-            for name, reference in registry.FACT_COLLECTORS.items()
-            if self.settings[f"track_{name}"]
-        ]
-        periodic = [registry.load(row)() for row in registry.COLLECTORS.values()] if self._samples_machine() else []
+        wanted = [row for name, row in registry.FACT_COLLECTORS.items() if self.settings[f"track_{name}"]]
+        facts = _made(wanted)
+        periodic = _made(registry.COLLECTORS.values()) if self._samples_machine() else []
         if facts or periodic:
             interval = self.settings.metrics_interval
             self._add("collecting", lambda: Scheduler(periodic, self.writer.emit, interval, facts=facts))
@@ -82,15 +80,18 @@ class Session:
             self._parts.append((what, part))
 
     def stop(self, status: str, reason: str = "", trace: str = "", timeout: float | None = None) -> None:
-        """Stop all parts, last started first, and seal the journal. Only the first call counts."""
+        """Stop all parts, last started first, and seal the journal. A second call only waits for what the first began."""
+        patience = self.settings.stop_timeout if timeout is None else timeout
         if self._stopped:
+            self.writer.wait(patience)
             return
         self._stopped = True
-        atexit.unregister(self._at_exit)
-        for what, part in reversed(self._parts):
+        while self._parts:
+            what, part = self._parts.pop()
             with guard.guard(f"stopping {what}"):
                 part.stop()
-        self.writer.close(Status(time=now(), status=status, reason=reason, traceback=trace))
+        self.writer.close(Status(time=now(), status=status, reason=reason, traceback=trace), patience)
+        atexit.unregister(self._at_exit)  # not before: after a Ctrl-C in here, the exit finishes what is left
 
     def _stop_from_handle(self, timeout: float | None = None, error: BaseException | None = None) -> None:
         _end(self, *_outcome(error, self.writer.expected), timeout=timeout)
@@ -111,15 +112,17 @@ class Session:
 
 def start(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
     """Start the run of this process, or hand out the one that is active if it was asked for again."""
-    global _current, _hooked_fork
+    global _current, _hooked_fork, _muted
     with _lock:
         if _current is not None:
             return _same_again(_current.experiment, settings)
         if _inherited is not None:
             return _inherited.experiment
         if not settings.enabled or in_worker_process():
-            return _mute(settings)
+            _muted = _mute(settings)
+            return _muted
         guard.reset()
+        _muted = None
         _current = Session(settings, _open_writer(settings, backends))
         _current.start()
         if not _hooked_fork:
@@ -134,12 +137,18 @@ def stop(timeout: float | None = None) -> None:
     session = _current
     if session is not None:
         _end(session, FINISHED, timeout=timeout)
+    _unmute()
+
+
+def _unmute(**_: object) -> None:
+    global _muted
+    _muted = None
 
 
 def active() -> Experiment | None:
     """The active run's handle. In a forked child that is the parent's, which takes everything and keeps nothing."""
     session = _current or _inherited
-    return session.experiment if session is not None else None
+    return session.experiment if session is not None else _muted
 
 
 def _end(session: Session, status: str, reason: str = "", trace: str = "", timeout: float | None = None) -> None:
@@ -187,13 +196,24 @@ def _open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> 
         folder = prepare(settings.dir) / run
         folder.mkdir(exist_ok=True)
         journal, attempt = _create_journal(folder, f"rank-{identity.rank}")
+        writer = Writer(journal, _started(settings, identity, run, attempt, backends), settings.flush_interval)
+        writer.start()
     except OSError as error:
         raise StoreError(
             f"the run cannot be recorded in {settings.dir or STORE_NAME} ({error.strerror or error}); nothing was started. "
             "Free space, or name another folder: TRACELET_DIR=/some/folder"
         ) from error
     _started_here += 1
-    return Writer(journal, _started(settings, identity, run, attempt, backends), settings.flush_interval)
+    return writer
+
+
+def _made(references: Iterable[str]) -> list[Any]:
+    """One object for each row that can be loaded."""
+    made: list[Any] = []
+    for reference in references:
+        with guard.guard(f"loading {reference}"):
+            made.append(registry.load(reference)())
+    return made
 
 
 def _create_journal(folder: Path, stem: str) -> tuple[Journal, int]:
@@ -224,7 +244,7 @@ def _script_name() -> str:
 def _mute(settings: Settings) -> Experiment:
     """A handle that records nothing: tracking is switched off, or this is a worker of the process that records."""
     started = Started(run="", name=settings.experiment_name, project=settings.project, time=now(), host="", pid=0)
-    return Experiment(started, Path(), Mute(), lambda **_: None)
+    return Experiment(started, Path(), Mute(), _unmute)
 
 
 def _announce(session: Session) -> None:

@@ -51,14 +51,15 @@ class Tally:
         self.count += len(values)
         if times[-1] >= self.last_time:
             self.last, self.last_step, self.last_time = float(values[-1]), int(steps[-1]), int(times[-1])
-        if not np.isnan(values).all():
-            low, high = int(np.nanargmin(values)), int(np.nanargmax(values))
+        sound = np.flatnonzero(values == values)  # nanargmin() would take a NaN for an infinity
+        if len(sound):
+            low, high = sound[np.argmin(values[sound])], sound[np.argmax(values[sound])]
             self._extend(float(values[low]), int(steps[low]), float(values[high]), int(steps[high]))
 
     def _add_after_nan(self, steps: Sequence[int], values: Sequence[float]) -> None:
         sound = [(value, step) for value, step in zip(values, steps) if value == value]
         if sound:
-            least, greatest = min(sound), max(sound, key=lambda pair: pair[0])
+            least, greatest = min(sound, key=lambda pair: pair[0]), max(sound, key=lambda pair: pair[0])
             self._extend(least[0], least[1], greatest[0], greatest[1])
 
     def _extend(self, least: float, least_step: int, greatest: float, greatest_step: int) -> None:

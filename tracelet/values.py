@@ -28,7 +28,7 @@ def checked(name: object, value: Any) -> Any:
         raise InvalidMetric(f"{name!r} is {value!r}: a metric is one number. For texts use log_params or set_tags")
     try:
         return _float(name, value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, AttributeError, RuntimeError):
         raise InvalidMetric(
             f"{name!r} is a {type(value).__name__}: a metric is one number. Log its mean, or one metric an element"
         ) from None
@@ -38,7 +38,8 @@ def _float(name: str, value: Any) -> float:
     try:
         return float(value)
     except OverflowError:
-        raise InvalidMetric(f"{name!r} is {value!r}, which no float can hold. Log its logarithm, or scale it") from None
+        # The number itself is not shown: Python refuses to print the largest ones.
+        raise InvalidMetric(f"{name!r} is a number that no float can hold. Log its logarithm, or scale it") from None
 
 
 def _from_tensor(name: str, value: Any) -> Any:

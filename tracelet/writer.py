@@ -1,46 +1,75 @@
 """The buffer that the training thread appends to, and the one thread that brings it to the journal.
 
-`emit` is called on any thread, returns at once and never raises. The thread `tracelet-writer` wakes a few times within the
-flush interval, packs what is there and appends it in one write. When the disk refuses, records wait in bounded memory, the
-user is told once, and what has to be given up is counted and written down as soon as the disk takes it. In a forked
-child the buffer is replaced by one that forgets, so a child never writes into its parent's journal.
+`emit` is called on any thread, returns at once and never raises. The thread `tracelet-writer` alone packs, writes and seals:
+it wakes a few times within the flush interval and appends what is there in one write. Whoever wants something from it puts
+a request into its queue, so signal handlers and finalizers may log at any moment. When the disk refuses, records wait in
+bounded memory, the user is told once, and what has to be given up is counted and written down as soon as the disk takes
+it. In a forked child the buffer is replaced by one that forgets, so a child never writes into its parent's journal.
 """
 
 from __future__ import annotations
 
-import os
+import sys
 import threading
 import time
 from collections import deque
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Union
 
 from tracelet import guard
 from tracelet.journal import Journal
+from tracelet.mending import mended
 from tracelet.packer import MICRO, Packer
 from tracelet.records import Footer, Notice, Params, Points, Record, Scalar, Started, Status, Tags
 from tracelet.sink import Item
 
 WAKES_PER_INTERVAL = 2.5
 """The writer wakes this often within the flush interval: waiting, packing and writing must fit into it together."""
+SHORTEST_PAUSE = 0.01
+"""Seconds; waking more often would take the interpreter from the training."""
+TROUBLED_PAUSE = 2.0
+"""Seconds between two attempts while the disk refuses: trying costs time, and rarer attempts make fuller chunks."""
 CROWDED = 20_000
 """Items at which the writer is woken early; about 4 MB."""
 OVERCROWDED = 120_000
-"""Items at which the emitting thread flushes for itself: memory stays bounded (about 25 MB) and nothing is dropped."""
+"""Items at which the emitting thread waits for the writer: memory stays bounded (about 25 MB) and nothing is dropped."""
+PATIENCE = 2.0
+"""Longest such wait, in seconds. A disk that hangs for longer must not hold the training: then the oldest are given up."""
+LOOK_AGAIN = 0.5
+"""Seconds after which a waiting thread looks whether the writer is still there."""
 BACKLOG_POINTS = 1_000_000
 """Points kept in memory while the disk refuses (packed: about 10 MB); the oldest are given up beyond it."""
 BACKLOG_RECORDS = 20_000
-"""Other records kept meanwhile."""
+"""Records kept meanwhile; 11 hours of a slow run's flushes at one every `TROUBLED_PAUSE`."""
+BATCH_POINTS, BATCH_RECORDS = 200_000, 500
+"""What is encoded and written at once: a few MB, so that an attempt on a full disk costs little."""
 SYNC_EVERY = 5.0
 """Seconds between two fsyncs: what a power failure may take. A killed process loses nothing that was written."""
 BEAT_EVERY = 10.0
 """Seconds between two touches of a journal that has nothing to write."""
 
+Request = Union["SimpleQueue[bool]", None]
+"""Where the writer answers that a round is done, or None for a mere wake-up."""
+
 
 class _Forgetting(list[Item]):
-    """The buffer after the end, or in a forked child: takes everything, keeps nothing."""
+    """The buffer in a forked child or of a run that is not recorded: takes everything, keeps nothing."""
 
     def append(self, item: Item) -> None:
         return None
+
+
+class _Ended(_Forgetting):
+    """The buffer after the end of the run: keeps nothing, and says so once if a program goes on logging by name."""
+
+    def append(self, item: Item) -> None:
+        if type(item) is tuple and type(item[0]) is str and len(item) == 4 and not sys.is_finalizing():
+            guard.say(
+                f"{item[0]!r} was logged after its run had ended and is not recorded; nor is what follows. "
+                "Type tracelet.start_logging('name') before it.",
+                once="ended",
+            )
 
 
 class Writer:
@@ -48,7 +77,7 @@ class Writer:
 
     def __init__(self, journal: Journal, started: Started, flush_interval: float = 0.5) -> None:
         self.journal = journal
-        self.started = started
+        self.started = mended(started) or started
         self.items: list[Item] = []
         self.packer = Packer()
         self.params: dict[str, Scalar] = {}
@@ -56,14 +85,15 @@ class Writer:
         self.expected = ("", "")
         """(status, reason) that the process would end with if nobody said otherwise; see `Sink.expect`."""
         self.given_up = 0
-        """Points lost because the disk refused for too long."""
-        self._interval = flush_interval / WAKES_PER_INTERVAL
+        """Points and records given up since the last notice, because the disk refused for too long."""
+        self._pause = max(SHORTEST_PAUSE, flush_interval / WAKES_PER_INTERVAL)
         self._backlog: deque[Record] = deque()
         self._backlog_points = 0
-        self._lock = threading.RLock()
-        self._wake = threading.Event()
-        self._stopping = False
-        self._troubled = False
+        self._requests: SimpleQueue[Request] = SimpleQueue()
+        self._taking = threading.RLock()
+        self._stuck = False
+        self._status: Status | None = None
+        self._stopping = self._finished = self._complete = self._troubled = False
         self._synced = self._beaten = time.monotonic()
         self._syncing: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name="tracelet-writer", daemon=True)
@@ -79,9 +109,10 @@ class Writer:
         return self.journal.path
 
     def start(self) -> None:
-        """Write the first record at once, so that the run is on disk before anything else happens, then go on alone."""
+        """Write the first record at once, so that the run is on disk before anything else happens. Raises OSError."""
         self.journal.append([self.started])
-        self._thread.start()
+        with guard.guard("starting the writer thread"):
+            self._thread.start()
 
     def emit(self, item: Item) -> None:
         """Take one item; see `Sink`."""
@@ -95,21 +126,59 @@ class Writer:
         self.expected = (status, reason)
 
     def relieve(self) -> None:
-        """Called by an emitting thread that finds the buffer crowded."""
-        if len(self.items) > OVERCROWDED:
-            self.flush()
-        elif not self._wake.is_set():
-            self._wake.set()
+        """Called by an emitting thread that finds the buffer crowded: wakes the writer, and waits for it if need be."""
+        if len(self.items) <= OVERCROWDED:
+            if self._requests.empty():
+                self._requests.put(None)
+        elif self._stuck or not self.flush(PATIENCE):
+            self._stuck = True
+            with self._taking:
+                excess = len(self.items) - OVERCROWDED
+                if excess > OVERCROWDED:
+                    del self.items[:excess]
+                    self.given_up += excess
 
-    def flush(self) -> None:
-        """Bring everything emitted so far to the journal, on the calling thread."""
-        with self._lock, guard.guard("writing the journal"):
-            items = self.items
-            count = len(items)
-            taken = items[:count]
-            del items[:count]
-            self._keep(self.packer.pack(taken))
-            self._write_backlog()
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything emitted so far is in the journal (or the disk has refused it). False: not in time."""
+        if self._stopping or threading.current_thread() is self._thread or not self._thread.is_alive():
+            return False
+        answer: SimpleQueue[bool] = SimpleQueue()
+        self._requests.put(answer)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self._thread.is_alive() and (deadline is None or time.monotonic() < deadline):
+            try:
+                return answer.get(timeout=LOOK_AGAIN if timeout is None else timeout)
+            except Empty:
+                continue
+        return not answer.empty()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            requests = self._next_requests(TROUBLED_PAUSE if self._troubled else self._pause)
+            with guard.guard("writing the journal"):
+                self._keep(self.packer.pack(self._take()))
+                self._write_backlog()
+            self._stuck = False
+            for request in requests:
+                request.put(True)
+            with guard.guard("keeping the journal alive"):
+                self._maintain(time.monotonic())
+        self._finish()
+
+    def _next_requests(self, pause: float) -> list[SimpleQueue[bool]]:
+        found: list[Request] = []
+        try:
+            found.append(self._requests.get(timeout=pause))
+            while True:
+                found.append(self._requests.get_nowait())
+        except Empty:
+            return [request for request in found if request is not None]
+
+    def _take(self) -> list[Item]:
+        with self._taking:
+            taken = self.items[:]
+            del self.items[: len(taken)]
+        return taken
 
     def _keep(self, records: list[Record]) -> None:
         for record in records:
@@ -121,65 +190,67 @@ class Writer:
             self._backlog_points += _points_in(record)
 
     def _write_backlog(self) -> None:
-        if not self._backlog:
-            return
-        if self.journal.lost() and not self._rescued():
-            return
-        try:
-            self._append(list(self._backlog))
-        except OSError as error:
-            self._trouble(error)
-            return
-        self._backlog.clear()
-        self._backlog_points = 0
-        if self._troubled:
-            self._recovered()
+        while self._backlog:
+            batch = self._batch()
+            try:
+                if self.journal.lost():
+                    self._rescue()
+                self._append(batch)
+            except OSError as error:
+                self._trouble(error)
+                return
+            for record in batch:
+                self._backlog.popleft()
+                self._backlog_points -= _points_in(record)
+            if self._troubled or self.given_up:
+                self._recovered()
+
+    def _batch(self) -> list[Record]:
+        batch: list[Record] = []
+        points = 0
+        for record in self._backlog:
+            points += _points_in(record)
+            if batch and (points > BATCH_POINTS or len(batch) >= BATCH_RECORDS):
+                break
+            batch.append(record)
+        return batch
 
     def _append(self, records: list[Record]) -> None:
         try:
             self.journal.append(records)
-        except (TypeError, ValueError, OverflowError):
-            # One record holds something that msgpack cannot: the others are written without it.
-            for record in records:
-                with guard.guard(f"recording {type(record).__name__.lower()}"):
-                    self.journal.append([record])
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            # One record holds something that msgpack cannot: it is described instead, and the others are as they were.
+            self.journal.append([sound for record in records if (sound := mended(record)) is not None])
 
-    def _rescued(self) -> bool:
-        try:
-            self.journal.rescue()
-        except OSError as error:
-            self._trouble(error)
-            return False
-        guard.say(f"{self.path} had been deleted or moved; the journal was written again there, complete.")
-        return True
+    def _rescue(self) -> None:
+        complete = self.journal.rescue()
+        if complete:
+            guard.say(f"{self.path} had been deleted or moved; the journal was written again there, complete.")
+            return
+        message = f"{self.path} was deleted and cannot be read any more; it begins again, and its first part is lost."
+        guard.say(message)
+        self.journal.append([self.started, Notice(time=now(), code="deleted", message=message)])
 
     def _trouble(self, error: OSError) -> None:
         self._troubled = True
         guard.say(
-            f"cannot write {self.path} ({error.strerror or error}). The training goes on and points are kept in memory, "
-            f"up to {BACKLOG_POINTS:,}. Free some space, or make the folder writable: writing goes on by itself.",
+            f"cannot write {self.path} ({error.strerror or error}). The training goes on and points are kept in "
+            f"memory, up to {BACKLOG_POINTS:,}. Free some space, or make the folder writable: writing goes on by itself.",
             once=f"writer:{self.path}",
         )
         while self._backlog_points > BACKLOG_POINTS or len(self._backlog) > BACKLOG_RECORDS:
-            lost = self._backlog.popleft()
-            self._backlog_points -= _points_in(lost)
-            self.given_up += max(1, _points_in(lost))
+            oldest = next((place for place, record in enumerate(self._backlog) if isinstance(record, Points)), 0)
+            lost = _points_in(self._backlog[oldest])
+            del self._backlog[oldest]
+            self._backlog_points -= lost
+            self.given_up += max(1, lost)
 
     def _recovered(self) -> None:
-        self._troubled = False
+        lost, self.given_up, self._troubled = self.given_up, 0, False
         message = "The disk refused to take records for a while; "
-        message += f"{self.given_up:,} points were given up." if self.given_up else "nothing was lost."
+        message += f"{lost:,} points or records were given up." if lost else "nothing was lost."
         guard.say(f"writing {self.path} works again. {message}")
-        self.emit(Notice(time=now(), code="disk", message=message, count=self.given_up))
-        self.given_up = 0
-
-    def _run(self) -> None:
-        while not self._stopping:
-            self._wake.wait(self._interval)
-            self._wake.clear()
-            self.flush()
-            with guard.guard("keeping the journal alive"):
-                self._maintain(time.monotonic())
+        self._backlog.append(Notice(time=now(), code="disk", message=message, count=lost))
 
     def _maintain(self, clock: float) -> None:
         if clock - self._synced > SYNC_EVERY and not (self._syncing and self._syncing.is_alive()):
@@ -195,28 +266,62 @@ class Writer:
         with guard.guard("syncing the journal"):
             self.journal.sync()
 
-    def close(self, status: Status) -> bool:
-        """Write what is left, the status, and the seal. False when the disk did not take it all: said, never raised."""
+    def close(self, status: Status, timeout: float | None = None) -> bool:
+        """Have everything left, the status and the seal written. False when that failed: said, never raised."""
+        if self._status is None:
+            self._status = mended(status) or status
+        return self.wait(timeout)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end of a writer that is closing; see `close`."""
         self._stopping = True
-        self._wake.set()
-        for thread in (self._thread, self._syncing):
-            if thread is not None and thread.is_alive() and thread is not threading.current_thread():
-                thread.join()
-        with self._lock:
-            items, self.items = self.items, _Forgetting()
-            with guard.guard("sealing the journal"):
-                self._keep(self.packer.pack([*items, status]))
-                self._write_backlog()
-                if not self._backlog:
-                    self.journal.seal(self.footer(status))
-            complete = not self._backlog
-            if not complete:
-                guard.say(
-                    f"the run ended while {self.path} could not be written: {self._backlog_points:,} points "
-                    f"of its end are lost, {self.given_up:,} before it."
-                )
+        self._requests.put(None)
+        if self._thread.is_alive():
+            if self._thread is not threading.current_thread():
+                self._thread.join(timeout)
+        elif not self._finished:
+            self._finish()
+        if not self._finished:
+            guard.say(f"{self.path} is still being written, because its disk is slow; the last points may be lost.")
+        return self._complete
+
+    def _finish(self) -> None:
+        """The last round, on the writer's thread: the rest, the status, the seal."""
+        self._stopping = True
+        if self._syncing is not None:
+            self._syncing.join()
+        with self._taking:
+            items, self.items = self.items, _Ended()
+        status = self._status or Status(time=now(), status="")
+        with guard.guard("sealing the journal"):
+            self._keep(self.packer.pack([*items, status]))
+            self._write_backlog()
+            self._complete = not self._backlog
+            if self._complete:
+                self._seal(status)
+            else:
+                self._lose(status)
+        self._finished = True
+        for request in self._next_requests(0.0):
+            request.put(self._complete)
+        with guard.guard("closing the journal"):
             self.journal.close()
-        return complete
+
+    def _seal(self, status: Status) -> None:
+        try:
+            self.journal.seal(self.footer(status))
+        except OSError as error:  # the journal is whole without its index; readers scan it
+            guard.logger.debug("tracelet: %s has no index: %s", self.path, error)
+
+    def _lose(self, status: Status) -> None:
+        """The disk is full to the end: what is lost is said, and the two small records that tell it are tried alone."""
+        lost = self.given_up + self._backlog_points
+        message = f"The run ended while its disk refused records: {lost:,} points or records are lost."
+        guard.say(f"{self.path}: {message}")
+        try:
+            self.journal.append([Notice(time=now(), code="disk", message=message, count=lost), status])
+        except OSError as error:
+            guard.logger.debug("tracelet: %s has no status: %s", self.path, error)
 
     def footer(self, status: Status) -> Footer:
         """The index of the journal as it stands."""
@@ -230,9 +335,8 @@ class Writer:
     def abandon(self) -> None:
         """In a forked child: forget everything, and let go of the parent's file without writing to it."""
         self.items = _Forgetting()
-        self._stopping = True
-        os.close(self.journal.descriptor)
-        self.journal.descriptor = -1
+        self._stopping = self._finished = True
+        self.journal.close()
 
 
 class Mute:
@@ -249,8 +353,9 @@ class Mute:
     def relieve(self) -> None:
         """Never crowded."""
 
-    def flush(self) -> None:
+    def flush(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - as the writer's
         """Nothing to write."""
+        return True
 
 
 def now() -> int:
@@ -260,5 +365,3 @@ def now() -> int:
 
 def _points_in(record: Record) -> int:
     return sum(chunk.count for chunk in record.chunks) if isinstance(record, Points) else 0
-
-
