@@ -15,12 +15,12 @@ import msgspec
 
 from tracelet.errors import JournalError
 from tracelet.merging import cut
-from tracelet.records import KINDS, Points, Record
+from tracelet.records import KINDS, Chunk, Points, Record
 
-PREAMBLE = struct.Struct("<8sH6x")
-"""magic, version"""
-HEADER = struct.Struct("<2sBxIII")
-"""marker, kind, length, number, crc"""
+PREAMBLE = struct.Struct("<8sHI2x")
+"""magic, version, CRC-32 of both"""
+HEADER = struct.Struct("<2sBBIII")
+"""marker, kind, zero, length, number, crc"""
 SEAL_SIZE = HEADER.size + 8
 """The last frame of a sealed journal: a header and an offset."""
 MARKER = b"\xf5\xa7"
@@ -30,6 +30,18 @@ READ_BLOCK = 4 * 1024 * 1024
 MARKER_OVERLAP = len(MARKER) - 1
 """Blocks of a search overlap by this much, so that a marker across two blocks is found."""
 
+SHORT_ARRAY = 0x90
+"""The upper half of the byte that begins a msgpack array of up to 15 values."""
+
+
+class _RawPoints(msgspec.Struct):
+    """`Points` with the chunks left encoded."""
+
+    chunks: list[msgspec.Raw]
+
+
+_raw_points = msgspec.msgpack.Decoder(_RawPoints)
+_chunk = msgspec.msgpack.Decoder(Chunk)
 _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     kind: msgspec.msgpack.Decoder(record) for kind, record in KINDS.items()
 }
@@ -58,11 +70,20 @@ class Frame(NamedTuple):
         """The record inside; JournalError when the payload is not one of its kind."""
         try:
             record: Record = _decoders[self.kind].decode(self.payload)
-        except (msgspec.MsgspecError, ValueError, KeyError) as error:
+        except (msgspec.MsgspecError, ValueError, KeyError, RecursionError) as error:
             raise JournalError(f"frame {self.number} (kind {self.kind}) holds no such record: {error}") from None
         if self.since and isinstance(record, Points):
             return cut(record, self.since, self.number)
         return record
+
+    def chunks(self, name: str) -> list[Chunk]:
+        """The chunks of one metric in a frame of points, without decoding the others; JournalError as in `record`."""
+        wanted = msgspec.msgpack.encode(name)
+        try:
+            found = [raw for raw in _raw_points.decode(self.payload).chunks if _bears(raw, wanted)]
+            return [chunk for chunk in map(_chunk.decode, found) if chunk.name == name]
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise JournalError(f"frame {self.number} (kind {self.kind}) holds no such record: {error}") from None
 
     @property
     def after(self) -> Cursor:
@@ -70,9 +91,15 @@ class Frame(NamedTuple):
         return Cursor(self.number + 1, self.offset + HEADER.size + len(self.payload))
 
 
+def _bears(chunk: msgspec.Raw, name: bytes) -> bool:
+    """Whether an encoded chunk may be of the metric: its name comes first, behind one byte that says how long it is."""
+    head = memoryview(chunk)[: 1 + len(name)]
+    return head[0] & 0xF0 != SHORT_ARRAY or head[1:] == name
+
+
 def encode_frame(kind: int, number: int, payload: bytes) -> bytes:
     """The bytes of one frame."""
-    head = HEADER.pack(MARKER, kind, len(payload), number, 0)[:-4]
+    head = HEADER.pack(MARKER, kind, 0, len(payload), number, 0)[:-4]
     return head + struct.pack("<I", zlib.crc32(payload, zlib.crc32(head))) + payload
 
 
@@ -80,9 +107,9 @@ def frame_in(block: bytes, at: int, base: int) -> Frame | None:
     """The sound frame at `block[at:]`, whose first byte stands at `base + at` in the file; None if there is none."""
     if at + HEADER.size > len(block):
         return None
-    marker, kind, length, number, crc = HEADER.unpack_from(block, at)
+    marker, kind, zero, length, number, crc = HEADER.unpack_from(block, at)
     begin = at + HEADER.size
-    if marker != MARKER or length > LONGEST_FRAME or begin + length > len(block):
+    if marker != MARKER or zero or length > LONGEST_FRAME or begin + length > len(block):
         return None
     payload = block[begin : begin + length]
     if zlib.crc32(payload, zlib.crc32(block[at : begin - 4])) != crc:
@@ -133,8 +160,9 @@ class Scan:
         """Bytes that the frame at `at` says it takes; just the header where that cannot be believed."""
         if at + HEADER.size > len(block):
             return HEADER.size
-        marker, _, length, _, _ = HEADER.unpack_from(block, at)
-        return HEADER.size + length if marker == MARKER and length <= LONGEST_FRAME else HEADER.size
+        marker, _, zero, length, _, _ = HEADER.unpack_from(block, at)
+        believed = marker == MARKER and not zero and length <= LONGEST_FRAME
+        return HEADER.size + length if believed else HEADER.size
 
     def _confirmed(self, start: Cursor) -> int:
         """The cursor's offset if the frame there has its number (or the file ends there), else the first frame's."""
@@ -142,7 +170,7 @@ class Scan:
             return start.offset if start.number == 0 or self._ends_before(start) else PREAMBLE.size
         head = self._read(start.offset, HEADER.size)
         if len(head) == HEADER.size:
-            marker, _, _, number, _ = HEADER.unpack(head)
+            marker, _, _, _, number, _ = HEADER.unpack(head)
             if marker == MARKER and number == start.number:
                 return start.offset
         return PREAMBLE.size
@@ -159,10 +187,14 @@ class Scan:
         place = self._search(offset + 1)
         if place is None:
             if offset + need <= self.size:
-                self.damage.append(f"the last {self.size - offset} bytes, from byte {offset}, are no sound frame")
+                self._note(f"what follows byte {offset} is no sound frame")
             return None
-        self.damage.append(f"{place - offset} bytes from byte {offset} are damaged and were skipped")
+        self._note(f"{place - offset} bytes from byte {offset} are damaged and were skipped")
         return place
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.damage:  # a file is read again and again
+            self.damage.append(sentence)
 
     def _search(self, offset: int) -> int | None:
         while offset < self.size:

@@ -126,7 +126,15 @@ class JournalView:
         for frame in self.reader.frames():
             if frame.kind != KIND_OF[Points]:
                 continue
-            record = self._decoded(frame)
-            if isinstance(record, Points):
-                yield from (chunk for chunk in record.chunks if name is None or chunk.name == name)
+            if name is not None:
+                yield from self._named(frame, name)
+            elif isinstance(record := self._decoded(frame), Points):
+                yield from record.chunks
+
+    def _named(self, frame: Frame, name: str) -> list[Chunk]:
+        try:
+            return frame.chunks(name)
+        except JournalError as error:
+            self.damage.append(str(error))
+            return []
 

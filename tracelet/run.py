@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracelet.downsampling import sample
 from tracelet.errors import JournalError
 from tracelet.identity import is_alive
 from tracelet.journal import SUFFIX
@@ -197,12 +198,22 @@ class Run:
 
     def series(self, name: str, rank: int | None = None) -> Series:
         """The points of one metric: of one rank, or of the lowest rank that has any. KeyError if there is none."""
+        return assemble(name, self._chunks(name, self._holding(name, rank)))
+
+    def chart(self, name: str, points: int = 2000, rank: int | None = None) -> Series:
+        """The same series with about `points` points, spikes kept; much faster and smaller where there are millions."""
+        views = self._holding(name, rank)
+        total = sum(view.metrics[name].count for view in views)
+        return sample(name, self._chunks(name, views), total, points)
+
+    def _holding(self, name: str, rank: int | None) -> list[JournalView]:
+        """The journals, of one rank, that have the metric."""
         views = [view for view in self.views if name in view.metrics]
         ranks = {view.started.rank for view in views if view.started}
         if not ranks or (rank is not None and rank not in ranks):
             raise KeyError(f"run {self.id} has no metric {name!r}" + ("" if rank is None else f" of rank {rank}"))
         chosen = min(ranks) if rank is None else rank
-        return assemble(name, self._chunks(name, [v for v in views if v.started and v.started.rank == chosen]))
+        return [view for view in views if view.started and view.started.rank == chosen]
 
     @staticmethod
     def _chunks(name: str, views: list[JournalView]) -> Iterator[tuple[Origin, Chunk]]:

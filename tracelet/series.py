@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tracelet.points import FLOAT, INTEGER, unpack_floats, unpack_integers
 from tracelet.records import Chunk
@@ -73,55 +73,96 @@ class Series:
 
     def only(self, stage: str | None = None, fit: int | None = None) -> Series:
         """The points of one stage, one fit, or both."""
-        kept = [s for s in self.segments if stage in (None, s.stage) and fit in (None, s.fit)]
-        return self._take(kept)
-
-    def _take(self, kept: Sequence[Segment]) -> Series:
         import numpy as np
 
+        kept = [s for s in self.segments if stage in (None, s.stage) and fit in (None, s.fit)]
         empty: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
-        index = np.concatenate([np.arange(s.start, s.stop) for s in kept] or empty)
+        return self.at(np.concatenate([np.arange(s.start, s.stop) for s in kept] or empty))
+
+    def at(self, places: IntArray) -> Series:
+        """The points at the places given, which ascend."""
+        bounds = [(segment, *places.searchsorted((segment.start, segment.stop))) for segment in self.segments]
         return Series(
-            self.name, self.steps[index], self.values[index], self.times[index], self.epochs[index],
-            self.weights[index], tuple(_renumbered(kept)), self.reduce, self.automatic,
+            self.name, self.steps[places], self.values[places], self.times[places], self.epochs[places],
+            self.weights[places], tuple(s._replace(start=int(a), stop=int(b)) for s, a, b in bounds if a < b),
+            self.reduce, self.automatic,
         )  # fmt: skip
-
-
-def _renumbered(segments: Iterable[Segment]) -> Iterable[Segment]:
-    start = 0
-    for segment in segments:
-        stop = start + segment.stop - segment.start
-        yield segment._replace(start=start, stop=stop)
-        start = stop
 
 
 def assemble(name: str, chunks: Iterable[tuple[Origin, Chunk]]) -> Series:
     """One series out of its chunks, in the order given. JournalError when a chunk's columns are damaged."""
+    pairs = list(chunks)
+    parts = [chunk for _, chunk in pairs]
+    steps = _joined([unpack_integers(chunk.steps, chunk.count) for chunk in parts], INTEGER)
+    times = _joined([unpack_integers(chunk.times, chunk.count) for chunk in parts], INTEGER) / 1e6
+    values = _joined([unpack_floats(chunk.values, chunk.count) for chunk in parts], FLOAT)
+    return Series(
+        name, steps, values, times, _epochs(parts, len(steps)), _weights(parts, len(steps)), _segments(pairs),
+        next((chunk.reduce for chunk in reversed(parts) if chunk.reduce), ""), any(chunk.automatic for chunk in parts),
+    )  # fmt: skip
+
+
+def _joined(columns: Sequence[npt.NDArray[Any]], kind: str) -> npt.NDArray[Any]:
     import numpy as np
 
-    columns: list[tuple[IntArray, FloatArray, IntArray, IntArray, FloatArray]] = []
+    return np.concatenate(columns) if columns else np.empty(0, kind)
+
+
+def _epochs(chunks: Sequence[Chunk], total: int) -> IntArray:
+    import numpy as np
+
+    if all(chunk.epochs is None for chunk in chunks):
+        return np.broadcast_to(np.int64(-1), total)  # no memory: a long series would cost 80 MB for nothing
+    columns = (
+        np.full(chunk.count, -1, INTEGER) if chunk.epochs is None else unpack_integers(chunk.epochs, chunk.count)
+        for chunk in chunks
+    )
+    return _joined(list(columns), INTEGER)
+
+
+def _weights(chunks: Sequence[Chunk], total: int) -> FloatArray:
+    import numpy as np
+
+    if all(chunk.weights is None for chunk in chunks):
+        return np.broadcast_to(np.float64(np.nan), total)
+    columns = (
+        np.full(chunk.count, np.nan, FLOAT) if chunk.weights is None else unpack_floats(chunk.weights, chunk.count)
+        for chunk in chunks
+    )
+    return _joined(list(columns), FLOAT)
+
+
+def _segments(pairs: Iterable[tuple[Origin, Chunk]]) -> tuple[Segment, ...]:
     segments: list[Segment] = []
-    reduce, automatic, total = "", False, 0
-    for origin, chunk in chunks:
-        columns.append(_columns(chunk))
+    total = 0
+    for origin, chunk in pairs:
         segment = Segment(total, total + chunk.count, chunk.stage, chunk.fit, origin.rank, origin.attempt)
-        total += chunk.count
-        if segments and segments[-1][2:] == segment[2:]:
-            segments[-1] = segments[-1]._replace(stop=segment.stop)
-        else:
-            segments.append(segment)
-        reduce, automatic = chunk.reduce or reduce, chunk.automatic or automatic
-    if not columns:
-        columns.append((np.empty(0, INTEGER), np.empty(0, FLOAT), *(np.empty(0, INTEGER),) * 2, np.empty(0, FLOAT)))
-    steps, values, times, epochs, weights = (np.concatenate(column) for column in zip(*columns))
-    return Series(name, steps, values, times / 1e6, epochs, weights, tuple(segments), reduce, automatic)
+        total = segment.stop
+        _append(segments, segment)
+    return tuple(segments)
 
 
-def _columns(chunk: Chunk) -> tuple[IntArray, FloatArray, IntArray, IntArray, FloatArray]:
+def _append(segments: list[Segment], segment: Segment) -> None:
+    """Add a segment that begins where the last one ends, as part of it if they are alike."""
+    if segments and segments[-1][2:] == segment[2:]:
+        segments[-1] = segments[-1]._replace(stop=segment.stop)
+    else:
+        segments.append(segment)
+
+
+def join(parts: Sequence[Series]) -> Series:
+    """Pieces of one series (at least one) as one, in the order given."""
     import numpy as np
 
-    count = chunk.count
-    epochs = np.full(count, -1, INTEGER) if chunk.epochs is None else unpack_integers(chunk.epochs, count)
-    weights = np.full(count, np.nan, FLOAT) if chunk.weights is None else unpack_floats(chunk.weights, count)
-    steps, times = unpack_integers(chunk.steps, count), unpack_integers(chunk.times, count)
-    return steps, unpack_floats(chunk.values, count), times, epochs, weights
+    segments: list[Segment] = []
+    total = 0
+    for part in parts:
+        for segment in part.segments:
+            _append(segments, segment._replace(start=total + segment.start, stop=total + segment.stop))
+        total += len(part)
+    return Series(
+        parts[0].name, np.concatenate([part.steps for part in parts]), np.concatenate([part.values for part in parts]),
+        np.concatenate([part.times for part in parts]), np.concatenate([part.epochs for part in parts]),
+        np.concatenate([part.weights for part in parts]), tuple(segments),
+        next((part.reduce for part in reversed(parts) if part.reduce), ""), any(part.automatic for part in parts),
+    )  # fmt: skip
