@@ -5,6 +5,7 @@
      |- AlreadyActive      start_logging() for a second, different run               (also RuntimeError)
      |- InvalidMetric      a metric name or value that cannot be recorded            (also TypeError)
      |- ArtifactNotFound   log_artifact() of a path where nothing is              (also FileNotFoundError)
+     |- FilterError        a filter expression that cannot be meant                  (also ValueError)
      |- RunNotFound        no run, or several, answer to the name given              (also LookupError)
      |- StoreError         the store's folder cannot be used                         (also OSError)
      |- JournalError       a file that is no journal, or one of a newer tracelet     (also ValueError)
@@ -45,6 +46,10 @@ class ArtifactNotFound(TraceletError, FileNotFoundError):
 
 class RunNotFound(TraceletError, LookupError):
     """No run in the store answers to this id, prefix or name, or more than one does."""
+
+
+class FilterError(TraceletError, ValueError):
+    """A filter expression cannot be read, or asks for something that no run has."""
 
 
 class StoreError(TraceletError, OSError):

@@ -1,0 +1,89 @@
+"""The command `tracelet`: one file per command, loaded when it is asked for. Runs in a process of its own.
+
+Reads stores; never imports torch, Lightning or an SDK. What tracelet raises on purpose becomes one line on stderr and
+exit code 2; a reader of our output that goes away ends us silently.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import click
+
+from tracelet._version import __version__
+from tracelet.errors import TraceletError
+from tracelet.registry import load
+
+COMMANDS: dict[str, str] = {
+    "demo": "tracelet.cli.demo:demo",
+    "ls": "tracelet.cli.ls:ls",
+    "show": "tracelet.cli.show:show",
+}
+"""Name to command, in the order in which `tracelet --help` lists them."""
+
+
+class Refused(click.ClickException):
+    """Something that tracelet raised on purpose, as the command line says it."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """Print the one line."""
+        click.echo(f"tracelet: {self.format_message()}", file=file, err=file is None)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """All names, in our order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """The command, imported now; None if there is no such name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = load(COMMANDS[cmd_name])
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The same as click's, but an unknown name is answered with what was probably meant."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            self._unknown(ctx, args[0])
+        return super().resolve_command(ctx, args)
+
+    @staticmethod
+    def _unknown(ctx: click.Context, name: str) -> NoReturn:
+        import difflib
+
+        if name.endswith(".py"):
+            raise click.UsageError(f"To record a script type: tracelet run {name}", ctx)
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "Commands: " + ", ".join(COMMANDS) + "."
+        raise click.UsageError(f"There is no command {name!r}. {hint}", ctx)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; errors of ours become one line."""
+        try:
+            return super().invoke(ctx)
+        except TraceletError as error:
+            raise Refused(str(error)) from error
+
+
+def _tolerate(streams: Iterable[Any]) -> None:
+    """A name that the terminal's encoding cannot show is shown with question marks instead of ending the command."""
+    for stream in streams:
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tracelet")
+def main() -> None:
+    """Record PyTorch and Lightning trainings, and look at what was recorded."""
+    _tolerate((sys.stdout, sys.stderr))

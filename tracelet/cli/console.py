@@ -1,0 +1,58 @@
+"""Where commands print: a rich console that behaves in pipes, in narrow terminals and without colours.
+
+Text from runs is never taken for markup. Not a terminal means: no colours, no cutting to a width, so that `grep` finds
+whole lines.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+UNCUT = 100_000
+"""Columns of a "terminal" that is none: wider than any line."""
+STATUS_STYLES = {
+    "running": "cyan", "finished": "green", "failed": "bold red", "interrupted": "yellow", "preempted": "yellow",
+    "killed": "red", "unreadable": "red",
+}  # fmt: skip
+
+
+def console(stderr: bool = False) -> Console:
+    """A console on the stream as it is now."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else UNCUT
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def speaks_unicode(target: Console) -> bool:
+    """Whether block characters come out as such."""
+    return (target.encoding or "").lower().replace("-", "").startswith("utf")
+
+
+def put(target: Console, renderable: RenderableType, style: str | None = None) -> None:
+    """Print; where it is not a terminal, without the spaces that fill a table up to its width."""
+    if target.is_terminal:
+        target.print(renderable, style=style)
+        return
+    with target.capture() as captured:
+        target.print(renderable, style=style)
+    target.file.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """A plain table without lines between the cells; `right` are the columns of numbers."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(
+            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in right
+        )
+    return made

@@ -1,0 +1,233 @@
+"""The page that `tracelet show` prints, section by section; sections without content are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from tracelet.cli.console import STATUS_STYLES, put, speaks_unicode, table
+from tracelet.cli.sparkline import sparkline
+from tracelet.cli.wording import ago, date, duration, number, size, value
+from tracelet.records import Artifact, Event, MetricSummary
+from tracelet.run import Run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SPARK_WIDTH = 24
+"""Characters of a plot beside the numbers: all of it fits into 100 columns."""
+DETAILS = ("trainer/", "setup/", "optimizer/", "data/", "model/", "scheduler/")
+"""Parameters that frameworks bring along; many, so most of them are only shown with `--all`."""
+TELLING = ("/class", "/lr", "max_epochs", "max_steps", "precision", "strategy", "batch_size", "/parameters", "devices")
+"""Ends of the names of those that are shown nevertheless."""
+TELLING_PACKAGES = ("torch", "lightning", "pytorch-lightning", "numpy", "tracelet")
+LONGEST_TRACEBACK = 30
+"""Lines; the end of a traceback tells the most, and all of it is in the JSON."""
+
+
+class Page:
+    """Prints one run."""
+
+    def __init__(self, run: Run, target: Console) -> None:
+        self.run = run
+        self.target = target
+
+    def whole(self, everything: bool = False) -> None:
+        """All sections."""
+        self.head()
+        self.traceback()
+        self.parameters(everything)
+        self.metrics()
+        self.events()
+        self.files()
+        self.code()
+        self.machine(everything)
+        self.problems()
+
+    def _title(self, text: str) -> None:
+        self.target.print()
+        self.target.print(text, style="bold")
+
+    def _pairs(self, pairs: Iterable[tuple[str, Any]]) -> None:
+        from rich.table import Table
+
+        shown = Table.grid(padding=(0, 2))
+        shown.add_column(style="dim", overflow="fold")
+        shown.add_column(overflow="fold")
+        for name, found in pairs:
+            shown.add_row("  " + name, found if not isinstance(found, str) else found.rstrip())
+        put(self.target, shown)
+
+    def head(self) -> None:
+        """Name, status and why, when and where."""
+        from rich.text import Text
+
+        info = self.run.info
+        status = Text(info.status, STATUS_STYLES.get(info.status, ""))
+        if info.reason:
+            status.append(f": {info.reason}", "default")
+        self.target.print(Text.assemble((info.name, "bold"), "  ", (info.id, "cyan"), "  ", info.project))
+        pairs: list[tuple[str, Any]] = [
+            ("status", status),
+            ("started", f"{date(info.started)} ({ago(info.started)}), took {duration(info.duration)}"),
+        ]
+        if info.command:
+            pairs.append(("command", " ".join(info.command)))
+        pairs.append(("where", f"{info.host}:{info.folder}"))
+        if info.world_size > 1:
+            pairs.append(("processes", str(info.world_size)))
+        if self.run.tags:
+            pairs.append(("tags", ", ".join(f"{name}={text}" for name, text in sorted(self.run.tags.items()))))
+        self._pairs(pairs)
+
+    def traceback(self) -> None:
+        """What Python said when the run failed."""
+        lines = self.run.status_record.traceback.rstrip().splitlines()
+        if lines:
+            self._title("Traceback")
+            left_out = ["  ..."] if len(lines) > LONGEST_TRACEBACK else []
+            self.target.print("\n".join([*left_out, *lines[-LONGEST_TRACEBACK:]]))
+
+    def parameters(self, everything: bool = False) -> None:
+        """Hyperparameters; of what frameworks bring along only the telling ones."""
+        params = self.run.params
+        shown = {name: found for name, found in params.items() if everything or _is_telling(name)}
+        if not params:
+            return
+        self._title("Parameters")
+        own_first = sorted(shown, key=lambda name: (name.startswith(DETAILS), name))
+        self._pairs((name, value(shown[name])) for name in own_first)
+        if len(shown) < len(params):
+            self.target.print(f"  and {len(params) - len(shown)} more: tracelet show {self.run.id} --all", style="dim")
+
+    def metrics(self) -> None:
+        """One line a metric: those that the program logged, then those that tracelet recorded by itself."""
+        summaries = sorted(self.run.summaries().values(), key=lambda summary: summary.name)
+        for title, automatic in (("Metrics", False), ("Recorded by itself", True)):
+            chosen = [summary for summary in summaries if summary.automatic is automatic]
+            if chosen:
+                self._title(title)
+                put(self.target, self._metric_table(chosen))
+
+    def _metric_table(self, summaries: list[MetricSummary]) -> Any:
+        shown = table("  name", "last", "min", "max", "points", "", right=("last", "min", "max", "points"))
+        shown.columns[5].no_wrap, shown.columns[5].overflow = True, "crop"
+        for found in summaries:
+            least, greatest = _at(found.least, found.least_step), _at(found.greatest, found.greatest_step)
+            plot = self._spark(found.name, SPARK_WIDTH)
+            shown.add_row("  " + found.name, number(found.last), least, greatest, str(found.count), plot)
+        return shown
+
+    def _spark(self, name: str, width: int) -> str:
+        return sparkline(self.run.series(name).values, width, speaks_unicode(self.target))
+
+    def plots(self, names: list[str]) -> None:
+        """The metrics asked for, each as wide as the terminal."""
+        for name in names:
+            found = self.run.summaries()[name]
+            self.target.print(name, style="bold")
+            self.target.print("  " + self._spark(name, max(10, min(self.target.width, 100) - 4)), overflow="crop")
+            self._pairs([
+                ("last", f"{number(found.last)} at step {found.last_step}"),
+                ("min", f"{number(found.least)} at step {found.least_step}"),
+                ("max", f"{number(found.greatest)} at step {found.greatest_step}"),
+                ("points", str(found.count)),
+            ])  # fmt: skip
+
+    def events(self) -> None:
+        """Fits, early stopping, ..."""
+        told = [event for event in self.run.events() if event.name not in ("fit_started", "checkpoint_removed")]
+        if told:
+            self._title("Events")
+            self._pairs((date(event.time / 1e6), _told(event)) for event in told)
+
+    def files(self) -> None:
+        """Checkpoints, the best one marked, and artifacts."""
+        artifacts = self.run.artifacts
+        checkpoints = [artifact for artifact in artifacts if artifact.kind == "checkpoint"]
+        others = [artifact for artifact in artifacts if artifact.kind != "checkpoint"]
+        if checkpoints:
+            self._title("Checkpoints")
+            removed = {event.attributes.get("path") for event in self.run.events("checkpoint_removed")}
+            best = _best(checkpoints)
+            kept = [artifact for artifact in checkpoints if artifact.path not in removed or artifact.path == best]
+            self._pairs((artifact.name, _checkpoint(artifact, best)) for artifact in kept)
+            if len(kept) < len(checkpoints):
+                self.target.print(f"  and {len(checkpoints) - len(kept)} that were replaced by later ones", style="dim")
+        if others:
+            self._title("Artifacts")
+            self._pairs((artifact.name, f"{artifact.kind}, {size(artifact.size)}") for artifact in others)
+
+    def code(self) -> None:
+        """Commit, branch, uncommitted changes."""
+        git = self.run.git
+        if not git:
+            return
+        self._title("Code")
+        changes = "uncommitted changes" if git.get("dirty") else "clean"
+        if git.get("untracked_count"):
+            changes += f", {git['untracked_count']} untracked files"
+        pairs = [("commit", f"{git.get('commit') or 'none'}  {git.get('subject') or ''}")]
+        pairs += [("branch", git.get("branch") or "none"), ("tree", changes)]
+        self._pairs([*pairs, *(("remote " + name, url) for name, url in (git.get("remotes") or {}).items())])
+
+    def machine(self, everything: bool = False) -> None:
+        """What it ran on and with."""
+        environment = self.run.environment
+        if not environment:
+            return
+        self._title("Environment")
+        packages = environment.get("packages") or {}
+        listed = sorted(packages) if everything else [name for name in TELLING_PACKAGES if name in packages]
+        self._pairs([*_machine(environment), ("packages", ", ".join(f"{name} {packages[name]}" for name in listed))])
+
+    def problems(self) -> None:
+        """What could not be recorded or read."""
+        if self.run.problems:
+            self._title("Problems")
+            for sentence in self.run.problems:
+                self.target.print("  " + sentence, style="yellow")
+
+
+def _is_telling(name: str) -> bool:
+    return not name.startswith(DETAILS) or name.endswith(TELLING)
+
+
+def _at(extreme: float, step: int) -> str:
+    return number(extreme) if extreme != extreme else f"{number(extreme)} @{step}"
+
+
+def _told(event: Event) -> str:
+    if event.name == "fit_finished":
+        found = event.attributes
+        text = f"{found.get('kind')} {found.get('number')} {found.get('status')} after {duration(found.get('seconds') or 0)}"
+        extra = [f"{found[name]} {name}" for name in ("epochs", "steps") if found.get(name) is not None]
+        return ", ".join([text, *extra, *([str(found["reason"])] if found.get("reason") else [])])
+    attributes = ", ".join(f"{name}={value(found)}" for name, found in event.attributes.items())
+    return f"{event.name} {attributes}".rstrip()
+
+
+def _best(checkpoints: list[Artifact]) -> str:
+    """The path of the last one that was the best when it was written."""
+    return next((artifact.path for artifact in reversed(checkpoints) if artifact.metadata.get("best")), "")
+
+
+def _checkpoint(artifact: Artifact, best: str) -> str:
+    found = artifact.metadata
+    parts = [f"step {found.get('step')}", size(artifact.size)]
+    if found.get("score") is not None:
+        parts.append(f"{found.get('monitor')} {value(found['score'])}")
+    if artifact.path == best:
+        parts.append("best")
+    return ", ".join([*parts, artifact.path])
+
+
+def _machine(environment: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    python, platform = environment.get("python") or {}, environment.get("platform") or {}
+    machine, torch = environment.get("machine") or {}, environment.get("torch") or {}
+    yield "python", f"{python.get('version', '?')} in {python.get('prefix', '?')}"
+    yield "platform", f"{platform.get('system', '?')} {platform.get('release', '')} {platform.get('architecture', '')}"
+    memory = size(machine["memory_bytes"]) if machine.get("memory_bytes") else "unknown memory"
+    yield "machine", f"{machine.get('cpu_count', '?')} x {machine.get('cpu_model', 'CPU')}, {memory}"
+    if torch.get("cuda"):
+        yield "cuda", str(torch["cuda"])

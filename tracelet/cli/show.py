@@ -1,0 +1,66 @@
+"""`tracelet show RUN`: everything that a person asks about one run, on one page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tracelet.cli.options import checked_metrics, store_option
+from tracelet.cli.wording import as_json
+from tracelet.run import Run
+from tracelet.store import Store
+
+
+@click.command()
+@click.argument("run")
+@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Only this metric, drawn wide; several times.")
+@click.option("--all", "everything", is_flag=True, help="Also what is usually left out: all parameters and packages.")
+@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+@store_option
+def show(store: Store, run: str, metrics: tuple[str, ...], everything: bool, in_json: bool) -> None:
+    """Show one run: RUN is its id, the beginning of one, its name, or `latest`."""
+    found = store.run(run)
+    chosen = checked_metrics(metrics, found.metrics(), f"run {found.id}")
+    if in_json:
+        click.echo(as_json(described(found, chosen)))
+        return
+    from tracelet.cli.console import console
+    from tracelet.cli.page import Page
+
+    page = Page(found, console())
+    if chosen:
+        page.plots(chosen)
+    else:
+        page.whole(everything)
+
+
+def described(run: Run, metrics: list[str]) -> dict[str, Any]:
+    """The run as JSON has it. Metrics with their summaries; the points are `tracelet export`'s."""
+    info, end, summaries = run.info, run.status_record, run.summaries()
+    return {
+        "id": info.id, "name": info.name, "project": info.project, "status": info.status, "reason": info.reason,
+        "traceback": end.traceback, "started": info.started, "ended": info.ended, "duration": info.duration,
+        "host": info.host, "pid": info.pid, "world_size": info.world_size, "command": list(info.command),
+        "folder": info.folder, "version": info.version, "resumed_from": info.resumed_from,
+        "backends": list(info.backends), "params": run.params, "tags": run.tags,
+        "metrics": {name: _summary(run, name) for name in metrics or sorted(summaries)},
+        "git": run.git, "environment": run.environment, "model": run.facts("model"),
+        "artifacts": [_record(artifact) for artifact in run.artifacts],
+        "events": [_record(event) for event in run.events()],
+        "problems": run.problems,
+    }  # fmt: skip
+
+
+def _summary(run: Run, name: str) -> dict[str, Any]:
+    found = run.summaries()[name]
+    return {
+        "count": found.count, "last": found.last, "last_step": found.last_step, "last_time": found.last_time / 1e6,
+        "min": found.least, "min_step": found.least_step, "max": found.greatest, "max_step": found.greatest_step,
+        "automatic": found.automatic,
+    }  # fmt: skip
+
+
+def _record(record: Any) -> dict[str, Any]:
+    """A record's fields, its time in seconds as everywhere in JSON."""
+    return {name: getattr(record, name) for name in record.__struct_fields__} | {"time": record.time / 1e6}

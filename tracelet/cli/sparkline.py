@@ -1,0 +1,41 @@
+"""A series as one line of characters. Pure; imports numpy when it draws."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tracelet.points import FloatArray
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+ASCII = "_.-=*#"
+"""For terminals whose encoding has no blocks."""
+GAP = " "
+
+
+def sparkline(values: FloatArray, width: int, unicode: bool = True) -> str:
+    """At most `width` characters: each is the mean of its share of the values, a gap where none of them is finite."""
+    import numpy as np
+
+    count = min(len(values), width)
+    if count == 0:
+        return ""
+    edges = np.linspace(0, len(values), count + 1).astype(int)
+    shares = [values[start:stop] for start, stop in zip(edges[:-1], edges[1:])]
+    means = [float(np.mean(kept)) if len(kept := share[np.isfinite(share)]) else None for share in shares]
+    finite = [mean for mean in means if mean is not None and np.isfinite(mean)]
+    levels = BLOCKS if unicode else ASCII
+    if not finite:
+        return GAP * count
+    low, high = min(finite), max(finite)
+    return "".join(GAP if mean is None else _level(mean, low, high, levels) for mean in means)
+
+
+def _level(mean: float, low: float, high: float, levels: str) -> str:
+    top = len(levels) - 1
+    if low == high:
+        return levels[top // 2]
+    share = (mean / 2 - low / 2) / (high / 2 - low / 2)  # halves: a range from -1e308 to 1e308 does not overflow
+    if share != share:
+        return GAP
+    return levels[min(top, max(0, round(share * top)))]

@@ -1,0 +1,84 @@
+"""Numbers, times and values as people read them. Pure functions; imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from datetime import datetime
+from typing import Any
+
+UNITS = (("d", 86400), ("h", 3600), ("m", 60))
+NON_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
+
+
+def number(value: float) -> str:
+    """Six significant digits, integers in full as far as they are exact."""
+    if value != value:
+        return "NaN"
+    if value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.6g}"
+
+
+def duration(seconds: float) -> str:
+    """The two largest units: `1h 05m`, `12s`, `0.4s`."""
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f}s"
+    rest = round(seconds)
+    for place, (unit, size) in enumerate(UNITS):
+        if rest >= size:
+            smaller, small = UNITS[place + 1] if place + 1 < len(UNITS) else ("s", 1)
+            return f"{rest // size}{unit} {rest % size // small:02d}{smaller}"
+    return f"{rest}s"
+
+
+def ago(moment: float) -> str:
+    """How long ago: `just now`, `5 minutes ago`, `3 days ago`; a date beyond a month."""
+    seconds = time.time() - moment
+    for unit, size, limit in (("minute", 60, 3600), ("hour", 3600, 86400), ("day", 86400, 30 * 86400)):
+        if seconds < 60:
+            return "just now"
+        if seconds < limit:
+            count = int(seconds // size)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return date(moment)[:10]
+
+
+def date(moment: float) -> str:
+    """Local date and time, to the second."""
+    return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def size(count: float) -> str:
+    """Bytes: `512 B`, `64.0 KB`, `1.2 GB`."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def value(found: Any) -> str:
+    """A parameter or fact on one line."""
+    if isinstance(found, float):
+        return number(found)
+    if found is None or isinstance(found, (bool, int)):
+        return str(found)
+    text = found if isinstance(found, str) else as_json(found, indent=None)
+    return text.replace("\n", "\\n")
+
+
+def as_json(found: Any, indent: int | None = 2) -> str:
+    """Standard JSON: floats exact to the last bit, NaN and infinities as the texts "NaN", "Infinity", "-Infinity"."""
+    return json.dumps(_finite(found), indent=indent, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _finite(found: Any) -> Any:
+    if isinstance(found, float) and not math.isfinite(found):
+        return NON_FINITE.get(found, "NaN")
+    if isinstance(found, dict):
+        return {str(key): _finite(item) for key, item in found.items()}
+    if isinstance(found, (list, tuple)):
+        return [_finite(item) for item in found]
+    return found
