@@ -27,8 +27,9 @@ MARKER = b"\xf5\xa7"
 LONGEST_FRAME = 256 * 1024 * 1024
 """A length beyond this is damage, not a frame: no flush comes near it."""
 READ_BLOCK = 4 * 1024 * 1024
-MARKER_OVERLAP = len(MARKER) - 1
-"""Blocks of a search overlap by this much, so that a marker across two blocks is found."""
+NO_FRAME = "there is no sound frame from byte"
+OVERLAP = HEADER.size - 1
+"""Blocks of a search overlap by this much, so that a header across two blocks is found."""
 
 SHORT_ARRAY = 0x90
 """The upper half of the byte that begins a msgpack array of up to 15 values."""
@@ -133,6 +134,8 @@ class Scan:
 
     def all_frames(self, start: Cursor) -> Iterator[Frame]:
         """The sound frames from the cursor on, whatever their kind."""
+        # What was no frame at the last look may have been half written then.
+        self.damage[:] = [sentence for sentence in self.damage if not sentence.startswith(NO_FRAME)]
         offset = self._confirmed(start)
         block, base = b"", offset
         while offset < self.size:
@@ -187,7 +190,7 @@ class Scan:
         place = self._search(offset + 1)
         if place is None:
             if offset + need <= self.size:
-                self._note(f"what follows byte {offset} is no sound frame")
+                self._note(f"{NO_FRAME} {offset}")
             return None
         self._note(f"{place - offset} bytes from byte {offset} are damaged and were skipped")
         return place
@@ -198,7 +201,7 @@ class Scan:
 
     def _search(self, offset: int) -> int | None:
         while offset < self.size:
-            block = self._read(offset, READ_BLOCK + MARKER_OVERLAP)
+            block = self._read(offset, READ_BLOCK + OVERLAP)
             at = block.find(MARKER)
             while at >= 0:
                 need = self._need(block, at)

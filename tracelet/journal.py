@@ -3,7 +3,7 @@
 `Journal` is written by one thread of one process. `JournalReader` may be used by anyone, at any time, on any host that sees
 the file; it never writes. Layout, little endian:
 
-    file   = "TRACELET" version(u16) zeros(6)  frame*
+    file   = "TRACELET" version(u16) crc(u32) zeros(2)  frame*
     frame  = marker(2) kind(u8) zero(u8) length(u32) number(u32) crc(u32)  payload(length)
 
 `crc` is the CRC-32 of the header before it and the payload. Frames are numbered from 0. A frame that ends after the file
@@ -23,6 +23,7 @@ import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 
 import msgspec
@@ -48,8 +49,14 @@ VERSION = 1
 SEAL = 254
 SEAL_BODY = struct.Struct("<Q")
 SUFFIX = ".tlj"
+PREAMBLE_DAMAGE = f"the first {PREAMBLE.size} bytes are damaged"
 
 _encoder = msgspec.msgpack.Encoder()
+
+
+def preamble(version: int = VERSION) -> bytes:
+    """The bytes that a journal begins with."""
+    return PREAMBLE.pack(MAGIC, version, zlib.crc32(PREAMBLE.pack(MAGIC, version, 0)[:10]))
 
 
 @dataclass
@@ -69,7 +76,7 @@ class Journal:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o644)
         journal = cls(path, descriptor)
         try:
-            journal._write(PREAMBLE.pack(MAGIC, VERSION))
+            journal._write(preamble())
         except OSError:
             journal.close()
             raise
@@ -176,7 +183,7 @@ class Journal:
             complete = self._copy_to(fresh)
             if not complete:
                 os.ftruncate(fresh, 0)
-                os.pwrite(fresh, PREAMBLE.pack(MAGIC, VERSION), 0)
+                os.pwrite(fresh, preamble(), 0)
             os.replace(beside, self.path)
         except OSError:
             os.close(fresh)
@@ -220,45 +227,58 @@ class JournalReader:
         JournalError when the file is not a journal or one of a newer tracelet; OSError when it cannot be opened.
         """
         with open(self.path, "rb", buffering=0) as file:
-            if not self._check(file.read(PREAMBLE.size)):
+            if not self._check(file):
                 return
             start = after or Cursor()
             size = os.fstat(file.fileno()).st_size if until is None else until
             yield from Scan(file.fileno(), size, self.damage).frames(start)
 
-    def _check(self, preamble: bytes) -> bool:
-        if len(preamble) < PREAMBLE.size:
-            if MAGIC.startswith(preamble[:8]):
-                return False  # its process was killed while it made the file: no record is in it
+    def _check(self, file: FileIO) -> bool:
+        head = file.read(PREAMBLE.size)
+        if MAGIC.startswith(head[:8]) and len(head) < PREAMBLE.size:
+            return False  # its process was killed while it made the file: no record is in it
+        if len(head) == PREAMBLE.size and head == preamble(version := PREAMBLE.unpack(head)[1]):
+            self._refuse_newer(version)
+        elif not self._has_frames(file):
             raise JournalError(f"{self.path} is not a tracelet journal; move it out of the store")
-        magic, version = PREAMBLE.unpack(preamble)
-        if magic != MAGIC:
-            raise JournalError(f"{self.path} is not a tracelet journal; move it out of the store")
+        elif PREAMBLE_DAMAGE not in self.damage:
+            self.damage.append(PREAMBLE_DAMAGE)
+        return True
+
+    @staticmethod
+    def _has_frames(file: FileIO) -> bool:
+        """Whether there is a sound frame near the beginning, of a file whose own beginning is damaged."""
+        size = min(os.fstat(file.fileno()).st_size, READ_BLOCK)
+        return next(Scan(file.fileno(), size, []).all_frames(Cursor()), None) is not None
+
+    def _refuse_newer(self, version: int) -> None:
         if version > VERSION:
             raise JournalError(
                 f"{self.path} was written by a newer tracelet (journal version {version}, this one reads {VERSION}). "
                 "It is left as it is. To read it: pip install --upgrade tracelet"
             )
-        return True
 
     def footer(self) -> Footer | None:
         """The footer, if the journal is sealed (nothing stands behind the seal)."""
         with open(self.path, "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            if size < PREAMBLE.size + SEAL_SIZE or not self._check(file.read(PREAMBLE.size)):
+            if size < PREAMBLE.size + SEAL_SIZE or not self._check(file):
                 return None
             seal = frame_in(os.pread(file.fileno(), SEAL_SIZE, size - SEAL_SIZE), 0, size - SEAL_SIZE)
             if seal is None or seal.kind != SEAL or len(seal.payload) != SEAL_BODY.size:
                 return None
             (place,) = SEAL_BODY.unpack(seal.payload)
             length = size - SEAL_SIZE - place
-            frame = frame_in(os.pread(file.fileno(), length, place), 0, place) if length > HEADER.size else None
+            believed = HEADER.size < length <= HEADER.size + LONGEST_FRAME
+            frame = frame_in(os.pread(file.fileno(), length, place), 0, place) if believed else None
         if frame is None or frame.kind != KIND_OF[Footer]:
             return None
         try:
             record = frame.record()
         except JournalError as error:
-            self.damage.append(f"{self.path.name}: {error}; the journal is read frame by frame instead")
+            sentence = f"{error}; the journal is read frame by frame instead"
+            if sentence not in self.damage:
+                self.damage.append(sentence)
             return None
         return record if isinstance(record, Footer) else None
 
