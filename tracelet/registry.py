@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from typing import Any
 
 from tracelet.errors import SettingsError
@@ -39,6 +38,8 @@ def load(reference: str) -> Any:
 
 def plugins(group: str, built_in: dict[str, str]) -> Iterator[tuple[str, Any]]:
     """Every plug-in of a kind, loaded: the built-in ones, then those of the entry-point group `tracelet.GROUP`."""
+    from importlib.metadata import entry_points  # a quarter of the time that `import tracelet` would take
+
     for name, reference in built_in.items():
         yield name, load(reference)
     for point in entry_points(group=f"tracelet.{group}"):
