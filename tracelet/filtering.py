@@ -1,8 +1,8 @@
 """Filter expressions over runs, such as `lr < 0.01 and status == "finished"`: parsed, checked, never executed.
 
 Used by `tracelet ls` and the dashboard, on any thread. Python's parser makes the tree; only what is listed here is
-evaluated: names, texts, numbers, comparisons, `and or not`, `in`, arithmetic on numbers, and the tables `metrics[...]` and
-their like. No call, no attribute, no power: an expression from anywhere may be evaluated.
+evaluated: names, texts, numbers, comparisons, `and or not`, `in`, arithmetic on numbers, and tables such as
+`metrics[...]`. No call, no attribute, no power: an expression from anywhere may be evaluated.
 """
 
 from __future__ import annotations

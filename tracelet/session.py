@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tracelet import guard, registry
+from tracelet import adoption, guard, registry
 from tracelet._version import __version__
 from tracelet.collectors.scheduler import Scheduler
 from tracelet.errors import AlreadyActive, StoreError
@@ -50,6 +50,8 @@ class Session:
         self._parts: list[tuple[str, Any]] = []
         self._last_error = getattr(sys, "last_value", None)
         self._stopped = False
+        self.adoptable: frozenset[str] | None = None
+        """While set: the script may still make this run its own, but for these settings of the command line."""
 
     def start(self) -> None:
         """Bring up everything that records by itself."""
@@ -115,7 +117,7 @@ def start(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experim
     global _current, _hooked_fork, _muted
     with _lock:
         if _current is not None:
-            return _same_again(_current.experiment, settings)
+            return _same_again(_current, settings, backends)
         if _inherited is not None:
             return _inherited.experiment
         if not settings.enabled or in_worker_process():
@@ -175,8 +177,27 @@ def _outcome(error: BaseException | None, expected: tuple[str, str]) -> tuple[st
     return FAILED, reason, trace
 
 
-def _same_again(experiment: Experiment, settings: Settings) -> Experiment:
+def await_script(given: frozenset[str]) -> None:
+    """The active run was started for a script that may still say what it is: see `tracelet.adoption`."""
+    if _current is not None:
+        _current.adoptable = given
+
+
+def _adopt(session: Session, settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
+    given, session.adoptable = session.adoptable or frozenset(), None
+    started = adoption.adopted(session.writer.started, settings, backends, given)
+    adoption.tell_late(session.settings, settings, given)
+    if started != session.writer.started:
+        session.writer.started = session.experiment._started = started
+        session.writer.emit(started)
+    return session.experiment
+
+
+def _same_again(session: Session, settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
     """A second `start_logging()`: fine if it asks for the run that is active, an error if it asks for another one."""
+    if session.adoptable is not None:
+        return _adopt(session, settings, backends)
+    experiment = session.experiment
     for key, active_value in (("experiment_name", experiment.name), ("project", experiment.project)):
         asked = settings[key]
         if settings.sources[key] == "arguments" and asked != active_value:

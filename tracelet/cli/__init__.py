@@ -17,6 +17,7 @@ from tracelet.errors import TraceletError
 from tracelet.registry import load
 
 COMMANDS: dict[str, str] = {
+    "run": "tracelet.cli.run:run",
     "demo": "tracelet.cli.demo:demo",
     "ls": "tracelet.cli.ls:ls",
     "show": "tracelet.cli.show:show",

@@ -28,10 +28,8 @@ Row = tuple[Run, dict[str, Any]]
 @click.option("--project", help="Only runs of this project.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only runs that ended so, or are running.")
 @click.option("--filter", "expression", metavar="EXPR", help="""Such as: lr < 0.01 and metrics["val/loss"] < 0.2""")
-@click.option(
-    "--metric", "metrics", metavar="NAME", multiple=True, help="Show this metric's last value; several times."
-)
-@click.option("--param", "params", metavar="NAME", multiple=True, help="Show this parameter; several times.")
+@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Show this metric's last value (repeatable).")
+@click.option("--param", "params", metavar="NAME", multiple=True, help="Show this parameter (repeatable).")
 @click.option("--sort", metavar="COLUMN", help="A column, metric or parameter to sort by, least first.")
 @click.option("--reverse", is_flag=True, help="The other way round.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
@@ -40,7 +38,8 @@ Row = tuple[Run, dict[str, Any]]
 @click.pass_context
 def ls(
     ctx: click.Context, store: Store, project: str | None, status: str | None, expression: str | None,
-    metrics: tuple[str, ...], params: tuple[str, ...], sort: str | None, reverse: bool, limit: int | None, in_json: bool,
+    metrics: tuple[str, ...], params: tuple[str, ...], sort: str | None, reverse: bool, limit: int | None,
+    in_json: bool,
 ) -> None:  # fmt: skip
     """List runs, newest first."""
     rows = [(run, namespace(run)) for run in store.runs(project, status)]

@@ -22,7 +22,7 @@ def store_option(command: Command) -> Command:
     return option(command)
 
 
-def _opened(ctx: click.Context, param: click.Parameter, value: str | None) -> Store:
+def _opened(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Store:
     return Store.open(value)
 
 

@@ -200,7 +200,8 @@ def _at(extreme: float, step: int) -> str:
 def _told(event: Event) -> str:
     if event.name == "fit_finished":
         found = event.attributes
-        text = f"{found.get('kind')} {found.get('number')} {found.get('status')} after {duration(found.get('seconds') or 0)}"
+        text = f"{found.get('kind')} {found.get('number')} {found.get('status')}"
+        text += f" after {duration(found.get('seconds') or 0)}"
         extra = [f"{found[name]} {name}" for name in ("epochs", "steps") if found.get(name) is not None]
         return ", ".join([text, *extra, *([str(found["reason"])] if found.get("reason") else [])])
     attributes = ", ".join(f"{name}={value(found)}" for name, found in event.attributes.items())

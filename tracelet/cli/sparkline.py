@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def sparkline(values: FloatArray, width: int, unicode: bool = True) -> str:
     if count == 0:
         return ""
     edges = np.linspace(0, len(values), count + 1).astype(int)
-    shares = [values[start:stop] for start, stop in zip(edges[:-1], edges[1:])]
+    shares = [values[start:stop] for start, stop in pairwise(edges)]
     means = [float(np.mean(kept)) if len(kept := share[np.isfinite(share)]) else None for share in shares]
     finite = [mean for mean in means if mean is not None and np.isfinite(mean)]
     levels = BLOCKS if unicode else ASCII

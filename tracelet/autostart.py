@@ -1,0 +1,33 @@
+"""The start of a recording that `tracelet run` asked for, before the program's first line.
+
+Called once by `tracelet/cli/autostart/sitecustomize.py` on the main thread of a process that `tracelet run` became, or
+of a rank that a launcher started below it. Never raises: the program runs as it would without us.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import tracelet
+from tracelet import guard, session
+from tracelet.errors import TraceletError
+
+ARGUMENTS = {"experiment_name": "exp_name", "project": "project", "backend": "backend"}
+"""Settings that `start_logging()` takes by another name than `config`."""
+
+
+def begin(text: str) -> None:
+    """Start recording with the options of `tracelet run`, as JSON: `given` by the user, else the `name`."""
+    with guard.guard("starting the recording that `tracelet run` asked for"):
+        options: dict[str, Any] = json.loads(text)
+        given = options["given"]
+        arguments = {name: given[key] for key, name in ARGUMENTS.items() if key in given}
+        arguments.setdefault("exp_name", options["name"])
+        config = {key: value for key, value in given.items() if key not in ARGUMENTS}
+        try:
+            tracelet.start_logging(**arguments, config=config, tags=options["tags"])
+        except TraceletError as error:
+            guard.say(f"{error} The program runs without being recorded.")
+            return
+        session.await_script(frozenset(given))

@@ -1,0 +1,70 @@
+"""Found by Python's `site` in every interpreter below `tracelet run`, before the program: starts the recording, or not.
+
+Runs on the main thread of a process that is not ours, so it must be cheap, quiet and leave no trace: it takes its
+folder off `sys.path`, decides from the environment whether this process is meant, and gives way to the user's own
+`sitecustomize`. Interpreters of any version may meet it, with tracelet or without: no syntax newer than Python 2.7.
+
+    TRACELET_AUTOSTART = "PID PLACE OPTIONS"
+
+PID is the process that `tracelet run` became. PLACE is the rank of the process that the variable was last meant for: a
+process with another rank was started by a launcher (Lightning's, torchrun) and is meant too; one with the same rank is
+some child of it (pip, a DataLoader worker, a subprocess) and is not.
+"""
+
+import os
+import sys
+
+VARIABLE = "TRACELET_AUTOSTART"
+
+
+def place():  # type: () -> str
+    """Which rank of which launch this process is, as text without spaces."""
+    names = "RANK", "LOCAL_RANK", "TORCHELASTIC_RUN_ID"
+    return "/".join(os.environ.get(name) or "0" for name in names).replace(" ", "_")
+
+
+def meant():  # type: () -> str | None
+    """The options of the recording if this process is to be recorded, else None."""
+    parts = os.environ.get(VARIABLE, "").split(" ", 2)
+    if len(parts) < 3:
+        return None
+    pid, last, options = parts
+    here = place()
+    is_rank = here != last and ("RANK" in os.environ or "LOCAL_RANK" in os.environ)
+    if pid != str(os.getpid()) and (not is_rank or is_snippet()):
+        return None
+    os.environ[VARIABLE] = " ".join((pid, here, options))
+    return options
+
+
+def is_snippet():  # type: () -> bool
+    """Whether this is `python -c ...`, as multiprocessing starts its workers; no launcher starts a rank so."""
+    command = list(getattr(sys, "orig_argv", ()))
+    return "-c" in command[:8]
+
+
+def withdraw():  # type: () -> None
+    """Make `sys.path` what it is without `tracelet run`."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
+    sys.path_importer_cache.pop(here, None)
+
+
+def give_way():  # type: () -> None
+    """Import the user's own `sitecustomize`; without one, `site` is told what it always hears: ImportError."""
+    del sys.modules["sitecustomize"]
+    __import__("sitecustomize")
+
+
+withdraw()
+try:
+    give_way()
+finally:
+    _options = meant()
+    if _options is not None:
+        try:
+            from tracelet.autostart import begin
+        except ImportError:
+            sys.stderr.write("tracelet: this Python has no tracelet and records nothing: %s\n" % sys.executable)
+        else:
+            begin(_options)

@@ -1,0 +1,129 @@
+"""`tracelet run SCRIPT ...`: becomes the plain interpreter on the program, with recording started before line one.
+
+It does not run the program, it is replaced by it (`execve`): `sys.argv`, `__name__`, tracebacks, exit code, signals,
+standard input and pickling are Python's own. What is handed over stands in two environment variables, which
+`cli/autostart/sitecustomize.py` reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from tracelet import settings
+from tracelet.cli.options import store_option
+from tracelet.errors import SettingsError
+from tracelet.store import Store
+
+AUTOSTART = Path(__file__).with_name("autostart")
+LAUNCHERS = frozenset({"torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch"})
+"""Programs that only start the ranks: those are recorded, the launcher is not."""
+WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
+"""Options of the interpreter whose value may be an argument of its own."""
+UNWANTED = "EIPs"
+"""Options that shut PYTHONPATH out (-E, -I), or that installers put into the first line of the command `tracelet` for
+its own sake (-P, -s). -S, which does without `site` and therefore without us, goes too."""
+NOBODY = "0"
+"""As a process id: none is meant, only ranks below."""
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option("-m", "is_module", is_flag=True, help="TARGET is a module's name, as after python -m.")
+@click.option("--name", "experiment_name", help="Name of the run (default: the script's).")
+@click.option("--project", help="The project it belongs to.")
+@click.option("--backend", "backends", multiple=True, metavar="NAME", help="Deliver to this backend too (repeatable).")
+@click.option("--tag", "tags", multiple=True, metavar="NAME[=TEXT]", help="Set a tag (repeatable).")
+@click.option("--config", "config", multiple=True, metavar="KEY=VALUE", help="Change a setting (repeatable).")
+@store_option
+@click.argument("target")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def run(
+    ctx: click.Context, store: Store, is_module: bool, experiment_name: str | None, project: str | None,
+    backends: tuple[str, ...], tags: tuple[str, ...], config: tuple[str, ...], target: str, arguments: tuple[str, ...],
+) -> None:  # fmt: skip
+    r"""Run a script or a module and record it, without a change in its code.
+
+    \b
+    tracelet run train.py --lr 0.1
+    tracelet run -m package.train --lr 0.1
+    tracelet run -m torch.distributed.run --nproc-per-node 2 train.py
+
+    Options of tracelet come before TARGET; all that follows belongs to the program. It is run by the Python that
+    tracelet is installed in. What is said here stands when the script calls start_logging() itself; the rest it may
+    fill in.
+    """
+    given = _pairs(config, "--config")
+    asked = {"experiment_name": experiment_name, "project": project, "backend": ",".join(backends)}
+    given.update({key: value for key, value in asked.items() if value})
+    if ctx.get_parameter_source("store") is click.core.ParameterSource.COMMANDLINE:
+        given["dir"] = str(store.root)
+    settled = settings.load(config=given)
+    if not is_module:
+        _check_script(target)
+    is_launcher = is_module and target in LAUNCHERS
+    name = settled.experiment_name or ("" if is_launcher else _name(target, is_module))
+    options = {"given": given, "name": name, "tags": _pairs(tags, "--tag", without="true")}
+    program = ["-m", target] if is_module else [target]
+    _become([*interpreter_options(sys.orig_argv), *program, *arguments], options, NOBODY if is_launcher else None)
+
+
+def _pairs(texts: Sequence[str], option: str, without: str | None = None) -> dict[str, str]:
+    """KEY=VALUE texts as a table; `without` stands for the value of a key without one."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or (not equals and without is None):
+            raise click.UsageError(f"{option} {text!r}: write {option} KEY=VALUE")
+        found[key] = value if equals else without or ""
+    return found
+
+
+def _check_script(target: str) -> None:
+    if target == "-" or Path(target).exists():
+        return
+    hint = "Name a file, or a module with -m: tracelet run -m package.module"
+    if Path(target).name == "torchrun":
+        hint = "Type tracelet run -m torch.distributed.run ... in its stead"
+    elif shutil.which(target):
+        hint = f"{target!r} is a program; tracelet records Python scripts and modules. {hint}"
+    raise SettingsError(f"there is no file {target!r} in {Path.cwd()}. {hint}")
+
+
+def _name(target: str, is_module: bool) -> str:
+    return target.rpartition(".")[2] if is_module else Path(target).absolute().stem.removesuffix(".") or "python"
+
+
+def interpreter_options(command: Sequence[str]) -> list[str]:
+    """The interpreter's own options in a command line of `tracelet`, without those that would keep us out."""
+    kept: list[str] = []
+    rest = iter(command[1:])
+    for word in rest:
+        if word in WITH_VALUE:
+            kept += [word, next(rest, "")]
+        elif word.startswith(("-W", "-X", "--check-hash-based-pycs")):
+            kept.append(word)
+        elif not word.startswith("-") or word.startswith(("-m", "-c", "--")) or word == "-":
+            break
+        else:
+            letters = "".join(letter for letter in word[1:] if letter not in UNWANTED + "S")
+            letters = letters.removesuffix("m")  # -um tracelet: the module's name is the next word
+            kept += [f"-{letters}"] if letters else []
+    return kept
+
+
+def _become(arguments: list[str], options: dict[str, Any], pid: str | None) -> NoReturn:
+    environment = dict(os.environ)
+    paths = [str(AUTOSTART), *filter(None, [environment.get("PYTHONPATH", "")])]
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    environment["TRACELET_AUTOSTART"] = f"{pid or os.getpid()} ? {json.dumps(options)}"
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606 - becoming the program is the point
