@@ -21,6 +21,9 @@ COMMANDS: dict[str, str] = {
     "demo": "tracelet.cli.demo:demo",
     "ls": "tracelet.cli.ls:ls",
     "show": "tracelet.cli.show:show",
+    "compare": "tracelet.cli.compare:compare",
+    "export": "tracelet.cli.export:export",
+    "rm": "tracelet.cli.rm:rm",
 }
 """Name to command, in the order in which `tracelet --help` lists them."""
 

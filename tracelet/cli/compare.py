@@ -1,0 +1,166 @@
+"""`tracelet compare A B ...`: what differs between runs: parameters, code, packages, metrics."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tracelet.cli.console import console, put, table
+from tracelet.cli.options import store_option
+from tracelet.cli.wording import as_json, date, duration, number, value
+from tracelet.run import Run
+from tracelet.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DIFF_LINES = 40
+"""Lines of the difference between two uncommitted diffs that are shown; all of them are in the JSON."""
+
+Difference = dict[str, list[Any]]
+"""Name to one value for each run, None where a run has none."""
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
+@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Only this metric (repeatable).")
+@click.option(
+    "--all", "everything", is_flag=True, help="Also what tracelet recorded by itself (machine, learning rate)."
+)
+@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+@store_option
+def compare(store: Store, runs: tuple[str, ...], metrics: tuple[str, ...], everything: bool, in_json: bool) -> None:
+    """Compare runs: RUN is an id, the beginning of one, a name, or `latest`."""
+    if len(runs) < 2:
+        raise click.UsageError("Name two runs or more. See them: tracelet ls")
+    found = [store.run(name) for name in runs]
+    compared = compared_runs(found, metrics, everything)
+    if in_json:
+        click.echo(as_json(compared))
+    else:
+        _print(console(), compared)
+
+
+def compared_runs(runs: list[Run], metrics: tuple[str, ...] = (), everything: bool = False) -> dict[str, Any]:
+    """All differences, as JSON has them."""
+    infos = [run.info for run in runs]
+    return {
+        "runs": [
+            {"id": info.id, "name": info.name, "project": info.project, "status": info.status,
+             "started": info.started, "duration": info.duration}
+            for info in infos
+        ],
+        "params": differing([run.params for run in runs]),
+        "tags": differing([run.tags for run in runs]),
+        "code": differing([_code(run) for run in runs]),
+        "diff": _diff_of_diffs([run.git for run in runs if run.git]),
+        "environment": differing([_environment(run) for run in runs]),
+        "packages": differing([run.environment.get("packages") or {} for run in runs]),
+        "metrics": _metrics(runs, metrics, everything),
+    }  # fmt: skip
+
+
+def differing(tables: list[Mapping[str, Any]]) -> Difference:
+    """The names whose values are not the same in all tables; NaN is the same as NaN."""
+    found: Difference = {}
+    for name in sorted({name for one in tables for name in one}):
+        values = [one.get(name) for one in tables]
+        if any(name not in one for one in tables) or len({_identity(item) for item in values}) > 1:
+            found[name] = values
+    return found
+
+
+def _identity(item: Any) -> str:
+    return as_json(item, indent=None)
+
+
+def _code(run: Run) -> dict[str, Any]:
+    git = run.git
+    return {name: git[name] for name in ("commit", "branch", "dirty") if git.get(name) is not None}
+
+
+def _environment(run: Run) -> dict[str, Any]:
+    environment = run.environment
+    python, platform = environment.get("python") or {}, environment.get("platform") or {}
+    found = {"python": python.get("version"), "host": run.info.host, "platform": platform.get("release")}
+    found["cpu"] = (environment.get("machine") or {}).get("cpu_model")
+    found["cuda"] = (environment.get("torch") or {}).get("cuda")
+    found["command"] = " ".join(run.info.command)
+    return found
+
+
+def _diff_of_diffs(found: list[dict[str, Any]]) -> list[str]:
+    """How the uncommitted changes of the last run differ from those of the first."""
+    if len(found) < 2:
+        return []
+    diffs = [str(git.get("diff") or "") for git in (found[0], found[-1])]
+    return list(difflib.unified_diff(diffs[0].splitlines(), diffs[-1].splitlines(), "first", "last", lineterm="", n=1))
+
+
+def _metrics(runs: list[Run], asked: tuple[str, ...], everything: bool) -> dict[str, dict[str, list[float | None]]]:
+    summaries = [run.summaries() for run in runs]
+    known = sorted({name for one in summaries for name in one})
+    for name in asked:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+            raise click.UsageError(f"None of the runs has a metric {name!r}. Near: {', '.join(near) or 'none'}.")
+    automatic = {name for one in summaries for name, summary in one.items() if summary.automatic}
+    chosen = list(asked) or [name for name in known if everything or name not in automatic]
+    return {
+        name: {
+            label: [getattr(one[name], field) if name in one else None for one in summaries]
+            for label, field in (("last", "last"), ("min", "least"), ("max", "greatest"), ("count", "count"))
+        }
+        for name in chosen
+    }
+
+
+def _print(target: Console, compared: dict[str, Any]) -> None:
+    runs = compared["runs"]
+    heads = [run["id"] for run in runs]
+    shown = table("", *heads)
+    for label, say in (("name", str), ("project", str), ("status", str), ("started", date), ("duration", duration)):
+        shown.add_row(label, *(say(run[label]) for run in runs))
+    put(target, shown)
+    for title, key in (("Parameters", "params"), ("Tags", "tags"), ("Code", "code"), ("Environment", "environment"),
+                       ("Packages", "packages")):  # fmt: skip
+        _section(target, title, heads, compared[key])
+    _print_diff(target, compared["diff"])
+    _print_metrics(target, heads, compared["metrics"])
+
+
+def _section(target: Console, title: str, heads: list[str], difference: Difference) -> None:
+    target.print()
+    if not difference:
+        target.print(f"{title}: no difference")
+        return
+    shown = table(title, *heads)
+    for name, values in difference.items():
+        shown.add_row(name, *("-" if item is None else value(item) for item in values))
+    put(target, shown)
+
+
+def _print_diff(target: Console, lines: list[str]) -> None:
+    if lines:
+        target.print("\nUncommitted changes, from the first run to the last", style="bold")
+        for line in lines[:DIFF_LINES]:
+            target.print(
+                "  " + line, style="green" if line.startswith("+") else "red" if line.startswith("-") else None
+            )
+        if len(lines) > DIFF_LINES:
+            target.print(f"  and {len(lines) - DIFF_LINES} more lines: --json", style="dim")
+
+
+def _print_metrics(target: Console, heads: list[str], metrics: dict[str, dict[str, list[float | None]]]) -> None:
+    if not metrics:
+        return
+    target.print()
+    shown = table("Metrics", "", *heads, right=tuple(heads))
+    for name, found in metrics.items():
+        for label in ("last", "min", "max"):
+            cells = ("-" if item is None else number(item) for item in found[label])
+            shown.add_row(name if label == "last" else "", label, *cells)
+    put(target, shown)

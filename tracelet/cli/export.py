@@ -1,0 +1,179 @@
+"""`tracelet export RUN`: every point of a run as CSV, JSON or Parquet. Floats come back exactly as they were."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from tracelet.cli.console import console
+from tracelet.cli.options import checked_metrics, store_option
+from tracelet.cli.wording import as_json
+from tracelet.errors import StoreError
+from tracelet.run import Run
+from tracelet.series import Series
+from tracelet.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow
+
+COLUMNS = ("metric", "step", "value", "time", "epoch", "stage", "fit")
+AT_ONCE = 50_000
+"""Rows that are turned into text at once: the memory that an export takes does not grow with the run."""
+WORTH_A_BAR = 1_000_000
+"""Points from which on an export takes seconds."""
+
+Row = tuple[str, int, float, float, int | None, str, int]
+
+
+@click.command()
+@click.argument("run")
+@click.option(
+    "--format", "-f", "format", type=click.Choice(("csv", "json", "parquet")), help="Default: by OUTPUT, or csv."
+)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file (default: standard output)."
+)
+@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Only this metric (repeatable).")
+@click.option("--rank", type=int, help="The points of this process of a distributed run.")
+@store_option
+def export(
+    store: Store, run: str, format: str | None, output: Path | None, metrics: tuple[str, ...], rank: int | None
+) -> None:
+    """Print the points of a run: one row for each, in columns metric, step, value, time, epoch, stage, fit.
+
+    RUN is an id, the beginning of one, a name, or `latest`. Times are seconds since 1970 (UTC); epoch is empty where a
+    point was logged outside one.
+    """
+    found = store.run(run)
+    names = checked_metrics(metrics, found.metrics(), f"run {found.id}") or found.metrics()
+    format = format or _by_name(output)
+    series = _reported(found, _present(found, names, rank), rank)
+    if format == "parquet":
+        _write_parquet(series, output)
+        return
+    write = _write_csv if format == "csv" else _json_writer(found)
+    with _opened(output) as stream:
+        write(series, stream)
+
+
+def _by_name(output: Path | None) -> str:
+    ending = output.suffix.lower().lstrip(".") if output is not None else ""
+    return ending if ending in ("csv", "json", "parquet") else "csv"
+
+
+def _present(run: Run, names: list[str], rank: int | None) -> list[str]:
+    """The metrics that the rank has; a usage error when it has none."""
+    if rank is None:
+        return names
+    ranks = {view.started.rank: set(view.metrics) for view in run.views if view.started and view.started.role == "rank"}
+    present = [name for name in names if name in ranks.get(rank, set())]
+    if names and not present:
+        raise click.UsageError(f"process {rank} of run {run.id} has none of these metrics. Processes: {sorted(ranks)}")
+    return present
+
+
+def _reported(run: Run, names: list[str], rank: int | None) -> Iterator[Series]:
+    """The series one after the other, with a progress bar on stderr if it is a terminal and it takes long."""
+    summaries = run.summaries()
+    total = sum(summaries[name].count for name in names)
+    if total < WORTH_A_BAR or not sys.stderr.isatty():
+        yield from (run.series(name, rank) for name in names)
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console(stderr=True), transient=True) as progress:
+        task = progress.add_task("exporting", total=total)
+        for name in names:
+            yield run.series(name, rank)
+            progress.advance(task, summaries[name].count)
+
+
+def _rows(series: Series) -> Iterator[Row]:
+    stages, fits = series.stages, series.fits
+    for start in range(0, len(series), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        columns = (column[part].tolist() for column in (series.steps, series.values, series.times, series.epochs, fits))
+        for step, value, time, epoch, fit, stage in zip(*columns, stages[part]):
+            yield series.name, step, value, time, None if epoch < 0 else epoch, stage, fit
+
+
+@contextlib.contextmanager
+def _opened(output: Path | None) -> Iterator[IO[str]]:
+    if output is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    try:
+        with output.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+    except OSError as error:
+        raise StoreError(
+            f"{output} cannot be written ({error.strerror or error}). Name another file: -o FILE"
+        ) from error
+
+
+def _write_csv(series: Iterable[Series], stream: IO[str]) -> None:
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for one in series:
+        rows.writerows(_rows(one))  # repr of a float, which float() reads back to the last bit
+
+
+def _json_writer(run: Run) -> Callable[[Iterable[Series], IO[str]], None]:
+    def write(series: Iterable[Series], stream: IO[str]) -> None:
+        info = run.info
+        head = {"id": info.id, "name": info.name, "project": info.project, "status": info.status, "params": run.params}
+        stream.write(as_json(head)[:-2] + ',\n  "metrics": {')
+        for place, one in enumerate(series):
+            stream.write(
+                ("," if place else "") + f"\n    {as_json(one.name, indent=None)}: {as_json(_columns(one), None)}"
+            )
+        stream.write("\n  }\n}\n")
+
+    return write
+
+
+def _columns(series: Series) -> dict[str, Any]:
+    return {
+        "step": series.steps.tolist(), "value": series.values.tolist(), "time": series.times.tolist(),
+        "epoch": [None if epoch < 0 else epoch for epoch in series.epochs.tolist()],
+        "stage": series.stages, "fit": series.fits.tolist(),
+    }  # fmt: skip
+
+
+def _write_parquet(series: Iterable[Series], output: Path | None) -> None:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise click.ClickException("Parquet needs pyarrow. Type: pip install pyarrow, or export --format csv") from None
+    if output is None and sys.stdout.isatty():
+        raise click.UsageError("Parquet is no text. Name a file: -o points.parquet")
+    try:
+        writer = parquet.ParquetWriter(sys.stdout.buffer if output is None else output, _schema())
+    except OSError as error:
+        raise StoreError(
+            f"{output} cannot be written ({error.strerror or error}). Name another file: -o FILE"
+        ) from error
+    with writer:
+        for one in series:
+            writer.write_table(_arrow(one))
+
+
+def _schema() -> pyarrow.Schema:
+    import pyarrow
+
+    kinds = (pyarrow.string(), pyarrow.int64(), pyarrow.float64(), pyarrow.float64(), pyarrow.int64(), pyarrow.string())
+    return pyarrow.schema(list(zip(COLUMNS, (*kinds, pyarrow.int64()))))
+
+
+def _arrow(series: Series) -> pyarrow.Table:
+    import pyarrow
+
+    columns = _columns(series)
+    return pyarrow.table({"metric": [series.name] * len(series), **columns}, schema=_schema())

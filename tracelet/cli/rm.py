@@ -1,0 +1,57 @@
+"""`tracelet rm RUN...`: deletes runs, after asking. Deletes folders of the store and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+
+import click
+
+from tracelet.cli.options import store_option
+from tracelet.cli.wording import ago
+from tracelet.errors import RunNotFound, StoreError
+from tracelet.records import RUNNING
+from tracelet.run import Run
+from tracelet.store import RUNS, Store
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--force", is_flag=True, help="Also a run that is still going on.")
+@store_option
+def rm(store: Store, runs: tuple[str, ...], yes: bool, force: bool) -> None:
+    """Delete runs with all their files: RUN is an id, the beginning of one, a name, or `latest`."""
+    chosen = {run.id: run for run in map(store.run, runs)}
+    for run in chosen.values():
+        _check(store, run, force)
+    for run in chosen.values():
+        info = run.info
+        click.echo(f"{info.id}  {info.name}  {info.project}  {info.status}  {ago(info.started)}")
+    if not yes:
+        question = "Delete this run?" if len(chosen) == 1 else f"Delete these {len(chosen)} runs?"
+        click.confirm(question, abort=True)
+    for run in chosen.values():
+        _delete(run)
+        click.echo(f"deleted {run.id}")
+
+
+def _check(store: Store, run: Run, force: bool) -> None:
+    if run.info.status == RUNNING and not force:
+        raise StoreError(f"the run {run.id} is still going on; nothing was deleted. To delete it nevertheless: --force")
+    # rmtree does not follow links inside; the folder itself, and the way to it from the store, must be none either.
+    if run.path.is_symlink() or run.path.resolve().parent != (store.root / RUNS).resolve():
+        raise StoreError(
+            f"{run.path} is a link to somewhere else; nothing was deleted. To remove the link: unlink {run.path}"
+        )
+
+
+def _delete(run: Run) -> None:
+    try:
+        shutil.rmtree(run.path)
+    except FileNotFoundError as error:
+        raise RunNotFound(f"the run {run.id} has been deleted by somebody else meanwhile") from error
+    except OSError as error:
+        raise StoreError(
+            f"the run {run.id} could not be deleted completely ({error.strerror or error}: {error.filename}). "
+            "What was deleted stays deleted; type the same again once the folder is writable."
+        ) from error
