@@ -6,7 +6,7 @@ none. An item that cannot be recorded costs itself and no other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Union
 
 from tracelet import guard
@@ -23,28 +23,9 @@ LONGEST_NAME = 1000
 """Characters of a metric's name. It stands in every chunk; a longer one is cut, which is said."""
 SPAN_WIDTH = 7
 """The length of a `FinishedSpan`, which tells it from a point."""
-
-
-class _Group:
-    """The points of one series in one flush, column by column."""
-
-    __slots__ = ("epochs", "key", "steps", "times", "values", "weights")
-
-    def __init__(self, key: SeriesKey) -> None:
-        self.key = key
-        self.steps: list[int] = []
-        self.times: list[int] = []
-        self.values: list[Any] = []
-        self.epochs: list[int] = []
-        self.weights: list[Any] = []
-
-    def split(self) -> Iterator[_Group]:
-        """One group for each point."""
-        for place in range(len(self.values)):
-            single = _Group(self.key)
-            for column in ("steps", "times", "values", "epochs", "weights"):
-                setattr(single, column, getattr(self, column)[place : place + 1])
-            yield single
+PLAIN_WIDTH = 4
+"""The length of a `PlainPoint`; what is longer is a `KeyedPoint`."""
+JUST_INTEGERS = {int}
 
 
 class Packer:
@@ -53,29 +34,30 @@ class Packer:
     def __init__(self) -> None:
         self.tallies: dict[str, Tally] = {}
         self._keys: dict[Union[str, SeriesKey], SeriesKey] = {}
-        self._next_step: dict[str, int] = {}
+        self._next_step: dict[Union[str, SeriesKey], int] = {}
 
     def pack(self, items: Iterable[Item]) -> list[Record]:
         """The records for the items: all others in their order, then one `Points` with everything else."""
         records: list[Record] = []
-        groups: dict[Union[str, SeriesKey], _Group] = {}
+        points: dict[Any, list[Any]] = {}
         spans: list[Any] = []
         for item in items:
             if type(item) is tuple:
                 if len(item) == SPAN_WIDTH:
                     spans.append(item)
                     continue
-                try:
-                    self._collect(item, groups)
-                except (TypeError, ValueError, ArithmeticError) as error:
-                    guard.failed("recording a point", error)
+                series = points.get(item[0])
+                if series is None:
+                    points[item[0]] = [item]
+                else:
+                    series.append(item)
             elif isinstance(item, Record):
                 records.append(item)
             elif isinstance(item, OpenSpan) and not item.ended:
                 records.append(_beginning(item))
         chunks: list[Chunk] = []
-        for group in groups.values():
-            self._pack_group(group, chunks)
+        for name, series in points.items():
+            self._pack_series(name, series, chunks)
         if chunks:
             records.append(Points(chunks=chunks))
         if spans:
@@ -83,32 +65,16 @@ class Packer:
                 records.append(pack_spans(spans))
         return records
 
-    def _pack_group(self, group: _Group, chunks: list[Chunk]) -> None:
+    def _pack_series(self, name: str | SeriesKey, items: list[Any], chunks: list[Chunk]) -> None:
+        following = self._next_step.get(name, 0)
         try:
-            chunks.append(self._chunk(group))
-        except (TypeError, ValueError, OverflowError, RuntimeError):
+            chunks.append(self._chunk(name, items))
+        except (TypeError, ValueError, ArithmeticError, RuntimeError):
             # One point is no number (or its device is gone): the others must not be lost with it.
-            for single in group.split():
-                with guard.guard(f"recording a point of {group.key.name!r}"):
-                    chunks.append(self._chunk(single))
-
-    def _collect(self, item: tuple[Any, ...], groups: dict[Union[str, SeriesKey], _Group]) -> None:
-        name, step, value, seconds = item[:4]
-        group = groups.get(name)
-        if group is None:
-            group = groups[name] = _Group(self._key(name))
-        micro = int(seconds * MICRO)
-        if step is None:
-            step = self._next_step.get(name, 0)
-            self._next_step[name] = step + 1
-        elif type(name) is str:
-            self._next_step[name] = step + 1
-        group.steps.append(step)
-        group.times.append(micro)
-        group.values.append(value)
-        if len(item) == 6:
-            group.epochs.append(item[4])
-            group.weights.append(item[5])
+            self._next_step[name] = following
+            for item in items:
+                with guard.guard(f"recording a point of {self._key(name).name!r}"):
+                    chunks.append(self._chunk(name, [item]))
 
     def _key(self, name: str | SeriesKey) -> SeriesKey:
         key = self._keys.get(name)
@@ -121,24 +87,41 @@ class Packer:
             self._keys[name] = key
         return key
 
-    def _chunk(self, group: _Group) -> Chunk:
-        key = group.key
-        values = resolve(group.values)
-        odd = [place for place, step in enumerate(group.steps) if type(step) is not int]
-        for place, number in zip(odd, resolve([group.steps[place] for place in odd])):
-            group.steps[place] = int(number)  # a step that was logged as a tensor
+    def _chunk(self, name: str | SeriesKey, items: list[Any]) -> Chunk:
+        """One chunk of the points of a series. By columns, because a loop over points costs four times as much."""
+        key = self._key(name)
+        times = [int(item[3] * MICRO) for item in items]
+        steps = self._steps(name, [item[1] for item in items])
+        values = resolve([item[2] for item in items])
+        keyed = len(items[0]) > PLAIN_WIDTH
         chunk = Chunk(
-            name=key.name, count=len(values), steps=pack_integers(group.steps), times=pack_integers(group.times),
+            name=key.name, count=len(values), steps=pack_integers(steps), times=pack_integers(times),
             values=pack_floats(values), stage=key.stage, fit=key.fit, reduce=key.reduce,
-            epochs=pack_integers(group.epochs) if group.epochs else None,
-            weights=_pack_weights(group.weights), automatic=key.automatic,
+            epochs=pack_integers([item[4] for item in items]) if keyed else None,
+            weights=_pack_weights([item[5] for item in items]) if keyed else None,
+            automatic=key.automatic,
         )  # fmt: skip
         tally = self.tallies.get(key.name)
         if tally is None:
             tally = self.tallies[key.name] = Tally()
             tally.automatic = key.automatic
-        tally.add(group.steps, group.times, values)
+        tally.add(steps, times, values)
         return chunk
+
+    def _steps(self, name: str | SeriesKey, steps: list[Any]) -> list[int]:
+        """The steps as integers: one without a step comes after the one before, one that is a tensor is read."""
+        if set(map(type, steps)) == JUST_INTEGERS:
+            found = steps
+        else:
+            found = []
+            following = self._next_step.get(name, 0)
+            read = iter(resolve([step for step in steps if step is not None and type(step) is not int]))
+            for step in steps:
+                found.append(following if step is None else step if type(step) is int else int(next(read)))
+                following = found[-1] + 1
+        if type(name) is str:
+            self._next_step[name] = found[-1] + 1
+        return found
 
 
 def _beginning(span: OpenSpan) -> Span:
