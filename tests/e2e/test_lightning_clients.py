@@ -30,7 +30,9 @@ class Kept(list[Item]):
         """Nothing here asks how a process ends."""
 
     def series(self, name: str) -> list[tuple[Any, Any]]:
-        return [(p[1], p[2]) for p in self if isinstance(p, tuple) and isinstance(p[0], SeriesKey) and p[0].name == name]
+        return [
+            (p[1], p[2]) for p in self if isinstance(p, tuple) and isinstance(p[0], SeriesKey) and p[0].name == name
+        ]
 
     def names(self) -> set[str]:
         keys = [p[0] for p in self if isinstance(p, tuple) and isinstance(p[0], SeriesKey)]
@@ -60,7 +62,7 @@ def kept(integration: LightningIntegration) -> Kept:
 
 
 def module_class(pl: Any) -> Any:
-    class Module(pl.LightningModule):  # type: ignore[misc,name-defined]
+    class Module(pl.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.layer = torch.nn.Linear(4, 1)
@@ -99,7 +101,7 @@ def test_signatures_of_everything_patched_are_kept(pl: Any) -> None:
                     target = getattr(target, step)
                 found[f"{patch.module}.{patch.target}"] = (
                     inspect.signature(target), target.__doc__, target.__qualname__,
-                    # Of what Lightning itself wrapped (Trainer.__init__), Python sees only our signature, which is the real one.
+                    # Lightning hides its real signature from getfullargspec; ours is the real one.
                     patch.target == "Trainer.__init__" or str(inspect.getfullargspec(target)),
                 )  # fmt: skip
         return found
@@ -125,7 +127,7 @@ def test_a_program_may_build_its_arguments_from_the_trainers_signature(pl: Any, 
 def test_a_trainers_subclass_may_change_fit_and_construction(pl: Any, kept: Kept) -> None:
     """NeuroMANCER's trainer has its own `fit`, and sets attributes before the base class is initialised."""
 
-    class Own(pl.Trainer):  # type: ignore[misc,name-defined]
+    class Own(pl.Trainer):  # type: ignore[misc]
         def __init__(self, epochs: int) -> None:
             self.own_logger = None
             super().__init__(**{**QUIET, "max_epochs": epochs})

@@ -1,7 +1,7 @@
 """The points of a run equal, name by name, step by step, value by value, what Lightning's own CSVLogger wrote.
 
-Every case is a real module trained by a real Trainer, in both flavours of Lightning: with a CSVLogger that logs every step, with
-one that logs every 50 steps, and with no logger at all. tracelet must have the same series in all three.
+Every case is a real module trained by a real Trainer, in both flavours of Lightning: with a CSVLogger that logs every
+step, with one that logs every 50 steps, and with no logger at all. tracelet must have the same series in all three.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning says about t
 
 FLAVOURS = ("lightning.pytorch", "pytorch_lightning")
 Series = dict[str, list[tuple[int, float]]]
-Hooks = dict[str, Callable[..., Any]]
+Hooks = dict[str, Any]
 
 
 class Kept(list[Item]):
@@ -58,7 +58,9 @@ class Kept(list[Item]):
         found = []
         for point in self.points():
             key = self.key(point)
-            found.append((key.name, key.stage, key.fit, key.reduce, point[1], repr(float(point[2])), point[4], point[5]))
+            found.append(
+                (key.name, key.stage, key.fit, key.reduce, point[1], repr(float(point[2])), point[4], point[5])
+            )
         return found
 
 
@@ -150,7 +152,7 @@ def odd_types(self: Any, batch: Any, batch_idx: int) -> Any:
     loss = loss_of(self, batch)
     for name, value in {
         "half": loss.detach().half(), "bfloat16": loss.detach().bfloat16(), "double": loss.detach().double(),
-        "int": torch.tensor(batch_idx), "bool": torch.tensor(batch_idx % 2 == 0), "long_shape": loss.detach().reshape(1, 1),
+        "int": torch.tensor(batch_idx), "bool": torch.tensor(batch_idx % 2 == 0), "shaped": loss.detach().reshape(1, 1),
         "python_int": 3, "python_bool": True, "tiny": 1e-42, "grad": loss,
     }.items():  # fmt: skip
         self.log(name, value, on_step=True, on_epoch=True)
@@ -233,14 +235,15 @@ def in_hooks() -> Hooks:
         return logged
 
     names = (
-        "on_train_epoch_start", "on_train_batch_start", "on_before_zero_grad", "on_train_batch_end", "on_train_epoch_end",
-        "on_validation_epoch_start", "on_validation_batch_end", "on_validation_epoch_end", "on_train_start", "on_after_backward",
+        "on_train_epoch_start", "on_train_batch_start", "on_before_zero_grad", "on_train_batch_end",
+        "on_train_epoch_end", "on_validation_epoch_start", "on_validation_batch_end", "on_validation_epoch_end",
+        "on_train_start", "on_after_backward",
     )  # fmt: skip
     return {name: hook(name) for name in names}
 
 
 def logging_callbacks(pl: Any) -> list[Any]:
-    class Logs(pl.Callback):  # type: ignore[misc,name-defined]
+    class Logs(pl.Callback):  # type: ignore[misc]
         def on_train_batch_end(self, trainer: Any, module: Any, *args: Any) -> None:
             module.log("callback_batch", float(trainer.global_step), on_step=True, on_epoch=True)
 
@@ -342,7 +345,8 @@ CASES: dict[str, Case] = {
     "step": Case(training_step=own_step),
     "step_of_epoch": Case(training_step=logs(), on_train_epoch_end=own_step_of_epoch),
     "val_check": Case(
-        training_step=logs(on_step=True, on_epoch=True), validation_step=validate_many, trainer={"val_check_interval": 2},
+        training_step=logs(on_step=True, on_epoch=True), validation_step=validate_many,
+        trainer={"val_check_interval": 2},
         run=lambda trainer, module: trainer.fit(module, loader(22), loader(6, 4, 1)),
     ),
     "sometimes": Case(training_step=sometimes, run=lambda trainer, module: trainer.fit(module, loader(26), loader())),

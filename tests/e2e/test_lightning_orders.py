@@ -1,7 +1,7 @@
 """In whatever order Lightning is imported, patched and unpatched: recorded while patched, and as found afterwards.
 
-One subprocess has torch loaded and forks a fresh child for each order, because a library can be imported for the first time
-only once in a process.
+One subprocess has torch loaded and forks a fresh child for each order, because a library can be imported for the
+first time only once in a process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ ORDERS = (
     "L S", "S L", "P S", "S P", "L P S", "P L S", "L S P", "S L P", "S P L", "L S X", "S X L", "S L X", "L S X S", "S L X P S",
     "L S X P S X", "S X S L P", "L S S X X S P",
 )  # fmt: skip
-"""L, P: import lightning.pytorch, pytorch_lightning. S, X: start, stop. After each step everything imported is trained."""
+"""L, P: import lightning.pytorch, pytorch_lightning. S, X: start, stop. After each step everything imported is
+trained.
+"""
 
 SCRIPT = '''
 import importlib, inspect, io, json, os, sys, types, warnings

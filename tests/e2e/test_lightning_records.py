@@ -43,7 +43,9 @@ class Kept(list[Item]):
         return [item.attributes for item in self if isinstance(item, Event) and item.name == name]
 
     def series(self, name: str) -> list[tuple[Any, Any]]:
-        return [(p[1], p[2]) for p in self if isinstance(p, tuple) and isinstance(p[0], SeriesKey) and p[0].name == name]
+        return [
+            (p[1], p[2]) for p in self if isinstance(p, tuple) and isinstance(p[0], SeriesKey) and p[0].name == name
+        ]
 
     def names(self) -> set[str]:
         return {p[0].name for p in self if isinstance(p, tuple) and isinstance(p[0], SeriesKey)}
@@ -139,12 +141,18 @@ def test_hyperparameters_of_module_trainer_optimizer_and_model(pl: Any, kept: Ke
     """What was given and what Lightning made of it, flat, with secrets masked, whatever loggers there are."""
     pl.seed_everything(3)
     net = argparse.Namespace(width=3, kind="mlp")
-    quiet(pl, gradient_clip_val=0.5, default_root_dir=tmp_path).fit(module_class(pl)(lr=0.2, net=net), loader(), loader(6, 3))
+    quiet(pl, gradient_clip_val=0.5, default_root_dir=tmp_path).fit(
+        module_class(pl)(lr=0.2, net=net), loader(), loader(6, 3)
+    )
     params = kept.params()
     assert {name: params[name] for name in ("lr", "net/width", "net/kind", "hub_token")} == {
         "lr": 0.2, "net/width": 3, "net/kind": "mlp", "hub_token": "***",
     }  # fmt: skip
-    assert (params["trainer/gradient_clip_val"], params["trainer/logger"], params["trainer/max_epochs"]) == (0.5, False, 2)
+    assert (params["trainer/gradient_clip_val"], params["trainer/logger"], params["trainer/max_epochs"]) == (
+        0.5,
+        False,
+        2,
+    )
     assert params["trainer/default_root_dir"] == str(tmp_path)
     assert (params["setup/seed"], params["setup/precision"], params["setup/devices"]) == (3, "32-true", 1)
     assert params["setup/strategy"] == "SingleDeviceStrategy"
@@ -223,7 +231,9 @@ def test_logging_hyperparameters_without_a_logger_fails_as_it_does(pl: Any, kept
 
 OPTIMIZERS = {
     "one": lambda m: torch.optim.Adam(m.parameters(), lr=0.1),
-    "groups": lambda m: torch.optim.SGD([{"params": m.body.parameters(), "lr": 0.5}, {"params": m.head.parameters()}], lr=0.1),
+    "groups": lambda m: torch.optim.SGD(
+        [{"params": m.body.parameters(), "lr": 0.5}, {"params": m.head.parameters()}], lr=0.1
+    ),
     "named": lambda m: torch.optim.SGD([{"params": m.parameters(), "name": "all"}], lr=0.1),
     "scheduled": lambda m: (
         [o := torch.optim.SGD(m.parameters(), lr=0.1)],
@@ -362,7 +372,7 @@ def test_a_tuners_trials_are_no_part_of_the_run(pl: Any, kept: Kept, tmp_path: P
 
 
 def test_an_exception_passes_and_is_expected(pl: Any, kept: Kept) -> None:
-    """The user gets the very object that was raised; the run knows how it would end until another fit begins."""
+    """The user gets the object that was raised; the run knows how it would end until another fit begins."""
     error = ValueError("theirs\nsecond line")
 
     class Module(module_class(pl)):  # type: ignore[misc]

@@ -1,8 +1,8 @@
 """What an integration is: patches for one library, declared in a table, applied and reverted by the base class.
 
-Patches are applied when the library's module is imported, be that before or after `start_logging()`. A wrapper runs on the
-user's thread: it calls the original with the very same arguments, returns its very value, lets its exception pass, and
-does our part under `guard`. What it finds goes into a `Sink`, which never blocks and never raises.
+Patches are applied when the library's module is imported, be that before or after `start_logging()`. A wrapper runs
+on the user's thread: it calls the original with the very same arguments, returns its very value, lets its exception
+pass, and does our part under `guard`. What it finds goes into a `Sink`, which never blocks and never raises.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ EXPECTED = [
 
 def test_patches_an_imported_module_and_puts_everything_back(name: str) -> None:
     """Methods of every kind are seen while patched, and the module's dictionaries are what they were afterwards."""
-    module = importlib.import_module(name)
+    module: Any = importlib.import_module(name)
     before = contents(module)
     calls = Calls()
     patcher = Patcher(calls.patches(name))
@@ -149,7 +149,7 @@ def test_patches_nothing_that_is_imported_after_revert(name: str) -> None:
 
 def test_patches_a_reloaded_module_again(name: str) -> None:
     """Reloading makes new classes; they are patched as the old ones were."""
-    module = importlib.import_module(name)
+    module: Any = importlib.import_module(name)
     calls = Calls()
     patcher = Patcher(calls.patches(name))
     patcher.apply()
@@ -163,7 +163,7 @@ def test_patches_a_reloaded_module_again(name: str) -> None:
 
 def test_apply_and_revert_are_idempotent(name: str) -> None:
     """Applying twice calls a wrapper once; reverting twice is as good as once."""
-    module = importlib.import_module(name)
+    module: Any = importlib.import_module(name)
     before = contents(module)
     calls = Calls()
     patcher = Patcher(calls.patches(name, ("function",)))
@@ -184,7 +184,7 @@ def test_apply_and_revert_are_idempotent(name: str) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_keeps_signature_name_and_documentation(name: str, target: str) -> None:
     """`inspect.signature`, `getfullargspec`, name, docstring and source are those of the original."""
-    module = importlib.import_module(name)
+    module: Any = importlib.import_module(name)
 
     def look() -> list[Any]:
         found: Any = module
@@ -204,7 +204,7 @@ def test_keeps_signature_name_and_documentation(name: str, target: str) -> None:
 
 def test_a_patched_function_can_be_pickled(name: str) -> None:
     """A bound method and a function travel to another process by name, as they did."""
-    module = importlib.import_module(name)
+    module: Any = importlib.import_module(name)
     patcher = Patcher(Calls().patches(name))
     patcher.apply()
     assert pickle.loads(pickle.dumps(module.function)) is module.function
@@ -214,7 +214,7 @@ def test_a_patched_function_can_be_pickled(name: str) -> None:
 
 def test_goes_inert_where_somebody_wrapped_over_us(name: str) -> None:
     """Another wrapper over ours stays where it is, and calls through us to the original."""
-    module = importlib.import_module(name)
+    module: Any = importlib.import_module(name)
     calls = Calls()
     patcher = Patcher(calls.patches(name))
     patcher.apply()
@@ -234,7 +234,7 @@ def test_goes_inert_where_somebody_wrapped_over_us(name: str) -> None:
 
 def test_restores_a_foreign_wrapper_that_copied_our_marks(name: str) -> None:
     """Somebody's `functools.wraps` over a reverted wrapper of ours is theirs, and is put back as it was."""
-    module = importlib.import_module(name)
+    module: Any = importlib.import_module(name)
     first, second = Patcher(Calls().patches(name, ("function",))), Patcher(Calls().patches(name, ("function",)))
     first.apply()
     theirs = functools.wraps(module.function)(functools.partial(module.function))
@@ -248,7 +248,7 @@ def test_restores_a_foreign_wrapper_that_copied_our_marks(name: str) -> None:
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_several_patchers_leave_in_any_order(name: str, order: tuple[int, ...]) -> None:
     """Whoever goes first, the last one leaves the module as the first one found it."""
-    module = importlib.import_module(name)
+    module: Any = importlib.import_module(name)
     before = contents(module)
     calls = Calls()
     patchers = [Patcher(calls.patches(name, ("Library.method", "Library.inherited"), mark=str(n))) for n in range(3)]
@@ -283,7 +283,10 @@ def test_two_patchers_wait_for_one_module(name: str) -> None:
 def test_says_once_what_a_version_does_not_have(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """A missing target is told in one line with what still works; an optional one is not worth a word."""
     importlib.import_module(name)
-    gone = [Patch(name, "Library.gone", lambda original: original), Patch(name, "Gone.method", lambda original: original)]
+    gone = [
+        Patch(name, "Library.gone", lambda original: original),
+        Patch(name, "Gone.method", lambda original: original),
+    ]
     quiet = [Patch(name, "Library.later", lambda original: original, optional=True)]
     patcher = Patcher(gone + quiet)
     with caplog.at_level(logging.WARNING, "tracelet"):

@@ -1,7 +1,8 @@
 """The Lightning integration: one table of patches for each flavour that this process may import.
 
-Started and stopped by the session. `lightning.pytorch` and `pytorch_lightning` are separate module trees with separate classes;
-one program can use both, so both are patched, each when it is imported. Importing this package imports neither.
+Started and stopped by the session. `lightning.pytorch` and `pytorch_lightning` are separate module trees with
+separate classes; one program can use both, so both are patched, each when it is imported. Importing this package
+imports neither.
 """
 
 from __future__ import annotations

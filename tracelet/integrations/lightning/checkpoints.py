@@ -1,7 +1,7 @@
 """Checkpoints as references, the best of them at the end of a fit, and early stopping: why and when.
 
-Called on the training thread after Lightning has saved or decided. Nothing is copied, moved or read but the size of a file.
-A score is read after a save, which has itself waited for the device, so reading it waits for nothing.
+Called on the training thread after Lightning has saved or decided. Nothing is copied, moved or read but the size of a
+file. A score is read after a save, which has itself waited for the device, so reading it waits for nothing.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ class Checkpoints:
             "early_stopping",
             {
                 "monitor": callback.monitor, "value": plain(value.cpu()), "reason": reason,
-                "epoch": trainer.current_epoch, "step": trainer.global_step, "fit": self._lifecycle.fit_of(trainer).number,
+                "epoch": trainer.current_epoch, "step": trainer.global_step,
+                "fit": self._lifecycle.fit_of(trainer).number,
             },
         )  # fmt: skip
 

@@ -1,7 +1,8 @@
 """Metrics logged through Fabric, be there any loggers or not.
 
-Called on the user's thread. `Fabric.log` and a LightningModule driven by Fabric both end in `Fabric.log_dict`, so that alone
-is patched. Fabric is two module trees of its own, `lightning.fabric` and `lightning_fabric`, as the trainers are.
+Called on the user's thread. `Fabric.log` and a LightningModule driven by Fabric both end in `Fabric.log_dict`, so
+that alone is patched. Fabric is two module trees of its own, `lightning.fabric` and `lightning_fabric`, as the
+trainers are.
 """
 
 from __future__ import annotations

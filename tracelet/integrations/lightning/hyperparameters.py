@@ -1,7 +1,7 @@
 """Hyperparameters: what the user gave to module, datamodule, trainer and loggers, and what Lightning made of it.
 
-Called on the training thread a few times for each fit, never for each step. A name is told again only when its value has
-changed. Nothing is computed with the model: no forward pass, no random number, no read of a device.
+Called on the training thread a few times for each fit, never for each step. A name is told again only when its value
+has changed. Nothing is computed with the model: no forward pass, no random number, no read of a device.
 """
 
 from __future__ import annotations

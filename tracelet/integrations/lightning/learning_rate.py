@@ -61,7 +61,10 @@ class LearningRates:
         known = fit.cache.get("lr")
         if known is not None and known[0] is optimizers:
             rates: Rates = known[1]
-            if all(len(optimizer.param_groups) == len(keys) for optimizer, keys in rates):
+            for optimizer, keys in rates:
+                if len(optimizer.param_groups) != len(keys):
+                    break
+            else:
                 return rates
         rates = [
             (optimizer, [fit.key(name, "train", "synced", automatic=True) for name in names])

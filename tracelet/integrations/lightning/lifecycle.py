@@ -1,7 +1,8 @@
 """Which fit, validate, test or predict call of this process is running, told as numbered events.
 
-Called on the training thread by the wrappers below and by the other modules of this package, which ask `fit_of(trainer)` for
-the number and for what they remember for as long as one fit lasts. It never keeps a trainer alive and adds no callback.
+Called on the training thread by the wrappers below and by the other modules of this package, which ask
+`fit_of(trainer)` for the number and for what they remember for as long as one fit lasts. It never keeps a trainer
+alive and adds no callback.
 """
 
 from __future__ import annotations
@@ -53,14 +54,21 @@ class Lifecycle:
         self._numbers = itertools.count(1)
         self._trainer_numbers = itertools.count(1)
         self._fits: weakref.WeakKeyDictionary[Any, Fit] = weakref.WeakKeyDictionary()
+        self._latest: tuple[weakref.ref[Any], Fit] | None = None
         self._trainers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self.finishing: list[Any] = []
         """Called with (trainer, fit) before a fit is told to be finished: each adds attributes to return."""
 
     def fit_of(self, trainer: Any) -> Fit:
         """The fit that the trainer runs; one that began before we did is counted when it is first met."""
+        # Nearly always it is the same trainer again: a comparison is cheaper than a look-up by weak key.
+        if self._latest is not None and self._latest[0]() is trainer:
+            return self._latest[1]
         fit = self._fits.get(trainer)
-        return fit if fit is not None else self.begin(trainer)
+        if fit is None:
+            return self.begin(trainer)
+        self._latest = weakref.ref(trainer), fit
+        return fit
 
     def index_of(self, trainer: Any) -> int:
         """The trainer's number, in the order in which this process made (or first used) them, from 1."""
@@ -78,6 +86,7 @@ class Lifecycle:
         function = trainer.state.fn
         kind = function.value if function is not None else "fit"
         fit = self._fits[trainer] = Fit(next(self._numbers), str(kind), self.index_of(trainer))
+        self._latest = weakref.ref(trainer), fit
         self._sink.expect("", "")
         attributes: dict[str, Scalar] = {"number": fit.number, "kind": fit.kind, "trainer": fit.trainer}
         if fit.kind == "fit":
@@ -87,6 +96,7 @@ class Lifecycle:
 
     def end(self, trainer: Any, status: str, reason: str = "") -> None:
         """Tell how the fit ended, with what the modules that listen have to add."""
+        self._latest = None
         fit = self._fits.pop(trainer, None)
         if fit is None:
             return

@@ -1,8 +1,9 @@
 """Metrics, taken where Lightning has computed them: its result collection and its logger connector.
 
-Called on the training thread: once a step for on-step values, and whenever Lightning hands metrics to its loggers, be there
-any or not. Names, steps and values are Lightning's own. On the CPU a value becomes a number at once; on another device it stays a
-tensor that nobody changes any more. Never reads a device, never calls a metric's `compute`, never alters a result.
+Called on the training thread: once a step for on-step values, and whenever Lightning hands metrics to its loggers, be
+there any or not. Names, steps and values are Lightning's own. On the CPU a value becomes a number at once; on another
+device it stays a tensor that nobody changes any more. Never reads a device, never calls a metric's `compute`, never
+alters a result.
 """
 
 from __future__ import annotations
@@ -87,10 +88,12 @@ class MetricCapture:
         """The on-step values of a training batch, whether or not this is a step at which Lightning logs."""
         trainer = connector.trainer
         loop = trainer.fit_loop
-        if loop._should_accumulate() and trainer.lightning_module.automatic_optimization:
+        # The first comparison saves asking Lightning, on every step, what is False without accumulation.
+        accumulating = trainer.accumulate_grad_batches > 1 and loop._should_accumulate()
+        if accumulating and trainer.lightning_module.automatic_optimization:
             return
         fit = self._lifecycle.fit_of(trainer)
-        results = trainer._results
+        results = loop.epoch_loop._results
         if fit.trials or not results:
             return
         taken: dict[str, tuple[SeriesKey, Any]] = {}

@@ -1,7 +1,7 @@
 """What a model and its optimizers are, said without running them.
 
-Called by `hyperparameters` on the training thread when a fit begins. Reads names, types and element counts; never a value of a
-parameter, never a forward pass, never a random number.
+Called by `hyperparameters` on the training thread when a fit begins. Reads names, types and element counts; never a
+value of a parameter, never a forward pass, never a random number.
 """
 
 from __future__ import annotations

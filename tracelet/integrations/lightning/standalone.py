@@ -32,17 +32,20 @@ class Standalone:
         self._inside: set[int] = set()
         """Modules whose replaced `log` is running: what it calls in turn has been taken already."""
         self._recorded: weakref.WeakSet[Recorded] = weakref.WeakSet()
+        self._stopped = False
 
     def patches(self, root: str) -> list[Patch]:
         """`log`, and the assignment that would hide it."""
+        self._stopped = False
         module = f"{root}.core.module"
         return [
             Patch(module, "LightningModule.log", self._around_log),
-            Patch(module, "LightningModule.__setattr__", self._around_setattr),
+            Patch(module, "LightningModule.__setattr__", self._around_setattr, direct=True),
         ]
 
     def stop(self) -> None:
         """From now on the replaced methods are called directly; instances get them back."""
+        self._stopped = True
         for recorded in tuple(self._recorded):
             recorded.release()
 
@@ -58,8 +61,8 @@ class Standalone:
 
     def _around_setattr(self, original: Function) -> Function:
         def setattr_(module: Any, name: str, value: Any) -> None:
-            # The comparison comes first and alone: Lightning sets attributes some twenty times a step.
-            if name in REPLACED and callable(value) and not isinstance(value, Recorded):
+            # The comparison comes first and alone: Lightning sets attributes some forty times a step.
+            if name in REPLACED and not self._stopped and callable(value) and not isinstance(value, Recorded):
                 with guard("following a replaced log"):
                     value = Recorded(self, module, name, value)
                     self._recorded.add(value)
@@ -83,7 +86,7 @@ class Standalone:
         if logger is False or not isinstance(name, str):
             return
         if hasattr(value, "_forward_cache"):
-            # A torchmetrics object: its last batch's value. Computing the whole would cost, warn, or talk to other ranks.
+            # A torchmetrics object: its last batch's value. Computing the whole would cost, warn, or meet other ranks.
             value = value._forward_cache
         if isinstance(value, Mapping):
             for inner, one in value.items():
@@ -115,6 +118,7 @@ class Recorded:
             pass
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the replacement, recorded unless the run is over."""
         module, owner = self._module(), self._owner
         if module is None or owner is None:
             return self._function(*args, **kwargs)
