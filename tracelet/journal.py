@@ -221,6 +221,11 @@ class JournalReader:
         self.damage: list[str] = []
         """One sentence for every place that could not be read; grows while reading."""
 
+    def note(self, sentence: str) -> None:
+        """Remember damage; once, because a file is read again and again."""
+        if sentence not in self.damage:
+            self.damage.append(sentence)
+
     def frames(self, after: Cursor | None = None, until: int | None = None) -> Iterator[Frame]:
         """The sound frames from the cursor on, in order, up to the end of the file as it is now (or the byte `until`).
 
@@ -241,8 +246,8 @@ class JournalReader:
             self._refuse_newer(version)
         elif not self._has_frames(file):
             raise JournalError(f"{self.path} is not a tracelet journal; move it out of the store")
-        elif PREAMBLE_DAMAGE not in self.damage:
-            self.damage.append(PREAMBLE_DAMAGE)
+        else:
+            self.note(PREAMBLE_DAMAGE)
         return True
 
     @staticmethod
@@ -276,9 +281,7 @@ class JournalReader:
         try:
             record = frame.record()
         except JournalError as error:
-            sentence = f"{error}; the journal is read frame by frame instead"
-            if sentence not in self.damage:
-                self.damage.append(sentence)
+            self.note(f"{error}; the journal is read frame by frame instead")
             return None
         return record if isinstance(record, Footer) else None
 

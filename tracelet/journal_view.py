@@ -60,6 +60,19 @@ class JournalView:
             self._cursor = frame.after
             self._take(frame)
         self._records_read = True
+        if self.started is None and self._cursor.number:
+            self.started = self._guessed()
+
+    def _guessed(self) -> Started:
+        """What can be known of the process although its first record is damaged: the file bears its rank and attempt."""
+        self.reader.note("the record of the start is missing; rank and attempt are taken from the file's name")
+        stem, _, attempt = self.path.stem.rpartition(".")
+        role, _, rank = stem.rpartition("-")
+        numbers = [int(text) if text.isdecimal() else 0 for text in (rank, attempt)]
+        return Started(
+            run=self.path.parent.name, name=self.path.parent.name, project="", time=int(self.path.stat().st_mtime * 1e6),
+            host="", pid=0, role="rank" if role == "rank" else "node", rank=numbers[0], attempt=numbers[1],
+        )  # fmt: skip
 
     def _take_footer(self, footer: Footer) -> None:
         self.sealed = True
@@ -88,7 +101,7 @@ class JournalView:
         try:
             return frame.record()
         except JournalError as error:
-            self.damage.append(str(error))
+            self.reader.note(str(error))
             return None
 
     def _count(self, chunk: Chunk) -> None:
@@ -96,12 +109,32 @@ class JournalView:
             count = chunk.count
             columns = unpack_integers(chunk.steps, count), unpack_integers(chunk.times, count)
             values = unpack_floats(chunk.values, count)
+            self._check_rest(chunk)
         except JournalError as error:
-            self.damage.append(f"{chunk.name}: {error}")
+            self.reader.note(f"{chunk.name}: {error}")
             return
         tally = self._tallies.setdefault(chunk.name, Tally())
         tally.automatic = tally.automatic or chunk.automatic
         tally.add_arrays(*columns, values)
+
+    @staticmethod
+    def _check_rest(chunk: Chunk) -> None:
+        if chunk.epochs is not None:
+            unpack_integers(chunk.epochs, chunk.count)
+        if chunk.weights is not None:
+            unpack_floats(chunk.weights, chunk.count)
+
+    def sound(self, chunk: Chunk) -> bool:
+        """Whether all columns of a chunk can be read; noted where not."""
+        try:
+            for column in (chunk.steps, chunk.times):
+                unpack_integers(column, chunk.count)
+            unpack_floats(chunk.values, chunk.count)
+            self._check_rest(chunk)
+        except JournalError as error:
+            self.reader.note(f"{chunk.name}: {error}")
+            return False
+        return True
 
     def records(self, of: type[RecordType]) -> list[RecordType]:
         """All records of one type (any but points and packed spans, which may be many), in order."""
@@ -135,6 +168,6 @@ class JournalView:
         try:
             return frame.chunks(name)
         except JournalError as error:
-            self.damage.append(str(error))
+            self.reader.note(str(error))
             return []
 

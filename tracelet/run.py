@@ -198,13 +198,20 @@ class Run:
 
     def series(self, name: str, rank: int | None = None) -> Series:
         """The points of one metric: of one rank, or of the lowest rank that has any. KeyError if there is none."""
-        return assemble(name, self._chunks(name, self._holding(name, rank)))
+        views = self._holding(name, rank)
+        try:
+            return assemble(name, self._chunks(name, views))
+        except JournalError:  # looked at one by one only then, because that takes twice the time
+            return assemble(name, self._chunks(name, views, checked=True))
 
     def chart(self, name: str, points: int = 2000, rank: int | None = None) -> Series:
         """The same series with about `points` points, spikes kept; much faster and smaller where there are millions."""
         views = self._holding(name, rank)
         total = sum(view.metrics[name].count for view in views)
-        return sample(name, self._chunks(name, views), total, points)
+        try:
+            return sample(name, self._chunks(name, views), total, points)
+        except JournalError:
+            return sample(name, self._chunks(name, views, checked=True), total, points)
 
     def _holding(self, name: str, rank: int | None) -> list[JournalView]:
         """The journals, of one rank, that have the metric."""
@@ -216,11 +223,11 @@ class Run:
         return [view for view in views if view.started and view.started.rank == chosen]
 
     @staticmethod
-    def _chunks(name: str, views: list[JournalView]) -> Iterator[tuple[Origin, Chunk]]:
+    def _chunks(name: str, views: list[JournalView], checked: bool = False) -> Iterator[tuple[Origin, Chunk]]:
         for view in views:
             assert view.started is not None  # `views` lists no others
             origin = Origin(view.started.rank, view.started.attempt)
-            yield from ((origin, chunk) for chunk in view.chunks(name))
+            yield from ((origin, chunk) for chunk in view.chunks(name) if not checked or view.sound(chunk))
 
     def to_dataframe(self) -> pandas.DataFrame:
         """All points of all metrics: columns metric, step, value, time, epoch, stage, fit. Needs pandas."""

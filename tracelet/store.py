@@ -53,7 +53,7 @@ class Store:
         try:
             with os.scandir(self.root / RUNS) as entries:
                 yield from (Path(entry.path) for entry in entries if entry.is_dir())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
 
     def runs(self, project: str | None = None, status: str | None = None) -> list[Run]:
