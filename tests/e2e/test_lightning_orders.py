@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 ORDERS = (
-    "L S", "S L", "P S", "S P", "L P S", "P L S", "L S P", "S L P", "S P L", "L S X", "S X L", "S L X", "L S X S", "S L X P S",
-    "L S X P S X", "S X S L P", "L S S X X S P",
+    "L S", "S L", "P S", "S P", "L P S", "P L S", "L S P", "S L P", "S P L", "L S X", "S X L", "S L X", "L S X S",
+    "S L X P S", "L S X P S X", "S X S L P", "L S S X X S P",
 )  # fmt: skip
 """L, P: import lightning.pytorch, pytorch_lightning. S, X: start, stop. After each step everything imported is
 trained.
@@ -112,7 +112,7 @@ for order in json.loads(sys.argv[1]):
     with os.fdopen(reader) as file: results[order] = json.load(file)
     os.waitpid(child, 0)
 print("RESULTS" + json.dumps(results))
-'''
+'''  # noqa: E501
 
 
 @pytest.fixture(scope="module")

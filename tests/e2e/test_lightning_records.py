@@ -389,7 +389,7 @@ def test_an_exception_passes_and_is_expected(pl: Any, kept: Kept) -> None:
 
 
 def test_ctrl_c_that_lightning_swallows_is_interrupted(pl: Any, kept: Kept) -> None:
-    """Lightning turns a KeyboardInterrupt into an exit, older ones into a return; the run is interrupted, not failed."""
+    """Lightning makes of a KeyboardInterrupt an exit, or once a return; the run is interrupted, not failed."""
 
     class Module(module_class(pl)):  # type: ignore[misc]
         def training_step(self, batch: Any, batch_idx: int) -> Any:

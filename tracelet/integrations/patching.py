@@ -171,8 +171,8 @@ class Patch:
                 return
         if not self.optional and not _is_executing(module):
             say(
-                f"{self.module} has no {self.target}: this version is newer or older than tracelet knows. Training goes "
-                "on; what this patch would have recorded is missing. Look for a newer tracelet.",
+                f"{self.module} has no {self.target}: this version is newer or older than tracelet knows. Training "
+                "goes on; what this patch would have recorded is missing. Look for a newer tracelet.",
                 once=f"patch:{self.module}:{self.target}",
             )
 

@@ -86,7 +86,7 @@ class Standalone:
         if logger is False or not isinstance(name, str):
             return
         if hasattr(value, "_forward_cache"):
-            # A torchmetrics object: its last batch's value. Computing the whole would cost, warn, or meet other ranks.
+            # A torchmetrics object: its last batch's value. Computing the whole costs, warns, or meets other ranks.
             value = value._forward_cache
         if isinstance(value, Mapping):
             for inner, one in value.items():
