@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Union
 
 from tracelet import guard
+from tracelet.compaction import compact
 from tracelet.journal import Journal
 from tracelet.mending import mended
 from tracelet.packer import MICRO, Packer
@@ -46,6 +47,8 @@ BATCH_POINTS, BATCH_RECORDS = 200_000, 500
 """What is encoded and written at once: a few MB, so that an attempt on a full disk costs little."""
 SYNC_EVERY = 5.0
 """Seconds between two fsyncs: what a power failure may take. A killed process loses nothing that was written."""
+COMPACTED_AT_ONCE = 1_000_000
+"""Bytes of a sealed journal up to which its writer compacts it: at most 0.1 s. Longer ones wait for somebody with time."""
 BEAT_EVERY = 10.0
 """Seconds between two touches of a journal that has nothing to write."""
 
@@ -306,6 +309,14 @@ class Writer:
             request.put(self._complete)
         with guard.guard("closing the journal"):
             self.journal.close()
+            if self._complete and self.journal.size <= COMPACTED_AT_ONCE:
+                self._compact()
+
+    def _compact(self) -> None:
+        try:
+            compact(self.path)
+        except OSError as error:  # it stays as it is, a little larger
+            guard.logger.debug("tracelet: %s was not compacted: %s", self.path, error)
 
     def _seal(self, status: Status) -> None:
         try:
