@@ -21,7 +21,9 @@ FLOOR_TESTS := tests/unit/integrations $(wildcard tests/e2e/test_lightning_*.py)
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
-	$(BIN)/tracelet demo
+	@$(BIN)/tracelet demo
+	@echo
+	@echo "The command is $(BIN)/tracelet; after '. $(BIN)/activate' it is just tracelet."
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
