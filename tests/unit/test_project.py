@@ -16,6 +16,10 @@ import pytest
 
 import tracelet
 from tracelet import registry
+from tracelet.points import COMPRESSED, FLOAT_CODES, INTEGER_CODES
+from tracelet.records import KINDS
+from tracelet.run import Run, RunInfo
+from tracelet.series import Series
 from tracelet.settings import TABLE
 
 if sys.version_info >= (3, 11):
@@ -170,6 +174,24 @@ def test_every_command_is_documented() -> None:
         options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
         missing += [f"{name} {option}" for option in options if option not in page]
     assert missing == []
+
+
+def test_the_reader_is_documented() -> None:
+    """The page about reading has every public attribute of runs and series, and every field of a run's info."""
+    page = re.sub(r"```.*?```", "", rendered("reading.md"), flags=re.DOTALL)
+    names = [name for kind in (Run, Series) for name in dir(kind) if not name.startswith("_")]
+    names += [*Series.__dataclass_fields__, *RunInfo.__dataclass_fields__]
+    inner = {"path", "views", "segments", "name", "reduce", "automatic"}  # for the code around them
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", page))))
+    assert sorted(set(names) - inner - words) == []
+
+
+def test_the_journal_is_documented() -> None:
+    """The page about the journal has every kind of record with its number, and every code of a column."""
+    page = rendered("internals/journal.md")
+    assert [name for number, name in KINDS.items() if f"| {number} | `{name.__name__}` |" not in page] == []
+    codes = {*INTEGER_CODES, *FLOAT_CODES, COMPRESSED}
+    assert sorted(code for code in codes if f"`{code}`" not in page) == []
 
 
 def test_every_decision_is_listed() -> None:
