@@ -6,6 +6,7 @@ none. An item that cannot be recorded costs itself and no other.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Union
 
@@ -18,11 +19,11 @@ from tracelet.spans import pack_spans
 from tracelet.tally import Tally
 from tracelet.values import resolve
 
-MICRO = 1_000_000
+MICRO = 1e6
 LONGEST_NAME = 1000
 """Characters of a metric's name. It stands in every chunk; a longer one is cut, which is said."""
 SPAN_WIDTH = 7
-"""The length of a `FinishedSpan`, which tells it from a point."""
+"""The length of a `FinishedSpan`; a `FinishedLap` is longer, a point shorter."""
 PLAIN_WIDTH = 4
 """The length of a `PlainPoint`; what is longer is a `KeyedPoint`."""
 JUST_INTEGERS = {int}
@@ -39,18 +40,14 @@ class Packer:
     def pack(self, items: Iterable[Item]) -> list[Record]:
         """The records for the items: all others in their order, then one `Points` with everything else."""
         records: list[Record] = []
-        points: dict[Any, list[Any]] = {}
+        points: defaultdict[Any, list[Any]] = defaultdict(list)
         spans: list[Any] = []
         for item in items:
             if type(item) is tuple:
-                if len(item) == SPAN_WIDTH:
+                if len(item) >= SPAN_WIDTH:
                     spans.append(item)
-                    continue
-                series = points.get(item[0])
-                if series is None:
-                    points[item[0]] = [item]
                 else:
-                    series.append(item)
+                    points[item[0]].append(item)
             elif isinstance(item, Record):
                 records.append(item)
             elif isinstance(item, OpenSpan) and not item.ended:
@@ -90,7 +87,7 @@ class Packer:
     def _chunk(self, name: str | SeriesKey, items: list[Any]) -> Chunk:
         """One chunk of the points of a series. By columns, because a loop over points costs four times as much."""
         key = self._key(name)
-        times = [int(item[3] * MICRO) for item in items]
+        times = list(map(int, map(MICRO.__mul__, [item[3] for item in items])))
         steps = self._steps(name, [item[1] for item in items])
         values = resolve([item[2] for item in items])
         keyed = len(items[0]) > PLAIN_WIDTH

@@ -18,11 +18,12 @@ Packing is lossless for integers below 2**53 and all floats (NaN payloads are ke
 
 from __future__ import annotations
 
+import operator
 import sys
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from tracelet.errors import JournalError
@@ -45,6 +46,8 @@ NUMPY_TYPES = {
 }  # fmt: skip
 ARRAY_CODES = {width: code for width, code, _ in DIRECT_CODES}
 """What `array` calls the columns that numpy's names do not fit."""
+SOME = 8
+"""Values that tell most columns of doubles from those that float32 holds, before all are compared."""
 COMPRESSED = "z"
 INTEGER_CODES, FLOAT_CODES = frozenset("=124BHIq"), frozenset("*fd")
 LEAST, GREATEST = -(2**63), 2**63 - 1
@@ -73,9 +76,9 @@ def pack_integers(values: Sequence[int]) -> Packed:
     stride = values[1] - first
     if not LEAST <= stride <= GREATEST:
         raise OverflowError("two neighbours further apart than 64 bits can say")
-    if stride and list(values) == list(range(first, first + stride * count, stride)):
+    if _regular(values, stride):
         return ("=", first, stride)
-    differences = [after - before for before, after in pairwise(values)]
+    differences = list(map(operator.sub, values[1:], values))
     least, greatest = min(differences), max(differences)
     if least == greatest:
         return ("=", first, least)
@@ -90,11 +93,19 @@ def pack_integers(values: Sequence[int]) -> Packed:
     return ("q", first, _body("q", differences))
 
 
+def _regular(values: Sequence[int], stride: int) -> bool:
+    first, stop = values[0], values[0] + stride * len(values)
+    return stride != 0 and values[-1] == stop - stride and list(values) == list(range(first, stop, stride))
+
+
 def pack_floats(values: Sequence[float]) -> Packed:
     """Pack a non-empty column of floats, in half the space where float32 holds them exactly."""
     doubles = _body("d", values)
-    if doubles == doubles[:8] * len(values):
+    if doubles[:8] == doubles[-8:] and doubles == doubles[:8] * len(values):
         return ("*", values[0], b"")
+    some = array("f", values[:SOME])
+    if _body("d", some) != doubles[: 8 * len(some)]:
+        return ("d", 0.0, doubles)
     singles = array("f", values)
     if _body("d", singles) == doubles:
         return ("f", 0.0, _body("f", singles))

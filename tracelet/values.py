@@ -14,6 +14,8 @@ from typing import Any
 
 from tracelet.errors import InvalidMetric
 
+JUST_FLOATS = {float}
+
 
 def checked(name: object, value: Any) -> Any:
     """The value as something `resolve` can read: a float at once for anything on the CPU, else a detached clone."""
@@ -53,6 +55,8 @@ def _from_tensor(name: str, value: Any) -> Any:
 def resolve(values: Sequence[Any]) -> list[float]:
     """The values as floats, in order. Raises TypeError or ValueError for what is no number."""
     resolved: list[Any] = list(values)
+    if set(map(type, resolved)) == JUST_FLOATS:
+        return resolved
     devices: dict[Any, list[int]] = {}
     for place, value in enumerate(resolved):
         if type(value) is float:
