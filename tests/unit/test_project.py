@@ -186,6 +186,26 @@ def test_the_reader_is_documented() -> None:
     assert sorted(set(names) - inner - words) == []
 
 
+def templates() -> Iterator[str]:
+    """Every text in the product's code, with `...` where an f-string has a value."""
+    for path in PRODUCT:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (str(part.value) if isinstance(part, ast.Constant) else "..." for part in node.values)
+                yield "".join(parts)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_messages_in_troubleshooting_exist() -> None:
+    """Every message that the page explains is one that the code can say, word by word."""
+    messages = re.findall(r'^\*\*"(.+)"\*\*$', rendered("troubleshooting.md"), re.MULTILINE)
+    assert len(messages) > 5
+    known = "\n".join(templates())
+    pieces = [piece.strip() for message in messages for piece in message.split("...") if len(piece) > 3]
+    assert [piece for piece in pieces if piece not in known] == []
+
+
 def test_the_journal_is_documented() -> None:
     """The page about the journal has every kind of record with its number, and every code of a column."""
     page = rendered("internals/journal.md")
