@@ -17,7 +17,7 @@ from typing import Any
 from tracelet import artifacts
 from tracelet.errors import ArtifactNotFound, InvalidMetric
 from tracelet.guard import say
-from tracelet.mending import storable_text
+from tracelet.mending import GREATEST, LEAST, storable_text
 from tracelet.parameters import flatten
 from tracelet.records import Notice, Params, Started, Tags
 from tracelet.values import checked
@@ -72,8 +72,10 @@ class Experiment:
         `value`: a number or a tensor of one element on any device (never waited for). `step`: an integer; without one,
         the metric's last step plus one. `iteration` is another name for `step`. Raises `InvalidMetric`.
         """
-        if type(value) is not float or type(name) is not str or (step is not None and type(step) is not int):
-            value, step = checked(name, value), _index(name, step)
+        if type(value) is not float or type(name) is not str or not name:
+            value = checked(name, value)
+        if step is not None and (type(step) is not int or not LEAST <= step <= GREATEST):
+            step = _index(name, step)
         if step is None:
             step = self._iteration if iteration is None else _index(name, iteration)
         items = self._writer.items
@@ -83,7 +85,10 @@ class Experiment:
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Record one point of each metric, all at the same step; see `log_metric`. Nothing is recorded if one is wrong."""
-        sound = [(name, value if type(value) is float else checked(name, value)) for name, value in metrics.items()]
+        sound = [
+            (name, value if type(value) is float and type(name) is str and name else checked(name, value))
+            for name, value in metrics.items()
+        ]
         at = self._iteration if step is None else _index("metrics", step)
         seconds = _clock()
         for name, value in sound:
@@ -150,6 +155,9 @@ def _index(name: str, step: Any) -> int | None:
     if step is None:
         return None
     try:
-        return operator.index(step)
+        index = operator.index(step)
     except TypeError:
         raise InvalidMetric(f"the step of {name!r} is {step!r}: a step is an integer, e.g. step=100") from None
+    if not LEAST <= index <= GREATEST:
+        raise InvalidMetric(f"the step of {name!r} is beyond 64 bits, which no backend holds; e.g. step=100")
+    return index

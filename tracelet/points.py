@@ -42,14 +42,15 @@ INTEGER, FLOAT = "<i8", "<f8"
 """The numpy types of unpacked columns."""
 DIRECT_CODES = (("1", "B", 0xFF), ("2", "H", 0xFFFF), ("4", "I", 0xFFFFFFFF))
 NUMPY_TYPES = {
-    "1": "<u1", "2": "<u2", "4": "<u4", "B": "<u1", "H": "<u2", "I": "<u4", "q": "<i8", "f": "<f4", "d": "<f8",
+    "1": "<u1", "2": "<u2", "4": "<u4", "8": "<i8", "B": "<u1", "H": "<u2", "I": "<u4", "q": "<i8", "f": "<f4", "d": "<f8",
 }  # fmt: skip
-ARRAY_CODES = {width: code for width, code, _ in DIRECT_CODES}
+WIDEST = "8"
+ARRAY_CODES = {WIDEST: "q", **{width: code for width, code, _ in DIRECT_CODES}}
 """What `array` calls the columns that numpy's names do not fit."""
 SOME = 8
 """Values that tell most columns of doubles from those that float32 holds, before all are compared."""
 COMPRESSED = "z"
-INTEGER_CODES, FLOAT_CODES = frozenset("=124BHIq"), frozenset("*fd")
+INTEGER_CODES, FLOAT_CODES = frozenset("=1248BHIq"), frozenset("*fd")
 LEAST, GREATEST = -(2**63), 2**63 - 1
 MOST_POINTS = 16 * 1024 * 1024
 """No flush comes near it. A chunk that claims more is not unpacked: its columns may stand in no bytes at all."""
@@ -74,12 +75,12 @@ def pack_integers(values: Sequence[int]) -> Packed:
     if count == 1:
         return ("=", first, 0)
     stride = values[1] - first
-    if not LEAST <= stride <= GREATEST:
-        raise OverflowError("two neighbours further apart than 64 bits can say")
-    if _regular(values, stride):
+    if LEAST <= stride <= GREATEST and _regular(values, stride):
         return ("=", first, stride)
     differences = list(map(operator.sub, values[1:], values))
     least, greatest = min(differences), max(differences)
+    if least < LEAST or greatest > GREATEST:
+        return (WIDEST, 0, _body("q", values))
     if least == greatest:
         return ("=", first, least)
     if least >= 0:

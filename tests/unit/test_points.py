@@ -37,12 +37,8 @@ def columns(draw: st.DrawFn) -> list[int]:
 
 @given(columns())
 def test_integers_come_back_exactly(values: list[int]) -> None:
-    """Steps and times of any kind are read as they were packed, with numpy and without; too wide leaps are refused."""
-    try:
-        packed = points.pack_integers(values)
-    except OverflowError:
-        assert any(abs(b - a) > points.GREATEST for a, b in zip(values, values[1:]))
-        return
+    """Steps and times of any kind are read as they were packed, with numpy and without."""
+    packed = points.pack_integers(values)
     assert points.unpack_integers(packed, len(values)).tolist() == values
     assert points.list_integers(packed, len(values)) == values
 
@@ -71,7 +67,7 @@ def test_an_integer_beyond_64_bits_is_refused(value: int) -> None:
             points.pack_integers(values)
 
 
-CODES = st.sampled_from(["=", "*", "1", "2", "4", "B", "H", "I", "q", "f", "d", "z", "zd", "zB", "z=", "", "x", "zz"])
+CODES = st.sampled_from(["=", "*", "1", "2", "4", "8", "B", "H", "I", "q", "f", "d", "z", "zd", "zB", "z=", "", "x", "zz"])
 STARTS = st.one_of(st.integers(-(2**63), 2**64 - 1), FLOATS)
 BODIES = st.one_of(st.binary(max_size=64), st.integers(-(2**63), 2**64 - 1))
 COUNTS = st.one_of(st.integers(-5, 20), st.sampled_from([10**12, 2**63, -(2**63), points.MOST_POINTS + 1]))
