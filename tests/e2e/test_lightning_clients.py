@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -295,6 +296,19 @@ def test_loggers_are_called_as_before(pl: Any, kept: Kept) -> None:
     assert calls == [("hyperparams", ({"width": 3},), {}), ((), ["metrics", "step"], 1)]
 
 
+def test_logger_classes_are_as_found_after_stop(pl: Any, tmp_path: Path) -> None:
+    """The methods of every logger class that was met are put back, in the class that owns them."""
+    logger = importlib.import_module(f"{pl.__name__}.loggers").CSVLogger(tmp_path)
+    before = [list(vars(kind).items()) for kind in type(logger).__mro__]
+    integration = LightningIntegration(Kept(), {})
+    integration.start()
+    pl.Trainer(**{**QUIET, "logger": logger})
+    assert "__wrapped__" in vars(type(logger).log_hyperparams)
+    assert [list(vars(kind).items()) for kind in type(logger).__mro__] != before
+    integration.stop()
+    assert [list(vars(kind).items()) for kind in type(logger).__mro__] == before
+
+
 def test_a_value_that_lightning_refuses_is_refused_as_before(pl: Any, kept: Kept) -> None:
     """Lightning's own errors about what may be logged reach the user unchanged."""
 
@@ -325,6 +339,7 @@ def test_a_compiled_training_step_is_compiled_as_before(pl: Any) -> None:
         pl.Trainer(**QUIET).fit(torch.compile(Module(), backend="eager"), loader())
         return {name: dict(dynamo.counters[name]) for name in ("frames", "graph_break", "stats")}
 
+    compiled()  # the first compilation of a process has frames of its own
     before = compiled()
     integration = LightningIntegration(Kept(), {})
     integration.start()

@@ -431,3 +431,50 @@ def test_starting_in_the_middle_of_a_fit_records_from_there(pl: Any) -> None:
     integration.stop()
     assert [step for step, _ in sink.series("loss")] == [2, 3]
     assert [event["number"] for event in sink.events("fit_started")] == [1]
+
+
+def test_metrics_given_to_a_logger_are_recorded_once(pl: Any, kept: Kept, tmp_path: Path) -> None:
+    """`logger.log_metrics` of a module or a callback is a point, however many loggers a callback writes to."""
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.logger.log_metrics({"own": torch.tensor(float(batch_idx))}, step=100 + batch_idx)
+            for logger in self.loggers:
+                logger.log_metrics({"each": 1.0})
+
+    make = importlib.import_module(f"{pl.__name__}.loggers").CSVLogger
+    callback = importlib.import_module(f"{pl.__name__}.callbacks").LearningRateMonitor()
+    loggers = [make(tmp_path, version=0), make(tmp_path, version=1)]
+    trainer = quiet(pl, logger=loggers, max_epochs=1, log_every_n_steps=1, callbacks=[callback])
+    trainer.fit(Module(), loader(), loader())
+    loggers[0].log_metrics({"after": 3}, 7)
+    assert kept.series("own") == [(100 + step, float(step)) for step in range(4)]
+    assert kept.series("each") == [(step, 1.0) for step in range(4)]
+    assert kept.series("after") == [(7, 3)]
+    assert len(kept.series("loss")) == len(kept.series("lr-SGD")) == 4
+    assert "hp_metric" not in kept.names()
+
+
+def test_values_on_another_device_are_never_read(pl: Any) -> None:
+    """A tensor elsewhere stays a tensor, detached, at steps and epochs: reading one of the meta device would raise."""
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            away = torch.ones((), device="meta", requires_grad=True) * 2
+            self.log_dict({"both": away, "step": away.detach()}, on_step=True, on_epoch=True)
+            return self.head(self.body(batch)).square().mean()
+
+        def on_train_end(self) -> None:
+            done.extend(sink)
+            raise StopIteration  # Lightning's own end would move the values to the CPU
+
+    done: list[Item] = []
+    sink = Kept()
+    integration = LightningIntegration(sink, {})
+    integration.start()
+    with contextlib.suppress(Exception):
+        quiet(pl, max_epochs=1, num_sanity_val_steps=0).fit(Module(), loader())
+    integration.stop()
+    points = [p for p in done if isinstance(p, tuple) and isinstance(p[0], SeriesKey) and p[0].name.startswith("both")]
+    assert [p[0].name for p in points] == ["both_step"] * 4 + ["both_epoch"]
+    assert all(isinstance(p[2], torch.Tensor) and p[2].is_meta and not p[2].requires_grad for p in points)

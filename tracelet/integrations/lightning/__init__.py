@@ -16,6 +16,7 @@ from tracelet.integrations.lightning.fabric import FABRICS, FabricMetrics
 from tracelet.integrations.lightning.hyperparameters import Hyperparameters
 from tracelet.integrations.lightning.learning_rate import GradientNorms, LearningRates
 from tracelet.integrations.lightning.lifecycle import Lifecycle
+from tracelet.integrations.lightning.loggers import LoggerCalls
 from tracelet.integrations.lightning.metrics import MetricCapture
 from tracelet.integrations.lightning.standalone import Standalone
 from tracelet.integrations.patching import Patch
@@ -35,12 +36,12 @@ class LightningIntegration(Integration):
     def __init__(self, sink: Sink, settings: Mapping[str, object]) -> None:
         super().__init__(sink, settings)
         self.lifecycle = Lifecycle(sink)
-        self._hyperparameters = Hyperparameters(sink, self.lifecycle)
+        self._loggers = LoggerCalls(sink, self.lifecycle)
         self._standalone = Standalone(sink)
         self._fabric = FabricMetrics(sink)
         self._parts: list[_Part] = [
             self.lifecycle,
-            self._hyperparameters,
+            Hyperparameters(sink, self.lifecycle, self._loggers),
             MetricCapture(sink, self.lifecycle),
             Checkpoints(sink, self.lifecycle),
             self._standalone,
@@ -58,5 +59,5 @@ class LightningIntegration(Integration):
     def stop(self) -> None:
         """Put everything back, on classes and on instances."""
         super().stop()
-        self._hyperparameters.stop()
+        self._loggers.stop()
         self._standalone.stop()

@@ -15,8 +15,9 @@ from typing import Any
 from tracelet.guard import guard
 from tracelet.integrations.base import Sink
 from tracelet.integrations.lightning.lifecycle import Lifecycle
+from tracelet.integrations.lightning.loggers import LoggerCalls
 from tracelet.integrations.lightning.model import describe_model, describe_optimizers
-from tracelet.integrations.patching import Application, Function, Patch, apply
+from tracelet.integrations.patching import Function, Patch
 from tracelet.parameters import flatten
 from tracelet.records import Facts, Params, Scalar
 
@@ -26,11 +27,12 @@ _NEVER: object = object()
 class Hyperparameters:
     """Emits `Params` and the model's `Facts`."""
 
-    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+    def __init__(self, sink: Sink, lifecycle: Lifecycle, loggers: LoggerCalls) -> None:
         self._sink = sink
         self._lifecycle = lifecycle
         self._told: dict[str, Scalar] = {}
-        self._loggers: dict[type, Application | None] = {}
+        self._loggers = loggers
+        loggers.tell = lambda values: self._tell(values, "logger")
 
     def patches(self, root: str) -> list[Patch]:
         """Where arguments arrive, and where everything has been set up."""
@@ -42,13 +44,6 @@ class Hyperparameters:
             Patch(f"{root}.loops.fit_loop", "_FitLoop.on_run_start", self._around_loop),
             Patch(f"{root}.loops.evaluation_loop", "_EvaluationLoop.on_run_start", self._around_loop),
         ]
-
-    def stop(self) -> None:
-        """Put the loggers' methods back."""
-        for application in self._loggers.values():
-            if application is not None:
-                application.revert()
-        self._loggers.clear()
 
     def _tell(self, values: Mapping[Any, Any], source: str, prefix: str = "") -> None:
         fresh = {
@@ -77,7 +72,7 @@ class Hyperparameters:
                         if _differs(self._told.get(f"trainer/{name}", _NEVER), value)
                     }  # fmt: skip
                 self._tell(values, "trainer", "trainer/" if index == 1 else f"trainer/{index}/")
-                self._watch_loggers(trainer)
+                self._loggers.watch(trainer)
             return result
 
         return __init__
@@ -85,7 +80,7 @@ class Hyperparameters:
     def _around_log_hyperparams(self, original: Function) -> Function:
         def log_hyperparams(trainer: Any, *args: Any, **kwargs: Any) -> Any:
             with guard("recording hyperparameters"):
-                self._watch_loggers(trainer)
+                self._loggers.watch(trainer)
                 self._tell_hparams(trainer)
             return original(trainer, *args, **kwargs)
 
@@ -106,7 +101,7 @@ class Hyperparameters:
         def run_stage(trainer: Any, *args: Any, **kwargs: Any) -> Any:
             with guard("recording how the trainer was set up"):
                 if not self._lifecycle.fit_of(trainer).trials:
-                    self._watch_loggers(trainer)
+                    self._loggers.watch(trainer)
                     self._tell_setup(trainer)
             return original(trainer, *args, **kwargs)
 
@@ -153,24 +148,6 @@ class Hyperparameters:
         for index, loader in enumerate(found):
             place = f"data/{stage}/" if len(found) == 1 else f"data/{stage}/{index}/"
             self._tell(_describe_loader(loader), "data", place)
-
-    def _watch_loggers(self, trainer: Any) -> None:
-        """See every `log_hyperparams` call on the classes of the loggers in use."""
-        for logger in trainer.loggers:
-            owner = next((base for base in type(logger).__mro__ if "log_hyperparams" in vars(base)), None)
-            if owner is not None and owner not in self._loggers:
-                self._loggers[owner] = apply(owner, "log_hyperparams", self._around_logger)
-
-    def _around_logger(self, original: Function) -> Function:
-        def log_hyperparams(logger: Any, params: Any = None, *args: Any, **kwargs: Any) -> Any:
-            with guard("recording logged hyperparameters"):
-                if params is not None:
-                    self._tell(flatten(params), "logger")
-            if params is None:
-                return original(logger, *args, **kwargs)
-            return original(logger, params, *args, **kwargs)
-
-        return log_hyperparams
 
 
 def _differs(told: object, value: object) -> bool:

@@ -30,7 +30,19 @@ class LearningRates:
     def patches(self, root: str) -> list[Patch]:
         """The last thing that Lightning does before the callbacks' `on_train_batch_start`, where its monitor reads."""
         module = f"{root}.trainer.connectors.logger_connector.logger_connector"
-        return [Patch(module, "_LoggerConnector.on_batch_start", lambda original: self._around(original, root))]
+        return [
+            Patch(module, "_LoggerConnector.on_batch_start", lambda original: self._around(original, root)),
+            Patch(f"{root}.loops.fit_loop", "_FitLoop.on_run_start", lambda original: self._before(original, root)),
+        ]
+
+    def _before(self, original: Function, root: str) -> Function:
+        def on_run_start(loop: Any, *args: Any, **kwargs: Any) -> Any:
+            with guard("naming learning rates"):
+                # Before any callback can log a rate: whatever is in `automatic` is taken from us alone.
+                self._rates(loop.trainer, self._lifecycle.fit_of(loop.trainer), root)
+            return original(loop, *args, **kwargs)
+
+        return on_run_start
 
     def _around(self, original: Function, root: str) -> Function:
         def on_batch_start(connector: Any, *args: Any, **kwargs: Any) -> Any:
@@ -70,6 +82,7 @@ class LearningRates:
             (optimizer, [fit.key(name, "train", "synced", automatic=True) for name in names])
             for optimizer, names in named(trainer, root)
         ]
+        self._lifecycle.automatic.update(key.name for _, keys in rates for key in keys)
         fit.cache["lr"] = optimizers, rates
         return rates
 

@@ -8,6 +8,7 @@ alive and adds no callback.
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -56,6 +57,10 @@ class Lifecycle:
         self._fits: weakref.WeakKeyDictionary[Any, Fit] = weakref.WeakKeyDictionary()
         self._latest: tuple[weakref.ref[Any], Fit] | None = None
         self._trainers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self.automatic: set[str] = set()
+        """Names of series that we record of ourselves, whoever else may log them."""
+        self._relaying: set[int] = set()
+        """Threads inside a call that hands to loggers what has been taken already."""
         self.finishing: list[Any] = []
         """Called with (trainer, fit) before a fit is told to be finished: each adds attributes to return."""
 
@@ -130,6 +135,22 @@ class Lifecycle:
             yield
         finally:
             fit.trials -= 1
+
+    @contextmanager
+    def relaying(self) -> Iterator[None]:
+        """While what has been taken already is handed to loggers; nested ones are one."""
+        thread = threading.get_ident()
+        outermost = thread not in self._relaying
+        self._relaying.add(thread)
+        try:
+            yield
+        finally:
+            if outermost:
+                self._relaying.discard(thread)
+
+    def is_relaying(self) -> bool:
+        """Whether this thread is inside `relaying`."""
+        return threading.get_ident() in self._relaying
 
     def patches(self, root: str) -> list[Patch]:
         """What tells us where fits begin and end, for one flavour of Lightning."""

@@ -80,7 +80,8 @@ class MetricCapture:
             if id(connector) not in self._stepping:
                 with guard("capturing metrics"):
                     self._take_logged(connector, *args, **kwargs)
-            return original(connector, *args, **kwargs)
+            with self._lifecycle.relaying():
+                return original(connector, *args, **kwargs)
 
         return log_metrics
 
