@@ -16,6 +16,8 @@ from tracelet.run import Run
 
 STORE_NAME = ".tracelet"
 RUNS = "runs"
+SHORTEST_PREFIX = 4
+"""Characters of an id that stand for it: with fewer, a run called `a` would be hidden by an id that begins so."""
 
 
 def locate(path: str | os.PathLike[str] | None = None) -> Path:
@@ -79,7 +81,9 @@ class Store:
         return self._by_prefix_or_name(name, folders)
 
     def _by_prefix_or_name(self, name: str, folders: dict[str, Path]) -> Run:
-        matches = [Run(folder) for run_id, folder in folders.items() if name and run_id.startswith(name)]
+        matches = []
+        if len(name) >= SHORTEST_PREFIX:
+            matches = [Run(folder) for run_id, folder in folders.items() if run_id.startswith(name)]
         if not matches:
             matches = [run for run in self.runs() if run.info.name == name]
         if len(matches) == 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,6 +45,21 @@ def put(target: Console, renderable: RenderableType, style: str | None = None) -
     with target.capture() as captured:
         target.print(renderable, style=style)
     target.file.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+
+
+def fitting(
+    target: Console, build: Callable[[list[str]], Table], columns: Sequence[str], droppable: Sequence[str]
+) -> Table:
+    """The table, without as many of the droppable columns as a narrow terminal has no room for."""
+    kept = list(columns)
+    unlimited = target.options.update(width=UNCUT)
+    made = build(kept)
+    for column in droppable:
+        if target.measure(made, options=unlimited).maximum <= target.width:
+            break
+        kept.remove(column)
+        made = build(kept)
+    return made
 
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracelet.cli.console import STATUS_STYLES, console, put, table
+from tracelet.cli.console import STATUS_STYLES, console, fitting, put, table
 from tracelet.cli.options import dir_hint, store_option
 from tracelet.cli.wording import ago, as_json, duration, value
 from tracelet.errors import FilterError
 from tracelet.filtering import Filter, namespace
 from tracelet.records import STATUSES
-from tracelet.run import Run
+from tracelet.run import Run, RunInfo
 from tracelet.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
 
 OWN_CHOICE = 3
 """Metrics shown when none is asked for: what fits beside the other columns in 120 characters."""
@@ -49,7 +53,7 @@ def ls(
     if in_json:
         click.echo(as_json([_described(row) for row in rows]))
     elif rows:
-        _print(rows, list(metrics) or ([] if params else _telling(rows)), list(params))
+        _print(rows, list(metrics), list(params))
     else:
         which = "no runs" if not (project or status or expression) else "no such runs"
         click.echo(f"{which} in {store.root}. Record one: tracelet demo{dir_hint(ctx)}", err=True)
@@ -100,16 +104,30 @@ def _described(row: Row) -> dict[str, Any]:
 
 
 def _print(rows: list[Row], metrics: list[str], params: list[str]) -> None:
+    """The table; in a narrow terminal without some columns, but those asked for by name stay."""
+    target = console()
+    asked = [*params, *metrics]
+    chosen = [] if asked else _telling(rows)
+    droppable = [*reversed(chosen), "project", "duration", "started"]
+    put(target, fitting(target, lambda columns: _table(rows, columns), [*COLUMNS, *asked, *chosen], droppable))
+
+
+def _table(rows: list[Row], columns: list[str]) -> Table:
+    numeric = tuple(column for column in columns if column == "duration" or column not in COLUMNS)
+    shown = table(*columns, right=numeric)
+    for column, name in zip(shown.columns, columns):
+        column.no_wrap = column.no_wrap or name in ("id", "status", "started")
+    for run, names in rows:
+        shown.add_row(*(_cell(run.info, names, column) for column in columns))
+    return shown
+
+
+def _cell(info: RunInfo, names: dict[str, Any], column: str) -> RenderableType:
     from rich.text import Text
 
-    shown = table(*COLUMNS, *params, *metrics, right=("duration", *metrics))
-    for name in ("id", "status", "started"):
-        shown.columns[COLUMNS.index(name)].no_wrap = True
-    for run, names in rows:
-        info = run.info
-        extra = [names["params"].get(name) for name in params] + [names["metrics"].get(name) for name in metrics]
-        shown.add_row(
-            info.id, info.name, info.project, Text(info.status, STATUS_STYLES.get(info.status, "")), ago(info.started),
-            duration(info.duration), *("-" if found is None else value(found) for found in extra),
-        )  # fmt: skip
-    put(console(), shown)
+    if column == "status":
+        return Text(info.status, STATUS_STYLES.get(info.status, ""))
+    if column in ("started", "duration"):
+        return ago(info.started) if column == "started" else duration(info.duration)
+    found = names.get(column)
+    return "-" if found is None else value(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from tracelet.cli.console import STATUS_STYLES, put, speaks_unicode, table
+from tracelet.cli.console import STATUS_STYLES, fitting, put, speaks_unicode, table
 from tracelet.cli.sparkline import sparkline
 from tracelet.cli.wording import ago, date, duration, number, size, value
 from tracelet.records import Artifact, Event, MetricSummary
@@ -13,6 +13,7 @@ from tracelet.run import Run
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 SPARK_WIDTH = 24
 """Characters of a plot beside the numbers: all of it fits into 100 columns."""
@@ -109,14 +110,23 @@ class Page:
                 self._title(title)
                 put(self.target, self._metric_table(chosen))
 
-    def _metric_table(self, summaries: list[MetricSummary]) -> Any:
-        shown = table("  name", "last", "min", "max", "points", "", right=("last", "min", "max", "points"))
-        shown.columns[5].no_wrap, shown.columns[5].overflow = True, "crop"
-        for found in summaries:
-            least, greatest = _at(found.least, found.least_step), _at(found.greatest, found.greatest_step)
-            plot = self._spark(found.name, SPARK_WIDTH)
-            shown.add_row("  " + found.name, number(found.last), least, greatest, str(found.count), plot)
-        return shown
+    def _metric_table(self, summaries: list[MetricSummary]) -> Table:
+        cells = [
+            {
+                "  name": "  " + found.name, "last": number(found.last), "min": _at(found.least, found.least_step),
+                "max": _at(found.greatest, found.greatest_step), "points": str(found.count),
+                "plot": self._spark(found.name, SPARK_WIDTH),
+            }
+            for found in summaries
+        ]  # fmt: skip
+
+        def build(columns: list[str]) -> Table:
+            shown = table(*columns, right=("last", "min", "max", "points"))
+            for row in cells:
+                shown.add_row(*(row[column] for column in columns))
+            return shown
+
+        return fitting(self.target, build, list(cells[0]), ["points", "plot", "min", "max"])
 
     def _spark(self, name: str, width: int) -> str:
         return sparkline(self.run.series(name).values, width, speaks_unicode(self.target))

@@ -1,0 +1,85 @@
+"""`tracelet export`: the points come out as they went in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tracelet.run import Run
+
+Record = Callable[..., Run]
+Call = Callable[..., Result]
+
+AWKWARD = [1 / 3, -0.0, 1e-320, 1.7976931348623157e308, math.inf, -math.inf, math.nan, 0.1 + 0.2]
+
+
+def same(left: list[float], right: list[float]) -> bool:
+    """Equal to the last bit, NaN equal to NaN."""
+    return bool(np.array_equal(np.array(left), np.array(right), equal_nan=True)) and [
+        math.copysign(1, x) for x in left if x == x
+    ] == [math.copysign(1, x) for x in right if x == x]
+
+
+def test_csv_brings_every_float_back(record: Record, call: Call) -> None:
+    """What `float()` reads from the CSV is the value that was logged, to the last bit."""
+    run = record("run", {"x": AWKWARD, 'odd, "name"': [1.0]})
+    rows = list(csv.DictReader(io.StringIO(call("export", "run").stdout)))
+    assert list(rows[0]) == ["metric", "step", "value", "time", "epoch", "stage", "fit"]
+    assert same([float(row["value"]) for row in rows if row["metric"] == "x"], AWKWARD)
+    assert [float(row["time"]) for row in rows if row["metric"] == "x"] == run.series("x").times.tolist()
+    assert [int(row["step"]) for row in rows if row["metric"] == "x"] == list(range(len(AWKWARD)))
+    assert [row["value"] for row in rows if row["metric"] == 'odd, "name"'] == ["1.0"]
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.floats(), min_size=1, max_size=50))
+def test_json_brings_every_float_back(record: Record, call: Call, values: list[float]) -> None:
+    """JSON holds finite values exactly, and the others as texts that `float()` reads."""
+    run = record("run", {"x": values})
+    found = json.loads(call("export", run.id, "-f", "json").stdout)
+    assert found["name"] == "run"
+    assert same([float(value) for value in found["metrics"]["x"]["value"]], values)
+
+
+def test_parquet_brings_every_float_back(record: Record, call: Call, tmp_path: Path) -> None:
+    """The file's ending chooses the format; columns have their types and values."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    record("run", {"x": AWKWARD, "y": [1.0]})
+    call("export", "run", "-o", str(tmp_path / "points.parquet"))
+    found = parquet.read_table(tmp_path / "points.parquet").to_pydict()
+    assert found["metric"] == ["x"] * len(AWKWARD) + ["y"]
+    assert same(found["value"][: len(AWKWARD)], AWKWARD)
+    assert found["epoch"] == [None] * (len(AWKWARD) + 1)
+
+
+def test_metrics_can_be_chosen(record: Record, call: Call, tmp_path: Path) -> None:
+    """Only the metrics asked for are written, into the file named."""
+    record("run", {"x": [1.0], "y": [2.0]})
+    result = call("export", "run", "--metric", "y", "-o", "y.csv")
+    assert result.stdout == ""
+    assert [line.split(",")[0] for line in Path("y.csv").read_text().splitlines()] == ["metric", "y"]
+
+
+def test_what_is_not_there_is_an_error(record: Record, call: Call) -> None:
+    """An unknown metric, process or folder is one line with exit code 2."""
+    record("run", {"loss": [1.0]})
+    assert "loss" in call("export", "run", "--metric", "los", code=2).stderr
+    assert "process 7" in call("export", "run", "--rank", "7", code=2).stderr
+    assert "cannot be written" in call("export", "run", "-o", "missing/x.csv", code=2).stderr
+
+
+def test_a_run_without_points_is_a_header(record: Record, call: Call) -> None:
+    """Nothing logged gives a table without rows, and JSON without metrics."""
+    record("run")
+    assert call("export", "run").stdout.count("\n") == 1
+    assert json.loads(call("export", "run", "-f", "json").stdout)["metrics"] == {}

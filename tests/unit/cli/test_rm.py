@@ -1,0 +1,70 @@
+"""`tracelet rm`: what it deletes, and what it does not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from click.testing import Result
+
+import tracelet
+from tracelet.run import Run
+
+Record = Callable[..., Run]
+Call = Callable[..., Result]
+
+
+def names() -> list[str]:
+    """The runs in the default store."""
+    return sorted(run.info.name for run in tracelet.open_store().runs())
+
+
+def test_it_asks_first(record: Record, call: Call) -> None:
+    """Without a yes nothing is deleted; with one, the runs named and no others."""
+    for name in ("a", "b", "c"):
+        record(name)
+    call("rm", "a", "b", input="n\n", code=1)
+    call("rm", "a", "b", input="", code=1)
+    assert names() == ["a", "b", "c"]
+    call("rm", "a", "b", input="y\n")
+    assert names() == ["c"]
+
+
+def test_one_unknown_name_deletes_nothing(record: Record, call: Call) -> None:
+    """All names are looked up before anything is deleted."""
+    record("a")
+    call("rm", "-y", "a", "nothing", code=2)
+    assert names() == ["a"]
+
+
+def test_a_running_run_needs_force(call: Call) -> None:
+    """A run whose process lives is refused, unless --force is given."""
+    with tracelet.start_logging("alive", config={"quiet": True, "track_system": False}) as experiment:
+        assert "--force" in call("rm", "-y", "alive", code=2).stderr
+        assert experiment.folder.exists()
+    call("rm", "-y", "--force", "alive")
+    assert names() == []
+
+
+def test_links_are_not_followed(record: Record, call: Call, tmp_path: Path) -> None:
+    """A run's folder that is a link elsewhere is refused, and a link inside a run is removed without its target."""
+    run = record("linked")
+    outside = tmp_path / "outside"
+    run.path.rename(outside)
+    os.symlink(outside, run.path)
+    assert "link" in call("rm", "-y", run.id, code=2).stderr
+    inside = record("inside")
+    os.symlink(outside, inside.path / "link")
+    call("rm", "-y", "inside")
+    assert not inside.path.exists()
+    assert sorted(path.suffix for path in outside.iterdir()) == sorted(path.suffix for path in run.path.iterdir())
+    assert outside.exists()
+
+
+def test_a_path_is_no_name_of_a_run(record: Record, call: Call, tmp_path: Path) -> None:
+    """Neither `..` nor an absolute path leads out of the store."""
+    record("a")
+    for name in ("..", "../..", str(tmp_path), ".", "/", ""):
+        call("rm", "-y", name, code=2)
+    assert names() == ["a"]

@@ -1,0 +1,46 @@
+"""`tracelet run`, as far as it goes before it becomes the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from click.testing import Result
+
+from tracelet.cli.run import interpreter_options
+
+Call = Callable[..., Result]
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (["python", "/bin/tracelet", "run", "-O", "x"], []),
+        (["python", "-O", "-X", "dev", "-m", "tracelet", "run", "-X", "x"], ["-O", "-X", "dev"]),
+        (["python", "-Werror", "-W", "ignore::X", "-um", "tracelet"], ["-Werror", "-W", "ignore::X", "-u"]),
+        (["python3", "-sP", "/usr/bin/tracelet", "run"], []),
+        (["python3", "-EBd", "-Xutf8", "-I", "-S", "-m", "tracelet"], ["-Bd", "-Xutf8"]),
+        (["python3", "--check-hash-based-pycs", "never", "-mtracelet"], ["--check-hash-based-pycs", "never"]),
+        (["python3"], []),
+    ],
+)
+def test_the_interpreters_options_are_kept(command: list[str], options: list[str]) -> None:
+    """Options of the Python that runs `tracelet` are handed on, those that would shut us out are not."""
+    assert interpreter_options(command) == options
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["missing.py"], "no file 'missing.py'"),
+        (["torchrun", "x.py"], "torch.distributed.run"),
+        (["ls"], "is a program"),
+        (["--config", "track_systm=no", "x.py"], "track_system"),
+        (["--config", "nothing", "x.py"], "KEY=VALUE"),
+        (["--config", "metrics_interval=-1", "x.py"], "metrics_interval"),
+        ([], "TARGET"),
+    ],
+)
+def test_mistakes_are_said_before_anything_starts(call: Call, arguments: list[str], said: str) -> None:
+    """A missing script or an impossible setting is an error with exit code 2 that says the fix."""
+    assert said in call("run", *arguments, code=2).stderr

@@ -1,0 +1,120 @@
+"""`tracelet show`: what the page of a run tells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+import tracelet
+from tracelet.records import Artifact, Event
+from tracelet.run import Run
+
+Record = Callable[..., Run]
+Call = Callable[..., Result]
+
+
+def test_the_page_tells_the_run(record: Record, call: Call) -> None:
+    """Name, project, parameters, tags and every metric with last, least, greatest and count are on the page."""
+    run = record("small", {"loss": [2.0, 0.5, 1.0]}, project="vision", params={"lr": 0.125}, tags={"kind": "try"})
+    output = call("show", run.id).output
+    assert output.splitlines()[0].split() == ["small", run.id, "vision"]
+    assert "lr  0.125" in output
+    assert "kind=try" in output
+    row = next(line for line in output.splitlines() if line.strip().startswith("loss"))
+    assert row.split()[:7] == ["loss", "1", "0.5", "@1", "2", "@0", "3"]
+    assert row.split()[7] == "█▁▃"
+
+
+@pytest.mark.parametrize("name", ["latest", "small"])
+def test_a_run_has_several_names(record: Record, call: Call, name: str) -> None:
+    """A run is found by its name and as the latest."""
+    record("other")
+    run = record("small")
+    assert run.id in call("show", name).output
+
+
+def test_a_failed_run_shows_its_traceback(record: Record, call: Call) -> None:
+    """The status says why, and Python's traceback is printed."""
+    record("bad", error=ZeroDivisionError("by zero"))
+    output = call("show", "bad").output
+    assert "failed: ZeroDivisionError: by zero" in output
+    assert "Traceback" in output
+    found = json.loads(call("show", "bad", "--json").output)
+    assert found["traceback"].endswith("ZeroDivisionError: by zero\n")
+
+
+def test_one_metric_is_drawn_wide(record: Record, call: Call) -> None:
+    """--metric draws the series over the width of the terminal, gaps where it is NaN."""
+    record("wave", {"x": [0.0, float("nan"), 1.0, 1.0], "y": [1.0]})
+    output = call("show", "wave", "--metric", "x").output
+    assert "▁ ██" in output
+    assert "y" not in output.split()
+
+
+def test_a_terminal_without_blocks_gets_ascii(record: Record, call: Call) -> None:
+    """An encoding without block characters gets a plot that it can show."""
+    record("plain", {"x": [0.0, 1.0]})
+    output = call("show", "plain", "--metric", "x", charset="ascii").output
+    assert output.isascii()
+    assert "_#" in output
+
+
+def test_an_unknown_metric_names_the_nearest(record: Record, call: Call) -> None:
+    """A misspelt metric is an error with exit code 2 that names what is near."""
+    record("run", {"train/loss": [1.0]})
+    assert "train/loss" in call("show", "run", "--metric", "train/los", code=2).stderr
+
+
+def test_an_unknown_run_says_where_to_look(call: Call) -> None:
+    """One line on stderr and exit code 2, no traceback."""
+    result = call("show", "nothing", code=2)
+    assert result.stderr.count("\n") == 1
+    assert "tracelet ls" in result.stderr
+
+
+def test_files_and_events_are_listed(call: Call, tmp_path: Path) -> None:
+    """Checkpoints are listed with the best marked, those replaced counted, artifacts and fits told."""
+    experiment = tracelet.start_logging("files", config={"track_system": False, "track_git": False, "quiet": True})
+    kept = tmp_path / "plot.txt"
+    kept.write_text("12345")
+    experiment.log_artifact(kept)
+    for step, score in ((1, 0.5), (2, 0.25), (3, 0.75)):
+        metadata = {"step": step, "monitor": "loss", "score": score, "best": score < 0.6}
+        path = f"/somewhere/{step}.ckpt"
+        experiment._writer.emit(
+            Artifact(time=step, name=f"{step}.ckpt", path=path, kind="checkpoint", metadata=metadata)
+        )
+    experiment._writer.emit(Event(time=4, name="checkpoint_removed", attributes={"path": "/somewhere/1.ckpt"}))
+    attributes = {"kind": "fit", "number": 1, "status": "finished", "seconds": 2.0, "epochs": 3}
+    experiment._writer.emit(Event(time=5, name="fit_finished", attributes=attributes))
+    experiment.stop()
+    lines = call("show", "files").output.splitlines()
+    assert [("best" in line) for line in lines if "/somewhere/" in line] == [True, False]
+    assert any("1 that were replaced" in line for line in lines)
+    assert any("plot.txt" in line and "5 B" in line for line in lines)
+    assert any("fit 1 finished after 2.0s, 3 epochs" in line for line in lines)
+
+
+def test_json_has_everything(record: Record, call: Call) -> None:
+    """--json holds the fields, summaries with exact numbers, and lists for what the run has none of."""
+    third = 1 / 3
+    run = record("exact", {"x": [third, float("inf")]}, params={"a": {"b": None}})
+    found = json.loads(call("show", "exact", "--json").output)
+    assert found["id"] == run.id
+    assert found["params"] == {"a/b": None}
+    assert found["metrics"]["x"]["min"] == third
+    assert found["metrics"]["x"]["last"] == "Infinity"
+    assert found["artifacts"] == found["problems"] == []
+
+
+def test_problems_are_shown(record: Record, call: Call) -> None:
+    """A journal that cannot be read is said on the page of its run."""
+    run = record("torn", {"x": [1.0]})
+    (run.path / "rank-1.tlj").write_bytes(b"this is no journal")
+    damaged = tracelet.open_store().run(run.id)
+    output = call("show", run.id).output
+    assert all(sentence in output for sentence in damaged.problems)
