@@ -4,13 +4,14 @@ Called by one courier, on one thread, in order, at least once; never in the trai
 A backend has no thread, retry loop or global state of its own, and imports its SDK inside functions. It raises
 
     Unavailable             try the same call again later (network, 5xx, 429): the courier waits with backoff and jitter
-    Rejected(records, why)  these records are refused for good: they become dead letters, the rest of the batch was taken
-    Misconfigured(why, fix) nothing can be delivered until somebody mends the settings: the courier stops, the data stays
+    Rejected(records, why)  these records are refused for good: they become dead letters, the rest was taken
+    Misconfigured(why, fix) nothing can be delivered until the settings are mended: the courier stops, the data stays
 
 Anything else that it lets pass is treated as `Unavailable` a few times, and then as `Misconfigured`.
 
-Delivery is at least once: after a crash the last batch comes again, with `batch.again` set on the first batch after every
-`open`. A backend that can recognise what it has already must leave it out then.
+Delivery is at least once: after a crash the last batch comes again, with `batch.again` set on the first batch after
+every `open` and on every repeat of a `write` that raised `Unavailable`. A backend that can recognise what it has already
+must leave it out then.
 """
 
 from __future__ import annotations
@@ -48,10 +49,15 @@ class RunDescription:
     announce: Callable[[str], None] = lambda url: None
     """Say where the remote run is to be seen; shown in the terminal and the dashboard."""
 
+    @property
+    def store(self) -> Path:
+        """The store's folder: where a backend puts files of its own unless its options name another place."""
+        return self.artifacts_folder.parents[2]
+
 
 @dataclass(frozen=True)
 class SeriesPart:
-    """Consecutive points of one metric, in order. All columns have the same length; times are seconds since the epoch."""
+    """Consecutive points of one metric, in order. All columns are equally long; times are seconds since the epoch."""
 
     name: str
     steps: Sequence[int]
@@ -67,7 +73,7 @@ class SeriesPart:
 
 @dataclass(frozen=True)
 class SpanPart:
-    """One finished span, as OpenTelemetry has it: ids are integers, 0 is no parent; times are nanoseconds since the epoch."""
+    """One finished span, as OpenTelemetry has it: ids are integers, 0 is no parent; times are nanoseconds."""
 
     id: int
     parent: int
@@ -98,7 +104,7 @@ class Batch:
     events: Sequence[Event] = ()
     spans: Sequence[SpanPart] = ()
     again: bool = False
-    """The first batch after `open`: it may have been delivered before, wholly or in part."""
+    """The first batch after `open`, or the repeat of one: it may have been delivered before, wholly or in part."""
 
     def __len__(self) -> int:
         """How many points."""
@@ -107,7 +113,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the run ended. `status`: finished, failed, interrupted, preempted or killed; `ended` in seconds since the epoch."""
+    """How the run ended. `status`: finished, failed, interrupted, preempted or killed; `ended`: seconds since the epoch."""
 
     status: str
     reason: str
@@ -116,6 +122,9 @@ class Outcome:
 
 class Backend(Protocol):
     """Speaks to one tracking system. Constructed with its frozen options dataclass; see the class attribute `options`.
+
+    Options are plain values with defaults. The server's address is called `url` and its key `api_key` wherever there
+    are such, for that is what `start_logging(backend_url=..., api_key=...)` sets.
 
     A concrete class has `name: ClassVar[str]` (its key in `backend=...`), `options: ClassVar[type]` (a frozen dataclass
     whose field names, defaults and docstrings are the documented settings) and `extra: ClassVar[str]` (what to install).

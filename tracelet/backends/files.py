@@ -1,0 +1,37 @@
+"""Copied artifacts under the names that they were logged with, for SDKs that upload what lies at a path.
+
+Used by concrete backends, on the courier's thread. Links, never copies: an artifact may be larger than the free disk.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from tracelet.artifacts import manifest, object_path
+from tracelet.backends.base import RunDescription
+from tracelet.records import Artifact
+
+
+@contextmanager
+def laid_out(run: RunDescription, artifact: Artifact) -> Iterator[Path]:
+    """A temporary folder that holds the artifact: a link to its file, or a tree of links. OSError if it is gone."""
+    folder = run.artifacts_folder.parent
+    with tempfile.TemporaryDirectory(prefix="tracelet-") as temporary:
+        root = Path(temporary)
+        inner = root / safe_path(artifact.name) if artifact.metadata.get("folder") else root
+        for name, (digest, _) in manifest(folder, artifact).items():
+            link = inner / safe_path(name)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            source = object_path(folder, digest)
+            source.stat()  # a dangling link would be left out by some SDKs without a word
+            link.symlink_to(source)
+        yield root
+
+
+def safe_path(name: str) -> PurePosixPath:
+    """The name as a path that stays below the folder it is put in."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return PurePosixPath(*parts or ["artifact"])
