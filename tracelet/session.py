@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tracelet import adoption, guard, registry
+from tracelet import adoption, guard, interruption, registry
 from tracelet._version import __version__
 from tracelet.collectors.scheduler import Scheduler
 from tracelet.errors import AlreadyActive, StoreError
@@ -104,6 +104,8 @@ class Session:
         if error is self._last_error or hasattr(sys, "ps1"):
             error = None
         _end(self, *_outcome(error, self.writer.expected))
+        if isinstance(error, KeyboardInterrupt):
+            interruption.remind()
 
     def abandon(self) -> None:
         """In a forked child: become inert without touching what the parent goes on using."""
