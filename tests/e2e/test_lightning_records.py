@@ -431,6 +431,7 @@ def test_starting_in_the_middle_of_a_fit_records_from_there(pl: Any) -> None:
     integration.stop()
     assert [step for step, _ in sink.series("loss")] == [2, 3]
     assert [event["number"] for event in sink.events("fit_started")] == [1]
+    assert [(event["number"], event["steps"]) for event in sink.events("fit_finished")] == [(1, 4)]
 
 
 def test_metrics_given_to_a_logger_are_recorded_once(pl: Any, kept: Kept, tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ class Fit:
         self.kind = kind
         self.trainer = trainer
         self.began = time.monotonic()
+        self.joined = False
+        """It ran before we were started: no wrapper of ours stands around it to tell its end."""
         self.trials = 0
         """How deep we are inside a tuner's trial, whose metrics are no part of the run."""
         self.tuned = False
@@ -71,7 +73,8 @@ class Lifecycle:
             return self._latest[1]
         fit = self._fits.get(trainer)
         if fit is None:
-            return self.begin(trainer)
+            fit = self.begin(trainer)
+            fit.joined = True
         self._latest = weakref.ref(trainer), fit
         return fit
 
@@ -157,6 +160,7 @@ class Lifecycle:
         return [
             Patch(f"{root}.trainer.call", "_call_and_handle_interrupt", self._around_entry_point),
             Patch(f"{root}.trainer.trainer", "Trainer._run", self._around_run),
+            Patch(f"{root}.trainer.trainer", "Trainer._teardown", self._around_teardown),
             Patch(f"{root}.callbacks.lr_finder", "LearningRateFinder.lr_find", self._around_trial),
             Patch(f"{root}.callbacks.batch_size_finder", "BatchSizeFinder.scale_batch_size", self._around_trial),
         ]
@@ -189,9 +193,18 @@ class Lifecycle:
             raise
         with guard("following the trainer"):
             # Lightning before 2.2 swallows a KeyboardInterrupt; all that is left of it is the trainer's status.
-            stopped = str(getattr(trainer.state.status, "value", "")) == "interrupted"
-            self.end(trainer, *((INTERRUPTED, "KeyboardInterrupt") if stopped else (FINISHED, "")))
+            self.end(trainer, *((INTERRUPTED, "KeyboardInterrupt") if _is_interrupted(trainer) else (FINISHED, "")))
         return result
+
+    def _around_teardown(self, original: Function) -> Function:
+        def teardown(trainer: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(trainer, *args, **kwargs)
+            with guard("following the trainer"):
+                if self.is_running(trainer) and self.fit_of(trainer).joined:
+                    self.end(trainer, INTERRUPTED if _is_interrupted(trainer) else FINISHED)
+            return result
+
+        return teardown
 
     def _around_trial(self, original: Function) -> Function:
         def try_out(callback: Any, trainer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -199,6 +212,10 @@ class Lifecycle:
                 return original(callback, trainer, *args, **kwargs)
 
         return try_out
+
+
+def _is_interrupted(trainer: Any) -> bool:
+    return str(getattr(trainer.state.status, "value", "")) == "interrupted"
 
 
 def how_it_ended(error: BaseException) -> tuple[str, str]:
