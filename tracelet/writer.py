@@ -9,20 +9,21 @@ it. In a forked child the buffer is replaced by one that forgets, so a child nev
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
-from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Union
 
 from tracelet import guard
+from tracelet.buffers import Ended, Forgetting, Mute
 from tracelet.compaction import compact
 from tracelet.journal import Journal
 from tracelet.mending import mended
-from tracelet.packer import MICRO, Packer
-from tracelet.records import Footer, Notice, Params, Points, Record, Scalar, Started, Status, Tags
+from tracelet.outbox import Outbox, now
+from tracelet.packer import Packer
+from tracelet.records import RUNNING, Footer, Params, Scalar, Started, Status, Tags
 from tracelet.sink import Item
 
 WAKES_PER_INTERVAL = 2.5
@@ -39,12 +40,6 @@ PATIENCE = 2.0
 """Longest such wait, in seconds. A disk that hangs for longer must not hold the training: then the oldest are given up."""
 LOOK_AGAIN = 0.5
 """Seconds after which a waiting thread looks whether the writer is still there."""
-BACKLOG_POINTS = 1_000_000
-"""Points kept in memory while the disk refuses (packed: about 10 MB); the oldest are given up beyond it."""
-BACKLOG_RECORDS = 20_000
-"""Records kept meanwhile; 11 hours of a slow run's flushes at one every `TROUBLED_PAUSE`."""
-BATCH_POINTS, BATCH_RECORDS = 200_000, 500
-"""What is encoded and written at once: a few MB, so that an attempt on a full disk costs little."""
 SYNC_EVERY = 5.0
 """Seconds between two fsyncs: what a power failure may take. A killed process loses nothing that was written."""
 COMPACTED_AT_ONCE = 1_000_000
@@ -52,51 +47,30 @@ COMPACTED_AT_ONCE = 1_000_000
 BEAT_EVERY = 10.0
 """Seconds between two touches of a journal that has nothing to write."""
 
+__all__ = ["CROWDED", "Mute", "Writer", "now"]
+
 Request = Union["SimpleQueue[bool]", None]
 """Where the writer answers that a round is done, or None for a mere wake-up."""
-
-
-class _Forgetting(list[Item]):
-    """The buffer in a forked child or of a run that is not recorded: takes everything, keeps nothing."""
-
-    def append(self, item: Item) -> None:
-        return None
-
-
-class _Ended(_Forgetting):
-    """The buffer after the end of the run: keeps nothing, and says so once if a program goes on logging by name."""
-
-    def append(self, item: Item) -> None:
-        if type(item) is tuple and type(item[0]) is str and len(item) == 4 and not sys.is_finalizing():
-            guard.say(
-                f"{item[0]!r} was logged after its run had ended and is not recorded; nor is what follows. "
-                "Type tracelet.start_logging('name') before it.",
-                once="ended",
-            )
 
 
 class Writer:
     """Owns the journal of this process from the first record to the seal."""
 
     def __init__(self, journal: Journal, started: Started, flush_interval: float = 0.5) -> None:
-        self.journal = journal
         self.started = mended(started) or started
+        self.outbox = Outbox(journal, self.started)
         self.items: list[Item] = []
         self.packer = Packer()
         self.params: dict[str, Scalar] = {}
         self.tags: dict[str, str] = {}
         self.expected = ("", "")
         """(status, reason) that the process would end with if nobody said otherwise; see `Sink.expect`."""
-        self.given_up = 0
-        """Points and records given up since the last notice, because the disk refused for too long."""
         self._pause = max(SHORTEST_PAUSE, flush_interval / WAKES_PER_INTERVAL)
-        self._backlog: deque[Record] = deque()
-        self._backlog_points = 0
         self._requests: SimpleQueue[Request] = SimpleQueue()
         self._taking = threading.RLock()
         self._stuck = False
         self._status: Status | None = None
-        self._stopping = self._finished = self._complete = self._troubled = False
+        self._stopping = self._finished = self._complete = False
         self._synced = self._beaten = time.monotonic()
         self._syncing: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name="tracelet-writer", daemon=True)
@@ -105,6 +79,11 @@ class Writer:
     def recording(self) -> bool:
         """Whether what is emitted still reaches the journal."""
         return not self._stopping
+
+    @property
+    def journal(self) -> Journal:
+        """The file; touched by the writer's thread alone once that runs."""
+        return self.outbox.journal
 
     @property
     def path(self) -> Path:
@@ -125,8 +104,10 @@ class Writer:
             self.relieve()
 
     def expect(self, status: str, reason: str) -> None:
-        """Remember how the process would end if it ended now; see `Sink`."""
-        self.expected = (status, reason)
+        """Remember how the process would end if it ended now, also for those who find it killed; see `Sink`."""
+        if (status, reason) != self.expected:
+            self.expected = (status, reason)
+            self.emit(Status(time=now(), status=RUNNING, expected=status, reason=reason))
 
     def relieve(self) -> None:
         """Called by an emitting thread that finds the buffer crowded: wakes the writer, and waits for it if need be."""
@@ -139,7 +120,7 @@ class Writer:
                 excess = len(self.items) - OVERCROWDED
                 if excess > OVERCROWDED:
                     del self.items[:excess]
-                    self.given_up += excess
+                    self.outbox.given_up += excess
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything emitted so far is in the journal (or the disk has refused it). False: not in time."""
@@ -157,10 +138,9 @@ class Writer:
 
     def _run(self) -> None:
         while not self._stopping:
-            requests = self._next_requests(TROUBLED_PAUSE if self._troubled else self._pause)
+            requests = self._next_requests(TROUBLED_PAUSE if self.outbox.troubled else self._pause)
             with guard.guard("writing the journal"):
-                self._keep(self.packer.pack(self._take()))
-                self._write_backlog()
+                self._write(self._take())
             self._stuck = False
             for request in requests:
                 request.put(True)
@@ -177,83 +157,21 @@ class Writer:
         except Empty:
             return [request for request in found if request is not None]
 
-    def _take(self) -> list[Item]:
-        with self._taking:
-            taken = self.items[:]
-            del self.items[: len(taken)]
-        return taken
-
-    def _keep(self, records: list[Record]) -> None:
+    def _write(self, items: Iterable[Item]) -> None:
+        records = self.packer.pack(items)
         for record in records:
             if isinstance(record, Params):
                 self.params.update(record.values)
             elif isinstance(record, Tags):
                 self.tags.update(record.values)
-            self._backlog.append(record)
-            self._backlog_points += _points_in(record)
+        self.outbox.keep(records)
+        self.outbox.write()
 
-    def _write_backlog(self) -> None:
-        while self._backlog:
-            batch = self._batch()
-            try:
-                if self.journal.lost():
-                    self._rescue()
-                self._append(batch)
-            except OSError as error:
-                self._trouble(error)
-                return
-            for record in batch:
-                self._backlog.popleft()
-                self._backlog_points -= _points_in(record)
-            if self._troubled or self.given_up:
-                self._recovered()
-
-    def _batch(self) -> list[Record]:
-        batch: list[Record] = []
-        points = 0
-        for record in self._backlog:
-            points += _points_in(record)
-            if batch and (points > BATCH_POINTS or len(batch) >= BATCH_RECORDS):
-                break
-            batch.append(record)
-        return batch
-
-    def _append(self, records: list[Record]) -> None:
-        try:
-            self.journal.append(records)
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            # One record holds something that msgpack cannot: it is described instead, and the others are as they were.
-            self.journal.append([sound for record in records if (sound := mended(record)) is not None])
-
-    def _rescue(self) -> None:
-        complete = self.journal.rescue()
-        if complete:
-            guard.say(f"{self.path} had been deleted or moved; the journal was written again there, complete.")
-            return
-        message = f"{self.path} was deleted and cannot be read any more; it begins again, and its first part is lost."
-        guard.say(message)
-        self.journal.append([self.started, Notice(time=now(), code="deleted", message=message)])
-
-    def _trouble(self, error: OSError) -> None:
-        self._troubled = True
-        guard.say(
-            f"cannot write {self.path} ({error.strerror or error}). The training goes on and points are kept in "
-            f"memory, up to {BACKLOG_POINTS:,}. Free some space, or make the folder writable: writing goes on by itself.",
-            once=f"writer:{self.path}",
-        )
-        while self._backlog_points > BACKLOG_POINTS or len(self._backlog) > BACKLOG_RECORDS:
-            oldest = next((place for place, record in enumerate(self._backlog) if isinstance(record, Points)), 0)
-            lost = _points_in(self._backlog[oldest])
-            del self._backlog[oldest]
-            self._backlog_points -= lost
-            self.given_up += max(1, lost)
-
-    def _recovered(self) -> None:
-        lost, self.given_up, self._troubled = self.given_up, 0, False
-        message = "The disk refused to take records for a while; "
-        message += f"{lost:,} points or records were given up." if lost else "nothing was lost."
-        guard.say(f"writing {self.path} works again. {message}")
-        self._backlog.append(Notice(time=now(), code="disk", message=message, count=lost))
+    def _take(self) -> list[Item]:
+        with self._taking:
+            taken = self.items[:]
+            del self.items[: len(taken)]
+        return taken
 
     def _maintain(self, clock: float) -> None:
         if clock - self._synced > SYNC_EVERY and not (self._syncing and self._syncing.is_alive()):
@@ -294,16 +212,15 @@ class Writer:
         if self._syncing is not None:
             self._syncing.join()
         with self._taking:
-            items, self.items = self.items, _Ended()
+            items, self.items = self.items, Ended()
         status = self._status or Status(time=now(), status="")
         with guard.guard("sealing the journal"):
-            self._keep(self.packer.pack([*items, status]))
-            self._write_backlog()
-            self._complete = not self._backlog
+            self._write([*items, status])
+            self._complete = self.outbox.empty
             if self._complete:
                 self._seal(status)
             else:
-                self._lose(status)
+                self.outbox.lose(status)
         self._finished = True
         for request in self._next_requests(0.0):
             request.put(self._complete)
@@ -324,16 +241,6 @@ class Writer:
         except OSError as error:  # the journal is whole without its index; readers scan it
             guard.logger.debug("tracelet: %s has no index: %s", self.path, error)
 
-    def _lose(self, status: Status) -> None:
-        """The disk is full to the end: what is lost is said, and the two small records that tell it are tried alone."""
-        lost = self.given_up + self._backlog_points
-        message = f"The run ended while its disk refused records: {lost:,} points or records are lost."
-        guard.say(f"{self.path}: {message}")
-        try:
-            self.journal.append([Notice(time=now(), code="disk", message=message, count=lost), status])
-        except OSError as error:
-            guard.logger.debug("tracelet: %s has no status: %s", self.path, error)
-
     def footer(self, status: Status) -> Footer:
         """The index of the journal as it stands."""
         return Footer(
@@ -345,34 +252,7 @@ class Writer:
 
     def abandon(self) -> None:
         """In a forked child: forget everything, and let go of the parent's file without writing to it."""
-        self.items = _Forgetting()
+        self.items = Forgetting()
         self._stopping = self._finished = True
         self.journal.close()
 
-
-class Mute:
-    """A writer that records nothing, for handles of runs that are not recorded."""
-
-    recording = False
-
-    def __init__(self) -> None:
-        self.items: list[Item] = _Forgetting()
-
-    def emit(self, item: Item) -> None:
-        """Keep nothing."""
-
-    def relieve(self) -> None:
-        """Never crowded."""
-
-    def flush(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - as the writer's
-        """Nothing to write."""
-        return True
-
-
-def now() -> int:
-    """The time in microseconds since the epoch."""
-    return int(time.time() * MICRO)
-
-
-def _points_in(record: Record) -> int:
-    return sum(chunk.count for chunk in record.chunks) if isinstance(record, Points) else 0

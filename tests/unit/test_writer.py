@@ -15,12 +15,13 @@ from types import FrameType
 
 import pytest
 
-from tracelet import guard, writer
+from tracelet import guard, outbox, writer
+from tracelet.buffers import Mute
 from tracelet.journal import Journal, attempt_path
 from tracelet.records import Event, Facts, Params, Started, Status, Tags
 from tracelet.run import Run
 from tracelet.sink import Item, SeriesKey
-from tracelet.writer import Mute, Writer
+from tracelet.writer import Writer
 
 FINISHED = Status(time=1, status="finished")
 
@@ -127,7 +128,7 @@ def test_threads_lose_no_point(tmp_path: Path) -> None:
     run = Run(tmp_path / "r1")
     for number in range(8):
         assert run.series(f"m{number}").steps.tolist() == list(range(50_000))
-    assert made.given_up == 0
+    assert made.outbox.given_up == 0
 
 
 def test_a_burst_keeps_memory_bounded_and_loses_nothing(tmp_path: Path) -> None:
@@ -211,7 +212,7 @@ def test_more_than_memory_may_hold_is_given_up_counted_and_reported(
 ) -> None:
     """The oldest points go first, params stay, and their number stands in the journal as soon as it can be written."""
     monkeypatch.setattr(writer, "TROUBLED_PAUSE", 0.02)
-    monkeypatch.setattr(writer, "BACKLOG_POINTS", 100)
+    monkeypatch.setattr(outbox, "BACKLOG_POINTS", 100)
     made = make(tmp_path / "store" / "r1")
     (tmp_path / "store").rename(tmp_path / "elsewhere")
     (tmp_path / "store").write_text("in the way")
@@ -220,7 +221,7 @@ def test_more_than_memory_may_hold_is_given_up_counted_and_reported(
         made.emit(("m", step, float(step), 1.0))
         if step % 10 == 9:
             made.flush()
-    assert made.given_up == 400
+    assert made.outbox.given_up == 400
     (tmp_path / "store").unlink()
     assert made.close(FINISHED)
     run = Run(tmp_path / "store" / "r1")
@@ -297,7 +298,7 @@ def test_a_disk_that_hangs_does_not_hold_the_training(
     made = make(tmp_path / "r1", flush_interval=1000.0)
     hanging = HangingJournal(made.path, made.journal.descriptor, made.journal.size, made.journal.number)
     hanging.gate = threading.Event()
-    made.journal = hanging
+    made.outbox.journal = hanging
     most = 0
     for step in range(20_000):
         made.emit(("m", step, 1.0, 1.0))
@@ -322,12 +323,12 @@ FULL = """
         flush_interval=0.02, track_system=False, track_git=False, track_env=False, track_lightning=False, delivery="off"))
     step = 0
     deadline = time.monotonic() + 60
-    while not run._writer._troubled and time.monotonic() < deadline:
+    while not run._writer.outbox.troubled and time.monotonic() < deadline:
         run.log_metric("m", step * 0.1, step)
         step += 1
         if step % 1000 == 0:
             run.flush()
-    assert run._writer._troubled
+    assert run._writer.outbox.troubled
     for _ in range(5000):
         run.log_metric("m", step * 0.1, step)
         step += 1

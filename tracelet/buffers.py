@@ -1,0 +1,49 @@
+"""Buffers and a writer that keep nothing: for forked children, ended runs, and runs that are not recorded.
+
+What is emitted into them is gone at once, on any thread, so a program needs no `if` around its logging.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tracelet import guard
+from tracelet.sink import Item
+
+
+class Forgetting(list[Item]):
+    """The buffer in a forked child or of a run that is not recorded: takes everything, keeps nothing."""
+
+    def append(self, item: Item) -> None:  # noqa: ARG002 - as a list's
+        return None
+
+
+class Ended(Forgetting):
+    """The buffer after the end of the run: keeps nothing, and says so once if a program goes on logging by name."""
+
+    def append(self, item: Item) -> None:
+        if type(item) is tuple and type(item[0]) is str and len(item) == 4 and not sys.is_finalizing():
+            guard.say(
+                f"{item[0]!r} was logged after its run had ended and is not recorded; nor is what follows. "
+                "Type tracelet.start_logging('name') before it.",
+                once="ended",
+            )
+
+
+class Mute:
+    """A writer that records nothing, for handles of runs that are not recorded."""
+
+    recording = False
+
+    def __init__(self) -> None:
+        self.items: list[Item] = Forgetting()
+
+    def emit(self, item: Item) -> None:
+        """Keep nothing."""
+
+    def relieve(self) -> None:
+        """Never crowded."""
+
+    def flush(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - as the writer's
+        """Nothing to write."""
+        return True
