@@ -35,6 +35,7 @@ HEAVY = {
     "aim", "clearml", "lightning", "lightning_fabric", "mlflow", "nicegui", "numpy", "opentelemetry", "pandas",
     "pyarrow", "pytorch_lightning", "scipy", "sklearn", "tensorboard", "tensorboardX", "torch", "wandb",
 }  # fmt: skip
+SDKS = {"aim", "clearml", "mlflow", "opentelemetry", "tensorboard", "wandb"}
 LONGEST_FILE, LONGEST_FUNCTION = 300, 40
 
 
@@ -94,6 +95,40 @@ def test_recording_a_plain_program_loads_nothing_heavy() -> None:
         "tracelet.log({'loss': 0.5}); tracelet.stop_logging()"
     )
     assert modules_imported_by(code) & HEAVY == set()
+
+
+def imports(tree: ast.AST, inside: bool = False) -> Iterator[tuple[str, bool]]:
+    """Every package that is imported by its top-level name, and whether that happens inside a function."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.partition(".")[0], inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield (node.module or "").partition(".")[0], inside
+        yield from imports(node, inside or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+
+def test_heavy_packages_are_imported_inside_functions() -> None:
+    """No module of the product imports torch, numpy, Lightning or an SDK when it is imported itself."""
+    scripts = {"tracelet/cli/demo_training.py"}  # run as a program of its own, never imported
+    eager = [
+        f"{relative(path)}: {name}"
+        for path in PRODUCT
+        for name, inside in imports(ast.parse(path.read_text(encoding="utf-8")))
+        if name in HEAVY and not inside and relative(path) not in scripts
+    ]
+    assert eager == []
+
+
+def test_an_sdk_is_imported_in_one_place() -> None:
+    """Each tracking SDK is imported by the one file, or the one package, that owns it."""
+    owners: dict[str, set[str]] = {}
+    for path in PRODUCT:
+        for name, _ in imports(ast.parse(path.read_text(encoding="utf-8"))):
+            if name in SDKS:
+                owners.setdefault(name, set()).add(relative(path))
+    assert {name: sorted(files) for name, files in owners.items() if len(files) > 1} == {}
 
 
 def test_version_is_the_installed_one() -> None:
