@@ -86,6 +86,7 @@ def write(kind: Kind, steps: int, path: Path) -> int:
 
 
 def main(quick: bool, place: Path) -> None:
+    """One row for each kind of run."""
     steps = 2_000 if quick else 20_000
     print(f"bytes a point, {steps:,} steps of 5 metrics (budget 12 after the run; sealed / compacted)")
     for number, kind in enumerate(KINDS):

@@ -54,6 +54,7 @@ def paced(count: int, calls: tuple[Callable[[int], None], ...]) -> list[list[flo
 
 
 def back_to_back(experiment: tracelet.Experiment, quick: bool) -> None:
+    """Warm: call after call."""
     count, rounds = (5_000, 7) if quick else (10_000, 41)
     for _ in range(2):
         ours(experiment, count)
@@ -66,6 +67,7 @@ def back_to_back(experiment: tracelet.Experiment, quick: bool) -> None:
 
 
 def at_a_pace(experiment: tracelet.Experiment, quick: bool) -> None:
+    """Cold: a call now and then."""
     taken: deque[tuple[str, int, float, float]] = deque()
     clock = time.time
 
@@ -86,6 +88,7 @@ def at_a_pace(experiment: tracelet.Experiment, quick: bool) -> None:
 
 
 def main(quick: bool, store: Path) -> None:
+    """Both ways of calling, in one run."""
     experiment = tracelet.start_logging("caller-cost", config={**measure.ALONE, "dir": str(store)})
     back_to_back(experiment, quick)
     at_a_pace(experiment, quick)

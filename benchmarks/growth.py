@@ -1,4 +1,4 @@
-"""Whether a long run gets dearer: the cost of a step and the memory of the process after a thousand and a million steps.
+"""Whether a long run gets dearer: what a step costs, and the memory, after a thousand and after a million steps.
 
 A step logs five metrics through the writer, as fast as it can, with nothing else in between.
 """
@@ -32,6 +32,7 @@ def window(experiment: tracelet.Experiment, first: int) -> float:
 
 
 def main(quick: bool, store: Path) -> None:
+    """One long run, timed window by window."""
     steps = 100_000 if quick else 1_000_000
     process = psutil.Process()
     experiment = tracelet.start_logging("growth", config={**measure.ALONE, "dir": str(store)})

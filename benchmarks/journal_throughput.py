@@ -1,7 +1,8 @@
 """Points a second from the call to the sealed journal, against a bare sqlite3 `executemany` of the same points.
 
 Both begin with the points in a Python list and end when they are synced to the disk: the journal is fsynced every five
-seconds and at the end, sqlite3 commits every 10,000 points in WAL mode with `synchronous=NORMAL` and checkpoints at the end.
+seconds and at the end, sqlite3 commits every 10,000 points in WAL mode with `synchronous=NORMAL`, and checkpoints at
+the end.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tracelet
 Row = tuple[str, int, float, float]
 METRICS = [f"metric/{number}" for number in range(10)]
 COMMIT = 10_000
-"""Points a transaction: about what ten metrics log in half a second at a step of 0.5 ms; the journal flushes as often."""
+"""Points a transaction: what ten metrics log in half a second at a step of 0.5 ms."""
 
 
 def points(count: int) -> list[Row]:
@@ -60,6 +61,7 @@ def sqlite(rows: list[Row], place: Path, names: itertools.count[int]) -> float:
 
 
 def main(quick: bool, place: Path) -> None:
+    """Pairs of the same points."""
     rows = points(200_000 if quick else 1_000_000)
     rounds = 3 if quick else 7
     names = itertools.count()

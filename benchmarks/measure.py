@@ -1,7 +1,7 @@
 """What the benchmarks share: the machine's description, interleaved pairs, medians, and one way to print them.
 
-Every script prints ratios out of one run, so that a busy or a slow machine changes both sides. Nothing here is asserted:
-time on somebody else's machine is no test.
+Every script prints ratios out of one run, so that a busy or a slow machine changes both sides. Nothing here is
+asserted: time on somebody else's machine is no test.
 """
 
 from __future__ import annotations
