@@ -1,6 +1,6 @@
 """Keeps the exit code of a program that Ctrl-C has ended.
 
-CPython remembers in one flag that nobody caught the KeyboardInterrupt, and so ends by SIGINT, as a shell expects. The flag is
+CPython remembers in one flag that nobody caught the KeyboardInterrupt, and so ends by SIGINT, as shells expect. It is
 cleared whenever code is evaluated from a text, as the import of any module with a named tuple does. Ours imports some
 while it brings the run to its end, so it sets the flag again. Called by the session at exit, on the main thread.
 """

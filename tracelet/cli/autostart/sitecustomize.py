@@ -15,6 +15,7 @@ import os
 import sys
 
 VARIABLE = "TRACELET_AUTOSTART"
+_ourselves = sys.modules[__name__]  # Python 2 empties a module that nobody holds
 
 
 def place():  # type: () -> str
