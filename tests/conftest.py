@@ -54,6 +54,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
         if name in LAUNCHER_VARIABLES or name.startswith(LAUNCHER_PREFIXES):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRACELET_DELIVERY", "off")  # tests that want an agent, which is a process, say so
     yield
     os.environ.clear()
     os.environ.update(before)

@@ -61,7 +61,8 @@ def start_logging(
     }  # fmt: skip
     settled = settings.load(arguments, config)
     backends = destinations.parse(settled.backend if backend is None else backend, settled.tables)
-    experiment = session.start(settled, destinations.without_credentials(backends))
+    backends = destinations.addressed(backends, settled.api_key, settled.backend_url)
+    experiment = session.start(settled, backends)
     if params:
         experiment.log_params(params)
     if tags:

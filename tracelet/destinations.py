@@ -42,7 +42,21 @@ def _options(name: object, options: object) -> dict[str, Any]:
     return {str(key): value for key, value in options.items()}
 
 
-def without_credentials(backends: Backends) -> Backends:
+def addressed(backends: Backends, api_key: str, url: str) -> Backends:
+    """The same with `api_key` and `backend_url` among the options of the one backend that they can only be meant for."""
+    given = {name: value for name, value in (("api_key", api_key), ("url", url)) if value}
+    if not given or not backends:
+        return backends
+    if len(backends) > 1:
+        first = next(iter(backends))
+        raise SettingsError(
+            f"api_key and backend_url are for one backend, and there are {len(backends)}. Give each its own: "
+            f"backend={{{first!r}: {{'url': ..., 'api_key': ...}}, ...}}"
+        )
+    return {name: {**given, **options} for name, options in backends.items()}
+
+
+def without_credentials(backends: Mapping[str, Mapping[str, Any]]) -> Backends:
     """The same without options that look like secrets, and with credentials taken out of addresses."""
     return {name: _kept(options) for name, options in backends.items()}
 

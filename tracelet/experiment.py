@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tracelet import artifacts
+from tracelet import artifacts, deliveries
 from tracelet.errors import ArtifactNotFound, InvalidMetric
 from tracelet.guard import say
 from tracelet.mending import GREATEST, LEAST, storable_text
@@ -64,7 +64,7 @@ class Experiment:
     @property
     def urls(self) -> dict[str, str]:
         """Backend name to the address of the run there, for those that have answered by now."""
-        return {}
+        return {delivery.backend: delivery.url for delivery in deliveries.read_all(self._folder) if delivery.url}
 
     def log_metric(self, name: str, value: Any, step: int | None = None, *, iteration: int | None = None) -> None:
         """Record one point.

@@ -289,3 +289,13 @@ class JournalReader:
 def attempt_path(folder: Path, stem: str, attempt: int) -> Path:
     """Where the journal of one process stands: `rank-0.0.tlj` for the first process of rank 0, `rank-0.1.tlj` ..."""
     return folder / f"{stem}.{attempt}{SUFFIX}"
+
+
+def create_next(folder: Path, stem: str) -> tuple[Journal, int]:
+    """A new journal of this stem, and the number of its attempt: the first that no process has taken. Raises OSError."""
+    attempt = 0
+    while True:
+        try:
+            return Journal.create(attempt_path(folder, stem, attempt)), attempt
+        except FileExistsError:
+            attempt += 1

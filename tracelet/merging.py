@@ -58,6 +58,15 @@ class Columns:
             None if self.weights is None else self.weights[start:], self.sources[start:],
         )  # fmt: skip
 
+    def before(self, number: int) -> Columns:
+        """The points that stood in a frame before the frame `number`."""
+        stop = bisect_left(self.sources, number)
+        return Columns(
+            self.steps[:stop], self.times[:stop], self.values[:stop],
+            None if self.epochs is None else self.epochs[:stop],
+            None if self.weights is None else self.weights[:stop], self.sources[:stop],
+        )  # fmt: skip
+
     def chunk(self, like: Chunk, number: int) -> Chunk:
         """The columns as a chunk of the frame `number`, of the series that `like` belongs to."""
         return Chunk(

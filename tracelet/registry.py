@@ -5,11 +5,18 @@ Loading is lazy: a row is text until somebody asks for it.
 
 from __future__ import annotations
 
+import difflib
 import importlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tracelet.agent.orders import Posting
+from tracelet.deliveries import checked_name
 from tracelet.errors import SettingsError
+
+REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+"""`package.module:Class`"""
 
 INTEGRATIONS: dict[str, str] = {
     "lightning": "tracelet.integrations.lightning:LightningIntegration",
@@ -28,6 +35,16 @@ FACT_COLLECTORS: dict[str, str] = {
     "system": "tracelet.collectors.gpu:GpuFacts",
 }
 """Read once at the start; each is switched by the setting `track_NAME`."""
+
+BACKENDS: dict[str, str] = {
+    "mlflow": "tracelet.backends.mlflow:MlflowBackend",
+    "wandb": "tracelet.backends.wandb:WandbBackend",
+    "clearml": "tracelet.backends.clearml:ClearmlBackend",
+    "tensorboard": "tracelet.backends.tensorboard:TensorboardBackend",
+    "aim": "tracelet.backends.aim:AimBackend",
+    "jsonl": "tracelet.backends.jsonl:JsonlBackend",
+}
+"""Name to class, loaded by couriers alone; others join through the entry points `tracelet.backends`."""
 
 
 def load(reference: str) -> Any:
@@ -49,3 +66,37 @@ def plugins(group: str, built_in: dict[str, str]) -> Iterator[tuple[str, Any]]:
                 "Uninstall it, or have it renamed."
             )
         yield point.name, point.load()
+
+
+def backend_reference(name: str, options: Mapping[str, Any]) -> str:
+    """Where the class of a backend is, as text: nothing is imported. SettingsError when there is no such backend.
+
+    The option `class` names one that is neither built in nor an entry point: `{"mine": {"class": "package.module:Mine"}}`.
+    """
+    given = options.get("class")
+    if given is not None:
+        if not isinstance(given, str) or not REFERENCE.fullmatch(given):
+            raise SettingsError(f"backend {name!r}: class={given!r} is no class; write 'package.module:ClassName'")
+        return given
+    if name in BACKENDS:
+        return BACKENDS[name]
+    from importlib.metadata import entry_points
+
+    points = {point.name: point.value for point in entry_points(group="tracelet.backends")}
+    if name in points:
+        return points[name]
+    known = sorted({*BACKENDS, *points})
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else "Known are: " + ", ".join(known) + "."
+    raise SettingsError(f"there is no backend {name!r}. {hint}")
+
+
+def postings(backends: Mapping[str, Mapping[str, Any]]) -> list[Posting]:
+    """Where to deliver, as couriers want to know it. SettingsError for names that mean nothing."""
+    return [
+        Posting(
+            name=checked_name(name), reference=backend_reference(name, options),
+            options={key: value for key, value in options.items() if key != "class"},
+        )
+        for name, options in backends.items()
+    ]  # fmt: skip

@@ -11,18 +11,22 @@ import atexit
 import os
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tracelet import adoption, guard, interruption, registry
 from tracelet._version import __version__
+from tracelet.agent.dispatch import Dispatch
+from tracelet.agent.orders import Posting
 from tracelet.collectors.scheduler import Scheduler
+from tracelet.destinations import without_credentials
 from tracelet.errors import AlreadyActive, StoreError
 from tracelet.experiment import Experiment
 from tracelet.identity import Identity, identify, in_worker_process
-from tracelet.journal import Journal, attempt_path
+from tracelet.journal import create_next
 from tracelet.masking import mask_arguments
 from tracelet.records import FAILED, FINISHED, INTERRUPTED, PREEMPTED, Started, Status
 from tracelet.settings import Settings
@@ -43,19 +47,22 @@ _hooked_fork = False
 class Session:
     """One run in this process, from `start_logging()` to `stop_logging()` or the end of the process."""
 
-    def __init__(self, settings: Settings, writer: Writer) -> None:
+    def __init__(self, settings: Settings, writer: Writer, postings: Sequence[Posting]) -> None:
         self.settings = settings
         self.writer = writer
         self.experiment = Experiment(writer.started, writer.path.parent, writer, self._stop_from_handle)
         self._parts: list[tuple[str, Any]] = []
         self._last_error = getattr(sys, "last_value", None)
         self._stopped = False
+        sampled = list(registry.COLLECTORS.values()) if settings.track_system else []
+        self.dispatch = Dispatch(settings, writer.started, writer.path, postings, sampled)
         self.adoptable: frozenset[str] | None = None
         """While set: the script may still make this run its own, but for these settings of the command line."""
 
     def start(self) -> None:
         """Bring up everything that records by itself."""
         atexit.register(self._at_exit)
+        self.dispatch.start()
         self._start_collectors()
         for name, reference in registry.INTEGRATIONS.items():
             if self.settings[f"track_{name}"]:
@@ -73,7 +80,7 @@ class Session:
             self._add("collecting", lambda: Scheduler(periodic, self.writer.emit, interval, facts=facts))
 
     def _samples_machine(self) -> bool:
-        return bool(self.settings.track_system) and self.writer.started.local_rank == 0
+        return bool(self.settings.track_system) and self.writer.started.local_rank == 0 and not self.dispatch.samples
 
     def _add(self, what: str, make: Any) -> None:
         with guard.guard(what):
@@ -83,7 +90,7 @@ class Session:
 
     def stop(self, status: str, reason: str = "", trace: str = "", timeout: float | None = None) -> None:
         """Stop all parts, last started first, and seal the journal. A second call only waits for what the first began."""
-        patience = self.settings.stop_timeout if timeout is None else timeout
+        patience = self._patience(timeout)
         if self._stopped:
             self.writer.wait(patience)
             return
@@ -94,6 +101,13 @@ class Session:
                 part.stop()
         self.writer.close(Status(time=now(), status=status, reason=reason, traceback=trace), patience)
         atexit.unregister(self._at_exit)  # not before: after a Ctrl-C in here, the exit finishes what is left
+
+    def _patience(self, timeout: float | None) -> float:
+        return float(self.settings.stop_timeout) if timeout is None else timeout
+
+    def deliver(self, began: float, timeout: float | None) -> None:
+        """Wait for what is not delivered yet; the stop that `began` then takes no longer than `timeout` in all."""
+        self.dispatch.finish(began + self._patience(timeout))
 
     def _stop_from_handle(self, timeout: float | None = None, error: BaseException | None = None) -> None:
         _end(self, *_outcome(error, self.writer.expected), timeout=timeout)
@@ -125,9 +139,10 @@ def start(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experim
         if not settings.enabled or in_worker_process():
             _muted = _mute(settings)
             return _muted
+        postings = registry.postings(backends)
         guard.reset()
         _muted = None
-        _current = Session(settings, _open_writer(settings, backends))
+        _current = Session(settings, _open_writer(settings, without_credentials(backends)), postings)
         _current.start()
         if not _hooked_fork:
             os.register_at_fork(after_in_child=_in_forked_child)
@@ -157,10 +172,12 @@ def active() -> Experiment | None:
 
 def _end(session: Session, status: str, reason: str = "", trace: str = "", timeout: float | None = None) -> None:
     global _current
+    began = time.monotonic()
     with _lock:
         if _current is session:
             _current = None
         session.stop(status, reason, trace, timeout)
+    session.deliver(began, timeout)
 
 
 def _outcome(error: BaseException | None, expected: tuple[str, str]) -> tuple[str, str, str]:
@@ -187,7 +204,9 @@ def await_script(given: frozenset[str]) -> None:
 
 def _adopt(session: Session, settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
     given, session.adoptable = session.adoptable or frozenset(), None
-    started = adoption.adopted(session.writer.started, settings, backends, given)
+    started = adoption.adopted(session.writer.started, settings, without_credentials(backends), given)
+    if "backend" not in given:
+        session.dispatch.add(registry.postings(backends))
     adoption.tell_late(session.settings, settings, given)
     if started != session.writer.started:
         session.writer.started = session.experiment._started = started
@@ -218,7 +237,7 @@ def _open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> 
     try:
         folder = prepare(settings.dir) / run
         folder.mkdir(exist_ok=True)
-        journal, attempt = _create_journal(folder, f"rank-{identity.rank}")
+        journal, attempt = create_next(folder, f"rank-{identity.rank}")
         writer = Writer(journal, _started(settings, identity, run, attempt, backends), settings.flush_interval)
         writer.start()
     except OSError as error:
@@ -237,15 +256,6 @@ def _made(references: Iterable[str]) -> list[Any]:
         with guard.guard(f"loading {reference}"):
             made.append(registry.load(reference)())
     return made
-
-
-def _create_journal(folder: Path, stem: str) -> tuple[Journal, int]:
-    attempt = 0
-    while True:
-        try:
-            return Journal.create(attempt_path(folder, stem, attempt)), attempt
-        except FileExistsError:
-            attempt += 1
 
 
 def _started(

@@ -100,6 +100,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("flush_interval", 0.5, _seconds, "Points are on disk at most this many seconds after they were logged."),
     Setting("delivery", "agent", _choice("agent", "inline", "off"),
             "Who delivers to the backends: a process of its own, a thread, or nobody until `tracelet sync`."),
+    Setting("agent_linger", 600.0, _seconds,
+            "How long the agent goes on trying to deliver after the end of the training."),
     Setting("stop_timeout", 60.0, _seconds, "Longest wait of stop_logging() for what is not delivered yet."),
     Setting("quiet", False, _switch, "Print nothing when a run starts and stops."),
 )  # fmt: skip

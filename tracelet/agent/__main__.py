@@ -1,0 +1,31 @@
+"""`python .../tracelet/agent/__main__.py RUN_FOLDER`: where the agent's process begins. Started by `keeper`.
+
+It is run by its path, so that it is found however the training found tracelet; it forks once, so that the agent is no
+child of the training: a program that waits for its children never meets it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def _begin() -> None:
+    if os.fork():
+        os._exit(0)
+    package = Path(__file__).resolve().parent.parent
+    sys.path[0] = str(package.parent)  # it was this folder, whose modules are no top-level ones
+    from tracelet.agent import process
+
+    if package.parent.name not in {"site-packages", "dist-packages"}:
+        sys.path.append(sys.path.pop(0))  # a checkout's neighbours must not hide what is installed
+    try:
+        process.main(Path(sys.argv[1]), sys.stdin.buffer)
+    finally:
+        sys.stderr.flush()
+        os._exit(0)  # couriers whose backend hangs are not waited for
+
+
+if __name__ == "__main__":
+    _begin()

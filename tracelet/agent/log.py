@@ -1,0 +1,64 @@
+"""The agent's own output and that of the SDKs: into RUN/agent.log, without credentials, and never without bound.
+
+Used by the agent's process. The descriptors 1 and 2 become a pipe, whose other end one thread brings to the file, because
+SDKs, their libraries and their children print what they like.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+LARGEST = 1_000_000
+"""Bytes; an SDK that complains in a loop for a week must not fill the disk."""
+LAST_WORDS = 1.0
+"""Seconds to wait for the last lines at the end."""
+FULL = "this log has reached its limit; nothing more is written to it\n"
+
+
+class AgentLog:
+    """Owns the file and the pipe."""
+
+    def __init__(self, path: Path, redact: Callable[[str], str]) -> None:
+        self.path = path
+        self._redact = redact
+        self._thread = threading.Thread(target=self._copy, name="tracelet-agent-log", daemon=True)
+        self._reading = -1
+
+    def start(self) -> None:
+        """Take over the standard output and the standard error."""
+        self._reading, writing = os.pipe()
+        for descriptor in (1, 2):
+            os.dup2(writing, descriptor)
+        os.close(writing)
+        self._thread.start()
+
+    def say(self, sentence: str) -> None:
+        """One line with the time."""
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sentence}", file=sys.stderr, flush=True)
+
+    def stop(self) -> None:
+        """Have what was said written. The standard streams lead nowhere afterwards."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, 2):
+            os.dup2(nowhere, descriptor)
+        self._thread.join(LAST_WORDS)  # a child of an SDK may hold the pipe for longer
+
+    def _copy(self) -> None:
+        with (
+            open(self.path, "a", encoding="utf-8", errors="replace", buffering=1) as file,
+            open(self._reading, encoding="utf-8", errors="replace") as lines,
+        ):
+            size = file.tell()
+            for line in lines:
+                if size > LARGEST:
+                    continue  # still read: a full pipe would hold whoever prints
+                text = self._redact(line)
+                size += len(text)
+                file.write(text if size <= LARGEST else FULL)

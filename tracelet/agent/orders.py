@@ -1,0 +1,34 @@
+"""What the training process tells its agent, as lines of JSON through a pipe: credentials touch no disk. Imports little."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+LOG = "agent.log"
+"""The name of the agent's log in the run's folder."""
+
+
+class Posting(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to deliver: a backend's name, the class that speaks to it, and its options, credentials among them."""
+
+    name: str
+    reference: str
+    options: dict[str, Any] = {}
+
+
+class Order(msgspec.Struct, kw_only=True):
+    """The first line says everything; a later one brings more backends."""
+
+    journal: str = ""
+    """The training's journal."""
+    pid: int = 0
+    """The root of the processes whose share of the machine is sampled."""
+    collectors: list[str] = []
+    interval: float = 10.0
+    linger: float = 600.0
+    """Seconds to go on trying after the end of the training."""
+    backends: list[Posting] = []
+    path: list[str] = []
+    """Where the training finds its modules: that is where the SDKs are."""

@@ -1,0 +1,44 @@
+"""A backend made from its reference and the options that the user gave. Used by couriers, in the agent's process."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from pkgutil import resolve_name
+from typing import Any
+
+import msgspec
+
+from tracelet.backends.base import Backend
+from tracelet.errors import Misconfigured
+
+
+def make(name: str, reference: str, options: Mapping[str, Any]) -> Backend:
+    """The backend called `name`. Misconfigured when it cannot be imported or the options cannot be meant."""
+    try:
+        kind = resolve_name(reference)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise Misconfigured(
+            f"the backend {name!r} cannot be loaded from {reference!r} ({error})",
+            "Install the package that holds it, in the Python that runs the training",
+        ) from None
+    backend: Backend = kind(_options(name, kind.options, options))
+    return backend
+
+
+def _options(name: str, kind: type, options: Mapping[str, Any]) -> Any:
+    known = [entry.name for entry in dataclasses.fields(kind)]
+    for key in options:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"Did you mean {near[0]!r}?" if near else "Known are: " + ", ".join(known)
+            raise Misconfigured(f"{key!r} is not an option of the backend {name!r}", hint)
+    try:
+        return msgspec.convert(dict(options), kind, strict=False, dec_hook=_made)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise Misconfigured(f"an option of the backend {name!r} cannot be meant: {error}", "Mend it") from None
+
+
+def _made(kind: type, value: Any) -> Any:
+    return kind(value)

@@ -1,0 +1,160 @@
+"""The agent: accompanies the training of one run on one host, and outlives it until everything is told and delivered.
+
+The main thread of its own process, started by `keeper` and detached from the training's terminal, group and parent. It
+samples the machine, watches the training processes, writes how they ended where they could not, and has couriers deliver.
+It reads the journals that the training writes, writes only its own, and is never needed for correctness.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import BinaryIO
+
+import msgspec
+
+from tracelet._version import __version__
+from tracelet.agent.crew import Crew
+from tracelet.agent.feed import first_record
+from tracelet.agent.locks import Lock, lock_path
+from tracelet.agent.log import AgentLog
+from tracelet.agent.orders import LOG, Order
+from tracelet.agent.redactor import Redactor
+from tracelet.agent.watch import Watch
+from tracelet.collectors.scheduler import Scheduler
+from tracelet.guard import guard
+from tracelet.identity import process_start
+from tracelet.journal import create_next
+from tracelet.records import FINISHED, Started, Status
+from tracelet.writer import Writer, now
+
+POLL = 1.0
+"""Seconds between two looks at the training processes: their end is to be noticed in less than five."""
+TAKEOVER = 5.0
+"""Seconds to wait for an agent that is about to leave; one that stays takes care of our training as well."""
+GRACE = 20.0
+"""Seconds that the training gets to end after a SIGTERM; a cluster kills for good after 30."""
+HASTE = 5.0
+"""Seconds for delivering the rest after a SIGTERM."""
+
+
+class Agent:
+    """One run's agent on this host."""
+
+    def __init__(self, folder: Path, order: Order, orders: BinaryIO) -> None:
+        self.folder = folder
+        self.order = order
+        self.log = AgentLog(folder / LOG, Redactor(*(posting.options for posting in order.backends)))
+        self.watch = Watch(folder)
+        self.crew = Crew(folder, self.log.say)
+        self.quitting = threading.Event()
+        self._orders = orders
+        self._changed = threading.Event()
+        self._quit_at = 0.0
+
+    def run(self) -> None:
+        """From the first look at the training to the end of delivery."""
+        self.log.start()
+        self.log.say(f"tracelet {__version__}, agent {os.getpid()} of {self.folder.name}")
+        threading.Thread(target=self._listen, name="tracelet-agent-orders", daemon=True).start()
+        self.crew.hire(self.order.backends)
+        while True:
+            with guard("accompanying the training"):
+                self._accompany()
+            self.crew.nudge()
+            if self._delivered():
+                break
+        self.crew.dismiss()
+        self.log.say("the end")
+        self.log.stop()
+
+    def quit(self, *_: object) -> None:
+        """On SIGTERM: finish soon."""
+        self._quit_at = time.monotonic() + GRACE
+        self.order.linger = min(self.order.linger, HASTE)
+        self._changed.set()
+
+    def _listen(self) -> None:
+        for line in self._orders:
+            with guard("reading an order"):
+                self.crew.hire(msgspec.json.decode(line, type=Order).backends)
+        self._changed.set()  # the training has let go of the pipe: probably it has ended
+
+    def _accompany(self) -> None:
+        """Sample the machine until all training processes of this host have ended, and say how they did."""
+        self.watch.look()
+        ended = self.watch.ended(here=True)
+        if ended and not any(self.watch.unsaid()):
+            return
+        writer, scheduler = self._recorder()
+        if not ended:
+            scheduler.start()
+            self._wait_for_the_end()
+            scheduler.stop()
+        for status in self.watch.unsaid():
+            self.log.say(f"{status.about}: {status.status}, {status.reason}")
+            writer.emit(status)
+        writer.close(Status(time=now(), status=FINISHED))
+
+    def _wait_for_the_end(self) -> None:
+        while not self.watch.ended(here=True) and self.folder.exists():
+            if self._quit_at and time.monotonic() > self._quit_at:
+                break
+            self._changed.wait(POLL)
+            self._changed.clear()
+            self.watch.look()
+            self.crew.inspect()
+
+    def _recorder(self) -> tuple[Writer, Scheduler]:
+        training = first_record(self.folder / self.order.journal)
+        host = socket.gethostname()
+        journal, attempt = create_next(self.folder, f"node-{host}")
+        started = Started(
+            run=self.folder.name, name=training.name if training else "", project=training.project if training else "",
+            time=now(), host=host, pid=os.getpid(), process_started=process_start(os.getpid()), role="node",
+            rank=training.rank if training else 0, node_rank=training.node_rank if training else 0, attempt=attempt,
+            world_size=training.world_size if training else 1, version=__version__,
+        )  # fmt: skip
+        writer = Writer(journal, started)
+        writer.start()
+        collectors = []
+        for reference in self.order.collectors:
+            with guard(f"loading {reference}"):
+                collectors.append(resolve_name(reference)(self.order.pid))
+        return writer, Scheduler(collectors, writer.emit, self.order.interval)
+
+    def _delivered(self) -> bool:
+        """Wait for the couriers within the limit. False when another training has begun here meanwhile."""
+        deadline = time.monotonic() + self.order.linger
+        while self.crew.busy and time.monotonic() < deadline and self.folder.exists():
+            self.crew.wait(time.monotonic() + POLL)
+            self.crew.inspect()
+            self.watch.look()
+            if not self.watch.ended(here=True) and not self._quit_at:
+                return False
+            if self._quit_at:
+                deadline = min(deadline, time.monotonic() + HASTE)
+        return True
+
+
+def main(folder: Path, orders: BinaryIO) -> None:
+    """Be the agent of the run in `folder`, unless this host has one already."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they are meant for the program in the terminal
+    line = orders.readline()
+    if not line:
+        return  # the training ended before it could say what it wants
+    order = msgspec.json.decode(line, type=Order)
+    sys.path += [entry for entry in order.path if entry not in sys.path]
+    lock = Lock(lock_path(folder))
+    if lock.acquire(TAKEOVER):
+        agent = Agent(folder, order, orders)
+        signal.signal(signal.SIGTERM, agent.quit)
+        agent.run()
+        lock.release()

@@ -1,0 +1,48 @@
+"""Takes the credentials that a backend was given out of every text that may be stored. Used by couriers and the agent's log."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from tracelet.masking import MASK, looks_secret, mask_text
+
+SHORTEST = 6
+"""Shorter "secrets" are words that happen to stand in a password's place, and would black out half a log."""
+
+
+class Redactor:
+    """Knows the secrets among the options of some backends and in the environment."""
+
+    def __init__(self, *options: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> None:
+        found = {secret for table in options for secret in _secrets(table)}
+        found |= set(_secrets(os.environ if environ is None else environ))
+        self._secrets = sorted((secret for secret in found if len(secret) >= SHORTEST), key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """The text without them, and without what looks like one."""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return mask_text(text)
+
+
+def _secrets(table: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _secrets(value)
+        elif isinstance(value, str):
+            if looks_secret(str(name)):
+                yield value
+            elif "@" in value and "://" in value:
+                yield from _in_address(value)
+
+
+def _in_address(address: str) -> Iterator[str]:
+    try:
+        password = urlsplit(address).password
+    except ValueError:
+        return
+    if password:
+        yield password

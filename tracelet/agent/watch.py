@@ -1,0 +1,146 @@
+"""Which processes of a run still go on, and how those ended that did not say. Used by the agent, couriers and `sync`.
+
+A process has ended when its journal is sealed or says so, when it is gone from this host, or when it has given no sign of
+life from another host for a while. Reads only; the records that `unsaid` makes are the agent's to write.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracelet.backends.base import Outcome
+from tracelet.errors import JournalError
+from tracelet.frames import Cursor
+from tracelet.identity import is_alive
+from tracelet.journal import SUFFIX, JournalReader
+from tracelet.records import KILLED, KIND_OF, RUNNING, Started, Status
+
+SILENCE = 60.0
+"""Seconds without a sign of life after which a process on another host counts as gone; it gives one every 10."""
+GONE = "the process is gone and did not say goodbye"
+
+
+@dataclass
+class Member:
+    """One process of the run, as its journal shows it."""
+
+    path: Path
+    started: Started | None = None
+    status: Status | None = None
+    """The last that was said of it, by itself."""
+    ended: bool = False
+    cursor: Cursor = Cursor()
+    seen: tuple[int, int] = (0, 0)
+
+    def look(self, host: str) -> None:
+        """Read what is new and ask after the process."""
+        if self.ended:
+            return
+        if self.started is None:
+            self._read()
+        alive = self._alive(host)  # asked first: what it wrote before it ended is read below
+        with suppress(OSError, JournalError):  # deleted or unreadable: then only the process itself can tell
+            self._read()
+        said = self.status is not None and self.status.status != RUNNING
+        self.ended = self.started is not None and (said or not alive)
+
+    def _alive(self, host: str) -> bool:
+        if self.started is None:
+            return True
+        if self.started.host == host:
+            return is_alive(self.started.pid, self.started.process_started)
+        try:
+            return time.time() - self.path.stat().st_mtime < SILENCE
+        except OSError:
+            return False
+
+    def _read(self) -> None:
+        here = self.path.stat()
+        if (here.st_size, here.st_mtime_ns) == self.seen:
+            return
+        self.seen = (here.st_size, here.st_mtime_ns)
+        reader = JournalReader(self.path)
+        footer = reader.footer()
+        if footer is not None:
+            self.started, self.status = footer.started, footer.status
+            return
+        for frame in reader.frames(self.cursor):
+            self.cursor = frame.after
+            if frame.kind in (KIND_OF[Started], KIND_OF[Status]):
+                with suppress(JournalError):  # a damaged record says nothing; the next one may
+                    record = frame.record()
+                    if isinstance(record, Started):
+                        self.started = record
+                    elif isinstance(record, Status):
+                        self.status = record
+
+    def obituary(self) -> Status:
+        """The final status of a process that is gone without a word."""
+        last = self.status
+        when = int(time.time() * 1e6)
+        if last is not None and last.expected:
+            return Status(time=when, status=last.expected, reason=last.reason, about=self.path.name)
+        return Status(time=when, status=KILLED, reason=GONE, about=self.path.name)
+
+
+class Watch:
+    """The processes of one run. Used on one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.host = socket.gethostname()
+        self._members: dict[str, Member] = {}
+
+    def look(self) -> None:
+        """Take in what has changed."""
+        for path in self.folder.glob("*" + SUFFIX):
+            self._members.setdefault(path.name, Member(path))
+        for member in self._members.values():
+            with suppress(OSError, JournalError):  # unreadable for now, or for good: the reader of the run says so
+                member.look(self.host)
+
+    def _with_role(self, role: str) -> list[Member]:
+        return [m for m in self._members.values() if m.started is not None and m.started.role == role]
+
+    def ended(self, here: bool = False) -> bool:
+        """Whether all training processes (of this host only, if `here`) have ended."""
+        ranks = self._with_role("rank")
+        return all(m.ended for m in ranks if not here or (m.started is not None and m.started.host == self.host))
+
+    def complete(self) -> bool:
+        """Whether nothing will be written to any journal any more."""
+        return all(member.ended for member in self._members.values() if member.started is not None)
+
+    def unsaid(self) -> Iterator[Status]:
+        """The final status of each process of this host that is gone and of which none has been written."""
+        for member in self._with_role("rank"):
+            silent = member.status is None or member.status.status == RUNNING
+            mine = member.started is not None and member.started.host == self.host
+            if member.ended and silent and mine and self._told_by_agents(member.path.name) is None:
+                yield member.obituary()
+
+    def outcome(self) -> Outcome:
+        """How the run ended, as its leading process and the agents saw it."""
+        ranks = self._with_role("rank")
+        lead = max(ranks, key=lambda m: (-m.started.rank, m.started.attempt) if m.started else (0, 0), default=None)
+        if lead is None:
+            return Outcome(KILLED, GONE, time.time())
+        status = lead.status
+        if status is None or status.status == RUNNING:
+            status = self._told_by_agents(lead.path.name) or lead.obituary()
+        return Outcome(status.status, status.reason, status.time / 1e6)
+
+    def _told_by_agents(self, name: str) -> Status | None:
+        for member in self._with_role("node"):
+            for frame in JournalReader(member.path).frames():
+                if frame.kind == KIND_OF[Status]:
+                    with suppress(JournalError):  # damaged: as good as not written
+                        record = frame.record()
+                        if isinstance(record, Status) and record.about == name:
+                            return record
+        return None

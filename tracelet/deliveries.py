@@ -1,0 +1,102 @@
+"""How far the delivery of a run to one backend has got: a small file beside the journals, RUN/delivery/NAME.json.
+
+Written by one courier at a time, only after the backend has taken a batch; read by anyone: the waiting of
+`stop_logging()`, the run's `deliveries`, the command line, the dashboard. It never holds a credential. A file that cannot
+be read counts as none: delivery then begins anew, and backends recognise what they have.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tracelet.errors import SettingsError
+
+FOLDER = "delivery"
+OPENING, OK, OFFLINE, MISCONFIGURED, DONE = "opening", "ok", "offline", "misconfigured", "done"
+NAMES = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+"""What may be a file's name on every system."""
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """The batch that was begun last: should it come again, it must be the very same."""
+
+    journal: str
+    start: tuple[int, int]
+    stop: tuple[int, int]
+
+
+class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What is known of one backend. Times are seconds since the epoch."""
+
+    backend: str
+    state: str = OPENING
+    cursors: dict[str, tuple[int, int]] = {}
+    """Journal's file name to (number of the next frame, its offset)."""
+    pending: Pending | None = None
+    memory: dict[str, Any] = {}
+    """What the backend asked to be remembered: the remote run's id, say."""
+    url: str = ""
+    points: int = 0
+    """Points delivered so far."""
+    batches: int = 0
+    rejected: int = 0
+    """Records that the backend refused for good; they stand in NAME.dead.jsonl."""
+    error: str = ""
+    """What keeps the delivery from going on, or did last."""
+    fix: str = ""
+    """What to type against it, if it is misconfigured."""
+    since: float = 0.0
+    """Since when it has been offline."""
+    updated: float = 0.0
+
+
+_decoder = msgspec.json.Decoder(Delivery)
+
+
+def checked_name(name: str) -> str:
+    """The name of a backend, which is to be a file's name. SettingsError if it cannot be one."""
+    if not NAMES.fullmatch(name):
+        raise SettingsError(f"backend {name!r}: a backend's name is made of small letters, digits, '_', '-' and '.'")
+    return name
+
+
+def path_of(run_folder: Path, backend: str) -> Path:
+    """Where the file stands."""
+    return run_folder / FOLDER / f"{checked_name(backend)}.json"
+
+
+def read(run_folder: Path, backend: str) -> Delivery | None:
+    """The state of one delivery; None where there is none that can be read."""
+    try:
+        return _decoder.decode(path_of(run_folder, backend).read_bytes())
+    except (OSError, msgspec.MsgspecError, ValueError):
+        return None
+
+
+def read_all(run_folder: Path) -> Iterator[Delivery]:
+    """The states of all deliveries of a run, by name."""
+    for path in sorted((run_folder / FOLDER).glob("*.json")):
+        if NAMES.fullmatch(path.stem) and (delivery := read(run_folder, path.stem)) is not None:
+            yield delivery
+
+
+def write(run_folder: Path, delivery: Delivery) -> None:
+    """Put the state in the place of the former one, whole or not at all. OSError when the disk refuses it."""
+    path = path_of(run_folder, delivery.backend)
+    path.parent.mkdir(exist_ok=True)
+    descriptor, beside = tempfile.mkstemp(prefix=f".{path.stem}.", dir=path.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(delivery), indent=1))
+        os.chmod(beside, 0o644)  # readable like the journals: mkstemp makes it private
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
