@@ -371,8 +371,8 @@ def test_a_tuners_trials_are_no_part_of_the_run(pl: Any, kept: Kept, tmp_path: P
     assert [step for step, _ in kept.series("loss")] == list(range(len(module.train_dataloader())))
 
 
-def test_an_exception_passes_and_is_expected(pl: Any, kept: Kept) -> None:
-    """The user gets the object that was raised; the run knows how it would end until another fit begins."""
+def test_an_exception_passes_and_ends_the_fit_alone(pl: Any, kept: Kept) -> None:
+    """The user gets the object that was raised, and may catch it: the fit has failed, the process has not."""
     error = ValueError("theirs\nsecond line")
 
     class Module(module_class(pl)):  # type: ignore[misc]
@@ -382,8 +382,21 @@ def test_an_exception_passes_and_is_expected(pl: Any, kept: Kept) -> None:
     with pytest.raises(ValueError, match="theirs") as caught:
         quiet(pl).fit(Module(), loader(), loader())
     assert caught.value is error
-    assert kept.expected == ("failed", "ValueError: theirs")
-    assert kept.events("fit_finished")[0]["reason"] == "ValueError: theirs"
+    (finished,) = kept.events("fit_finished")
+    assert (finished["status"], finished["reason"]) == ("failed", "ValueError: theirs")
+    assert kept.expected == ("", "")
+
+
+def test_an_exit_with_a_code_is_a_failure(pl: Any, kept: Kept) -> None:
+    """`sys.exit(3)` inside a training is expected to end the process, until another fit begins."""
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        quiet(pl).fit(Module(), loader(), loader())
+    assert kept.expected == ("failed", "SystemExit: 3")
     quiet(pl).fit(module_class(pl)(), loader(), loader())
     assert kept.expected == ("", "")
 

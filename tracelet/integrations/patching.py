@@ -131,7 +131,7 @@ def apply(
         return None
     switch = Switch(original, own)
     wrapper = make_wrapper(original)
-    placed: Any = _disguised(wrapper if direct else _dispatcher(switch), switch)
+    placed: Any = _disguised(wrapper if direct and wrapper is not original else _dispatcher(switch), switch)
     if isinstance(found, (staticmethod, classmethod)):
         placed = type(found)(placed)
     switch.turn_on(wrapper)

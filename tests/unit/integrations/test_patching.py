@@ -265,6 +265,26 @@ def test_several_patchers_leave_in_any_order(name: str, order: tuple[int, ...]) 
     assert contents(module) == before
 
 
+def test_a_direct_patch_is_the_wrapper_itself(name: str) -> None:
+    """It looks like the original too, costs one call less, and is taken back like any other."""
+    module: Any = importlib.import_module(name)
+    before = contents(module)
+    calls = Calls()
+    patches = calls.patches(name, ("Library.inherited", "function"))
+    patches += [Patch(name, "Library.method", lambda original: original)]
+    for patch in patches:
+        patch.direct = True
+    patcher = Patcher(patches)
+    patcher.apply()
+    assert str(inspect.signature(module.function)) == "(a, /, b=1, *args, c, **kwargs)"
+    use(module)
+    assert calls == ["Library.inherited", "function"]
+    patcher.revert()
+    use(module)
+    assert calls == ["Library.inherited", "function"]
+    assert contents(module) == before
+
+
 def test_two_patchers_wait_for_one_module(name: str) -> None:
     """Both see the import, and the module has its own loader."""
     calls = Calls()

@@ -20,6 +20,8 @@ from tracelet.integrations.base import SeriesKey, Sink
 from tracelet.integrations.patching import Function, Patch
 from tracelet.records import FAILED, FINISHED, INTERRUPTED, PREEMPTED, Event, Scalar
 
+EXIT = "SystemExit"
+"""How the reason of a fit begins that ended in `sys.exit(code)`: Python keeps no trace of it for others to find."""
 REASON_LENGTH = 500
 """A reason is one line; exceptions of tensors can print pages."""
 
@@ -108,7 +110,9 @@ class Lifecycle:
         fit = self._fits.pop(trainer, None)
         if fit is None:
             return
-        self._sink.expect("" if status == FINISHED else status, reason)
+        # An exception that the user catches ends no process, and Python itself tells of one that nobody catches.
+        silent = status == FINISHED or (status == FAILED and not reason.startswith(EXIT))
+        self._sink.expect(*(("", "") if silent else (status, reason)))
         attributes: dict[str, Scalar] = {
             "number": fit.number, "kind": fit.kind, "trainer": fit.trainer, "status": status,
             "seconds": time.monotonic() - fit.began,
@@ -228,6 +232,6 @@ def how_it_ended(error: BaseException) -> tuple[str, str]:
         if isinstance(error.__context__, KeyboardInterrupt):
             # Lightning shuts down gracefully on Ctrl-C and then exits with code 1.
             return INTERRUPTED, "KeyboardInterrupt"
-        return (FINISHED, "") if error.code in (None, 0) else (FAILED, f"SystemExit: {error.code}"[:REASON_LENGTH])
+        return (FINISHED, "") if error.code in (None, 0) else (FAILED, f"{EXIT}: {error.code}"[:REASON_LENGTH])
     lines = f"{type(error).__name__}: {error}".splitlines()
     return FAILED, lines[0][:REASON_LENGTH]
