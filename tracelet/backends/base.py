@@ -10,8 +10,8 @@ A backend has no thread, retry loop or global state of its own, and imports its 
 Anything else that it lets pass is treated as `Unavailable` a few times, and then as `Misconfigured`.
 
 Delivery is at least once: after a crash the last batch comes again, with `batch.again` set on the first batch after
-every `open` and on every repeat of a `write` that raised `Unavailable`. A backend that can recognise what it has already
-must leave it out then.
+every `open` and on every repeat of a `write` that raised `Unavailable`. A backend that can recognise what it
+has already must leave it out then.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the run ended. `status`: finished, failed, interrupted, preempted or killed; `ended`: seconds since the epoch."""
+    """How the run ended. `status`: finished, failed, interrupted, preempted or killed; `ended`: seconds."""
 
     status: str
     reason: str
@@ -127,7 +127,7 @@ class Backend(Protocol):
     are such, for that is what `start_logging(backend_url=..., api_key=...)` sets.
 
     A concrete class has `name: ClassVar[str]` (its key in `backend=...`), `options: ClassVar[type]` (a frozen dataclass
-    whose field names, defaults and docstrings are the documented settings) and `extra: ClassVar[str]` (what to install).
+    whose field names, defaults and docstrings are the documented settings), `extra: ClassVar[str]` (what to install).
     """
 
     def open(self, run: RunDescription) -> None:

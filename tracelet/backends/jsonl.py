@@ -1,7 +1,7 @@
 """The `jsonl` backend: one line of JSON for each record, appended to a file or written to a pipe.
 
-Called by a courier on its thread. Every line carries an id that is the same when its batch comes again, so that a reader
-of a pipe can tell repeats; a file is looked through first, and gets none. Never rewrites a line that is whole.
+Called by a courier on its thread. Every line carries an id that is the same when its batch comes again, so that who
+reads a pipe can tell repeats; a file is looked through first, and gets none. Never rewrites a line that is whole.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ TRACE = 6
 
 
 def legal(name: str, forbidden: re.Pattern[str], longest: int, instead: str = "_") -> str:
-    """The name where it is legal; else with forbidden characters replaced, cut, and ended by a trace of the original."""
+    """The name where it is legal; else with forbidden characters replaced, cut, ended by a trace of the original."""
     if name and len(name) <= longest and not forbidden.search(name):
         return name
     trace = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()[:TRACE]

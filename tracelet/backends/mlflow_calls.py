@@ -1,0 +1,85 @@
+"""How MLflow is called: short timeouts, none of its own retries, and its errors translated into ours.
+
+Used by the `mlflow` backend around every verb, on the courier's thread. The environment variables by which MLflow takes
+these settings are put back afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tracelet.errors import Misconfigured, Unavailable
+
+REFUSED_CREDENTIALS = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
+
+
+@contextmanager
+def calling(timeout: float, token: str = "") -> Iterator[None]:
+    """Run MLflow's code in here: raises `Unavailable` and `Misconfigured` instead of what MLflow raises."""
+    with _environment(timeout, token):
+        try:
+            import mlflow.exceptions
+            import requests
+            import sqlalchemy.exc
+        except ImportError as error:
+            raise Misconfigured(
+                f"MLflow cannot be imported ({error})", "Type pip install 'tracelet[mlflow]'"
+            ) from error
+        try:
+            yield
+        except mlflow.exceptions.MlflowException as error:
+            raise _translated(error) from error
+        except (requests.RequestException, sqlalchemy.exc.OperationalError, ValueError) as error:
+            # ValueError: an answer that is no JSON at all, from a gateway in front of the server.
+            raise Unavailable(f"MLflow does not answer as it should ({_first_line(error)})") from error
+        except ModuleNotFoundError as error:
+            raise Misconfigured(f"MLflow lacks a package ({error})", f"Type pip install {error.name}") from error
+
+
+def _translated(error: Exception) -> Exception:
+    import mlflow.exceptions
+
+    assert isinstance(error, mlflow.exceptions.MlflowException)
+    code, status, line = str(error.error_code), error.get_http_status_code(), _first_line(error)
+    if (
+        isinstance(error, mlflow.exceptions.UnsupportedModelRegistryStoreURIException)
+        or "tracking store" in line.lower()
+    ):
+        return Misconfigured(f"the tracking URI is not one ({line})", "Give backend={'mlflow': {'url': ...}}")
+    if code in REFUSED_CREDENTIALS or status in (401, 403):
+        fix = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        return Misconfigured(f"the MLflow server refuses the credentials ({line})", fix)
+    if code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"):
+        return Misconfigured(f"MLflow refuses ({line})", "Look whether the run and its experiment are still there")
+    return Unavailable(f"MLflow does not answer ({line})")
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return text if len(text) <= 300 else text[:300] + "..."
+
+
+@contextmanager
+def _environment(timeout: float, token: str) -> Iterator[None]:
+    wanted = {
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, round(timeout))),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the courier tries again, and knows for how long
+        "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "300",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        **({"MLFLOW_TRACKING_TOKEN": token} if token else {}),
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
