@@ -67,10 +67,13 @@ class Writer:
         """(status, reason) that the process would end with if nobody said otherwise; see `Sink.expect`."""
         self._pause = max(SHORTEST_PAUSE, flush_interval / WAKES_PER_INTERVAL)
         self._requests: SimpleQueue[Request] = SimpleQueue()
+        self._done: SimpleQueue[bool] = SimpleQueue()
         self._taking = threading.RLock()
+        self._rest: list[Item] = []
+        """What was emitted before the end and is not packed yet."""
         self._stuck = False
         self._status: Status | None = None
-        self._stopping = self._finished = self._complete = False
+        self._stopping = self._finished = self._complete = self._threaded = False
         self._synced = self._beaten = time.monotonic()
         self._syncing: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name="tracelet-writer", daemon=True)
@@ -95,6 +98,7 @@ class Writer:
         self.journal.append([self.started])
         with guard.guard("starting the writer thread"):
             self._thread.start()
+            self._threaded = True
 
     def emit(self, item: Item) -> None:
         """Take one item; see `Sink`."""
@@ -195,24 +199,28 @@ class Writer:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end of a writer that is closing; see `close`."""
-        self._stopping = True
+        with self._taking:
+            if not self._stopping:
+                # Here and not later: threads that go on logging must not crowd out what was logged before.
+                self._rest, self.items, self._stopping = self.items, Ended(), True
         self._requests.put(None)
-        if self._thread.is_alive():
-            if self._thread is not threading.current_thread():
-                self._thread.join(timeout)
-        elif not self._finished:
+        if not self._threaded and not self._finished:
             self._finish()
+        elif not self._finished and self._thread is not threading.current_thread():
+            # Not by joining: after a Ctrl-C in join() Python takes the thread for ended.
+            try:
+                self._done.put(self._done.get(timeout=timeout))
+            except Empty:
+                pass
         if not self._finished:
             guard.say(f"{self.path} is still being written, because its disk is slow; the last points may be lost.")
         return self._complete
 
     def _finish(self) -> None:
         """The last round, on the writer's thread: the rest, the status, the seal."""
-        self._stopping = True
         if self._syncing is not None:
             self._syncing.join()
-        with self._taking:
-            items, self.items = self.items, Ended()
+        items, self._rest = self._rest, []
         status = self._status or Status(time=now(), status="")
         with guard.guard("sealing the journal"):
             self._write([*items, status])
@@ -221,13 +229,14 @@ class Writer:
                 self._seal(status)
             else:
                 self.outbox.lose(status)
-        self._finished = True
-        for request in self._next_requests(0.0):
-            request.put(self._complete)
         with guard.guard("closing the journal"):
             self.journal.close()
             if self._complete and self.journal.size <= COMPACTED_AT_ONCE:
                 self._compact()
+        self._finished = True
+        self._done.put(True)
+        for request in self._next_requests(0.0):
+            request.put(self._complete)
 
     def _compact(self) -> None:
         try:
