@@ -144,7 +144,7 @@ def _width(code: str) -> int:
 
 def list_integers(packed: Sequence[Any], count: int) -> list[int]:
     """The column as Python integers, for processes without numpy; JournalError when it is not one."""
-    code, start, body = _claims(packed, count, INTEGER_CODES)
+    code, start, body = claims(packed, count, INTEGER_CODES)
     if code == "=":
         return [start + body * place for place in range(count)]
     if code.removeprefix(COMPRESSED) in ARRAY_CODES:
@@ -154,14 +154,14 @@ def list_integers(packed: Sequence[Any], count: int) -> list[int]:
 
 def list_floats(packed: Sequence[Any], count: int) -> array[float]:
     """The column as doubles, for processes without numpy; JournalError when it is not one."""
-    code, start, body = _claims(packed, count, FLOAT_CODES)
+    code, start, body = claims(packed, count, FLOAT_CODES)
     if code == "*":
         return array("d", [start]) * count
     return array("d", _column(code, body, count))
 
 
 def _column(code: str, body: object, count: int) -> array[Any]:
-    plain, sound = _sound(code, body, count)
+    plain, sound = sound_body(code, body, count)
     column: array[Any] = array(ARRAY_CODES.get(plain, plain))
     column.frombytes(sound)
     if NOT_LITTLE:
@@ -173,7 +173,7 @@ def unpack_integers(packed: Sequence[Any], count: int) -> IntArray:
     """The column as int64[count]; JournalError when it is not one."""
     import numpy as np
 
-    code, start, body = _claims(packed, count, INTEGER_CODES)
+    code, start, body = claims(packed, count, INTEGER_CODES)
     if code == "=":
         column = np.arange(count, dtype=np.int64)
         column *= body
@@ -191,7 +191,7 @@ def unpack_floats(packed: Sequence[Any], count: int) -> FloatArray:
     """The column as float64[count]; JournalError when it is not one."""
     import numpy as np
 
-    code, start, body = _claims(packed, count, FLOAT_CODES)
+    code, start, body = claims(packed, count, FLOAT_CODES)
     if code == "*":
         return np.full(count, start, dtype=np.float64)
     return _numbers(code, body, count).astype(np.float64)
@@ -200,11 +200,11 @@ def unpack_floats(packed: Sequence[Any], count: int) -> FloatArray:
 def _numbers(code: str, body: object, count: int) -> npt.NDArray[Any]:
     import numpy as np
 
-    plain, sound = _sound(code, body, count)
+    plain, sound = sound_body(code, body, count)
     return np.frombuffer(sound, dtype=NUMPY_TYPES[plain])
 
 
-def _claims(packed: Sequence[Any], count: int, codes: frozenset[str]) -> tuple[str, Any, Any]:
+def claims(packed: Sequence[Any], count: int, codes: frozenset[str]) -> tuple[str, Any, Any]:
     """The parts of a column that can be meant: a code of its kind, a count that a flush may have, integers in range."""
     code, start, body = packed
     sound = 0 < count <= MOST_POINTS and code.removeprefix(COMPRESSED) in codes
@@ -219,7 +219,7 @@ def _fits(number: object) -> bool:
     return isinstance(number, int) and LEAST <= number <= GREATEST
 
 
-def _sound(code: str, body: object, count: int) -> tuple[str, bytes]:
+def sound_body(code: str, body: object, count: int) -> tuple[str, bytes]:
     """The code and the uncompressed body of a column; JournalError when it does not hold `count` values."""
     plain = code.removeprefix(COMPRESSED)
     if plain in NUMPY_TYPES and isinstance(body, bytes):

@@ -5,11 +5,12 @@ Read side only; imports numpy when a series is read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from tracelet.points import FLOAT, INTEGER, unpack_floats, unpack_integers
+from tracelet.joining import join_floats, join_integers
 from tracelet.records import Chunk
 
 if TYPE_CHECKING:
@@ -93,19 +94,13 @@ def assemble(name: str, chunks: Iterable[tuple[Origin, Chunk]]) -> Series:
     """One series out of its chunks, in the order given. JournalError when a chunk's columns are damaged."""
     pairs = list(chunks)
     parts = [chunk for _, chunk in pairs]
-    steps = _joined([unpack_integers(chunk.steps, chunk.count) for chunk in parts], INTEGER)
-    times = _joined([unpack_integers(chunk.times, chunk.count) for chunk in parts], INTEGER) / 1e6
-    values = _joined([unpack_floats(chunk.values, chunk.count) for chunk in parts], FLOAT)
+    steps = join_integers([(chunk.steps, chunk.count) for chunk in parts])
+    times = join_integers([(chunk.times, chunk.count) for chunk in parts]) / 1e6
+    values = join_floats([(chunk.values, chunk.count) for chunk in parts])
     return Series(
         name, steps, values, times, _epochs(parts, len(steps)), _weights(parts, len(steps)), _segments(pairs),
         next((chunk.reduce for chunk in reversed(parts) if chunk.reduce), ""), any(chunk.automatic for chunk in parts),
     )  # fmt: skip
-
-
-def _joined(columns: Sequence[npt.NDArray[Any]], kind: str) -> npt.NDArray[Any]:
-    import numpy as np
-
-    return np.concatenate(columns) if columns else np.empty(0, kind)
 
 
 def _epochs(chunks: Sequence[Chunk], total: int) -> IntArray:
@@ -113,11 +108,7 @@ def _epochs(chunks: Sequence[Chunk], total: int) -> IntArray:
 
     if all(chunk.epochs is None for chunk in chunks):
         return np.broadcast_to(np.int64(-1), total)  # no memory: a long series would cost 80 MB for nothing
-    columns = (
-        np.full(chunk.count, -1, INTEGER) if chunk.epochs is None else unpack_integers(chunk.epochs, chunk.count)
-        for chunk in chunks
-    )
-    return _joined(list(columns), INTEGER)
+    return join_integers([(("=", -1, 0) if c.epochs is None else c.epochs, c.count) for c in chunks])
 
 
 def _weights(chunks: Sequence[Chunk], total: int) -> FloatArray:
@@ -125,11 +116,7 @@ def _weights(chunks: Sequence[Chunk], total: int) -> FloatArray:
 
     if all(chunk.weights is None for chunk in chunks):
         return np.broadcast_to(np.float64(np.nan), total)
-    columns = (
-        np.full(chunk.count, np.nan, FLOAT) if chunk.weights is None else unpack_floats(chunk.weights, chunk.count)
-        for chunk in chunks
-    )
-    return _joined(list(columns), FLOAT)
+    return join_floats([(("*", math.nan, b"") if c.weights is None else c.weights, c.count) for c in chunks])
 
 
 def _segments(pairs: Iterable[tuple[Origin, Chunk]]) -> tuple[Segment, ...]:
