@@ -16,8 +16,9 @@ from tracelet.run import Run
 
 STORE_NAME = ".tracelet"
 RUNS = "runs"
-SHORTEST_PREFIX = 4
-"""Characters of an id that stand for it: with fewer, a run called `a` would be hidden by an id that begins so."""
+LIKE_A_NAME = 4
+"""Fewer characters than this stand for a run that is called so, before an id that begins so: a run called `a`
+must not be taken for another one, for `rm` would delete that."""
 
 
 def locate(path: str | os.PathLike[str] | None = None) -> Path:
@@ -81,11 +82,9 @@ class Store:
         return self._by_prefix_or_name(name, folders)
 
     def _by_prefix_or_name(self, name: str, folders: dict[str, Path]) -> Run:
-        matches = []
-        if len(name) >= SHORTEST_PREFIX:
-            matches = [Run(folder) for run_id, folder in folders.items() if run_id.startswith(name)]
-        if not matches:
-            matches = [run for run in self.runs() if run.info.name == name]
+        prefixed = [Run(folder) for run_id, folder in folders.items() if name and run_id.startswith(name)]
+        matches = prefixed if len(name) >= LIKE_A_NAME else []
+        matches = matches or [run for run in self.runs() if run.info.name == name] or prefixed
         if len(matches) == 1:
             return matches[0]
         if not matches:

@@ -62,6 +62,15 @@ def test_links_are_not_followed(record: Record, call: Call, tmp_path: Path) -> N
     assert outside.exists()
 
 
+def test_a_short_name_comes_before_an_id(record: Record, call: Call) -> None:
+    """A run called like the beginning of another one's id is the one that is meant; alone, two characters are an id."""
+    other = record("other")
+    short = record(other.id[:2])
+    call("rm", "-y", other.id[:2])
+    assert not short.path.exists()
+    assert other.id in call("show", other.id[:2]).output
+
+
 def test_a_path_is_no_name_of_a_run(record: Record, call: Call, tmp_path: Path) -> None:
     """Neither `..` nor an absolute path leads out of the store."""
     record("a")
