@@ -55,6 +55,25 @@ def _seconds(value: object) -> float:
     return number
 
 
+def _count(value: object) -> int:
+    try:
+        number = int(value)  # type: ignore[call-overload]  # whatever int() refuses is refused below
+    except (TypeError, ValueError):
+        raise ValueError("give a whole number") from None
+    if number < 1:
+        raise ValueError("give a whole number above zero")
+    return int(number)
+
+
+def _names(value: object) -> str:
+    """Names as one text with commas, whatever they were written as."""
+    if isinstance(value, str):
+        return ",".join(part.strip() for part in value.split(",") if part.strip())
+    if not isinstance(value, (list, tuple, set, frozenset)):
+        raise ValueError("give names, as a list or separated by commas")
+    return ",".join(str(getattr(part, "value", part)) for part in value)
+
+
 def _choice(*words: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         word = str(value).strip().lower()
@@ -96,6 +115,9 @@ TABLE: tuple[Setting, ...] = (
     Setting("track_learning_rate", True, _switch, "Record the learning rate of every parameter group at every step."),
     Setting("track_gradients", False, _switch, "Record the norm of the gradients at every optimizer step."),
     Setting("track_spans", True, _switch, "Record where the time goes: data loading, forward, backward, ..."),
+    Setting("telemetry_interval", 50, _count, "Training iterations between two summaries of throughput and times."),
+    Setting("spans", "all", _names, "Spans to deliver and export, by name: all, or a list."),
+    Setting("spans_deny", "", _names, "Spans not to deliver and export, by name; their children move up."),
     Setting("metrics_interval", 10.0, _seconds, "Seconds between two samples of the machine."),
     Setting("flush_interval", 0.5, _seconds, "Points are on disk at most this many seconds after they were logged."),
     Setting("delivery", "agent", _choice("agent", "inline", "off"),
@@ -148,7 +170,7 @@ def load(
     tables: dict[str, dict[str, Any]] = {}
     environment = os.environ if environ is None else environ
     for origin, given in (
-        *_project_file(folder or Path.cwd()),
+        *_project_file(folder),
         ("environment", _environment(environment)),
         ("config", config or {}),
         ("arguments", arguments or {}),
@@ -197,15 +219,22 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {s.name: environ[s.variable] for s in TABLE if environ.get(s.variable, "") != ""}
 
 
-def _project_file(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _project_file(folder: Path | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    try:
+        folder = folder or Path.cwd()
+    except FileNotFoundError:
+        return  # the working directory was deleted: there is no file to look for
     for place in (folder, *folder.parents):
         path = place / "pyproject.toml"
         if not path.is_file():
             continue
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("tracelet")
+            tools = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
         except (OSError, ValueError) as error:
             raise SettingsError(f"{path} cannot be read ({error}). Mend it, or start from another folder.") from None
+        table = tools.get("tracelet") if isinstance(tools, Mapping) else None
+        if table is not None and not isinstance(table, Mapping):
+            raise SettingsError(f"[tool.tracelet] in {path} must be a table of settings, not {table!r}. Mend it.")
         if table is not None:
             yield f"[tool.tracelet] in {path}", table
         return
