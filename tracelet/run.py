@@ -5,20 +5,19 @@ Used by the store, the command line, the dashboard and user code, on any thread 
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracelet.deliveries import Delivery, read_all
 from tracelet.downsampling import sample
+from tracelet.endings import ending, modified
 from tracelet.errors import JournalError
-from tracelet.identity import is_alive
 from tracelet.journal import SUFFIX
 from tracelet.journal_view import JournalView
 from tracelet.records import (
-    KILLED,
     RUNNING,
     Artifact,
     Chunk,
@@ -37,9 +36,6 @@ from tracelet.tally import merged
 
 if TYPE_CHECKING:
     import pandas
-
-SILENCE = 60.0
-"""Seconds without a sign of life after which a process on another host counts as gone; it gives one every 10."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +113,12 @@ class Run:
         """Id, name, status and all else that a list shows. A run without a readable journal has the status `unreadable`."""
         ranks = [view for view in self.views if view.started and view.started.role == "rank"]
         if not ranks:
-            started = Started(run=self.id, name=self.id, project="", time=_modified(self.path), host="", pid=0)
+            started = Started(run=self.id, name=self.id, project="", time=modified(self.path), host="", pid=0)
             return _info(started, started, Status(time=started.time, status="unreadable"))
         first = ranks[0].started
         lead = [view for view in ranks if view.started and first and view.started.rank == first.rank][-1]
         assert first is not None and lead.started is not None  # `views` lists no others
-        return _info(first, lead.started, _status(lead))
+        return _info(first, lead.started, self._ending(lead))
 
     @property
     def params(self) -> dict[str, Scalar]:
@@ -172,9 +168,15 @@ class Run:
     def status_record(self) -> Status:
         """How the leading process ended, with the traceback if it failed."""
         ranks = [view for view in self.views if view.started and view.started.role == "rank"]
-        return (
-            _status(ranks[-1] if len(ranks) == 1 else _leading(ranks)) if ranks else Status(time=0, status="unreadable")
-        )
+        return self._ending(_leading(ranks)) if ranks else Status(time=0, status="unreadable")
+
+    def _ending(self, view: JournalView) -> Status:
+        return ending(view, [node for node in self.views if node.started and node.started.role == "node"])
+
+    @property
+    def deliveries(self) -> dict[str, Delivery]:
+        """How far the delivery to each backend has got: its state, points delivered, address, and what is wrong."""
+        return {delivery.backend: delivery for delivery in read_all(self.path)}
 
     def events(self, name: str | None = None) -> list[Event]:
         """What happened (fits, early stopping, ...), by time."""
@@ -254,28 +256,6 @@ def _leading(ranks: list[JournalView]) -> JournalView:
     """The last attempt of the lowest rank."""
     lowest = min(view.started.rank for view in ranks if view.started)
     return [view for view in ranks if view.started and view.started.rank == lowest][-1]
-
-
-def _modified(path: Path) -> int:
-    try:
-        return int(path.stat().st_mtime * 1e6)
-    except OSError:
-        return 0
-
-
-def _status(view: JournalView) -> Status:
-    """What the process said at its end; what can be seen from here if it did not."""
-    if view.status is not None and view.status.status != RUNNING:
-        return view.status
-    started, seen = view.started, _modified(view.path)
-    assert started is not None  # asked only of journals that have one
-    if started.host == socket.gethostname():
-        if is_alive(started.pid, started.process_started):
-            return Status(time=seen, status=RUNNING)
-        return Status(time=seen, status=KILLED, reason="the process is gone and did not say goodbye")
-    if time.time() - seen / 1e6 < SILENCE:
-        return Status(time=seen, status=RUNNING)
-    return Status(time=seen, status=KILLED, reason=f"no sign of life from {started.host}")
 
 
 def _info(first: Started, last: Started, status: Status) -> RunInfo:

@@ -20,7 +20,8 @@ from tracelet.identity import process_start
 from tracelet.journal import Journal, attempt_path
 from tracelet.packer import Packer
 from tracelet.records import Chunk, Event, Facts, Footer, Notice, Params, Points, Record, Started, Status, Tags
-from tracelet.run import SILENCE, Run
+from tracelet.endings import SILENCE
+from tracelet.run import Run
 
 HOST = socket.gethostname()
 ME = os.getpid()

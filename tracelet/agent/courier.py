@@ -11,9 +11,8 @@ import dataclasses
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_when_event_set
 
@@ -22,6 +21,7 @@ from tracelet.agent import plugin
 from tracelet.agent.description import describe
 from tracelet.agent.feed import Feed, Portion
 from tracelet.agent.locks import Lock
+from tracelet.agent.orders import Posting
 from tracelet.agent.progress import Progress
 from tracelet.agent.redactor import Redactor
 from tracelet.agent.watch import Watch
@@ -41,18 +41,21 @@ OVERDUE = 60.0
 
 
 class Courier(threading.Thread):
-    """One backend's deliverer. `start()` it, `nudge()` it when something has changed, `cease()` to have it stop soon."""
+    """One backend's deliverer. `start()` it, `nudge()` it when something has changed, `cease()` to have it stop soon.
 
-    def __init__(
-        self, folder: Path, name: str, reference: str, options: Mapping[str, Any], log: Callable[[str], None]
-    ) -> None:
+    With `follow` it stays until the run has ended; without, until it has delivered what is there.
+    """
+
+    def __init__(self, folder: Path, posting: Posting, log: Callable[[str], None], follow: bool = True) -> None:
+        name, options = posting.name, posting.options
         super().__init__(name=f"tracelet-courier-{name}", daemon=True)
         self.backend = name
         self.folder = folder
         self.progress = Progress(folder, name, Redactor(options), log)
         self.lock = Lock(folder / deliveries.FOLDER / f"{name}.lock")
-        self._reference = reference
+        self._reference = posting.reference
         self._options = options
+        self._follow = follow
         self._feed = Feed(folder)
         self._watch = Watch(folder)
         self._ceasing = threading.Event()
@@ -71,9 +74,14 @@ class Courier(threading.Thread):
         self._ceasing.set()
         self._nudged.set()
 
+    def waited(self) -> float:
+        """Seconds since the call that is being made began."""
+        called = self._called
+        return time.monotonic() - called if called else 0.0
+
     def overdue(self) -> bool:
         """Whether the backend has been called and has not returned for long."""
-        return bool(self._called) and time.monotonic() - self._called > OVERDUE
+        return self.waited() > OVERDUE
 
     def run(self) -> None:
         """Deliver everything. The one place where anything that an SDK raises is caught."""
@@ -129,6 +137,8 @@ class Courier(threading.Thread):
             elif complete:
                 self._close(backend)
                 return
+            elif not self._follow:
+                return
             else:
                 self._pause(POLL)
 
@@ -136,7 +146,7 @@ class Courier(threading.Thread):
         """Nothing is opened before the run has something to tell: by then its script has settled name and project."""
         while not (self._ceasing.is_set() or self._has_begun(self.progress.delivery)):
             self._watch.look()
-            if self._watch.ended() and self._watch.complete():
+            if self._watch.complete() or not self._follow:
                 return
             self._pause(POLL)
 

@@ -17,17 +17,18 @@ LEAVE_TAKING = 2.0
 class Crew:
     """Couriers that work side by side and know nothing of each other."""
 
-    def __init__(self, folder: Path, log: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, log: Callable[[str], None], follow: bool = True) -> None:
         self.folder = folder
         self.couriers: dict[str, Courier] = {}
         self._log = log
+        self._follow = follow
         self._late: set[str] = set()
 
     def hire(self, postings: Iterable[Posting]) -> None:
         """Start a courier for each backend that has none yet."""
         for posting in postings:
             if posting.name not in self.couriers:
-                courier = Courier(self.folder, posting.name, posting.reference, posting.options, self._log)
+                courier = Courier(self.folder, posting, self._log, self._follow)
                 self.couriers[posting.name] = courier
                 courier.start()
 

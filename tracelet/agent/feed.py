@@ -178,21 +178,21 @@ class Feed:
 
 def _gather(parts: _Parts, reader: JournalReader, start: Cursor, stop: Cursor | None) -> Cursor | None:
     """Fill the parts with one batch, up to `stop` if that is given; the cursor behind it, None when there is nothing."""
-    taken = size = 0
+    size = 0
     end: Cursor | None = None
-    for frame in reader.frames(start):
+    for taken, frame in enumerate(reader.frames(start), 1):
         beyond = stop is not None and frame.number >= stop.number
         if not beyond or frame.kind == POINTS:  # compaction moves points behind frames with a lower number
             parts.add(frame, stop.number if stop else frame.number + 1)
         end = frame.after
-        taken += 1
         size += len(frame.payload)
         if stop is not None:
             if frame.kind == POINTS and frame.number + 1 >= stop.number:
                 break
-        elif parts.points >= MOST_POINTS or taken >= MOST_FRAMES or size >= MOST_BYTES:
-            if frame.kind == POINTS or not _compacted(reader):
-                break
+            continue
+        full = parts.points >= MOST_POINTS or taken >= MOST_FRAMES or size >= MOST_BYTES
+        if full and (frame.kind == POINTS or not _compacted(reader)):
+            break
     return end
 
 

@@ -39,7 +39,8 @@ class AgentLog:
 
     def say(self, sentence: str) -> None:
         """One line with the time."""
-        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sentence}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sentence}\n")
+        sys.stderr.flush()
 
     def stop(self) -> None:
         """Have what was said written. The standard streams lead nowhere afterwards."""

@@ -19,6 +19,7 @@ class Redactor:
     def __init__(self, *options: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> None:
         found = {secret for table in options for secret in _secrets(table)}
         found |= set(_secrets(os.environ if environ is None else environ))
+        found = {secret for secret in found if not os.path.isabs(secret)}  # PWD is no password, SSH_AUTH_SOCK no key
         self._secrets = sorted((secret for secret in found if len(secret) >= SHORTEST), key=len, reverse=True)
 
     def __call__(self, text: str) -> str:

@@ -102,7 +102,8 @@ class Waiting:
 
     def _say(self, sentence: str) -> None:
         if not self._quiet:
-            print(f"tracelet: {sentence}", file=sys.stderr)
+            sys.stderr.write(f"tracelet: {sentence}\n")
+            sys.stderr.flush()
 
 
 def deliverable(folder: Path) -> list[Path]:

@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracelet.backends.base import Outcome
+from tracelet.endings import GONE, SILENCE
 from tracelet.errors import JournalError
 from tracelet.frames import Cursor
 from tracelet.identity import is_alive
 from tracelet.journal import SUFFIX, JournalReader
 from tracelet.records import KILLED, KIND_OF, RUNNING, Started, Status
-
-SILENCE = 60.0
-"""Seconds without a sign of life after which a process on another host counts as gone; it gives one every 10."""
-GONE = "the process is gone and did not say goodbye"
 
 
 @dataclass

@@ -24,6 +24,8 @@ COMMANDS: dict[str, str] = {
     "compare": "tracelet.cli.compare:compare",
     "export": "tracelet.cli.export:export",
     "rm": "tracelet.cli.rm:rm",
+    "sync": "tracelet.cli.sync:sync",
+    "doctor": "tracelet.cli.doctor:doctor",
 }
 """Name to command, in the order in which `tracelet --help` lists them."""
 

@@ -1,0 +1,80 @@
+"""Which deliveries of a run are asked for, how far they are, and where the rest would go. Used by `sync` and `doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tracelet import deliveries, destinations, registry
+from tracelet.agent.feed import Feed
+from tracelet.agent.locks import holder, lock_path
+from tracelet.agent.orders import Posting
+from tracelet.deliveries import DONE, Delivery
+from tracelet.records import RUNNING
+from tracelet.run import Run
+from tracelet.settings import Settings
+
+
+@dataclass(frozen=True)
+class Debt:
+    """One run and one backend that is to have it."""
+
+    run: Run
+    posting: Posting
+    delivery: Delivery
+    total: int
+    """Points of the run that go to backends."""
+
+    @property
+    def left(self) -> int:
+        """Points that are not delivered yet."""
+        return max(0, self.total - self.delivery.points)
+
+    @property
+    def paid(self) -> bool:
+        """Whether everything has been delivered, the end of the run as well."""
+        return self.delivery.state == DONE and Feed(self.run.path).next(self.delivery.cursors) is None
+
+    @property
+    def holder(self) -> int:
+        """The pid of the process that delivers it just now; 0 if none does."""
+        name = f"{self.posting.name}.lock"
+        return holder(self.run.path / deliveries.FOLDER / name)
+
+    @property
+    def agent(self) -> int:
+        """The pid of the run's agent on this host; 0 if there is none."""
+        return holder(lock_path(self.run.path))
+
+
+def debts(run: Run, settings: Settings, asked: Sequence[str] = ()) -> Iterator[Debt]:
+    """What is, or was, to be delivered of a run: to the backends asked for, else to those that the run was started with.
+
+    Options come from the run's record, and over them from the settings, which know the credentials.
+    """
+    recorded = _recorded(run)
+    names = list(asked) or list(recorded)
+    tables = {name: {**recorded.get(name, {}), **settings.tables.get(name, {})} for name in names}
+    backends = destinations.parse(names, tables)
+    if len(backends) == 1:
+        backends = destinations.addressed(backends, settings.api_key, settings.backend_url)
+    total = _points(run)
+    for posting in registry.postings(backends):
+        delivery = deliveries.read(run.path, posting.name) or Delivery(backend=posting.name)
+        yield Debt(run, posting, delivery, total)
+
+
+def _recorded(run: Run) -> Mapping[str, Mapping[str, Any]]:
+    leading = [view.started for view in run.views if view.started and view.started.role == "rank" and not view.started.rank]
+    return leading[-1].backends if leading else {}
+
+
+def _points(run: Run) -> int:
+    views = [view for view in run.views if view.started and (view.started.role == "node" or not view.started.rank)]
+    return sum(metric.count for view in views for metric in view.metrics.values())
+
+
+def running(run: Run) -> bool:
+    """Whether the training goes on."""
+    return run.info.status == RUNNING

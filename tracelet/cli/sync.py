@@ -1,0 +1,135 @@
+"""`tracelet sync`: delivers what is not delivered yet, with the agent's own couriers, in the foreground."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+import click
+
+from tracelet import deliveries, settings
+from tracelet.agent.crew import Crew
+from tracelet.agent.waiting import deliverable
+from tracelet.cli.backlog import Debt, debts, running
+from tracelet.cli.options import store_option
+from tracelet.deliveries import DONE, MISCONFIGURED, OFFLINE, Delivery
+from tracelet.run import Run
+from tracelet.store import Store
+
+POLL = 0.1
+"""Seconds between two looks."""
+
+
+@click.command()
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option("--backend", metavar="NAME[,NAME]", help="Deliver to these (default: those the run was started with).")
+@click.option("--patience", default=60.0, show_default=True, help="Seconds to wait for a backend that does not answer.")
+@store_option
+def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: float) -> None:
+    """Deliver what is not delivered yet: of RUNs (an id, the beginning of one, a name, `latest`), or of all."""
+    chosen = {run.id: run for run in map(store.run, runs)} if runs else {run.id: run for run in store.runs()}
+    asked = [name.strip() for name in (backend or "").split(",") if name.strip()]
+    found, complete = False, True
+    for run in chosen.values():
+        owed = list(debts(run, settings.load(), asked))
+        found = found or bool(owed)
+        complete = _settle(run, owed, patience, named=bool(runs)) and complete
+    if not found:
+        what = "these runs name" if runs else "no run in this store names"
+        click.echo(f"nothing to deliver: {what} {'no ' if runs else 'a '}backend. Name one: tracelet sync RUN --backend mlflow")
+    if not complete:
+        raise SystemExit(1)
+
+
+def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> bool:
+    """Deliver one run; whether nothing is left to be done by anybody but a live agent."""
+    open_debts: list[Debt] = []
+    for debt in owed:
+        busy = debt.holder or (debt.agent if running(run) else 0)
+        if busy:
+            click.echo(f"{run.id} {debt.posting.name}: process {busy} delivers it just now; nothing to do")
+        elif debt.paid:
+            if named:
+                click.echo(f"{run.id} {debt.posting.name}: complete, {debt.delivery.points:,} points{_at(debt.delivery)}")
+        else:
+            open_debts.append(debt)
+    if not open_debts:
+        return True
+    with _in_folder(run.info.folder):
+        _deliver(run.path, open_debts, patience)
+    reports = [_report(run, debt) for debt in open_debts]
+    return all(reports)
+
+
+def _deliver(folder: Path, owed: Sequence[Debt], patience: float) -> None:
+    crew = Crew(folder, _ignore, follow=False)
+    crew.hire(debt.posting for debt in owed)
+    names = [debt.posting.name for debt in owed]
+    try:
+        with _bar(folder, names) as show:
+            while crew.busy and not _hopeless(crew, patience):
+                if show is not None:
+                    show()
+                time.sleep(POLL)
+    finally:
+        crew.dismiss()
+
+
+def _ignore(sentence: str) -> None:
+    """What couriers say stands in the delivery's state, which `_report` tells."""
+
+
+def _bar(folder: Path, names: Sequence[str]) -> AbstractContextManager[Callable[[], None] | None]:
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from tracelet.agent.bar import Bar
+
+    return Bar(f"{folder.name}: {', '.join(names)}", lambda: _share(folder, names))
+
+
+def _share(folder: Path, names: Sequence[str]) -> float:
+    sizes = {path.name: path.stat().st_size for path in deliverable(folder)}
+    states = [deliveries.read(folder, name) for name in names]
+    done = sum(min(size, s.cursors.get(name, (0, 0))[1]) for s in states if s for name, size in sizes.items())
+    return done / max(1, sum(sizes.values()) * len(names))
+
+
+def _hopeless(crew: Crew, patience: float) -> bool:
+    """Whether all that still work have had no answer for so long."""
+    states = [courier.progress.delivery for courier in crew.couriers.values() if courier.is_alive()]
+    stuck = [courier.waited() > patience for courier in crew.couriers.values() if courier.is_alive()]
+    return all((s.state == OFFLINE and time.time() - s.since > patience) or late for s, late in zip(states, stuck))
+
+
+def _report(run: Run, debt: Debt) -> bool:
+    delivery = deliveries.read(run.path, debt.posting.name) or debt.delivery
+    name = f"{run.id} {debt.posting.name}"
+    sent = delivery.points - debt.delivery.points
+    aside = f"; {delivery.rejected:,} records were refused, see {delivery.backend}.dead.jsonl" if delivery.rejected else ""
+    if delivery.state == DONE or (running(run) and not delivery.error):
+        click.echo(f"{name}: {sent:,} points delivered{_at(delivery)}{aside}")
+        return True
+    why = delivery.error or "it has not answered"
+    fix = delivery.fix if delivery.state == MISCONFIGURED else f"Nothing is lost; try again: tracelet sync {run.id}"
+    click.echo(f"{name}: {sent:,} points delivered, the rest is not: {why}. {fix}{aside}", err=True)
+    return False
+
+
+def _at(delivery: Delivery) -> str:
+    return f", to be seen at {delivery.url}" if delivery.url else ""
+
+
+@contextmanager
+def _in_folder(folder: str) -> Iterator[None]:
+    """Options such as `sqlite:///mlflow.db` mean the folder that the training ran in, if it is there."""
+    before = Path.cwd()
+    if folder and Path(folder).is_dir():
+        os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
