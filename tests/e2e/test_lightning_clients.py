@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import importlib
 import inspect
 import pickle
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -294,6 +296,18 @@ def test_loggers_are_called_as_before(pl: Any, kept: Kept) -> None:
 
     pl.Trainer(**{**QUIET, "logger": Own(), "log_every_n_steps": 2}).fit(Module(), loader())
     assert calls == [("hyperparams", ({"width": 3},), {}), ((), ["metrics", "step"], 1)]
+
+
+def test_trainers_and_modules_are_not_kept_alive(pl: Any, kept: Kept, tmp_path: Path) -> None:
+    """A program that trains a hundred models holds none of them because of us."""
+    logger = importlib.import_module(f"{pl.__name__}.loggers").CSVLogger(tmp_path)
+    module, trainer = module_class(pl)(), pl.Trainer(**{**QUIET, "logger": logger})
+    trainer.fit(module, loader())
+    alive = [weakref.ref(module), weakref.ref(trainer), weakref.ref(logger)]
+    del module, trainer, logger
+    gc.collect()
+    assert [reference() for reference in alive] == [None, None, None]
+    assert len(kept.series("loss")) == 3
 
 
 def test_logger_classes_are_as_found_after_stop(pl: Any, tmp_path: Path) -> None:
