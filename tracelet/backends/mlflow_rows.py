@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
-LONGEST_NAME = 250
+LONGEST_NAME = 230
+"""MLflow takes 250; the tag that keeps the original name is longer than the legal one by a prefix."""
 FORBIDDEN = re.compile(r"[^/\w.\- :]")
 UNTIDY = re.compile(r"^/|^\.\.?(/|$)|/\.\.?(/|$)|//|/$")
 """MLflow takes a name only if it is a normalised relative path."""
