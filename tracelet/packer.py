@@ -13,7 +13,7 @@ from typing import Any, Union
 from tracelet import guard
 from tracelet.mending import storable_text
 from tracelet.points import pack_floats, pack_integers
-from tracelet.records import Chunk, Points, Record, Span
+from tracelet.records import Chunk, Event, Points, Record, Span
 from tracelet.sink import Item, OpenSpan, SeriesKey
 from tracelet.spans import pack_spans
 from tracelet.tally import Tally
@@ -48,6 +48,8 @@ class Packer:
                     spans.append(item)
                 else:
                     points[item[0]].append(item)
+            elif isinstance(item, Event):
+                records.append(_readable(item))
             elif isinstance(item, Record):
                 records.append(item)
             elif isinstance(item, OpenSpan) and not item.ended:
@@ -119,6 +121,17 @@ class Packer:
         if type(name) is str:
             self._next_step[name] = found[-1] + 1
         return found
+
+
+def _readable(event: Event) -> Event:
+    """The event; a loss that is still on a device becomes a number here, where nobody's training waits for it."""
+    late = {name: value for name, value in event.attributes.items() if hasattr(value, "is_cpu")}
+    if not late:
+        return event
+    found: dict[str, Any] = dict.fromkeys(late, "unreadable")
+    with guard.guard("reading the attributes of an event"):
+        found = dict(zip(late, resolve(list(late.values()))))
+    return Event(time=event.time, name=event.name, attributes={**event.attributes, **found}, span=event.span)
 
 
 def _beginning(span: OpenSpan) -> Span:

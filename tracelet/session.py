@@ -31,6 +31,8 @@ from tracelet.masking import mask_arguments
 from tracelet.records import FAILED, FINISHED, INTERRUPTED, PREEMPTED, Started, Status
 from tracelet.settings import Settings
 from tracelet.store import STORE_NAME, prepare
+from tracelet.telemetry import active as telemetry
+from tracelet.telemetry.job import Place
 from tracelet.writer import Mute, Writer, now
 
 _lock = threading.RLock()
@@ -53,6 +55,7 @@ class Session:
         self.experiment = Experiment(writer.started, writer.path.parent, writer, self._stop_from_handle)
         self._parts: list[tuple[str, Any]] = []
         self._last_error = getattr(sys, "last_value", None)
+        self._error: BaseException | None = None
         self._stopped = False
         sampled = list(registry.COLLECTORS.values()) if settings.track_system else []
         self.dispatch = Dispatch(settings, writer.started, writer.path, postings, sampled)
@@ -63,10 +66,17 @@ class Session:
         """Bring up everything that records by itself."""
         atexit.register(self._at_exit)
         self.dispatch.start()
+        if self.settings.track_spans:
+            self._add("recording spans", self._telemetry)
         self._start_collectors()
         for name, reference in registry.INTEGRATIONS.items():
             if self.settings[f"track_{name}"]:
                 self._add(f"tracking {name}", lambda reference=reference: self._integration(reference))
+
+    def _telemetry(self) -> Any:
+        started = self.writer.started
+        place = Place(started.rank, started.world_size, started.host, started.run, started.name)
+        return telemetry.Telemetry(self.writer, self.settings, place, lambda: self._error)
 
     def _integration(self, reference: str) -> Any:
         return registry.load(reference)(self.writer, self.settings)
@@ -110,6 +120,7 @@ class Session:
         self.dispatch.finish(began + self._patience(timeout))
 
     def _stop_from_handle(self, timeout: float | None = None, error: BaseException | None = None) -> None:
+        self._error = error
         _end(self, *_outcome(error, self.writer.expected), timeout=timeout)
 
     def _at_exit(self) -> None:
@@ -117,6 +128,7 @@ class Session:
         error = getattr(sys, "last_value", None)
         if error is self._last_error or hasattr(sys, "ps1"):
             error = None
+        self._error = error
         _end(self, *_outcome(error, self.writer.expected))
         if isinstance(error, KeyboardInterrupt):
             interruption.remind()
@@ -125,6 +137,7 @@ class Session:
         """In a forked child: become inert without touching what the parent goes on using."""
         self._stopped = True
         atexit.unregister(self._at_exit)
+        telemetry.forget()
         self.writer.abandon()
 
 

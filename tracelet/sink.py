@@ -5,7 +5,7 @@ Items are made on the training thread, so they are tuples: cheap to make, told a
 
 from __future__ import annotations
 
-from typing import Protocol, Union
+from typing import Any, Protocol, Union
 
 from tracelet.records import Record
 
@@ -59,7 +59,19 @@ FinishedSpan = tuple[str, int, int, int, int, int, Union[dict[str, object], None
 Packed like points; a span that an exception ended is a `records.Span` of its own.
 """
 
-Item = Union[PlainPoint, KeyedPoint, FinishedSpan, OpenSpan, Record]
+ROOM = 256
+"""Distance between the ids that a recorder gives out: the phases of an iteration have theirs from in between. One byte
+holds the distance, and an optimizer that evaluates its closure 25 times makes 80 phases."""
+
+FinishedLap = tuple[str, int, int, int, int, int, int, list[Any]]
+"""(name, id, parent id or 0, start, end, thread id, origin, marks): an iteration and its phases, in one piece.
+
+Times are those of `time.perf_counter_ns`; `origin` added to them gives nanoseconds since the epoch. `marks` is flat:
+the name and the end of each phase in turn. A phase begins where the one before it ended, the first one with the
+iteration; the nth phase has the iteration's id plus n; phases that would need more than `ROOM` are left out.
+"""
+
+Item = Union[PlainPoint, KeyedPoint, FinishedSpan, FinishedLap, OpenSpan, Record]
 """What may be put into a sink. A value may be any number or one-element tensor that nobody changes any more."""
 
 

@@ -7,20 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tracelet.errors import JournalError
 from tracelet.points import INTEGER, pack_integers, unpack_integers
 from tracelet.records import Span, Spans
-from tracelet.sink import FinishedSpan
+from tracelet.sink import ROOM, FinishedLap, FinishedSpan
 
 if TYPE_CHECKING:
     from tracelet.points import IntArray
 
 
-def pack_spans(items: Sequence[FinishedSpan]) -> Spans:
+LAP_WIDTH = 8
+"""The length of a `FinishedLap`, which tells it from a `FinishedSpan`."""
+
+
+def pack_spans(items: Sequence[FinishedSpan | FinishedLap]) -> Spans:
     """One record of all spans, ordered by their start."""
-    ordered = sorted(items, key=_start)
+    rows: list[Any] = []
+    for item in items:
+        if len(item) == LAP_WIDTH:
+            rows += spread(cast("FinishedLap", item))
+        else:
+            rows.append(item)
+    ordered = sorted(rows, key=_start)
     names: dict[str, int] = {}
     indexes = [names.setdefault(item[0], len(names)) for item in ordered]
     return Spans(
@@ -32,6 +42,17 @@ def pack_spans(items: Sequence[FinishedSpan]) -> Spans:
         threads=pack_integers([item[5] for item in ordered]),
         attributes={place: item[6] for place, item in enumerate(ordered) if item[6]},
     )  # fmt: skip
+
+
+def spread(lap: FinishedLap) -> list[FinishedSpan]:
+    """The spans of an iteration: its own, then one for each phase."""
+    name, number, parent, begin, end, thread, origin, marks = lap
+    rows: list[FinishedSpan] = [(name, number, parent, begin + origin, end - begin, thread, None)]
+    for offset in range(0, min(len(marks), 2 * (ROOM - 1)), 2):
+        until = marks[offset + 1]
+        rows.append((marks[offset], number + offset // 2 + 1, number, begin + origin, until - begin, thread, None))
+        begin = until
+    return rows
 
 
 def _start(item: FinishedSpan) -> int:

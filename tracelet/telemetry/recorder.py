@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
 from tracelet.guard import guard
 from tracelet.records import Event, Span
-from tracelet.sink import OpenSpan, Sink
+from tracelet.sink import ROOM, OpenSpan, Sink
 
 CO_GENERATOR_KINDS = 0x20 | 0x80 | 0x200
 """Code flags of generators, coroutines and asynchronous generators (see the `inspect` module)."""
@@ -26,7 +27,7 @@ LONGEST_MESSAGE = 1000
 class ActiveSpan(OpenSpan):
     """A span that goes on, as the user holds it. Its methods may be called from any thread."""
 
-    __slots__ = ("_recorder", "frame")
+    __slots__ = ("_recorder", "found", "frame", "stack")
 
     def __init__(
         self, recorder: Recorder, id: int, name: str, parent: int, start_ns: int, frame: FrameType | None
@@ -35,14 +36,26 @@ class ActiveSpan(OpenSpan):
         self._recorder = recorder
         self.frame = frame
         """The generator's frame, where a generator opened it: see `Recorder._parent`."""
+        self.stack = recorder.stack
+        """That of the thread that opened it; another one may close it."""
+        self.found = False
+        """Opened by us, not by the user's program."""
 
     def add_attribute(self, name: str, value: Any) -> None:
         """Set one attribute; recorded when the span ends."""
         self.attributes[str(name)] = value
 
-    def add_event(self, name: str, **attributes: Any) -> None:
+    def add_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set several attributes."""
+        self.attributes.update({str(name): value for name, value in attributes.items()})
+
+    def add_event(self, name: str, /, **attributes: Any) -> None:
         """Record that something happened now within this span."""
-        self._recorder.event(name, attributes, span=self)
+        self._recorder.event(str(getattr(name, "value", name)), attributes, span=self)
+
+    def end(self, error: BaseException | None = None, end_ns: int | None = None) -> None:
+        """Close this span; see `Recorder.end`."""
+        self._recorder.end(self, error, end_ns)
 
 
 class Recorder:
@@ -52,7 +65,7 @@ class Recorder:
         self.sink = sink
         self.root = 0
         """The id of the `application` span, under which threads without an open span hang theirs."""
-        self._ids = itertools.count(1)
+        self._ids = itertools.count(1, ROOM)
         self._local = threading.local()
         # Wall time for the origin, the monotonic clock for everything after: spans never run backwards.
         self._origin_ns = time.time_ns() - time.perf_counter_ns()
@@ -60,6 +73,11 @@ class Recorder:
     def now_ns(self) -> int:
         """Nanoseconds since the epoch, monotonic within the process."""
         return self._origin_ns + time.perf_counter_ns()
+
+    @staticmethod
+    def thread() -> int:
+        """The number of the calling thread."""
+        return threading.get_ident()
 
     def at_ns(self, seconds: float) -> int:
         """A wall-clock time in seconds since the epoch as nanoseconds."""
@@ -88,6 +106,9 @@ class Recorder:
     ) -> ActiveSpan:
         """Open a span under the calling thread's innermost one. `frame`: the caller's, if it may be a generator's."""
         stack = self.stack
+        adopted = self._adopt(stack, name, attributes, start_ns)
+        if adopted is not None:
+            return adopted
         suspended = frame if frame is not None and frame.f_code.co_flags & CO_GENERATOR_KINDS else None
         span = ActiveSpan(self, next(self._ids), name, self._parent(stack), start_ns or self.now_ns(), suspended)
         if attributes:
@@ -95,6 +116,29 @@ class Recorder:
         stack.append(span)
         self.sink.emit(span)
         return span
+
+    def begin_found(self, name: str, attributes: dict[str, Any] | None = None) -> ActiveSpan | None:
+        """Open a span that we found ourselves; None where the user has opened it by hand already.
+
+        If the user opens one of the same name inside it, that is the same span told more exactly: see `_adopt`.
+        """
+        if any(span.name == name and not span.ended for span in self.stack):
+            return None
+        span = self.begin(name, attributes)
+        span.found = True
+        return span
+
+    @staticmethod
+    def _adopt(
+        stack: list[ActiveSpan], name: str, attributes: dict[str, Any] | None, start_ns: int | None
+    ) -> ActiveSpan | None:
+        for span in reversed(stack):
+            if span.found and span.name == name and not span.ended:
+                span.found = False
+                span.start_ns = start_ns or span.start_ns
+                span.attributes.update(attributes or {})
+                return span
+        return None
 
     def _parent(self, stack: list[ActiveSpan]) -> int:
         for span in reversed(stack):
@@ -108,7 +152,7 @@ class Recorder:
         if span.ended:
             return
         stop = end_ns or self.now_ns()
-        stack = self.stack
+        stack = span.stack
         if stack and stack[-1] is span:
             stack.pop()
         elif span in stack:
@@ -119,7 +163,7 @@ class Recorder:
         place = stack.index(span)
         for inner in reversed(stack[place + 1 :]):
             # A generator's span may outlive the span that it was opened in; anything else inside is over with it.
-            if inner.frame is None:
+            if inner.frame is None and not inner.ended:
                 stack.remove(inner)
                 self._finish(inner, error, stop)
         stack.remove(span)
@@ -151,19 +195,30 @@ class Recorder:
         """An id for a span that will be added when it is over, so that its children can name it now."""
         return next(self._ids)
 
+    def bracket(self) -> ActiveSpan:
+        """Something to put on the stack under a reserved id, for work that is timed by other means: see `Lap`."""
+        span = ActiveSpan(self, 0, "", 0, 0, None)
+        span.ended = True
+        return span
+
+    @property
+    def origin_ns(self) -> int:
+        """What turns `time.perf_counter_ns()` into nanoseconds since the epoch."""
+        return self._origin_ns
+
     def event(
         self,
         name: str,
         attributes: dict[str, Any] | None = None,
-        span: ActiveSpan | None = None,
+        span: ActiveSpan | int | None = None,
         time_ns: int | None = None,
     ) -> None:
-        """Record an event on a span: the one given, or the calling thread's innermost one, or the root."""
-        holder = span or self.current()
+        """Record an event on a span: the one given (or its id), or the calling thread's innermost one, or the root."""
+        if not isinstance(span, int):
+            holder = span or self.current()
+            span = holder.id if holder else self.root
         moment = (time_ns or self.now_ns()) // 1000
-        self.sink.emit(
-            Event(time=moment, name=name, attributes=attributes or {}, span=holder.id if holder else self.root)
-        )
+        self.sink.emit(Event(time=moment, name=name, attributes=attributes or {}, span=span))
 
     def close(self, error: BaseException | None = None) -> None:
         """End everything that the calling thread has open; the root last."""

@@ -18,6 +18,7 @@ from tracelet.integrations.lightning.learning_rate import GradientNorms, Learnin
 from tracelet.integrations.lightning.lifecycle import Lifecycle
 from tracelet.integrations.lightning.loggers import LoggerCalls
 from tracelet.integrations.lightning.metrics import MetricCapture
+from tracelet.integrations.lightning.spans import Spans
 from tracelet.integrations.lightning.standalone import Standalone
 from tracelet.integrations.patching import Patch
 
@@ -51,13 +52,21 @@ class LightningIntegration(Integration):
         if settings.get("track_gradients", False):
             self._parts.append(GradientNorms(sink, self.lifecycle))
 
+        self._spans = Spans(sink, self.lifecycle) if settings.get("track_spans") else None
+        if self._spans is not None:
+            self._parts.append(self._spans)
+
     def patches(self) -> Iterable[Patch]:
         """The patches of every part, for every flavour."""
         trainers = [patch for root in FLAVOURS for part in self._parts for patch in part.patches(root)]
+        if self._spans is not None:
+            trainers += self._spans.common()
         return trainers + [patch for root in FABRICS for patch in self._fabric.patches(root)]
 
     def stop(self) -> None:
         """Put everything back, on classes and on instances."""
         super().stop()
+        if self._spans is not None:
+            self._spans.stop()
         self._loggers.stop()
         self._standalone.stop()

@@ -1,0 +1,220 @@
+"""One iteration of one of Lightning's loops while it runs: where each of its phases ended.
+
+Called on the training thread, several times in every iteration, by the wrappers of `loops`; this is the hottest code of
+the spans. It takes the time and appends to a list, nothing else: names, ids, sums and packing come later, once in a
+window or on the writer thread. Phases are contiguous: one begins where the one before it ended, so nothing of an
+iteration is unexplained.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any
+
+from tracelet.guard import guard
+from tracelet.records import Span
+from tracelet.telemetry.job import Job
+from tracelet.telemetry.meter import Meter
+from tracelet.telemetry.names import (
+    BATCH_TRANSFER,
+    CALLBACKS,
+    DATA_LOADING,
+    METRIC_LOGGING,
+    MODEL_BACKWARD,
+    MODEL_FORWARD,
+    OPTIMIZER_UPDATE,
+    TRAINING_ITERATION,
+)
+from tracelet.telemetry.recorder import Recorder, describe
+
+OPENING = frozenset(
+    {"on_train_batch_start", "on_validation_batch_start", "on_test_batch_start", "on_predict_batch_start"}
+)
+CLOSING = frozenset({"on_train_batch_end", "on_validation_batch_end", "on_test_batch_end", "on_predict_batch_end"})
+WITHIN = {
+    "on_before_zero_grad": MODEL_FORWARD, "on_before_backward": MODEL_BACKWARD, "on_after_backward": MODEL_BACKWARD,
+    "on_before_optimizer_step": OPTIMIZER_UPDATE,
+}  # fmt: skip
+"""Callback hooks inside a phase, with the phase that they interrupt."""
+WORTH_TELLING = 1_000_000
+"""Nanoseconds from which such a hook is a span of its own; shorter ones stay part of their phase."""
+NEGLIGIBLE = 20_000
+"""Nanoseconds of the user's code between two phases of a manual optimization that are no phase of their own: nothing
+is computed in 20 us."""
+
+
+class Lap:
+    """The present iteration of one loop. One object serves all iterations of the loop."""
+
+    def __init__(self, name: str, recorder: Recorder, job: Job | None, trial: bool = False) -> None:
+        self.name = name
+        self.marks: list[Any] = []
+        self.begin = 0
+        self.samples = 0
+        self.manual = False
+        self.loss: Any = None
+        """Where the loss of the batch is to be found at the end of a window."""
+        self.training = job.training if job is not None and name == TRAINING_ITERATION and not trial else None
+        self.meter: Meter | None = None
+        """Takes the durations of an evaluation's iterations."""
+        self._opened = False
+        self._recorder = recorder
+        self._emit = recorder.sink.emit
+        self._reserve = recorder.reserve
+        self._thread = threading.get_ident()
+        self._stack = recorder.stack
+        self._bracket = recorder.bracket()
+        self._parent = self._stack[-1].id if self._stack else recorder.root
+        self._origin = recorder.origin_ns
+
+    def start(self) -> None:
+        """The iteration begins: its batch is asked for."""
+        self._bracket.id = self._reserve()
+        self._stack.append(self._bracket)
+        self.samples = 0
+        self._opened = False
+        self.begin = perf_counter_ns()
+
+    @property
+    def opened(self) -> bool:
+        """Whether the batch has come and its first hooks have run."""
+        return self._opened
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was done with the batch after that."""
+        return self._opened and self.marks[-2] == CALLBACKS
+
+    def mark(self, phase: str) -> None:
+        """A phase ends now."""
+        self.marks += phase, perf_counter_ns()
+
+    def fetched(self) -> None:
+        """The loader has delivered. Later in the iteration: to a step that fetches its batches itself."""
+        self.marks += DATA_LOADING, perf_counter_ns()
+
+    def interrupted(self) -> None:
+        """The user's own step reaches one of our phases: what lay before was the model."""
+        now, marks = perf_counter_ns(), self.marks
+        if marks and now - marks[-1] < NEGLIGIBLE and marks[-2] not in (DATA_LOADING, CALLBACKS):
+            marks[-1] = now
+        else:
+            marks += MODEL_FORWARD, now
+
+    def callbacks(self, original: Callable[..., Any], trainer: Any, hook: str, *args: Any, **kwargs: Any) -> Any:
+        """Run the callbacks of one hook, and tell their time from that of the phase around them."""
+        if hook in OPENING:
+            self.marks += BATCH_TRANSFER, perf_counter_ns()
+            self.samples = samples_of(args[0]) if args else 0
+            try:
+                return original(trainer, hook, *args, **kwargs)
+            finally:
+                self.marks += CALLBACKS, perf_counter_ns()
+                self._opened = True
+        if hook in CLOSING:
+            return self._after_step(original, trainer, hook, *args, **kwargs)
+        began = perf_counter_ns()
+        try:
+            return original(trainer, hook, *args, **kwargs)
+        finally:
+            now = perf_counter_ns()
+            if now - began > WORTH_TELLING and hook in WITHIN:
+                self.marks += WITHIN[hook], began, CALLBACKS, now
+
+    def _after_step(self, original: Callable[..., Any], trainer: Any, hook: str, *args: Any, **kwargs: Any) -> Any:
+        now, marks = perf_counter_ns(), self.marks
+        last = marks[-2] if marks else DATA_LOADING
+        if not self._opened:
+            marks += BATCH_TRANSFER, now  # the batch was None: Lightning asks nobody to work on it
+        elif last in (CALLBACKS, DATA_LOADING):
+            marks += MODEL_FORWARD, now
+        else:
+            marks[-1] = now  # Lightning's bookkeeping after the last phase belongs to it
+        self.loss = args[0] if args else None
+        try:
+            return original(trainer, hook, *args, **kwargs)
+        finally:
+            marks += CALLBACKS, perf_counter_ns()
+
+    def finish(self) -> None:
+        """The iteration is over."""
+        end, marks, bracket = perf_counter_ns(), self.marks, self._bracket
+        if self._stack and self._stack[-1] is bracket:
+            self._stack.pop()
+        self.marks = []
+        marks += METRIC_LOGGING, end
+        begin = self.begin
+        self._emit((self.name, bracket.id, self._parent, begin, end, self._thread, self._origin, marks))
+        training = self.training
+        if training is not None:
+            training.pending.append((begin, end, self.samples, marks))
+            if training.due():
+                training.tell(loss_of(self.loss))
+        elif self.meter is not None:
+            self.meter.add(end - begin)
+        self.loss = None
+
+    def drop(self) -> None:
+        """There was no batch: this was no iteration."""
+        self._leave()
+        self.marks = []
+
+    def skip(self) -> None:
+        """`on_train_batch_start` returned -1: the batch was fetched and not used."""
+        self._leave()
+        self._tell({"skipped": True}, None)
+
+    def fail(self, error: BaseException) -> None:
+        """An exception ends the iteration."""
+        self._leave()
+        self._tell({}, error)
+
+    def _leave(self) -> None:
+        while self._bracket in self._stack:
+            self._stack.pop()
+
+    def _tell(self, attributes: dict[str, Any], error: BaseException | None) -> None:
+        """An iteration that is not like the others: span by span."""
+        end, marks, self.marks = perf_counter_ns(), self.marks, []
+        begin, origin, number = self.begin, self._origin, self._bracket.id
+        if error is None:
+            self._emit((self.name, number, self._parent, begin + origin, end - begin, self._thread, attributes))
+        else:
+            self._emit(
+                Span(
+                    id=number, name=self.name, start_ns=begin + origin, duration_ns=end - begin, parent=self._parent,
+                    thread=self._thread, attributes=attributes, error=describe(error),
+                )
+            )  # fmt: skip
+        for phase, until in zip(marks[::2], marks[1::2]):
+            self._recorder.add(phase, begin + origin, until - begin, number)
+            begin = until
+
+
+def samples_of(batch: Any) -> int:
+    """How many samples a batch has: the first dimension of the first tensor in it; 0 if there is none."""
+    for _ in range(3):
+        shape = getattr(batch, "shape", None)
+        if shape is not None:
+            return int(shape[0]) if len(shape) else 1
+        if isinstance(batch, (list, tuple)) and batch:
+            batch = batch[0]
+        elif isinstance(batch, dict) and batch:
+            batch = next(iter(batch.values()))
+        else:
+            break
+    return 0
+
+
+def loss_of(outputs: Any) -> Any:
+    """The loss of a step as a number, or as a copy on its device that the writer thread reads; None if there is
+    none.
+    """
+    with guard("looking for the loss"):
+        loss: Any = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if getattr(loss, "is_cpu", None) is None or loss.numel() != 1:
+            return None
+        return loss.item() if loss.is_cpu else loss.detach().clone()
+    return None

@@ -1,0 +1,40 @@
+"""Where the time of a Lightning training goes: the spans of its loops, their iterations, and of what is made and saved.
+
+Put together by `LightningIntegration` when spans are tracked; the wrappers are in `loops`, `initialization` and
+`saving`.
+"""
+
+from __future__ import annotations
+
+from tracelet.integrations.base import Sink
+from tracelet.integrations.lightning.initialization import Initialization
+from tracelet.integrations.lightning.lifecycle import Lifecycle
+from tracelet.integrations.lightning.loops import Loops
+from tracelet.integrations.lightning.saving import Saving
+from tracelet.integrations.patching import Patch
+from tracelet.telemetry import active
+from tracelet.telemetry.recorder import Recorder
+
+
+class Spans:
+    """All patches that record spans, for the run that is active or, without one, for the sink given."""
+
+    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+        recorder = active.recorder()
+        job = active.job() if recorder is not None and recorder.sink is sink else None
+        if recorder is None or recorder.sink is not sink:
+            recorder = Recorder(sink)
+        self._loops = Loops(recorder, job, lifecycle)
+        self._parts = (self._loops, Initialization(recorder), Saving(recorder, job, lifecycle))
+
+    def patches(self, root: str) -> list[Patch]:
+        """The patches for one flavour of Lightning."""
+        return [patch for part in self._parts for patch in part.patches(root)]
+
+    def common(self) -> list[Patch]:
+        """The patches that both flavours share."""
+        return [Patch("torch.optim.optimizer", "Optimizer.zero_grad", self._loops.zero_grad, direct=True)]
+
+    def stop(self) -> None:
+        """Record nothing more, whoever still holds a wrapper."""
+        self._loops.stop()

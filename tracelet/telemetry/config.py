@@ -1,0 +1,88 @@
+"""What the program may tell about its training, so that samples, tokens and floating-point operations can be counted.
+
+Set by `tracelet.telemetry.configure()` on the user's thread; everything has a sensible value without it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from tracelet.errors import SettingsError
+
+IntegerOrCall = Union[int, Callable[[], int], None]
+TextOrCall = Union[str, list[str], Callable[[], Any], None]
+
+
+@dataclass(frozen=True)
+class TelemetryConfig:
+    """Facts about the training. A callable is asked each time that the figure is needed."""
+
+    global_batch_size: IntegerOrCall = None
+    """Samples of one iteration over all ranks; without it they are counted as they come."""
+    micro_batch_size: IntegerOrCall = None
+    """Samples of one iteration on one rank; told on, not used."""
+    seq_length: IntegerOrCall = None
+    """Tokens of one sample: gives tokens and tokens per second."""
+    flops_per_sample: IntegerOrCall = None
+    """Floating-point operations of forward and backward for one sample: gives TFLOP/s, and MFU where the peak is
+    known.
+    """
+    measure_flops: bool = False
+    """Measure `flops_per_sample` once with PyTorch's FlopCounterMode, on the second training batch (under
+    Lightning).
+    """
+    peak_flops: IntegerOrCall = None
+    """Floating-point operations per second that one device could do at best, where it is not in our table."""
+    train_iterations_target: IntegerOrCall = None
+    train_samples_target: IntegerOrCall = None
+    log_every_n_train_iterations: int | None = None
+    """Iterations between two training_metrics_update events (default: the setting telemetry_interval)."""
+    save_checkpoint_strategy: str = "sync"
+    """`async` if checkpoint_save() merely starts a save and on_save_checkpoint_success() tells its end."""
+    perf_tag: TextOrCall = None
+    session_tag: TextOrCall = None
+    world_size: IntegerOrCall = None
+    is_baseline_run: bool | Callable[[], bool] = False
+    is_log_throughput_enabled: bool | Callable[[], bool] | None = None
+    is_train_iterations_enabled: bool | Callable[[], bool] = True
+    is_validation_iterations_enabled: bool | Callable[[], bool] = True
+    is_test_iterations_enabled: bool | Callable[[], bool] = True
+    is_save_checkpoint_enabled: bool | Callable[[], bool] = True
+    application_name: str | None = None
+    summary_data_schema_version: str = "1.0.0"
+    custom_metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def get(self, name: str) -> Any:
+        """The value of one field, asked for if it is a callable."""
+        value = getattr(self, name)
+        return value() if callable(value) else value
+
+    def with_changes(self, changes: Mapping[str, Any]) -> TelemetryConfig:
+        """A copy; names may end in `_or_fn`, as nv-one-logger's do. Unknown ones are a SettingsError."""
+        known = {item.name for item in dataclasses.fields(self)}
+        plain = {name.removesuffix("_or_fn"): value for name, value in changes.items()}
+        unknown = sorted(plain.keys() - known)
+        if unknown:
+            raise SettingsError(
+                f"{unknown[0]!r} is nothing that telemetry knows. Known are: {', '.join(sorted(known))}."
+            )
+        return dataclasses.replace(self, **{**plain, "save_checkpoint_strategy": _strategy(plain, self)})
+
+
+def _strategy(changes: Mapping[str, Any], before: TelemetryConfig) -> str:
+    given = changes.get("save_checkpoint_strategy", before.save_checkpoint_strategy)
+    word = str(getattr(given, "value", given)).lower()
+    if word not in ("sync", "async"):
+        raise SettingsError(f"save_checkpoint_strategy cannot be {given!r}: give 'sync' or 'async'.")
+    return word
+
+
+def pending_changes() -> dict[str, Any]:
+    """What was configured before a run was active; the next run takes it."""
+    return _pending
+
+
+_pending: dict[str, Any] = {}

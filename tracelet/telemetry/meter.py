@@ -1,0 +1,53 @@
+"""Running figures: durations of something that happens again and again, over the whole run and over the last window.
+
+Called on the thread that measures. Costs the same at the millionth time as at the first: nothing is kept but sums and
+extremes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+NANO = 1e9
+"""Nanoseconds in a second."""
+
+
+class Meter:
+    """Count, sum, least and greatest of durations in nanoseconds."""
+
+    __slots__ = ("count", "greatest", "least", "total")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0
+        self.least = 0
+        self.greatest = 0
+
+    def add(self, duration: int) -> None:
+        """Take one duration."""
+        self.extend((duration,))
+
+    def extend(self, durations: Sequence[int]) -> None:
+        """Take several durations."""
+        if not durations:
+            return
+        least, greatest = min(durations), max(durations)
+        self.least = min(self.least, least) if self.count else least
+        self.greatest = max(self.greatest, greatest)
+        self.count += len(durations)
+        self.total += sum(durations)
+
+    @property
+    def mean(self) -> float:
+        """Seconds; 0 before the first."""
+        return self.total / self.count / NANO if self.count else 0.0
+
+    def seconds(self, subject: str) -> dict[str, Any]:
+        """Attributes in seconds: avg_SUBJECT_sec, min_..., max_..., total_...; nothing before the first."""
+        if not self.count:
+            return {}
+        return {
+            f"avg_{subject}_sec": self.mean, f"min_{subject}_sec": self.least / NANO,
+            f"max_{subject}_sec": self.greatest / NANO, f"total_{subject}_sec": self.total / NANO,
+        }  # fmt: skip

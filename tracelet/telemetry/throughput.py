@@ -1,0 +1,255 @@
+"""What the training does over time: iterations, samples, tokens, operations, per window and since the process began.
+
+An iteration is handed over as (begin, end, samples, marks) and kept until its window ends, so that the step that it
+belongs to pays for one `append`. The arithmetic is done once in a window, on the thread that trains, over whole
+columns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tracelet.telemetry.meter import NANO, Meter
+from tracelet.telemetry.names import (
+    DATA_LOADING,
+    MODEL_BACKWARD,
+    MODEL_FORWARD,
+    OPTIMIZER_UPDATE,
+    TRAINING_METRICS,
+    ZERO_GRAD,
+)
+from tracelet.telemetry.peaks import peak_of
+from tracelet.telemetry.recorder import ActiveSpan
+
+if TYPE_CHECKING:
+    from tracelet.telemetry.job import Job
+
+PRODUCTIVE = (MODEL_FORWARD, MODEL_BACKWARD, ZERO_GRAD, OPTIMIZER_UPDATE)
+"""The phases that move the model forward; waiting for data, hooks and logging do not."""
+TERA = 1e12
+
+Iteration = tuple[int, int, int, list[Any]]
+"""(begin, end, samples or 0 if unknown, marks as in `sink.FinishedLap`); times of one monotonic clock."""
+
+
+class Training:
+    """The training iterations of one process, over all its fits but the trials of tuners."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.pending: list[Iteration] = []
+        """Iterations of the present window. The Lightning integration appends here by itself."""
+        self.span: ActiveSpan | None = None
+        self.started_ns = 0
+        self.meter = Meter()
+        self.window = Meter()
+        self.productive_ns = 0
+        self.device = ""
+        """The accelerator's name, for its peak."""
+        self.measured_flops: float | None = None
+        """Operations of one sample, if they were measured."""
+        self._phases = dict.fromkeys((DATA_LOADING, *PRODUCTIVE), 0)
+        self._window_phases = dict(self._phases)
+        self._samples = self._window_samples = 0
+        self._iterations_start = self._samples_start = 0
+        self._earlier_iterations = 0
+        """Those of this process's earlier loops, which the present loop's start already contains."""
+        self._earlier_samples = 0
+        self._throughputs: list[float] = []
+        self._first_end = self._last_end = 0
+        self._told = 0
+
+    @property
+    def iterations_overall(self) -> int:
+        """Iterations since the beginning of the training, earlier processes included."""
+        return self._iterations_start + self.meter.count - self._earlier_iterations
+
+    @property
+    def samples_overall(self) -> int:
+        """Samples since the beginning of the training, over all ranks."""
+        return self._samples_start + self._samples - self._earlier_samples
+
+    @property
+    def flops_per_sample(self) -> float | None:
+        """As the program says, or as measured."""
+        config = self._job.config
+        if config.get("is_log_throughput_enabled") is False:
+            return None
+        told = config.get("flops_per_sample")
+        return float(told) if told else self.measured_flops
+
+    @property
+    def operations_overall(self) -> float | None:
+        """Floating-point operations since the beginning of the training."""
+        per_sample = self.flops_per_sample
+        return None if per_sample is None else self.samples_overall * per_sample
+
+    def begin_loop(
+        self,
+        iterations_start: int,
+        samples_start: int | None = None,
+        iterations_target: int | None = None,
+        samples_target: int | None = None,
+    ) -> dict[str, Any]:
+        """A training loop begins: the attributes of its span."""
+        config = self._job.config
+        batch = int(config.get("global_batch_size") or 0)
+        self._earlier_iterations, self._earlier_samples = self.meter.count, self._samples
+        self._iterations_start = iterations_start
+        self._samples_start = iterations_start * batch if samples_start is None else samples_start
+        iterations_target = iterations_target or config.get("train_iterations_target")
+        samples_target = samples_target or config.get("train_samples_target")
+        length = config.get("seq_length")
+        attributes: dict[str, Any] = {
+            "train_iterations_start": iterations_start, "train_samples_start": self._samples_start,
+        }  # fmt: skip
+        if self.operations_overall is not None:
+            attributes["completed_floating_point_operations_overall"] = self.operations_overall
+        for name, value in (("train_iterations_target", iterations_target), ("train_samples_target", samples_target)):
+            if value:
+                attributes[name] = int(value)
+        if length and samples_target:
+            attributes["train_tokens_target"] = int(length) * int(samples_target)
+        return attributes
+
+    def opened(self, span: ActiveSpan) -> None:
+        """The loop's span is open."""
+        self.span = span
+        self.started_ns = self.started_ns or span.start_ns
+
+    def iteration(self, begin: int, end: int, samples: int = 0, loss: Any = None) -> None:
+        """Take one iteration; tells the figures when a window is full."""
+        self.pending.append((begin, end, samples, []))
+        if self.due():
+            self.tell(loss)
+
+    def due(self) -> bool:
+        """Whether the present window is full."""
+        return (self.iterations_overall + len(self.pending)) % self._job.interval == 0
+
+    def settle(self) -> None:
+        """Take what is pending into the sums."""
+        pending, self.pending = self.pending, []
+        if not pending:
+            return
+        durations = [end - begin for begin, end, _, _ in pending]
+        self.meter.extend(durations)
+        self.window.extend(durations)
+        batch = int(self._job.config.get("global_batch_size") or 0)
+        ranks = self._job.place.world_size
+        samples = sum(item[2] * ranks if item[2] else batch for item in pending)
+        self._samples += samples
+        self._window_samples += samples
+        phases = _sums(pending)
+        for name in self._phases:
+            self._phases[name] += phases.get(name, 0)
+            self._window_phases[name] += phases.get(name, 0)
+        measured = sum(phases.get(name, 0) for name in PRODUCTIVE)
+        # An iteration without phases was timed by hand: all of it is taken as training.
+        self.productive_ns += measured + sum(end - begin for begin, end, _, marks in pending if not marks)
+        origin = self._job.recorder.origin_ns
+        self._first_end = self._first_end or pending[0][1] + origin
+        self._last_end = pending[-1][1] + origin
+
+    def tell(self, loss: Any = None, tail: bool = False) -> None:
+        """Put the figures into the run, as an event on the loop's span, and begin a new window."""
+        self.settle()
+        if self.meter.count == self._told:
+            return
+        self._told = self.meter.count
+        attributes = self._cumulative() | self._of_window()
+        if loss is not None:
+            attributes["latest_loss"] = loss
+        if tail:
+            attributes["tail"] = True
+        self._job.recorder.event(TRAINING_METRICS, attributes, span=self.span)
+        self.window = Meter()
+        self._window_phases = dict.fromkeys(self._window_phases, 0)
+        self._window_samples = 0
+
+    def end_loop(self, loss: Any = None) -> None:
+        """The loop ends: what no window was full enough for is told now."""
+        self.tell(loss, tail=True)
+        self.span = None
+
+    def _cumulative(self) -> dict[str, Any]:
+        config, count = self._job.config, self.meter.count
+        seconds = self.meter.total / NANO
+        found: dict[str, Any] = {
+            "train_iterations_start": self._iterations_start, "current_iteration": self.iterations_overall - 1,
+            "num_iterations": count, "train_samples_start": self._samples_start, "num_train_samples": self._samples,
+            "interval": self._job.interval, **self.meter.seconds("iteration_time"),
+            "first_logged_train_iterations_finish_timestamp_sec": self._first_end / NANO,
+            "last_logged_train_iterations_finish_timestamp_sec": self._last_end / NANO,
+            "goodput": self._job.goodput(self._job.recorder.now_ns()), "productive_sec": self.productive_ns / NANO,
+        }  # fmt: skip
+        found.update(_averages(self._phases, count, ""))
+        found.update(_rates(self._samples, count, seconds, config.get("seq_length"), ""))
+        per_sample = self.flops_per_sample
+        if per_sample is not None and seconds:
+            rate = self._samples * per_sample / (seconds * TERA * self._job.world_size)
+            self._throughputs = [min([rate, *self._throughputs]), max([rate, *self._throughputs])]
+            found.update(
+                completed_floating_point_operations_overall=self.operations_overall,
+                total_flops=self._samples * per_sample, train_throughput_per_gpu=rate, avg_tflops=rate,
+                train_throughput_per_gpu_min=self._throughputs[0], train_throughput_per_gpu_max=self._throughputs[-1],
+                **self._utilization(rate, ""),
+            )  # fmt: skip
+        return found
+
+    def _of_window(self) -> dict[str, Any]:
+        window, seconds = self.window, self.window.total / NANO
+        found: dict[str, Any] = {
+            "window_iterations": window.count, "window_samples": self._window_samples, **{
+                f"window_{name}": value for name, value in window.seconds("iteration_time").items()
+            },
+        }  # fmt: skip
+        found.update(_averages(self._window_phases, window.count, "window_"))
+        length = self._job.config.get("seq_length")
+        found.update(_rates(self._window_samples, window.count, seconds, length, "window_"))
+        per_sample = self.flops_per_sample
+        if per_sample is not None and seconds:
+            rate = self._window_samples * per_sample / (seconds * TERA * self._job.world_size)
+            found.update(window_tflops=rate, **self._utilization(rate, "window_"))
+        return found
+
+    def _utilization(self, teraflops: float, prefix: str) -> dict[str, float]:
+        peak = self._job.config.get("peak_flops") or peak_of(self.device)
+        return {f"{prefix}mfu": teraflops * TERA / peak} if peak else {}
+
+
+def _sums(pending: list[Iteration]) -> dict[str, int]:
+    """Nanoseconds of each phase over these iterations."""
+    sums: dict[str, int] = {}
+    for first, _, _, marks in pending:
+        begin = first
+        for name, until in zip(marks[::2], marks[1::2]):
+            sums[name] = sums.get(name, 0) + until - begin
+            begin = until
+    return sums
+
+
+def _averages(phases: dict[str, int], count: int, prefix: str) -> dict[str, float]:
+    """Seconds of one iteration; only of phases that were seen."""
+    spoken = {
+        DATA_LOADING: "dataloader", MODEL_FORWARD: "forward", MODEL_BACKWARD: "backward", OPTIMIZER_UPDATE: "optimizer",
+    }  # fmt: skip
+    return {
+        f"{prefix}avg_{word}_time_sec": phases[name] / count / NANO
+        for name, word in spoken.items()
+        if phases[name] and count
+    }
+
+
+def _rates(samples: int, count: int, seconds: float, length: Any, prefix: str) -> dict[str, Any]:
+    """Batch size, samples and tokens per second of the training iterations' own time."""
+    if not samples or not seconds:
+        return {}
+    found: dict[str, Any] = {
+        f"{prefix}avg_batch_size": samples / count, f"{prefix}samples_per_second": samples / seconds,
+    }  # fmt: skip
+    if length:
+        tokens = samples * int(length)
+        found[f"{prefix}train_tokens"] = tokens
+        found[f"{prefix}avg_tokens_per_second"] = tokens / seconds
+    return found
