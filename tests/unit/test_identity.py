@@ -1,0 +1,76 @@
+"""Which process this is, and the run id on which the processes of a launch agree."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tracelet.identity import ALPHABET, ID_LENGTH, identify, is_alive, process_start
+
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "h", "MASTER_PORT": "29500", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2",
+}  # fmt: skip
+SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "4"}
+PLACES = [
+    ({}, (0, 0, 0, 1)),
+    ({**TORCHRUN, "RANK": "3", "LOCAL_RANK": "1", "GROUP_RANK": "1"}, (3, 1, 1, 4)),
+    ({**SLURM, "SLURM_PROCID": "2", "SLURM_LOCALID": "0", "SLURM_NODEID": "1"}, (2, 0, 1, 4)),
+    ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, (0, 0, 0, 1)),
+    (
+        {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "1", "OMPI_COMM_WORLD_NODE_RANK": "0",
+         "OMPI_COMM_WORLD_SIZE": "2"},
+        (1, 1, 0, 2),
+    ),
+    ({"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2"}, (1, 1, 0, 2)),
+    ({"RANK": "x", "WORLD_SIZE": "2"}, (0, 0, 0, 2)),
+    ({"RANK": "0", "WORLD_SIZE": "nonsense"}, (0, 0, 0, 1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("environment", "place"), PLACES)
+def test_the_place_in_a_launch(environment: dict[str, str], place: tuple[int, int, int, int]) -> None:
+    """Rank, local rank, node and world size are read from torchrun, SLURM, MPI and Lightning; nonsense is rank 0 of 1."""
+    me = identify(environment)
+    assert (me.rank, me.local_rank, me.node_rank, me.world_size) == place
+    assert (me.pid, me.process_started) == (os.getpid(), process_start(os.getpid()))
+
+
+def test_ranks_of_one_launch_agree_on_the_id() -> None:
+    """The run's id depends on the launch and on nothing that differs between its ranks."""
+    for launch, names in ((TORCHRUN, ("RANK", "LOCAL_RANK")), (SLURM, ("SLURM_PROCID", "SLURM_LOCALID"))):
+        ids = {identify({**launch, **dict.fromkeys(names, str(rank))}).run_id(0) for rank in range(4)}
+        assert len(ids) == 1
+
+
+def test_runs_and_launches_differ() -> None:
+    """A second run of the process, another job, step, restart or process has another id of ten plain characters."""
+    environments = [
+        {}, SLURM | {"SLURM_PROCID": "0"}, SLURM | {"SLURM_PROCID": "0", "SLURM_JOB_ID": "8"},
+        SLURM | {"SLURM_PROCID": "0", "SLURM_RESTART_COUNT": "1"}, TORCHRUN | {"RANK": "0"},
+        TORCHRUN | {"RANK": "0", "MASTER_PORT": "1"},
+    ]  # fmt: skip
+    ids = [identify(environment).run_id(nth) for environment in environments for nth in range(3)]
+    code = "from tracelet.identity import identify; print(identify({}).run_id(0))"
+    ids += [subprocess.check_output([sys.executable, "-c", code], text=True).strip() for _ in range(2)]
+    assert len(set(ids)) == len(ids)
+    assert all(len(one) == ID_LENGTH and set(one) <= set(ALPHABET) for one in ids)
+
+
+def test_whether_a_process_lives() -> None:
+    """A process is alive with its own start only; ended ones, zombies and ids that never were are not."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = process_start(child.pid)
+    assert started > 0
+    assert is_alive(child.pid, started)
+    assert not is_alive(child.pid, started + 1)
+    assert child.stdin is not None
+    child.stdin.close()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not is_alive(child.pid, started)  # a zombie
+    child.wait()
+    assert not is_alive(child.pid, started)
+    assert process_start(2**22 + 5) == 0.0
+    assert not is_alive(2**22 + 5, 0.0)

@@ -1,0 +1,35 @@
+"""Names to plug-ins: built-in rows load, and others join through entry points."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from tracelet import registry
+from tracelet.errors import SettingsError
+from tracelet.settings import BY_NAME
+
+ROWS = {**registry.INTEGRATIONS, **registry.COLLECTORS, **registry.FACT_COLLECTORS}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_built_in_row_loads(name: str) -> None:
+    """Each row names a class that exists."""
+    assert isinstance(registry.load(ROWS[name]), type)
+
+
+def test_every_part_has_its_switch() -> None:
+    """What a user may want to switch off has a setting of its own."""
+    for name in [*registry.INTEGRATIONS, *registry.FACT_COLLECTORS]:
+        assert f"track_{name}" in BY_NAME
+
+
+def test_entry_points_join_and_may_not_take_built_in_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plug-in of another package is found behind the built-in ones; one that takes a built-in name is an error."""
+    point = EntryPoint("mine", "collections:OrderedDict", "tracelet.things")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] if group == "tracelet.things" else [])
+    assert [name for name, _ in registry.plugins("things", {"git": "tracelet.errors:Absent"})] == ["git", "mine"]
+    with pytest.raises(SettingsError, match="Uninstall it"):
+        list(registry.plugins("things", {"mine": "tracelet.errors:Absent"}))
