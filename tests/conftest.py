@@ -36,14 +36,16 @@ LASTING_PROCESSES = (
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
 LAUNCHER_PREFIXES = ("TRACELET_", "SLURM_", "OMPI_", "PMI_", "TORCHELASTIC_")
 
+# Two busy cores: time says nothing about right and wrong.
 settings.register_profile(
-    "tracelet",
-    deadline=None,  # two busy cores: time says nothing about right and wrong
-    derandomize="CI" in os.environ,  # a change must not fail for a case that it did not bring
-    database=DirectoryBasedExampleDatabase(Path(__file__).parent.parent / ".hypothesis" / "examples"),
+    "by hand",
+    deadline=None,
     print_blob=True,
+    database=DirectoryBasedExampleDatabase(Path(__file__).parent.parent / ".hypothesis" / "examples"),
 )
-settings.load_profile("tracelet")
+# A change must not fail for a case that it did not bring.
+settings.register_profile("CI", deadline=None, print_blob=True, derandomize=True, database=None)
+settings.load_profile("CI" if "CI" in os.environ else "by hand")
 
 
 @pytest.fixture(autouse=True)
