@@ -85,6 +85,7 @@ class BackendConformance:
         self.folder = folder
         self.memory = Memory()
         self.run_id = "conformance-run"
+        self._params: dict[str, Any] = {}
 
     def run(self, check: str) -> None:
         """Run one of `CHECKS`."""
@@ -104,8 +105,10 @@ class BackendConformance:
 
     def deliver(self, *batches: Batch, outcome: Outcome | None = None) -> None:
         """Open, write the batches, close, as a courier does."""
+        for batch in batches:
+            self._params.update(batch.params)  # a courier describes the run by all that its journals hold by now
         backend = self.make()
-        backend.open(self.description())
+        backend.open(self.description(params=dict(self._params)))
         for number, batch in enumerate(batches):
             backend.write(replace(batch, again=number == 0))
         backend.close(outcome)

@@ -52,7 +52,7 @@ def reader(url: str, experiment: str) -> Callable[[RunDescription], Delivered]:
 
 
 def files(client: object, run_id: str, folder: str) -> list[str]:
-    found = []
+    found: list[str] = []
     for entry in client.list_artifacts(run_id, folder):  # type: ignore[attr-defined]
         found += files(client, run_id, entry.path) if entry.is_dir else [entry.path]
     return found

@@ -185,6 +185,7 @@ class MlflowBackend:
         from mlflow.entities import Param
 
         for key, value in params.items():
+            why = ""
             for longest in PARAM_LENGTHS:
                 if not (why := self._refusal(params=[Param(key, value[:longest])])):
                     break

@@ -14,6 +14,9 @@ from tracelet.errors import Misconfigured, Unavailable
 
 REFUSED_CREDENTIALS = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
 
+UNKNOWN_ADDRESS = frozenset({"UnsupportedModelRegistryStoreURIException", "UnsupportedTrackingStoreURIException"})
+"""MLflow keeps these where no public name leads."""
+
 
 @contextmanager
 def calling(timeout: float, token: str = "") -> Iterator[None]:
@@ -39,16 +42,10 @@ def calling(timeout: float, token: str = "") -> Iterator[None]:
 
 
 def _translated(error: Exception) -> Exception:
-    import mlflow.exceptions
-
-    assert isinstance(error, mlflow.exceptions.MlflowException)
-    code, status, line = str(error.error_code), error.get_http_status_code(), _first_line(error)
-    if (
-        isinstance(error, mlflow.exceptions.UnsupportedModelRegistryStoreURIException)
-        or "tracking store" in line.lower()
-    ):
+    code, line = str(getattr(error, "error_code", "")), _first_line(error)
+    if type(error).__name__ in UNKNOWN_ADDRESS:
         return Misconfigured(f"the tracking URI is not one ({line})", "Give backend={'mlflow': {'url': ...}}")
-    if code in REFUSED_CREDENTIALS or status in (401, 403):
+    if code in REFUSED_CREDENTIALS:
         fix = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         return Misconfigured(f"the MLflow server refuses the credentials ({line})", fix)
     if code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"):

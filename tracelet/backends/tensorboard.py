@@ -146,15 +146,14 @@ class TensorboardBackend:
     def _write_hparams(self, outcome: Outcome | None) -> None:
         """All parameters known so far, in a file of their own: TensorBoard looks only at the first that it finds."""
         from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.plugins.hparams import api_pb2, summary, summary_v2
+        from tensorboard.plugins.hparams import summary_v2
 
         assert self._run is not None
         values = {name: value if value is not None else "None" for name, value in self._params.items()}
         found = [summary_v2.hparams_pb(values, trial_id=self._run.id, start_time_secs=self._run.started)]
         found.append(_text_summary("params", _table(values)))
         if outcome is not None:
-            status = api_pb2.STATUS_SUCCESS if outcome.status == "finished" else api_pb2.STATUS_FAILURE
-            found.append(summary.session_end_pb(status, outcome.ended))
+            found.append(_end_summary(outcome))
             found.append(_text_summary("status", f"{outcome.status} {outcome.reason}".strip()))
         events = [Event(wall_time=self._run.started, file_version="brain.Event:2")]
         events += [Event(wall_time=self._run.started, step=0, summary=one) for one in found]
@@ -214,9 +213,27 @@ def _texts(batch: Batch) -> Iterator[Event]:
 
 
 def _text_summary(tag: str, text: str) -> Summary:
-    from tensorboard.plugins.text.summary import pb
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+    from tensorboard.compat.proto.types_pb2 import DT_STRING
+    from tensorboard.plugins.text import metadata
 
-    return pb(tag, text[:LONGEST_TEXT])
+    content = text[:LONGEST_TEXT].encode("utf-8", "replace")
+    tensor = TensorProto(dtype=DT_STRING, string_val=[content], tensor_shape=TensorShapeProto())
+    about = metadata.create_summary_metadata(display_name=None, description=None)
+    return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=tensor)])
+
+
+def _end_summary(outcome: Outcome) -> Summary:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+    status = api_pb2.STATUS_SUCCESS if outcome.status == "finished" else api_pb2.STATUS_FAILURE
+    end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=outcome.ended)
+    about = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end))
+    value = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=about, tensor=metadata.NULL_TENSOR)
+    return Summary(value=[value])
 
 
 def _table(values: Mapping[str, Any]) -> str:
