@@ -52,6 +52,8 @@ def fitting(
 ) -> Table:
     """The table, without as many of the droppable columns as a narrow terminal has no room for."""
     kept = list(columns)
+    if target.width >= UNCUT:
+        return build(kept)
     unlimited = target.options.update(width=UNCUT)
     made = build(kept)
     for column in droppable:
