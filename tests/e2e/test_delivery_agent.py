@@ -1,0 +1,216 @@
+"""Delivery by the agent: a real training, a real agent, a backend that does as it is told."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tracelet
+from tests.probes.agents import (
+    LONG, agents, control, ended_agents, environment, printed, run_folder, train, until,
+)  # fmt: skip
+from tests.probes.probe_backend import lines, outcomes, points
+from tracelet import deliveries
+from tracelet.agent.locks import holder, lock_path
+
+
+@pytest.fixture(autouse=True)
+def _no_agent_left(tmp_path: Path) -> Iterator[None]:
+    with ended_agents(tmp_path):
+        yield
+
+
+def logged(count: int) -> list[list[Any]]:
+    """What the training logs, as the probe has it."""
+    return [["loss", step, 1.0 / (step + 1)] for step in range(count)]
+
+
+def test_everything_arrives_once_and_in_order(tmp_path: Path) -> None:
+    """Points, their order, the end of the run and the machine's figures arrive; no SDK is loaded in the training."""
+    said = printed(train(tmp_path, count=300, pause=0.005, config={"metrics_interval": 0.5}))
+    assert points(tmp_path) == logged(300)
+    assert outcomes(tmp_path) == ["finished"]
+    assert any("system/memory_percent" in line.get("system", ()) for line in lines(tmp_path))
+    loaded = set(json.loads(said["modules"]))
+    assert not loaded & {"numpy", "tenacity", "rich", "torch", "tests.probes.probe_backend", "tracelet.agent.courier"}
+    assert "delivered to probe (http://probe/" in said["stderr"]
+    (delivery,) = tracelet.open_store(tmp_path / ".tracelet").run("latest").deliveries.values()
+    assert (delivery.state, delivery.pending, delivery.error) == ("done", None, "")
+
+
+@pytest.mark.parametrize(
+    ("end", "status"), [("stop", "finished"), ("exit", "finished"), ("os_exit", "killed"), ("raise", "failed")]
+)
+def test_the_backend_learns_how_the_run_ended(tmp_path: Path, end: str, status: str) -> None:
+    """However the training ends, the agent delivers what was logged and closes the run with the right status."""
+    printed(train(tmp_path, count=50, end=end))
+    until(lambda: outcomes(tmp_path))
+    assert outcomes(tmp_path) == [status]
+    assert points(tmp_path) == logged(50)
+    assert tracelet.open_store(tmp_path / ".tracelet").run("latest").info.status == status
+
+
+def test_slow_hanging_and_failing_backends_delay_nobody(tmp_path: Path) -> None:
+    """Beside three bad backends the good one has everything; the training's exit keeps to its timeout."""
+    for name, word in (("slow", "slow"), ("hanging", "hang"), ("failing", "fail")):
+        control(tmp_path, word, name)
+    names = ["slow", "hanging", "failing", "good"]
+    said = printed(train(tmp_path, count=100, names=names, timeout=4.0, config={"agent_linger": 3}))
+    assert points(tmp_path, "good") == logged(100)
+    assert outcomes(tmp_path, "good") == ["finished"]
+    assert float(said["stop"]) < 4.0 + 3.0
+    folder = run_folder(tmp_path)
+    until(lambda: points(tmp_path, "slow") == logged(100))
+    failing = deliveries.read(folder, "failing")
+    assert failing is not None
+    assert (failing.state, failing.error) == ("offline", "the probe is told to fail")
+    assert "points are not yet delivered to failing (offline: the probe is told to fail)" in said["stderr"]
+    assert f"tracelet sync {folder.name}" in said["stderr"]
+
+
+def test_an_outage_is_said_once_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
+    """The backend goes away in the middle, outlasts the training, and gets the rest from the lingering agent."""
+    process = train(tmp_path, wait=False, count=150, pause=0.02, timeout=0.5)
+    until(lambda: points(tmp_path))
+    control(tmp_path, "fail")
+    printed(process)
+    assert agents(tmp_path), "the agent goes on without the training"
+    control(tmp_path, "")
+    until(lambda: outcomes(tmp_path), 60)
+    assert points(tmp_path) == logged(150)
+    log = (run_folder(tmp_path) / "agent.log").read_text()
+    assert log.count("offline, will retry") == 1
+
+
+def test_an_unexplained_failure_counts_as_an_outage_for_a_while(tmp_path: Path) -> None:
+    """A backend that raises something of its own is tried again."""
+    control(tmp_path, "crash")
+    process = train(tmp_path, wait=False, count=50, end="stop")
+    until(lambda: any(d.state == "offline" for d in deliveries.read_all(run_folder(tmp_path))))
+    control(tmp_path, "")
+    printed(process)
+    assert points(tmp_path) == logged(50)
+
+
+def test_refused_records_become_dead_letters(tmp_path: Path) -> None:
+    """What the backend refuses is set aside with the reason, and the rest arrives."""
+    control(tmp_path, "reject")
+    script = (
+        "import tracelet\n"
+        "e = tracelet.start_logging('x', backend={'probe': {'class': 'tests.probes.probe_backend:ProbeBackend', "
+        f"'folder': {str(tmp_path)!r}}}}})\n"
+        "for n in range(5):\n    e.log_metrics({'good': 1.0, 'bad': 2.0}, step=n)\n"
+        "tracelet.stop_logging()\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment(), check=True, timeout=90)
+    assert points(tmp_path) == [["good", step, 1.0] for step in range(5)]
+    folder = run_folder(tmp_path)
+    dead = [json.loads(line) for line in (folder / "delivery" / "probe.dead.jsonl").read_text().splitlines()]
+    assert {letter["record"]["name"] for letter in dead} == {"bad"}
+    assert {letter["why"] for letter in dead} == {"the probe dislikes points named bad"}
+    assert sum(len(letter["record"]["steps"]) for letter in dead) == 5
+    delivery = deliveries.read(folder, "probe")
+    assert delivery is not None
+    assert (delivery.state, delivery.rejected) == ("done", len(dead))
+
+
+def test_a_misconfigured_backend_says_what_to_type(tmp_path: Path) -> None:
+    """It stops at once, waits for nobody, and the last line of the run tells the fix."""
+    control(tmp_path, "refuse")
+    said = printed(train(tmp_path, count=10))
+    assert "the probe is told to refuse. Empty its control file" in said["stderr"]
+    assert float(said["stop"]) < LONG
+    assert points(tmp_path) == []
+
+
+def test_an_unknown_option_is_told(tmp_path: Path) -> None:
+    """An option that the backend does not know names the nearest one."""
+    said = printed(train(tmp_path, count=10, options={"api_kye": "x"}))
+    assert "Did you mean 'api_key'?" in said["stderr"]
+
+
+def test_a_pipe_is_not_kept_open(tmp_path: Path) -> None:
+    """Whoever reads the training's output gets its end when the training ends, not when the agent does."""
+    control(tmp_path, "fail")
+    began = time.monotonic()
+    printed(train(tmp_path, count=5, timeout=0.2, config={"agent_linger": 8}))
+    assert time.monotonic() - began < 8
+    assert agents(tmp_path)
+
+
+def test_there_is_one_agent_for_a_run(tmp_path: Path) -> None:
+    """A second agent for the same run leaves without doing anything."""
+    process = train(tmp_path, wait=False, count=1, end="wait")
+    folder = run_folder(tmp_path)
+    first = until(lambda: holder(lock_path(folder)))
+    main = Path(tracelet.__file__).parent / "agent" / "__main__.py"
+    order = b'{"journal": "rank-0.0.tlj"}\n'
+    subprocess.run([sys.executable, str(main), str(folder)], input=order, env=environment(), check=True, timeout=60)
+    time.sleep(6)  # it waits five seconds for an agent that is about to leave
+    assert [found.pid for found in agents(tmp_path)] == [first]
+    assert holder(lock_path(folder)) == first
+    process.kill()
+    printed(process)
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_delivery(tmp_path: Path) -> None:
+    """An interrupt while stop_logging() waits has the program go on, and the agent deliver."""
+    control(tmp_path, "fail")
+    process = train(tmp_path, wait=False, count=20, timeout=60)
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("logged"):
+        continue
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    said = printed(process)
+    assert time.monotonic() - began < 10
+    assert process.returncode == 0, said["stderr"]
+    assert "not waiting any longer" in said["stderr"]
+    control(tmp_path, "")
+    until(lambda: outcomes(tmp_path), 60)
+    assert points(tmp_path) == logged(20)
+
+
+def test_inline_delivery_needs_no_process(tmp_path: Path) -> None:
+    """With `delivery="inline"` threads of the training deliver the same."""
+    process = train(tmp_path, wait=False, count=200, pause=0.005, config={"delivery": "inline"}, end="stop")
+    until(lambda: lines(tmp_path))
+    assert agents(tmp_path) == []
+    printed(process)
+    assert points(tmp_path) == logged(200)
+    assert outcomes(tmp_path) == ["finished"]
+    assert {line["pid"] for line in lines(tmp_path)} == {process.pid}
+
+
+def test_without_backends_the_agent_samples_the_machine(tmp_path: Path) -> None:
+    """No backend is named: the agent records the machine and leaves when the training does; nobody waits."""
+    said = printed(train(tmp_path, count=50, pause=0.02, names=[], config={"metrics_interval": 0.3}))
+    assert float(said["stop"]) < LONG / 2
+    until(lambda: not agents(tmp_path))
+    run = tracelet.open_store(tmp_path / ".tracelet").run("latest")
+    assert len(run.series("system/memory_percent")) > 2
+    assert "loss" in run.metrics()
+
+
+def test_the_terminals_signals_do_not_reach_the_agent(tmp_path: Path) -> None:
+    """Ctrl-C and a hangup of the terminal's group are the training's."""
+    process = train(tmp_path, wait=False, count=1, end="wait")
+    folder = run_folder(tmp_path)
+    pid = until(lambda: holder(lock_path(folder)))
+    (agent,) = agents(tmp_path)
+    assert agent.pid == pid
+    for number in (signal.SIGINT, signal.SIGHUP):
+        agent.send_signal(number)
+    time.sleep(0.5)
+    assert agents(tmp_path) == [agent]
+    process.kill()
+    printed(process)
