@@ -1,29 +1,36 @@
-"""What a training step of Lightning takes with tracelet, divided by what it takes without, in interleaved processes.
+"""What a training step of Lightning takes with tracelet, divided by what it takes without, trainings by turns.
 
 A tiny model with five logged metrics a step, everything that tracelet records by default switched on. `CSVLogger` and
 `TensorBoardLogger` with their defaults (every 50th step is logged; tracelet records every step) are there for context.
-Besides the wall clock, which on a shared machine swings by more than the budget, the processor time of the whole
-process is compared: all that tracelet does beside the training thread is in it.
+The trainings are short and take turns in one process, because a shared machine's speed swings by more than the budget
+from one minute to the next; `stop_logging()` puts everything back, so the turns without tracelet are without any of it.
+Besides the wall clock the processor time of the whole process is compared: all that tracelet does beside the training
+is in it.
 """
 
 from __future__ import annotations
 
-import json
+import gc
+import logging
 import os
 import statistics
-import subprocess
-import sys
 import time
+import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import measure
 
+import tracelet
+
 if TYPE_CHECKING:
     import torch
 
-WARM_UP = 100
-"""Steps before the clock runs: allocation, lazy imports and the first checkpointless epoch hooks are behind them."""
+WARM_UP = 50
+"""Steps before the clock runs: allocation and what happens once in an epoch are behind them."""
+SETTLED = 1.0
+"""Seconds after which what is recorded once (code, environment) is recorded: it is no cost of a step."""
 SIZE = 192
 """Edge of the square matrices that are multiplied to make a step longer; about 0.2 ms each on one core."""
 
@@ -51,6 +58,8 @@ def train(kind: str, steps: int, work: int) -> Cost:
     import torch
     from lightning import LightningModule, Trainer
     from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
     class Tiny(LightningModule):
         def __init__(self) -> None:
@@ -86,23 +95,15 @@ def train(kind: str, steps: int, work: int) -> Cost:
     return Cost(*((end - begin) / steps for begin, end in zip(model.begin, model.end, strict=True)))
 
 
-def child(arguments: list[str]) -> None:
-    """One training in a process of its own: prints its cost."""
-    kind, steps, work = arguments[0], int(arguments[1]), int(arguments[2])
-    if kind == "tracelet":
-        import tracelet
-
-        tracelet.start_logging("step-time", config={"delivery": "off", "quiet": True, **json.loads(arguments[3])})
-    print(*train(kind, steps, work))
-
-
-def run(kind: str, steps: int, work: int, place: Path, **settings: object) -> Cost:
-    """What a step of one training in a fresh process costs."""
-    command = [sys.executable, "-W", "ignore", __file__, "--child", kind, str(steps), str(work), json.dumps(settings)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=True)
-    wall, processor = done.stdout.split()[-2:]
-    return Cost(float(wall), float(processor))
+def turn_of(kind: str, steps: int, work: int, store: Path) -> Cost:
+    """What a step costs in one more training of a kind."""
+    gc.collect()
+    if kind != "tracelet":
+        return train(kind, steps, work)
+    settings = {"delivery": "off", "quiet": True, "dir": str(store)}
+    with tracelet.start_logging("step-time", config=settings):
+        time.sleep(SETTLED)
+        return train(kind, steps, work)
 
 
 def calibrate(milliseconds: float) -> int:
@@ -117,41 +118,36 @@ def calibrate(milliseconds: float) -> int:
     return max(1, int(milliseconds / 1e3 / ((time.perf_counter() - begin) / 200)))
 
 
-def compare(what: str, steps: int, work: int, rounds: int, place: Path, budget: str) -> None:
+def compare(what: str, steps: int, work: int, rounds: int, store: Path, budget: str) -> None:
     """Print the ratios of one length of step."""
-    costs: dict[str, list[Cost]] = {"none": [], "tracelet": [], "csv": [], "tensorboard": []}
+    kinds = ["none", "tracelet", "csv", *(["tensorboard"] if find_spec("tensorboard") else [])]
+    costs: dict[str, list[Cost]] = {kind: [] for kind in kinds}
+    for kind in kinds:
+        turn_of(kind, steps, work, store)  # the first of each imports what it needs
     for turn in range(rounds):
-        for kind in costs if turn % 2 else reversed(costs):
-            try:
-                costs[kind].append(run(kind, steps, work, place))
-            except subprocess.CalledProcessError as error:
-                if kind != "tensorboard":  # which may not be installed, and is here for context only
-                    raise SystemExit(error.stderr) from error
-    print(f"{what}: {steps:,} steps, {rounds} rounds of interleaved processes")
-    plain, ours = costs["none"], costs["tracelet"]
+        for kind in kinds if turn % 2 else reversed(kinds):
+            costs[kind].append(turn_of(kind, steps, work, store))
+    print(f"{what}: {steps:,} steps a training, {rounds} trainings of each kind by turns")
     for name, clock in (("wall", 0), ("processor", 1)):
-        bare, tracked = [cost[clock] for cost in plain], [cost[clock] for cost in ours]
-        extra = statistics.median(one - other for one, other in zip(tracked, bare, strict=True))
+        bare = [cost[clock] for cost in costs["none"]]
         measure.row(f"{name}: no tracker, no logger", f"{statistics.median(bare) * 1e3:.3f} ms")
-        measure.row(f"{name}: tracelet, every step, all defaults", f"+ {extra * 1e6:.0f} us a step")
-        measure.row(f"{name}: tracelet / none, median of pairs", f"{measure.ratio(tracked, bare):.3f}", budget)
-        for kind in ("csv", "tensorboard"):
-            if len(costs[kind]) == rounds:
-                ratio = measure.ratio([cost[clock] for cost in costs[kind]], bare)
-                measure.row(f"{name}: {kind} logger / none (every 50th step)", f"{ratio:.3f}")
+        for kind in kinds[1:]:
+            taken = [cost[clock] for cost in costs[kind]]
+            extra = statistics.median(one - other for one, other in zip(taken, bare, strict=True))
+            figure = f"{measure.ratio(taken, bare):.3f}  {extra * 1e6:+.0f} us"
+            measure.row(f"{name}: {kind} / none, median of pairs", figure, budget if kind == "tracelet" else "")
 
 
-def main(quick: bool, place: Path) -> None:
+def main(quick: bool, store: Path) -> None:
     """Both lengths of step."""
-    rounds = 3 if quick else 11
-    compare("about 1 ms a step", 300 if quick else 2_000, 0, rounds, place, "budget 1.05")
-    compare("about 20 ms a step", 60 if quick else 300, calibrate(19), rounds, place, "budget 1.01")
+    rounds = 7 if quick else 25
+    compare("short steps", 300 if quick else 500, 0, rounds, store, "budget 1.05")
+    compare("steps of about 20 ms", 50 if quick else 100, calibrate(19), min(rounds, 11), store, "budget 1.01")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
-        child(sys.argv[2:])
-    else:
-        chosen = measure.options(__doc__)
-        with measure.folder() as made:
-            main(chosen.quick, made)
+    warnings.simplefilter("ignore")  # Lightning's advice about workers and logging intervals
+    chosen = measure.options(__doc__)
+    with measure.folder() as made:
+        os.chdir(made)
+        main(chosen.quick, made / "store")
