@@ -108,7 +108,7 @@ def main(quick: bool, place: Path) -> None:
     for count in (300,) if quick else (1_000, 10_000):
         store = place / f"many-{count}"
         write_many(store, count)
-        listing = timed(rounds, lambda store=store: tracelet.open_store(store).runs())
+        listing = timed(rounds, tracelet.open_store(store).runs)
         budget = "budget 0.5 s" if count == 1_000 else ""
         measure.row(f"listing {count:,} runs of {METRICS} metrics", f"{listing:.2f} s", budget)
 

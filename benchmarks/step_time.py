@@ -73,7 +73,7 @@ def train(kind: str, steps: int, work: int) -> Cost:
                 self.begin = Cost.now()
             busy(self.matrix, work)
             (inputs,) = batch
-            loss = self.layer(inputs).square().mean()
+            loss: torch.Tensor = self.layer(inputs).square().mean()
             for name in ("loss", "accuracy", "norm", "score", "margin"):
                 self.log(name, loss)
             self.end = Cost.now()
