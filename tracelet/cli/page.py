@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tracelet.cli.console import STATUS_STYLES, fitting, put, speaks_unicode, table
 from tracelet.cli.sparkline import sparkline
 from tracelet.cli.wording import ago, date, duration, number, size, value
+from tracelet.deliveries import Delivery
 from tracelet.records import Artifact, Event, MetricSummary
 from tracelet.run import Run
 
@@ -41,6 +42,7 @@ class Page:
         self.metrics()
         self.events()
         self.files()
+        self.deliveries()
         self.code()
         self.machine(everything)
         self.problems()
@@ -129,7 +131,7 @@ class Page:
         return fitting(self.target, build, list(cells[0]), ["points", "plot", "min", "max"])
 
     def _spark(self, name: str, width: int) -> str:
-        return sparkline(self.run.series(name).values, width, speaks_unicode(self.target))
+        return sparkline(self.run.chart(name).values, width, speaks_unicode(self.target))
 
     def plots(self, names: list[str]) -> None:
         """The metrics asked for, each as wide as the terminal."""
@@ -167,6 +169,13 @@ class Page:
         if others:
             self._title("Artifacts")
             self._pairs((artifact.name, f"{artifact.kind}, {size(artifact.size)}") for artifact in others)
+
+    def deliveries(self) -> None:
+        """How far each backend has got, its page, and what is wrong."""
+        found = self.run.deliveries
+        if found:
+            self._title("Deliveries")
+            self._pairs((name, _delivery(delivery)) for name, delivery in sorted(found.items()))
 
     def code(self) -> None:
         """Commit, branch, uncommitted changes."""
@@ -231,6 +240,13 @@ def _checkpoint(artifact: Artifact, best: str) -> str:
     if artifact.path == best:
         parts.append("best")
     return ", ".join([*parts, artifact.path])
+
+
+def _delivery(found: Delivery) -> str:
+    parts = [f"{found.state}, {found.points} points", found.url]
+    if found.rejected:
+        parts.append(f"{found.rejected} refused")
+    return ", ".join(part for part in (*parts, f"{found.error} {found.fix}".strip()) if part)
 
 
 def _machine(environment: dict[str, Any]) -> Iterable[tuple[str, str]]:

@@ -8,6 +8,7 @@ import click
 
 from tracelet.cli.options import checked_metrics, store_option
 from tracelet.cli.wording import as_json
+from tracelet.deliveries import Delivery
 from tracelet.run import Run
 from tracelet.store import Store
 
@@ -48,6 +49,7 @@ def described(run: Run, metrics: list[str]) -> dict[str, Any]:
         "git": run.git, "environment": run.environment, "model": run.facts("model"),
         "artifacts": [_record(artifact) for artifact in run.artifacts],
         "events": [_record(event) for event in run.events()],
+        "deliveries": {name: _delivery(found) for name, found in run.deliveries.items()},
         "problems": run.problems,
     }  # fmt: skip
 
@@ -59,6 +61,11 @@ def _summary(run: Run, name: str) -> dict[str, Any]:
         "min": found.least, "min_step": found.least_step, "max": found.greatest, "max_step": found.greatest_step,
         "automatic": found.automatic,
     }  # fmt: skip
+
+
+def _delivery(found: Delivery) -> dict[str, Any]:
+    fields = ("state", "url", "points", "rejected", "error", "fix", "since", "updated")
+    return {name: getattr(found, name) for name in fields}
 
 
 def _record(record: Any) -> dict[str, Any]:

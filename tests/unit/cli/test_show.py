@@ -16,6 +16,9 @@ from tracelet.run import Run
 Record = Callable[..., Run]
 Call = Callable[..., Result]
 
+BARE = {f"track_{name}": False for name in ("lightning", "tensorboard", "system", "git", "env", "spans")}
+"""Nothing but what the test logs."""
+
 
 def test_the_page_tells_the_run(record: Record, call: Call) -> None:
     """Name, project, parameters, tags and every metric with last, least, greatest and count are on the page."""
@@ -109,6 +112,15 @@ def test_json_has_everything(record: Record, call: Call) -> None:
     assert found["metrics"]["x"]["min"] == third
     assert found["metrics"]["x"]["last"] == "Infinity"
     assert found["artifacts"] == found["problems"] == []
+
+
+def test_deliveries_are_told(record: Record, call: Call) -> None:
+    """How far a backend has got is on the page and in the JSON."""
+    record("sent", {"x": [1.0, 2.0]}, backend="jsonl", config={**BARE, "quiet": True, "delivery": "inline"})
+    found = json.loads(call("show", "sent", "--json").output)["deliveries"]["jsonl"]
+    assert (found["points"], found["error"]) == (2, "")
+    line = next(line for line in call("show", "sent").output.splitlines() if line.startswith("  jsonl"))
+    assert f"{found['state']}, 2 points" in line
 
 
 def test_problems_are_shown(record: Record, call: Call) -> None:
