@@ -1,6 +1,6 @@
 """SIGKILL at random moments: what was logged before the flush interval is on disk, and the store opens.
 
-The children log in pure Python and tell, through a pipe, when they had logged what; the pipe is what the disk is held to.
+The children log in pure Python and tell, through a pipe, when they had logged what: the disk is held to that.
 """
 
 from __future__ import annotations
@@ -119,10 +119,11 @@ def test_any_pace_and_any_moment(interval: float, pause: float, burst: int, wait
 @pytest.mark.slow
 def test_a_process_killed_while_it_starts_leaves_a_store_that_opens(tmp_path: Path) -> None:
     """Killed within the first milliseconds, a run is absent, empty or killed, and the store lists all the same."""
-    code = "import tracelet; tracelet.start_logging('x', config=dict(quiet=True, delivery='off')); import time; time.sleep(9)"
+    code = "import tracelet, time; tracelet.start_logging('x', config=dict(quiet=True, delivery='off')); time.sleep(9)"
     generator = random.Random(7)
+    environment = {**os.environ, "TRACELET_DIR": str(tmp_path / "s")}
     for _ in range(10):
-        process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "TRACELET_DIR": str(tmp_path / "s")})
+        process = subprocess.Popen([sys.executable, "-c", code], env=environment)
         time.sleep(generator.uniform(0.05, 0.4))
         process.kill()
         process.wait()

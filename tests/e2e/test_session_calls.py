@@ -137,7 +137,7 @@ def test_logging_after_the_end_is_said_once(messages: list[str]) -> None:
 ENDS: list[tuple[Callable[[], BaseException | None], str, str]] = [
     (lambda: None, "finished", ""),
     (lambda: ValueError("bad data"), "failed", "ValueError: bad data"),
-    (lambda: KeyboardInterrupt(), "interrupted", "Ctrl-C"),
+    (KeyboardInterrupt, "interrupted", "Ctrl-C"),
     (lambda: SystemExit(0), "finished", ""),
     (lambda: SystemExit(None), "finished", ""),
     (lambda: SystemExit(3), "failed", "SystemExit: 3"),
@@ -277,7 +277,7 @@ def test_no_space_for_the_first_record_is_an_error() -> None:
         "try: tracelet.start_logging('a')\n"
         "except tracelet.errors.StoreError as error: print('StoreError', tracelet.get_active_experiment())\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == ("StoreError None\n", "")
 
 
@@ -311,9 +311,10 @@ def test_log_metrics_with_a_wrong_value_records_nothing(bad: object) -> None:
 def test_a_wrong_step_is_an_error_at_the_call(step: Any) -> None:
     """A step that is no integer of 64 bits is InvalidMetric, and nothing is recorded."""
     with tracelet.start_logging("a") as run:
-        for call in (lambda: run.log_metric("m", 1.0, step), lambda: run.log_metrics({"m": 1.0}, step)):
-            with pytest.raises(errors.InvalidMetric, match="step"):
-                call()
+        with pytest.raises(errors.InvalidMetric, match="step"):
+            run.log_metric("m", 1.0, step)
+        with pytest.raises(errors.InvalidMetric, match="step"):
+            run.log_metrics({"m": 1.0}, step)
     assert latest().metrics() == []
 
 
@@ -321,9 +322,10 @@ def test_a_wrong_step_is_an_error_at_the_call(step: Any) -> None:
 def test_a_wrong_name_is_an_error_at_the_call(name: Any) -> None:
     """A name that is no text, or empty, is InvalidMetric."""
     with tracelet.start_logging("a") as run:
-        for call in (lambda: run.log_metric(name, 1.0), lambda: run.log_metrics({name: 1.0})):
-            with pytest.raises(errors.InvalidMetric, match="name"):
-                call()
+        with pytest.raises(errors.InvalidMetric, match="name"):
+            run.log_metric(name, 1.0)
+        with pytest.raises(errors.InvalidMetric, match="name"):
+            run.log_metrics({name: 1.0})
     assert latest().metrics() == []
 
 
@@ -353,7 +355,8 @@ def test_without_a_step_each_metric_counts_for_itself() -> None:
     assert latest().series("n").steps.tolist() == [0, 30]
 
 
-NAMES = ["loss", "train/loss", "ünïcödé", "line\nbreak", "tab\t", "\U0001f600", "a b", " ", "'\"", "x" * 1000, "\0", "../..", "%s"]
+NAMES = ["loss", "train/loss", "ünïcödé", "line\nbreak", "tab\t", "\U0001f600", "a b", " ", "'\"", "x" * 1000]
+NAMES += ["\0", "../..", "%s"]
 
 
 def test_names_of_any_kind_are_kept() -> None:
@@ -430,7 +433,8 @@ def test_hostile_parameters_are_described() -> None:
     """A value whose text, comparison and truth raise is recorded by its type; containers of them too."""
     cycle: list[Any] = []
     cycle.append(cycle)
-    with tracelet.start_logging("a", params={"h": Hostile(), "set": {Hostile()}, "cycle": cycle, "huge": 10**5000}) as run:
+    hostile = {"h": Hostile(), "set": {Hostile()}, "cycle": cycle, "huge": 10**5000}
+    with tracelet.start_logging("a", params=hostile) as run:
         run.log_params({"long": "x" * 100_000, "surrogate\udc80": "\udc80", "ld": np.longdouble(0.5)})
     params = latest().params
     assert str(params["h"]).endswith("test_session_calls.Hostile")

@@ -25,7 +25,7 @@ def test_every_way_to_name_backends(backend: Any, names: dict[str, Any]) -> None
 
 def test_options_of_the_settings_are_overridden_name_by_name() -> None:
     """Options given with the backend win over those of the settings; tables of backends not asked for stay out."""
-    tables = {"mlflow": {"uri": "settings", "a": 1}, "wandb": {"b": 2}}
+    tables: dict[str, dict[str, Any]] = {"mlflow": {"uri": "settings", "a": 1}, "wandb": {"b": 2}}
     assert parse({"mlflow": {"uri": "call"}}, tables) == {"mlflow": {"uri": "call", "a": 1}}
 
 
@@ -38,11 +38,12 @@ def test_what_cannot_be_meant_is_an_error(backend: object) -> None:
 
 def test_no_credential_is_kept_at_any_depth() -> None:
     """Options that look secret are gone and addresses lose their passwords, nested ones too; the rest can be stored."""
+    given: dict[Any, Any] = {3: {"token": "K6"}}
     kept = without_credentials(
         {
             "a": {
                 "api_key": "K1", "url": "https://user:K2@host/x", "headers": {"Authorization": "K3", "x": "y"},
-                "list": [{"password": "K4"}, "http://u:K5@h"], "object": object(), 3: {"token": "K6"}, "n": 1,
+                "list": [{"password": "K4"}, "http://u:K5@h"], "object": object(), "n": 1, **given,
             },
         }
     )  # fmt: skip

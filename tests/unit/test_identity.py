@@ -11,7 +11,8 @@ import pytest
 from tracelet.identity import ALPHABET, ID_LENGTH, identify, is_alive, process_start
 
 TORCHRUN = {
-    "TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "h", "MASTER_PORT": "29500", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2",
+    "TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "h", "MASTER_PORT": "29500", "WORLD_SIZE": "4",
+    "LOCAL_WORLD_SIZE": "2",
 }  # fmt: skip
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "4"}
 PLACES = [
@@ -32,7 +33,7 @@ PLACES = [
 
 @pytest.mark.parametrize(("environment", "place"), PLACES)
 def test_the_place_in_a_launch(environment: dict[str, str], place: tuple[int, int, int, int]) -> None:
-    """Rank, local rank, node and world size are read from torchrun, SLURM, MPI and Lightning; nonsense is rank 0 of 1."""
+    """Rank, local rank, node and world size are read from torchrun, SLURM, MPI, Lightning; nonsense counts as none."""
     me = identify(environment)
     assert (me.rank, me.local_rank, me.node_rank, me.world_size) == place
     assert (me.pid, me.process_started) == (os.getpid(), process_start(os.getpid()))

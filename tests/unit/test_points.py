@@ -67,7 +67,7 @@ def test_an_integer_beyond_64_bits_is_refused(value: int) -> None:
             points.pack_integers(values)
 
 
-CODES = st.sampled_from(["=", "*", "1", "2", "4", "8", "B", "H", "I", "q", "f", "d", "z", "zd", "zB", "z=", "", "x", "zz"])
+CODES = st.sampled_from([*"=*1248BHIqfdzx", "zd", "zB", "z=", "", "zz"])
 STARTS = st.one_of(st.integers(-(2**63), 2**64 - 1), FLOATS)
 BODIES = st.one_of(st.binary(max_size=64), st.integers(-(2**63), 2**64 - 1))
 COUNTS = st.one_of(st.integers(-5, 20), st.sampled_from([10**12, 2**63, -(2**63), points.MOST_POINTS + 1]))
@@ -75,7 +75,7 @@ COUNTS = st.one_of(st.integers(-5, 20), st.sampled_from([10**12, 2**63, -(2**63)
 
 @given(CODES, STARTS, BODIES, COUNTS)
 def test_a_column_that_cannot_be_meant_is_a_journal_error(code: str, start: Any, body: Any, count: int) -> None:
-    """Whatever a damaged column claims, reading it gives exactly `count` values or JournalError, and never a huge array."""
+    """Whatever a damaged column claims, reading it gives `count` values or JournalError, and never a huge array."""
     for unpack in (points.unpack_integers, points.unpack_floats, points.list_integers, points.list_floats):
         try:
             column = unpack((code, start, body), count)

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracelet.endings import SILENCE
 from tracelet.frames import HEADER, PREAMBLE, encode_frame
 from tracelet.identity import process_start
 from tracelet.journal import Journal, attempt_path
 from tracelet.packer import Packer
 from tracelet.records import Chunk, Event, Facts, Footer, Notice, Params, Points, Record, Started, Status, Tags
-from tracelet.endings import SILENCE
 from tracelet.run import Run
 
 HOST = socket.gethostname()
@@ -116,7 +116,7 @@ def test_the_last_attempt_of_the_lowest_rank_speaks_for_the_run(tmp_path: Path) 
 
 
 def test_ranks_are_told_apart(tmp_path: Path) -> None:
-    """Each rank's points can be read; without a rank the lowest that has any is given, and an unknown one is a KeyError."""
+    """Each rank's points can be read; without a rank it is the lowest that has any; an unknown one is a KeyError."""
     write(tmp_path / "r1", started(rank=0), points("a", [1.0]))
     write(tmp_path / "r1", started(rank=1), points("a", [2.0]), points("only", [3.0]))
     run = Run(tmp_path / "r1")
@@ -277,7 +277,8 @@ def test_reading_on_equals_reading_afresh(
     reader = Run(folder)
     for number, flush in enumerate(flushes):
         items = [(name, None, value, float(number)) for name, value in flush]
-        journal.append([*packer.pack(items), Event(time=number, name="flush"), Params(time=number, values={"n": number})])
+        params = Params(time=number, values={"n": number})
+        journal.append([*packer.pack(items), Event(time=number, name="flush"), params])
         if number in looks:
             reader.refresh()
             assert told(reader) == told(Run(folder))

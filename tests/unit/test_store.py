@@ -56,7 +56,7 @@ def test_a_run_is_found_by_id_prefix_name_or_latest(store: Store, name: str, fou
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("aaaa", "2 runs answer"), ("two", "2 runs answer"), ("zzzz", "no run in"), ("", "no run in"), ("../s", "no run in")],
+    [("aaaa", "2 runs"), ("two", "2 runs"), ("zzzz", "no run in"), ("", "no run in"), ("../s", "no run in")],
 )
 def test_a_name_that_fits_none_or_several_is_an_error(store: Store, name: str, message: str) -> None:
     """RunNotFound says which runs answer, or how to see them."""

@@ -36,7 +36,7 @@ def test_writer_and_reader_count_alike(chunks: list[list[float]]) -> None:
 
 @given(CHUNKS)
 def test_a_summary_is_what_the_points_say(chunks: list[list[float]]) -> None:
-    """Count and last are those of all points; least and greatest leave NaN out and name the first step that has them."""
+    """Count and last are those of all points; least and greatest leave NaN out and name their first step."""
     flat = [value for chunk in chunks for value in chunk]
     sound = [value for value in flat if not math.isnan(value)]
     summary = counted(chunks, by_array=False)

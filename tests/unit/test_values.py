@@ -23,7 +23,8 @@ GOOD = [
     (2**70, float(2**70)), (np.float32(0.1), float(np.float32(0.1))), (np.float64(0.1), 0.1), (np.float16(0.5), 0.5),
     (np.int8(-3), -3.0), (np.uint64(2**64 - 1), float(2**64 - 1)), (np.bool_(True), 1.0), (np.array(2.5), 2.5),
     (np.array([2.5]), 2.5), (np.longdouble(0.5), 0.5), (torch.tensor(0.5), 0.5), (torch.tensor([0.5]), 0.5),
-    (torch.tensor([[7]]), 7.0), (torch.tensor(0.5, dtype=torch.bfloat16), 0.5), (torch.tensor(0.5, dtype=torch.half), 0.5),
+    (torch.tensor([[7]]), 7.0), (torch.tensor(0.5, dtype=torch.bfloat16), 0.5),
+    (torch.tensor(0.5, dtype=torch.half), 0.5),
     (torch.tensor(0.1, dtype=torch.float64), 0.1), (torch.tensor(0.5, requires_grad=True), 0.5),
     (torch.tensor(True), 1.0), (torch.nn.Parameter(torch.tensor(0.5)), 0.5), (math.inf, math.inf),
 ]  # fmt: skip

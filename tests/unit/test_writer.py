@@ -97,7 +97,7 @@ def test_closing_writes_the_rest_and_seals(tmp_path: Path) -> None:
 
 
 def test_logging_after_the_end_is_said_once(tmp_path: Path, messages: list[str]) -> None:
-    """Points of a program that goes on logging are not recorded, and it is told so one time; our own parts are silent."""
+    """Points of a program that goes on logging are not recorded, and it is told so once; our own parts are silent."""
     made = make(tmp_path / "r1")
     made.close(FINISHED)
     made.emit((SeriesKey("lr"), 0, 1.0, 1.0, -1, None))
@@ -144,7 +144,7 @@ def test_a_burst_keeps_memory_bounded_and_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_a_signal_handler_may_log_at_any_moment(tmp_path: Path) -> None:
-    """A handler that logs and flushes while the main thread does the same neither hangs nor loses nor doubles a point."""
+    """A handler that logs and flushes while the main thread does so neither hangs nor loses nor doubles a point."""
     made = make(tmp_path / "r1")
     handled = 0
 
@@ -189,7 +189,9 @@ def test_a_deleted_folder_is_written_again_complete(tmp_path: Path, messages: li
     assert [text for text in messages if "written again there, complete" in text]
 
 
-def test_a_folder_that_cannot_come_back_is_waited_for(tmp_path: Path, messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_come_back_is_waited_for(
+    tmp_path: Path, messages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While a file stands where the folder was, points are kept; when it is gone everything is written."""
     monkeypatch.setattr(writer, "TROUBLED_PAUSE", 0.02)
     made = make(tmp_path / "store" / "r1")
@@ -201,7 +203,7 @@ def test_a_folder_that_cannot_come_back_is_waited_for(tmp_path: Path, messages: 
     assert len([text for text in messages if "cannot write" in text]) == 1
     assert "Free some space" in messages[0]
     (tmp_path / "store").unlink()
-    until(lambda: (tmp_path / "store").is_dir())
+    until((tmp_path / "store").is_dir)
     assert made.close(FINISHED)
     assert values(tmp_path / "store" / "r1") == list(range(50))
     assert [problem for problem in Run(tmp_path / "store" / "r1").problems if "nothing was lost" in problem]
@@ -244,7 +246,7 @@ def test_a_disk_that_refuses_to_the_end_is_said(tmp_path: Path, messages: list[s
 
 @pytest.mark.allow_guarded
 def test_what_cannot_be_stored_costs_only_itself(tmp_path: Path, messages: list[str]) -> None:
-    """Foreign objects are described, broken texts mended, impossible points left out; all else of the flush is there."""
+    """Foreign objects are described, broken texts mended, impossible points left out; all else is there."""
     made = make(tmp_path / "r1", flush_interval=1000.0)
     items: list[Item] = [
         ("m", 0, 0.0, 1.0), ("m", 2**80, 1.0, 1.0), ("m", 2, "no number", 1.0), ("m", 3, 3.0, 1.0),
@@ -283,7 +285,7 @@ class HangingJournal(Journal):
 
     gate: threading.Event
 
-    def append(self, records: object) -> None:  # type: ignore[override]
+    def append(self, records: object) -> None:
         self.gate.wait()
         super().append(records)  # type: ignore[arg-type]
 
@@ -291,7 +293,7 @@ class HangingJournal(Journal):
 def test_a_disk_that_hangs_does_not_hold_the_training(
     tmp_path: Path, messages: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a write hangs, an emitting thread waits once and no more; memory stays bounded, and the loss is reported."""
+    """While a write hangs, an emitting thread waits once and no more; memory is bounded, the loss reported."""
     monkeypatch.setattr(writer, "PATIENCE", 0.05)
     monkeypatch.setattr(writer, "CROWDED", 100)
     monkeypatch.setattr(writer, "OVERCROWDED", 1000)
@@ -320,7 +322,8 @@ FULL = """
     writer.TROUBLED_PAUSE = 0.05
     {limit}
     run = tracelet.start_logging("full", config=dict(
-        flush_interval=0.02, track_system=False, track_git=False, track_env=False, track_lightning=False, delivery="off"))
+        flush_interval=0.02, track_system=False, track_git=False, track_env=False, track_lightning=False,
+        delivery="off"))
     step = 0
     deadline = time.monotonic() + 60
     while not run._writer.outbox.troubled and time.monotonic() < deadline:
@@ -349,7 +352,9 @@ def run_full(limit: str, free: str, store: Path) -> tuple[int, str]:
     """How many points the child logged, and what it said."""
     code = textwrap.dedent(FULL).format(limit=limit.replace("\n    ", "\n"), free=free.replace("\n    ", "\n"))
     environment = {**os.environ, "TRACELET_DIR": str(store)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("cannot write") == 1, done.stderr
     return int(done.stdout), done.stderr
