@@ -14,14 +14,15 @@ from tracelet.sink import Item
 class Forgetting(list[Item]):
     """The buffer in a forked child or of a run that is not recorded: takes everything, keeps nothing."""
 
-    def append(self, item: Item) -> None:  # noqa: ARG002 - as a list's
-        return None
+    def append(self, item: Item) -> None:
+        """Forget the item."""
 
 
 class Ended(Forgetting):
     """The buffer after the end of the run: keeps nothing, and says so once if a program goes on logging by name."""
 
     def append(self, item: Item) -> None:
+        """Forget the item; say so if a program logged it by name."""
         if type(item) is tuple and type(item[0]) is str and len(item) == 4 and not sys.is_finalizing():
             guard.say(
                 f"{item[0]!r} was logged after its run had ended and is not recorded; nor is what follows. "
@@ -44,6 +45,6 @@ class Mute:
     def relieve(self) -> None:
         """Never crowded."""
 
-    def flush(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - as the writer's
+    def flush(self, timeout: float | None = None) -> bool:
         """Nothing to write."""
         return True

@@ -15,13 +15,14 @@ from types import TracebackType
 from typing import Any
 
 from tracelet import artifacts, deliveries
+from tracelet.buffers import Mute
 from tracelet.errors import ArtifactNotFound, InvalidMetric
 from tracelet.guard import say
 from tracelet.mending import GREATEST, LEAST, storable_text
 from tracelet.parameters import flatten
 from tracelet.records import Notice, Params, Started, Tags
 from tracelet.values import checked
-from tracelet.writer import CROWDED, Mute, Writer, now
+from tracelet.writer import CROWDED, Writer, now
 
 _clock = time.time
 
@@ -84,7 +85,7 @@ class Experiment:
             self._writer.relieve()
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Record one point of each metric, all at the same step; see `log_metric`. Nothing is recorded if one is wrong."""
+        """Record one point of each metric, all at the same step; see `log_metric`. Records all of them or none."""
         sound = [
             (name, value if type(value) is float and type(name) is str and name else checked(name, value))
             for name, value in metrics.items()

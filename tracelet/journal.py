@@ -1,17 +1,18 @@
 """One process's file in a run: append, read after a cursor, seal. Locked by nobody.
 
-`Journal` is written by one thread of one process. `JournalReader` may be used by anyone, at any time, on any host that sees
-the file; it never writes. Layout, little endian:
+`Journal` is written by one thread of one process. `JournalReader` may be used by anyone, at any time, on any host
+that sees the file; it never writes. Layout, little endian:
 
     file   = "TRACELET" version(u16) crc(u32) zeros(2)  frame*
     frame  = marker(2) kind(u8) zero(u8) length(u32) number(u32) crc(u32)  payload(length)
 
-`crc` is the CRC-32 of the header before it and the payload. Frames are numbered from 0. A frame that ends after the file
-does is a torn tail: it is waited for. A frame whose checksum is wrong is skipped, by its length if a sound frame follows and
-else by searching for the next marker, and counted in `damage`. Kinds that this version does not know are passed over.
+`crc` is the CRC-32 of the header before it and the payload. Frames are numbered from 0. A frame that ends after the
+file does is a torn tail: it is waited for. A frame whose checksum is wrong is skipped, by its length if a sound frame
+follows and else by searching for the next marker, and counted in `damage`. Kinds that this version does not know are
+passed over.
 
-Sealing appends a footer frame and a seal: a frame of kind 254 whose payload is the footer's offset. The seal has a fixed
-size, so the footer of a sealed journal is found from the end of the file in one read.
+Sealing appends a footer frame and a seal: a frame of kind 254 whose payload is the footer's offset. The seal has a
+fixed size, so the footer of a sealed journal is found from the end of the file in one read.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def preamble(version: int = VERSION) -> bytes:
 
 @dataclass
 class Journal:
-    """The writing side. Not thread-safe: one thread owns it. Methods raise OSError; nothing half-written stays behind."""
+    """The writing side. Not thread-safe: one thread owns it. Methods raise OSError and leave nothing half-written."""
 
     path: Path
     descriptor: int
@@ -72,7 +73,7 @@ class Journal:
 
     @classmethod
     def create(cls, path: Path) -> Journal:
-        """Make a new journal; FileExistsError if somebody else made it first (exclusive, so a process owns its file)."""
+        """Make a new journal; FileExistsError if somebody else made it first, so that a process owns its file."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o644)
         journal = cls(path, descriptor)
         try:
@@ -83,7 +84,7 @@ class Journal:
         return journal
 
     def append(self, records: Sequence[Record]) -> None:
-        """Append records in one write. On OSError the file ends where it did before and the records may be tried again."""
+        """Append records in one write. On OSError the file ends where it did, and they may be tried again."""
         offset, number = self.size, self.number
         parts: list[bytes] = []
         places: list[tuple[int, int, int]] = []
@@ -161,7 +162,7 @@ class Journal:
         os.utime(self.descriptor)
 
     def lost(self) -> bool:
-        """Whether the file was deleted or its folder moved away from under us. A disk that does not answer is no proof."""
+        """Whether the file was deleted or its folder moved away from under us. A silent disk is no proof."""
         try:
             there = os.stat(self.path)
             here = os.fstat(self.descriptor)
@@ -214,7 +215,7 @@ class Journal:
 
 
 class JournalReader:
-    """The reading side: frames after a cursor, and the footer of a sealed journal. Opens the file only while it reads."""
+    """The reading side: frames after a cursor, and the footer of a sealed journal. Opens the file only to read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -292,7 +293,7 @@ def attempt_path(folder: Path, stem: str, attempt: int) -> Path:
 
 
 def create_next(folder: Path, stem: str) -> tuple[Journal, int]:
-    """A new journal of this stem, and the number of its attempt: the first that no process has taken. Raises OSError."""
+    """A new journal of this stem, and the number of its attempt: the first not taken. Raises OSError."""
     attempt = 0
     while True:
         try:

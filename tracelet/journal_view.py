@@ -1,7 +1,8 @@
 """What one journal says, kept up to date by reading only what is new.
 
-Used by `Run` on the reading side. A sealed journal is known from its footer; what the footer leaves out (facts, events,
-artifacts, points) is read when it is asked for. An unsealed one is read frame by frame, and after the last cursor later.
+Used by `Run` on the reading side. A sealed journal is known from its footer; what the footer leaves out (facts,
+events, artifacts, points) is read when it is asked for. An unsealed one is read frame by frame, and after the last
+cursor later.
 """
 
 from __future__ import annotations
@@ -14,7 +15,20 @@ from tracelet.errors import JournalError
 from tracelet.frames import Cursor, Frame
 from tracelet.journal import JournalReader
 from tracelet.points import unpack_floats, unpack_integers
-from tracelet.records import KIND_OF, Chunk, Footer, MetricSummary, Params, Points, Record, Scalar, Spans, Started, Status, Tags
+from tracelet.records import (
+    KIND_OF,
+    Chunk,
+    Footer,
+    MetricSummary,
+    Params,
+    Points,
+    Record,
+    Scalar,
+    Spans,
+    Started,
+    Status,
+    Tags,
+)
 from tracelet.tally import Tally
 
 RecordType = TypeVar("RecordType", bound=Record)
@@ -64,14 +78,15 @@ class JournalView:
             self.started = self._guessed()
 
     def _guessed(self) -> Started:
-        """What can be known of the process although its first record is damaged: the file bears its rank and attempt."""
+        """What can be known of the process whose first record is damaged: the file bears rank and attempt."""
         self.reader.note("the record of the start is missing; rank and attempt are taken from the file's name")
         stem, _, attempt = self.path.stem.rpartition(".")
         role, _, rank = stem.rpartition("-")
         numbers = [int(text) if text.isdecimal() else 0 for text in (rank, attempt)]
         return Started(
-            run=self.path.parent.name, name=self.path.parent.name, project="", time=int(self.path.stat().st_mtime * 1e6),
-            host="", pid=0, role="rank" if role == "rank" else "node", rank=numbers[0], attempt=numbers[1],
+            run=self.path.parent.name, name=self.path.parent.name, project="", host="", pid=0,
+            time=int(self.path.stat().st_mtime * 1e6), role="rank" if role == "rank" else "node",
+            rank=numbers[0], attempt=numbers[1],
         )  # fmt: skip
 
     def _take_footer(self, footer: Footer) -> None:
@@ -170,4 +185,3 @@ class JournalView:
         except JournalError as error:
             self.reader.note(str(error))
             return []
-

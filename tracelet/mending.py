@@ -1,6 +1,7 @@
 """Makes a record storable that msgpack refuses: texts with lone surrogates, integers beyond 64 bits, foreign objects.
 
-Used by the writer, on its thread, for the one record in a million that needs it. Never calls an unknown object's `repr`.
+Used by the writer, on its thread, for the one record in a million that needs it. Never calls an unknown object's
+`repr`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def storable_text(text: str) -> str:
 
 
 def mended(record: RecordType) -> RecordType | None:
-    """The record if it can be stored, else one that can, as close to it as possible; None (and said once) if neither."""
+    """The record if it can be stored, else one close to it that can; None (and said once) if neither."""
     kind = type(record)
     with guard.guard(f"recording {kind.__name__.lower()}"):
         try:

@@ -1,7 +1,8 @@
 """Between the packer and the journal: records go out in batches, and wait in bounded memory while the disk refuses.
 
-Used by the writer, on its thread alone. The user is told once that the disk refuses; what has to be given up is counted,
-and written down as soon as the disk takes it. A journal that was deleted is written again. Lets no OSError out.
+Used by the writer, on its thread alone. The user is told once that the disk refuses; what has to be given up is
+counted, and written down as soon as the disk takes it. A journal that was deleted is written again. Lets no OSError
+out.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ class Outbox:
         self.troubled = True
         guard.say(
             f"cannot write {self.path} ({error.strerror or error}). The training goes on and points are kept in "
-            f"memory, up to {BACKLOG_POINTS:,}. Free some space, or make the folder writable: writing goes on by itself.",
+            f"memory, up to {BACKLOG_POINTS:,}. Free some space, or make the folder writable: "
+            "writing goes on by itself.",
             once=f"writer:{self.path}",
         )
         while self._backlog_points > BACKLOG_POINTS or len(self._backlog) > BACKLOG_RECORDS:

@@ -1,7 +1,7 @@
 """Hyperparameters as they are recorded: flat names, plain values, no secrets.
 
-Used by `Experiment.log_params` and the integrations, on the user's thread. Never calls a tensor's or an unknown object's
-`repr`: that may be slow, wait for a GPU, or run user code.
+Used by `Experiment.log_params` and the integrations, on the user's thread. Never calls a tensor's or an unknown
+object's `repr`: that may be slow, wait for a GPU, or run user code.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WIDEST_INTEGER = 2**63 - 1
 
 
 def flatten(values: Any) -> dict[str, Scalar]:
-    """Nested mappings, namespaces and dataclasses as one level of names joined by `/`, values as scalars, secrets masked."""
+    """Nested mappings, namespaces and dataclasses as one level of names joined by `/`; secrets are masked."""
     found: dict[str, Scalar] = {}
     _flatten("", _mapping(values) or {}, found, DEEPEST)
     return found

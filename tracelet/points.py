@@ -42,7 +42,8 @@ INTEGER, FLOAT = "<i8", "<f8"
 """The numpy types of unpacked columns."""
 DIRECT_CODES = (("1", "B", 0xFF), ("2", "H", 0xFFFF), ("4", "I", 0xFFFFFFFF))
 NUMPY_TYPES = {
-    "1": "<u1", "2": "<u2", "4": "<u4", "8": "<i8", "B": "<u1", "H": "<u2", "I": "<u4", "q": "<i8", "f": "<f4", "d": "<f8",
+    "1": "<u1", "2": "<u2", "4": "<u4", "8": "<i8",
+    "B": "<u1", "H": "<u2", "I": "<u4", "q": "<i8", "f": "<f4", "d": "<f8",
 }  # fmt: skip
 WIDEST = "8"
 ARRAY_CODES = {WIDEST: "q", **{width: code for width, code, _ in DIRECT_CODES}}

@@ -75,7 +75,7 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True, gc=False):
     automatic: bool = False
     """Recorded by tracelet itself (learning rates, machine), not logged by the user's program."""
     sources: Packed | None = None
-    """After compaction: the number of the frame that each point stood in, so that a cursor into the old file still holds."""
+    """After compaction: the number of the frame that each point stood in, so that cursors into the old file hold."""
 
 
 class Points(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -139,7 +139,7 @@ class Status(Record, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     traceback: str = ""
     expected: str = ""
-    """With the status `running`: how the process is about to end (`preempted` after a SIGTERM, say), if it says no more."""
+    """With the status `running`: how the process is about to end (`preempted` after a SIGTERM), if it says no more."""
     about: str = ""
     """In a node's journal: the file name of the journal whose process the agent saw end."""
 
@@ -187,7 +187,7 @@ class Spans(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MetricSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is known of one metric of one journal without reading its points. NaN does not count as least or greatest."""
+    """What is known of one metric of one journal without reading its points. NaN is never least or greatest."""
 
     name: str
     count: int

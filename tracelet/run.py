@@ -110,7 +110,7 @@ class Run:
 
     @property
     def info(self) -> RunInfo:
-        """Id, name, status and all else that a list shows. A run without a readable journal has the status `unreadable`."""
+        """Id, name, status and all else that a list shows. Without a readable journal the status is `unreadable`."""
         ranks = [view for view in self.views if view.started and view.started.role == "rank"]
         if not ranks:
             started = Started(run=self.id, name=self.id, project="", time=modified(self.path), host="", pid=0)
@@ -195,7 +195,7 @@ class Run:
         return sorted(self.summaries())
 
     def summaries(self) -> dict[str, MetricSummary]:
-        """Count, last, least and greatest of every metric, over all processes, without reading points of sealed runs."""
+        """Count, last, least and greatest of every metric, over all processes; reads no points of sealed runs."""
         return merged(summary for view in self.views for summary in view.metrics.values())
 
     def series(self, name: str, rank: int | None = None) -> Series:

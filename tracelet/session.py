@@ -2,7 +2,8 @@
 
 Called on the user's threads, at interpreter exit, and in forked children. There is one active session in a process.
 Starting writes the run's first record before anything else; after that every part is guarded, so that a part of ours
-that fails costs what it would have recorded and nothing else. No signal handler, hook or environment variable is touched.
+that fails costs what it would have recorded and nothing else. No signal handler, hook or environment variable is
+touched.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Session:
             self._parts.append((what, part))
 
     def stop(self, status: str, reason: str = "", trace: str = "", timeout: float | None = None) -> None:
-        """Stop all parts, last started first, and seal the journal. A second call only waits for what the first began."""
+        """Stop all parts, last started first, and seal the journal. A second call waits for what the first began."""
         patience = self._patience(timeout)
         if self._stopped:
             self.writer.wait(patience)
@@ -124,7 +125,7 @@ class Session:
         _end(self, *_outcome(error, self.writer.expected), timeout=timeout)
 
     def _at_exit(self) -> None:
-        """The process ends without `stop_logging()`: an exception that nobody caught is the reason, if there was one."""
+        """The process ends without `stop_logging()`: an uncaught exception is the reason, if there was one."""
         error = getattr(sys, "last_value", None)
         if error is self._last_error or hasattr(sys, "ps1"):
             error = None
@@ -236,7 +237,8 @@ def _same_again(session: Session, settings: Settings, backends: Mapping[str, dic
         asked = settings[key]
         if settings.sources[key] == "arguments" and asked != active_value:
             raise AlreadyActive(
-                f"the run {experiment.name!r} ({experiment.id}) is active and goes on; {key} {asked!r} asks for another. "
+                f"the run {experiment.name!r} ({experiment.id}) is active and goes on; {key} {asked!r} asks for "
+                "another. "
                 "Type tracelet.stop_logging() before it, or use `with tracelet.start_logging(...):`."
             )
     return experiment
@@ -255,8 +257,8 @@ def _open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> 
         writer.start()
     except OSError as error:
         raise StoreError(
-            f"the run cannot be recorded in {settings.dir or STORE_NAME} ({error.strerror or error}); nothing was started. "
-            "Free space, or name another folder: TRACELET_DIR=/some/folder"
+            f"the run cannot be recorded in {settings.dir or STORE_NAME} ({error.strerror or error}); nothing was "
+            "started. Free space, or name another folder: TRACELET_DIR=/some/folder"
         ) from error
     _started_here += 1
     return writer

@@ -1,8 +1,8 @@
 """One table of settings, and where each value comes from: arguments > TRACELET_* > [tool.tracelet] > defaults.
 
-Read once by `start_logging()` on the user's thread, and by the command line. Never changes the environment. A key that
-is not in the table, or a value that cannot be meant, is a `SettingsError` that names the nearest known key and says where
-the value came from.
+Read once by `start_logging()` on the user's thread, and by the command line. Never changes the environment. A key
+that is not in the table, or a value that cannot be meant, is a `SettingsError` that names the nearest known key and
+says where the value came from.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def load(
     environ: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Settings:
-    """Settle every setting. `arguments` and `config` come from the caller (None values are not given), the rest is read."""
+    """Settle every setting. `arguments` and `config` come from the caller (None: not given), the rest is read."""
     values = {setting.name: setting.default for setting in TABLE}
     sources = {setting.name: "default" for setting in TABLE}
     tables: dict[str, dict[str, Any]] = {}

@@ -1,8 +1,9 @@
 """Numbers out of whatever a program logs: Python numbers, numpy scalars, one-element tensors on any device.
 
 `checked` runs on the caller's thread when somebody logs by name, and may raise `InvalidMetric`. `resolve` runs on the
-writer thread: it reads tensors of other devices in one copy per device, on a CUDA stream of its own, so that the training
-thread and its streams never wait for us. Nothing here imports torch: a tensor can only come from a loaded torch.
+writer thread: it reads tensors of other devices in one copy per device, on a CUDA stream of its own, so that the
+training thread and its streams never wait for us. Nothing here imports torch: a tensor can only come from a loaded
+torch.
 """
 
 from __future__ import annotations

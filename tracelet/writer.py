@@ -1,10 +1,11 @@
 """The buffer that the training thread appends to, and the one thread that brings it to the journal.
 
-`emit` is called on any thread, returns at once and never raises. The thread `tracelet-writer` alone packs, writes and seals:
-it wakes a few times within the flush interval and appends what is there in one write. Whoever wants something from it puts
-a request into its queue, so signal handlers and finalizers may log at any moment. When the disk refuses, records wait in
-bounded memory, the user is told once, and what has to be given up is counted and written down as soon as the disk takes
-it. In a forked child the buffer is replaced by one that forgets, so a child never writes into its parent's journal.
+`emit` is called on any thread, returns at once and never raises. The thread `tracelet-writer` alone packs, writes and
+seals: it wakes a few times within the flush interval and appends what is there in one write. Whoever wants something
+from it puts a request into its queue, so signal handlers and finalizers may log at any moment. When the disk refuses,
+records wait in bounded memory, the user is told once, and what has to be given up is counted and written down as soon
+as the disk takes it. In a forked child the buffer is replaced by one that forgets, so a child never writes into its
+parent's journal.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ TROUBLED_PAUSE = 2.0
 CROWDED = 20_000
 """Items at which the writer is woken early; about 4 MB."""
 OVERCROWDED = 120_000
-"""Items at which the emitting thread waits for the writer: memory stays bounded (about 25 MB) and nothing is dropped."""
+"""Items at which the emitting thread waits for the writer: memory is bounded (about 25 MB), nothing is dropped."""
 PATIENCE = 2.0
-"""Longest such wait, in seconds. A disk that hangs for longer must not hold the training: then the oldest are given up."""
+"""Longest such wait, in seconds. A disk that hangs longer must not hold the training: the oldest are given up."""
 LOOK_AGAIN = 0.5
 """Seconds after which a waiting thread looks whether the writer is still there."""
 SYNC_EVERY = 5.0
 """Seconds between two fsyncs: what a power failure may take. A killed process loses nothing that was written."""
 COMPACTED_AT_ONCE = 1_000_000
-"""Bytes of a sealed journal up to which its writer compacts it: at most 0.1 s. Longer ones wait for somebody with time."""
+"""Bytes of a sealed journal up to which its writer compacts it: at most 0.1 s. Others wait for somebody with time."""
 BEAT_EVERY = 10.0
 """Seconds between two touches of a journal that has nothing to write."""
 
@@ -264,4 +265,3 @@ class Writer:
         self.items = Forgetting()
         self._stopping = self._finished = True
         self.journal.close()
-
