@@ -229,8 +229,8 @@ def test_a_second_interrupt_while_stopping_loses_nothing() -> None:
     """Ctrl-C pressed again while the run is being stopped: the exit finishes what is left."""
     script = """
     for step in range(200_000): run.log_metric("burst", 0.5, step)
-    threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
+        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
         tracelet.stop_logging()
         time.sleep(5)
     except KeyboardInterrupt:
