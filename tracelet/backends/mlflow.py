@@ -30,7 +30,7 @@ T = TypeVar("T")
 RUN_ID = "tracelet.run_id"
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100
 """What one `log_batch` takes."""
-LONGEST_TAG = 5000
+LONGEST_TAG_NAME, LONGEST_TAG = 250, 5000
 PARAM_LENGTHS = (6000, 500)
 """Longest parameters: of MLflow since 2.10, and of older servers, which are tried where the first is refused."""
 STATUSES = {"finished": "FINISHED", "failed": "FAILED"}
@@ -200,7 +200,7 @@ class MlflowBackend:
         tags.update({f"tracelet.name.{key}": name for key, name in self._renamed(batch)})
         tags.update({f"tracelet.artifact.{legal_key(a.name)}": a.path for a in batch.artifacts if not a.digest})
         for group in _groups(tags.items(), MOST_TAGS):
-            made = [RunTag(key[:LONGEST_NAME], text[:LONGEST_TAG]) for key, text in group]
+            made = [RunTag(key[:LONGEST_TAG_NAME], text[:LONGEST_TAG]) for key, text in group]
             if why := self._refusal(tags=made):
                 yield [{tag.key: tag.value} for tag in made if self._refusal(tags=[tag])], why
 

@@ -1,0 +1,176 @@
+"""The `aim` backend: a run in an Aim repository, its metrics with contexts, its parameters.
+
+Called by a courier on its thread. Aim's own capture of the terminal, the system and git is off. Aim's
+public `track()` would stamp its own times and keep one value a step, so its tracker is called one level below.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tracelet.backends.base import Batch, Outcome, RunDescription, SeriesPart
+from tracelet.errors import Misconfigured, Unavailable
+
+OURS = "tracelet"
+"""The attribute of the run that holds what Aim has no place for."""
+LISTED = 0.6
+"""Seconds after which Aim knows a run that another process has made."""
+
+
+@dataclass(frozen=True)
+class AimOptions:
+    """Settings of the backend `aim`."""
+
+    repo: str = ""
+    """Folder of the Aim repository, or `aim://HOST:PORT`; the store's folder if empty."""
+    experiment: str = ""
+    """The experiment that gets the run; the run's project if empty."""
+
+
+class AimBackend:
+    """Finds its run again by its hash, or by our run id among the run's attributes."""
+
+    name: ClassVar[str] = "aim"
+    options: ClassVar[type] = AimOptions
+    extra: ClassVar[str] = "aim"
+
+    def __init__(self, options: AimOptions) -> None:
+        self._options = options
+        self._run: Any = None
+
+    def open(self, run: RunDescription) -> None:
+        """Find the run or create it."""
+        where = self._where(run)
+        try:
+            self._run = _opened(where, run)
+        except ImportError as error:
+            fix = "Type pip install 'tracelet[aim]' (Aim has no packages for Python 3.13 and newer)"
+            raise Misconfigured(f"Aim cannot be imported ({error})", fix) from error
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            fix = "Give another folder: backend={'aim': {'repo': 'FOLDER'}}"
+            raise Misconfigured(f"the Aim repository {where} cannot be used ({error})", fix) from error
+        except (OSError, RuntimeError) as error:
+            raise Unavailable(f"the Aim repository {where} cannot be opened ({error})") from error
+        run.remember("hash", self._run.hash)
+        self._describe(run)
+        run.announce(f"{where} (run {self._run.hash}): aim up --repo {where}")
+
+    def _where(self, run: RunDescription) -> str:
+        where = self._options.repo or str(run.store)
+        if "://" in where or Path(where).expanduser().is_absolute():
+            return str(Path(where).expanduser()) if "://" not in where else where
+        return str(Path(run.folder) / where)
+
+    def _describe(self, run: RunDescription) -> None:
+        self._run.name = run.name
+        self._run.experiment = self._options.experiment or run.project
+        self._run[OURS] = {
+            "run_id": run.id, "started": run.started, "host": run.host, "folder": run.folder,
+            "command": list(run.command), "status": "running",
+        }  # fmt: skip
+
+    def write(self, batch: Batch) -> None:
+        """Track every point at its own time; set parameters and what else is known as attributes."""
+        try:
+            for part in batch.points:
+                self._track(part)
+            for name, value in batch.params.items():
+                self._run["hparams", name] = value
+            for name, text in batch.tags.items():
+                self._run[OURS, "tags", name] = text
+            for topic, facts in batch.facts.items():
+                self._run[OURS, topic] = _plain(facts)
+            for artifact in batch.artifacts:
+                about = {"path": artifact.path, "kind": artifact.kind, "size": artifact.size, "digest": artifact.digest}
+                self._run[OURS, "artifacts", artifact.name] = about
+            for event in batch.events:
+                told = {"name": event.name, "time": event.time / 1e6, "attributes": _plain(event.attributes)}
+                self._run[OURS, "events", f"{event.time}-{event.name}"] = told
+        except OSError as error:
+            raise Unavailable(f"the Aim repository cannot be written ({error})") from error
+
+    def _track(self, part: SeriesPart) -> None:
+        from aim.storage.context import Context
+
+        context: dict[str, Any] = {"subset": part.stage} if part.stage else {}
+        tracker = self._run._tracker
+        place = (Context(context).idx, part.name)
+        info = tracker.sequence_infos[place]
+        if not info.initialized:
+            tracker._init_sequence_info(*place, 0.0)
+        keys = _keys(part)
+        # Aim would keep one value for each step: the key is all of the point, and the step a column like the others.
+        info.step_hash_fn = lambda step: next(keys)
+        for step, value, stamp, epoch in zip(part.steps, part.values, part.times, part.epochs):
+            tracker._track(value, stamp, part.name, step, None if epoch < 0 else epoch, context=context)
+
+    def close(self, outcome: Outcome | None) -> None:
+        """Say how the run ended and let go of the repository."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        if outcome is not None:
+            run[OURS, "status"] = outcome.status
+            run[OURS, "reason"] = outcome.reason
+            run[OURS, "ended"] = outcome.ended
+            if outcome.status == "finished":
+                run.report_successful_finish(block=True)
+        run.close()
+
+
+def _opened(where: str, run: RunDescription) -> Any:
+    """The run in the repository, which is made if it is not there."""
+    from aim import Repo, Run
+    from aim.sdk.errors import MissingRunError
+    from aim.sdk.lock_manager import RunLockingError
+
+    quiet: dict[str, Any] = {
+        "system_tracking_interval": None, "log_system_params": False, "capture_terminal_logs": False,
+    }  # fmt: skip
+    if "://" not in where:
+        Path(where).mkdir(parents=True, exist_ok=True)
+    repo = Repo.from_path(where, init="://" not in where)
+    known = run.memory.get("hash") or _found(repo, run.id)
+    if known and not repo.run_exists(known):
+        time.sleep(LISTED)
+    try:
+        return Run(known, repo=repo, **quiet)
+    except MissingRunError:
+        return Run(repo=repo, **quiet)
+    except RunLockingError:
+        # Left by a courier that was killed: one that lives would hold the run's own lock, and we were not here.
+        return Run(known, repo=repo, force_resume=True, **quiet)
+
+
+def _found(repo: Any, run_id: str) -> str | None:
+    for known in repo.list_all_runs():
+        tree = repo.request_tree("meta", known, read_only=True, skip_read_optimization=True).subtree("meta")
+        about = tree.subtree("chunks").subtree(known).subtree("attrs").get(OURS, None)
+        if about and about.get("run_id") == run_id:
+            return str(known)
+    return None
+
+
+def _keys(part: SeriesPart) -> Iterator[int]:
+    """A number for each point, always the same for the same one: a point that comes again replaces itself."""
+    seen: Counter[bytes] = Counter()
+    for step, value, stamp in zip(part.steps, part.values, part.times):
+        point = struct.pack("<qdd", step, value, stamp)
+        digest = hashlib.blake2b(point, digest_size=8, salt=seen[point].to_bytes(8, "little")).digest()
+        seen[point] += 1
+        yield int.from_bytes(digest, "little") >> 1
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
