@@ -18,10 +18,7 @@ from tracelet.telemetry.meter import NANO, Meter
 from tracelet.telemetry.names import CONFIG_EVENT, INITIALIZATION_EVENT, TESTING_METRICS, VALIDATION_METRICS
 from tracelet.telemetry.recorder import ActiveSpan, Recorder
 from tracelet.telemetry.saves import Saves
-from tracelet.telemetry.throughput import Training
-
-DEFAULT_INTERVAL = 50
-"""Iterations between two training_metrics_update events, as nv-one-logger has it."""
+from tracelet.telemetry.throughput import DEFAULT_INTERVAL, Training
 
 
 @dataclass(frozen=True)
@@ -109,6 +106,8 @@ class Job:
     def configure(self, changes: Mapping[str, Any]) -> None:
         """Take over what the program tells about its training."""
         self.config = self.config.with_changes(changes)
+        self.training.settle()
+        self.training.make_room()
         self._tell_config()
 
     def _tell_config(self) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 PRODUCTIVE = (MODEL_FORWARD, MODEL_BACKWARD, ZERO_GRAD, OPTIMIZER_UPDATE)
 """The phases that move the model forward; waiting for data, hooks and logging do not."""
 TERA = 1e12
+DEFAULT_INTERVAL = 50
+"""Iterations between two training_metrics_update events, as nv-one-logger has it."""
 
 Iteration = tuple[int, int, int, list[Any]]
 """(begin, end, samples or 0 if unknown, marks as in `sink.FinishedLap`); times of one monotonic clock."""
@@ -39,6 +41,8 @@ class Training:
         self._job = job
         self.pending: list[Iteration] = []
         """Iterations of the present window. The Lightning integration appends here by itself."""
+        self.room = DEFAULT_INTERVAL
+        """The length of `pending` at which the figures are due."""
         self.span: ActiveSpan | None = None
         self.started_ns = 0
         self.meter = Meter()
@@ -116,20 +120,25 @@ class Training:
         """The loop's span is open."""
         self.span = span
         self.started_ns = self.started_ns or span.start_ns
+        self.make_room()
 
     def iteration(self, begin: int, end: int, samples: int = 0, loss: Any = None) -> None:
         """Take one iteration; tells the figures when a window is full."""
         self.pending.append((begin, end, samples, []))
-        if self.due():
+        if len(self.pending) >= self.room:
             self.tell(loss)
 
-    def due(self) -> bool:
-        """Whether the present window is full."""
-        return (self.iterations_overall + len(self.pending)) % self._job.interval == 0
+    def make_room(self) -> None:
+        """Find out how many iterations the present window still takes: figures are told at multiples of the
+        interval.
+        """
+        interval = self._job.interval
+        self.room = interval - self.iterations_overall % interval
 
     def settle(self) -> None:
         """Take what is pending into the sums."""
-        pending, self.pending = self.pending, []
+        pending = self.pending[:]
+        self.pending.clear()
         if not pending:
             return
         durations = [end - begin for begin, end, _, _ in pending]
@@ -148,6 +157,7 @@ class Training:
         # An iteration without phases was timed by hand: all of it is taken as training.
         self.productive_ns += measured + sum(end - begin for begin, end, _, marks in pending if not marks)
         origin = self._job.recorder.origin_ns
+        self.make_room()
         self._first_end = self._first_end or pending[0][1] + origin
         self._last_end = pending[-1][1] + origin
 

@@ -9,7 +9,6 @@ iteration is unexplained.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
@@ -43,6 +42,8 @@ WORTH_TELLING = 1_000_000
 NEGLIGIBLE = 20_000
 """Nanoseconds of the user's code between two phases of a manual optimization that are no phase of their own: nothing
 is computed in 20 us."""
+DEPTH = 3
+"""How deep the first tensor of a batch is looked for: `[{"ids": tensor}]` is the deepest that is usual."""
 
 
 class Lap:
@@ -55,7 +56,7 @@ class Lap:
         self.samples = 0
         self.manual = False
         self.loss: Any = None
-        """Where the loss of the batch is to be found at the end of a window."""
+        """The loss of the last batch, or whatever its step gave; read at the end of a window."""
         self.training = job.training if job is not None and name == TRAINING_ITERATION and not trial else None
         self.meter: Meter | None = None
         """Takes the durations of an evaluation's iterations."""
@@ -103,40 +104,33 @@ class Lap:
         else:
             marks += MODEL_FORWARD, now
 
-    def callbacks(self, original: Callable[..., Any], trainer: Any, hook: str, *args: Any, **kwargs: Any) -> Any:
-        """Run the callbacks of one hook, and tell their time from that of the phase around them."""
-        if hook in OPENING:
-            self.marks += BATCH_TRANSFER, perf_counter_ns()
-            self.samples = samples_of(args[0]) if args else 0
-            try:
-                return original(trainer, hook, *args, **kwargs)
-            finally:
-                self.marks += CALLBACKS, perf_counter_ns()
-                self._opened = True
-        if hook in CLOSING:
-            return self._after_step(original, trainer, hook, *args, **kwargs)
-        began = perf_counter_ns()
-        try:
-            return original(trainer, hook, *args, **kwargs)
-        finally:
-            now = perf_counter_ns()
-            if now - began > WORTH_TELLING and hook in WITHIN:
-                self.marks += WITHIN[hook], began, CALLBACKS, now
-
-    def _after_step(self, original: Callable[..., Any], trainer: Any, hook: str, *args: Any, **kwargs: Any) -> Any:
+    def called(self, hook: str, began: int, args: tuple[Any, ...]) -> None:
+        """The callbacks of one hook have run: tell their time from that of the phase around them."""
         now, marks = perf_counter_ns(), self.marks
+        phase = WITHIN.get(hook)
+        if phase is not None:
+            if now - began > WORTH_TELLING:
+                marks += phase, began, CALLBACKS, now
+        elif hook in OPENING:
+            marks += BATCH_TRANSFER, began, CALLBACKS, now
+            self._opened = True
+            self.samples = samples_of(args[0]) if args else 0
+        elif hook in CLOSING:
+            self._close_phase(began)
+            marks += CALLBACKS, now
+            outputs = args[0] if args else None
+            self.loss = outputs.get("loss") if type(outputs) is dict else outputs
+
+    def _close_phase(self, began: int) -> None:
+        """What lies between the last phase and the callbacks of the batch's end."""
+        marks = self.marks
         last = marks[-2] if marks else DATA_LOADING
         if not self._opened:
-            marks += BATCH_TRANSFER, now  # the batch was None: Lightning asks nobody to work on it
+            marks += BATCH_TRANSFER, began  # the batch was None: Lightning asks nobody to work on it
         elif last in (CALLBACKS, DATA_LOADING):
-            marks += MODEL_FORWARD, now
+            marks += MODEL_FORWARD, began
         else:
-            marks[-1] = now  # Lightning's bookkeeping after the last phase belongs to it
-        self.loss = args[0] if args else None
-        try:
-            return original(trainer, hook, *args, **kwargs)
-        finally:
-            marks += CALLBACKS, perf_counter_ns()
+            marks[-1] = began  # Lightning's bookkeeping after the last phase belongs to it
 
     def finish(self) -> None:
         """The iteration is over."""
@@ -149,12 +143,12 @@ class Lap:
         self._emit((self.name, bracket.id, self._parent, begin, end, self._thread, self._origin, marks))
         training = self.training
         if training is not None:
-            training.pending.append((begin, end, self.samples, marks))
-            if training.due():
+            pending = training.pending
+            pending.append((begin, end, self.samples, marks))
+            if len(pending) >= training.room:
                 training.tell(loss_of(self.loss))
         elif self.meter is not None:
             self.meter.add(end - begin)
-        self.loss = None
 
     def drop(self) -> None:
         """There was no batch: this was no iteration."""
@@ -195,7 +189,7 @@ class Lap:
 
 def samples_of(batch: Any) -> int:
     """How many samples a batch has: the first dimension of the first tensor in it; 0 if there is none."""
-    for _ in range(3):
+    for _ in range(DEPTH):
         shape = getattr(batch, "shape", None)
         if shape is not None:
             return int(shape[0]) if len(shape) else 1

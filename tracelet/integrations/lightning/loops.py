@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import Any
 
 from tracelet.guard import guard
@@ -231,9 +232,13 @@ class Loops:
 
     def _around_callbacks(self, original: Function) -> Function:
         def call_callback_hooks(trainer: Any, hook_name: str, *args: Any, **kwargs: Any) -> Any:
-            here = self._here
-            if here.lap is not None:
-                return here.lap.callbacks(original, trainer, hook_name, *args, **kwargs)
+            lap = self._here.lap
+            if lap is not None:
+                began = perf_counter_ns()
+                try:
+                    return original(trainer, hook_name, *args, **kwargs)
+                finally:
+                    lap.called(hook_name, began, args)
             if self._job is None or not trainer.callbacks:
                 return original(trainer, hook_name, *args, **kwargs)
             return self._between(original, trainer, hook_name, *args, **kwargs)

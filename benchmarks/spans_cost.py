@@ -1,0 +1,244 @@
+"""What spans cost a training step, which hook takes what share, and whether the cost stays the same after a million
+iterations.
+
+1. Trainings with spans and without them by turns, everything else of tracelet off: thread CPU time of a step, so that
+the neighbours on a shared machine count as little as possible. 2. The work of each hook by itself: the same calls that
+one iteration makes, on a recorder whose sink keeps nothing. 3. The alternative that was not taken: the same phases told
+through Lightning's profiler, whose `start` and `stop` are called some 56 times in a step of a model without callbacks.
+4. An iteration at 1,000 and at 1,000,000 (`--quick`: 100,000), and the memory that the process took in between. 5. The
+writer thread's part: packing, and bytes on disk before compaction.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import measure
+import psutil
+
+import tracelet
+from tracelet.integrations.lightning.lap import Lap
+from tracelet.sink import Item
+from tracelet.spans import pack_spans
+from tracelet.telemetry.job import Job, Place
+from tracelet.telemetry.names import MODEL_BACKWARD, MODEL_FORWARD, OPTIMIZER_UPDATE, TRAINING_ITERATION, ZERO_GRAD
+from tracelet.telemetry.recorder import Recorder
+
+WARM_UP = 50
+REPEAT = 20_000
+PROFILED_ACTIONS = 28
+"""Actions that Lightning 2.6 passes through its profiler in one step of a model with one callback."""
+
+
+class Nowhere:
+    """A sink that keeps the last items, so that packing has something to pack."""
+
+    def __init__(self, keep: int = 0) -> None:
+        self.kept: list[Item] = []
+        self._keep = keep
+
+    def emit(self, item: Item) -> None:
+        """Keep it or not."""
+        if len(self.kept) < self._keep:
+            self.kept.append(item)
+
+    def expect(self, status: str, reason: str) -> None:
+        """Nothing is expected."""
+
+
+def train(steps: int) -> float:
+    """Seconds of thread CPU time a step of one small training."""
+    import torch
+    from lightning import LightningModule, Trainer
+
+    class Tiny(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(16, 1)
+            self.began = self.ended = 0.0
+
+        def training_step(self, batch: Any, batch_index: int) -> torch.Tensor:
+            if batch_index == WARM_UP:
+                self.began = time.thread_time()
+            self.ended = time.thread_time()
+            (inputs,) = batch
+            return self.layer(inputs).square().mean()
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.01)
+
+    torch.set_num_threads(1)
+    data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn((steps + WARM_UP + 1) * 8, 16)), 8)
+    trainer = Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    model = Tiny()
+    trainer.fit(model, data)
+    return (model.ended - model.began) / steps
+
+
+def tracked(steps: int, store: Path, spans: bool) -> float:
+    """The same inside a run that records spans, or everything of it but spans."""
+    gc.collect()
+    settings = {
+        **measure.ALONE,
+        "track_lightning": True,
+        "track_learning_rate": False,
+        "track_spans": spans,
+        "dir": str(store),
+    }
+    with tracelet.start_logging("spans-cost", config=settings):
+        return train(steps)
+
+
+def iteration(lap: Lap) -> None:
+    """What the wrappers of one automatic training step do."""
+    lap.start()
+    lap.fetched()
+    hook(lap, "on_train_batch_start", BATCH, 0)
+    lap.mark(MODEL_FORWARD)
+    hook(lap, "on_before_zero_grad")
+    lap.mark(ZERO_GRAD)
+    hook(lap, "on_before_backward")
+    hook(lap, "on_after_backward")
+    lap.mark(MODEL_BACKWARD)
+    hook(lap, "on_before_optimizer_step")
+    lap.mark(OPTIMIZER_UPDATE)
+    hook(lap, "on_train_batch_end", OUTPUTS, BATCH, 0)
+    lap.finish()
+
+
+def hook(lap: Lap, name: str, *args: Any) -> None:
+    """The wrapper of Lightning's callback hooks."""
+    began = time.perf_counter_ns()
+    try:
+        _nothing(None, name, *args)
+    finally:
+        lap.called(name, began, args)
+
+
+class _Shaped:
+    shape = (8, 16)
+
+
+BATCH = [_Shaped()]
+OUTPUTS: dict[str, Any] = {}
+
+
+def _nothing(*_: Any) -> None:
+    return None
+
+
+def each(call: Callable[[], Any], times: int = REPEAT) -> float:
+    """Nanoseconds of one call: the least of five rounds, which disturbances cannot shorten."""
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter_ns()
+        for _ in range(times):
+            call()
+        best = min(best, (time.perf_counter_ns() - began) / times)
+    return best
+
+
+def fresh(keep: int = 0) -> tuple[Lap, Nowhere]:
+    """The laps of one training loop of a new recorder."""
+    sink = Nowhere(keep)
+    recorder = Recorder(sink)
+    job = Job(recorder, Place(), 50)
+    job.training.opened(recorder.begin("training_loop", job.training.begin_loop(0)))
+    return Lap(TRAINING_ITERATION, recorder, job), sink
+
+
+def hooks() -> None:
+    """The share of each hook."""
+    lap, _ = fresh()
+    whole = each(lambda: iteration(lap))
+    measure.row("all hooks of one step", f"{whole / 1e3:.2f} us", "aim 15 us")
+
+    def of_mark() -> None:
+        lap.mark(MODEL_FORWARD)
+        lap.marks.clear()
+
+    def of_callbacks() -> None:
+        hook(lap, "on_after_backward")
+
+    def of_frame() -> None:
+        lap.start()
+        lap.finish()
+
+    mark, callbacks, frame = each(of_mark), each(of_callbacks), each(of_frame)
+    measure.row("a phase's end (5 in a step)", f"{mark:.0f} ns  {5 * mark / whole:.0%}")
+    measure.row("a callback hook (6 in a step)", f"{callbacks:.0f} ns  {6 * callbacks / whole:.0%}")
+    measure.row("begin and end, figures of the window included", f"{frame:.0f} ns  {frame / whole:.0%}")
+    actions: dict[str, int] = {}
+
+    def profiled() -> None:
+        for _ in range(PROFILED_ACTIONS):
+            actions["start"] = time.perf_counter_ns()
+            actions["stop"] = time.perf_counter_ns()
+
+    called = each(_nothing) * 2 * PROFILED_ACTIONS
+    measure.row(
+        "for comparison: by Lightning's profiler, 28 actions", f"{(each(profiled, 2000) + called) / 1e3:.2f} us"
+    )
+
+
+def endurance(many: int) -> None:
+    """An iteration late in a run, against one early in it."""
+    lap, _ = fresh()
+    process = psutil.Process()
+    for _ in range(1000):
+        iteration(lap)
+    early = each(lambda: iteration(lap), 1000)
+    before = process.memory_info().rss
+    for _ in range(many):
+        iteration(lap)
+    grown = (process.memory_info().rss - before) / 1e6
+    late = each(lambda: iteration(lap), 1000)
+    measure.row(f"an iteration at {many:,} / at 1,000", f"{late / early:.2f}", "budget 1.1")
+    measure.row("memory grown meanwhile", f"{grown:.1f} MB", "budget 64 MB")
+
+
+def packing() -> None:
+    """What the writer thread does for it."""
+    import msgspec
+
+    lap, sink = fresh(keep=500)
+    for _ in range(600):
+        iteration(lap)
+    items: list[Any] = [item for item in sink.kept if isinstance(item, tuple)]
+    took = each(lambda: pack_spans(items), 20)
+    measure.row("packing an iteration, on the writer thread", f"{took / len(items) / 1e3:.2f} us")
+    size = len(msgspec.msgpack.encode(pack_spans(items)))
+    measure.row("an iteration of 10 spans in the journal", f"{size / len(items):.0f} bytes")
+
+
+def main(quick: bool, store: Path) -> None:
+    """All parts."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    hooks()
+    packing()
+    endurance(100_000 if quick else 1_000_000)
+    steps, rounds = (200, 5) if quick else (500, 21)
+    for spans in (False, True):
+        tracked(steps, store, spans)
+    on, off = measure.pairs(rounds, lambda: tracked(steps, store, True), lambda: tracked(steps, store, False))
+    extra = statistics.median(one - other for one, other in zip(on, off, strict=True))
+    measure.row("a step without spans (CPU time of its thread)", f"{statistics.median(off) * 1e6:.0f} us")
+    measure.row("a step with spans / without", f"{measure.ratio(on, off):.3f}  {extra * 1e6:+.1f} us", "aim +15 us")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # Lightning's advice about workers and logging intervals
+    chosen = measure.options(__doc__)
+    with measure.folder() as made:
+        main(chosen.quick, made)
