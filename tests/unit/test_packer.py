@@ -1,0 +1,96 @@
+"""Emitted points become chunks: every point once, in order, with everything that was said about it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracelet.packer import Packer
+from tracelet.points import unpack_floats, unpack_integers
+from tracelet.records import Chunk, Event, Points, Record
+from tracelet.sink import Item, SeriesKey
+
+STEPS = st.one_of(st.none(), st.integers(-(2**63), 2**62))  # counting on from there stays within 64 bits
+FLOATS = st.one_of(st.floats(), st.integers(-5, 5).map(float))
+PLAIN = st.tuples(st.sampled_from("abc"), STEPS, FLOATS, st.floats(0, 4e9))
+
+
+def chunks_of(records: list[Record]) -> list[Chunk]:
+    """The chunks of all flushes, in order."""
+    return [chunk for record in records if isinstance(record, Points) for chunk in record.chunks]
+
+
+def expected_steps(items: list[Any]) -> list[int]:
+    """What the steps of one metric must be, by the rule: the one given, else the last one plus one, else 0."""
+    found: list[int] = []
+    for _, step, _, _ in items:
+        found.append(step if step is not None else found[-1] + 1 if found else 0)
+    return found
+
+
+@given(st.lists(st.lists(PLAIN, max_size=12), max_size=5))
+def test_every_point_is_packed_once_and_in_order(flushes: list[list[Item]]) -> None:
+    """However points are spread over flushes, each metric has its own points with steps, values and times."""
+    packer = Packer()
+    chunks = chunks_of([record for flush in flushes for record in packer.pack(flush)])
+    for name in "abc":
+        items: list[Any] = [item for flush in flushes for item in flush if item[0] == name]  # type: ignore[index]
+        mine = [chunk for chunk in chunks if chunk.name == name]
+        assert sum(chunk.count for chunk in mine) == len(items)
+        steps = [step for chunk in mine for step in unpack_integers(chunk.steps, chunk.count).tolist()]
+        values = [value for chunk in mine for value in unpack_floats(chunk.values, chunk.count).tolist()]
+        times = [moment for chunk in mine for moment in unpack_integers(chunk.times, chunk.count).tolist()]
+        assert steps == expected_steps(items)
+        assert [repr(value) for value in values] == [repr(item[2]) for item in items]
+        assert times == [int(item[3] * 1_000_000) for item in items]
+        if items:
+            assert packer.tallies[name].count == len(items)
+
+
+def test_series_of_one_name_are_kept_apart_by_their_key() -> None:
+    """Stage, fit, reduction, epoch and weight of a keyed point stand in its chunk, one chunk a key."""
+    train, test = SeriesKey("loss", "train", 1, "mean"), SeriesKey("loss", "test", 2, "sum", automatic=True)
+    items: list[Item] = [
+        (train, 0, 1.0, 1.0, 0, 32), (test, 0, 2.0, 1.0, -1, None),
+        (train, torch.tensor(1), torch.tensor(3.0), 1.0, 1, 16),
+    ]  # fmt: skip
+    first, second = chunks_of(Packer().pack(items))
+    assert (first.stage, first.fit, first.reduce, first.automatic) == ("train", 1, "mean", False)
+    assert (second.stage, second.fit, second.reduce, second.automatic) == ("test", 2, "sum", True)
+    assert first.epochs is not None
+    assert first.weights is not None
+    assert unpack_integers(first.steps, 2).tolist() == [0, 1]
+    assert unpack_integers(first.epochs, 2).tolist() == [0, 1]
+    assert unpack_floats(first.weights, 2).tolist() == [32.0, 16.0]
+    assert second.weights is None
+
+
+def test_records_go_through_in_their_order() -> None:
+    """What is no point is handed on as it is, before the points of the flush."""
+    events = [Event(time=number, name=str(number)) for number in range(3)]
+    packed = Packer().pack([events[0], ("a", 0, 1.0, 1.0), events[1], events[2]])
+    assert packed[:3] == events
+    assert isinstance(packed[3], Points)
+    assert Packer().pack([]) == []
+
+
+BAD: list[tuple[Any, ...]] = [
+    ("m", 2**63, 1.0, 1.0), ("m", "x", 1.0, 1.0), ("m", 1, "x", 1.0), ("m", 1, None, 1.0), ("m", 1, 1.0, math.nan),
+    ("m", 1, 1.0, math.inf), ("m", math.nan, 1.0, 1.0), ("m", 1, torch.ones(3), 1.0), ("m", 1, 10**400, 1.0),
+]  # fmt: skip
+
+
+@pytest.mark.allow_guarded
+@pytest.mark.parametrize("bad", BAD)
+def test_an_impossible_point_costs_itself_alone(bad: Any) -> None:
+    """Points before and behind one that cannot be recorded are there, and the steps go on counting."""
+    packer = Packer()
+    chunks = chunks_of(packer.pack([("m", None, 0.0, 1.0), bad, ("m", 7, 7.0, 1.0), ("m", None, 8.0, 1.0)]))
+    values = [value for chunk in chunks for value in unpack_floats(chunk.values, chunk.count).tolist()]
+    steps = [step for chunk in chunks for step in unpack_integers(chunk.steps, chunk.count).tolist()]
+    assert (values, steps) == ([0.0, 7.0, 8.0], [0, 7, 8])
