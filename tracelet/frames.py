@@ -17,6 +17,8 @@ from tracelet.errors import JournalError
 from tracelet.merging import cut
 from tracelet.records import KINDS, Chunk, Points, Record
 
+MAGIC = b"TRACELET"
+VERSION = 1
 PREAMBLE = struct.Struct("<8sHI2x")
 """magic, version, CRC-32 of both"""
 HEADER = struct.Struct("<2sBBIII")
@@ -96,6 +98,11 @@ def _bears(chunk: msgspec.Raw, name: bytes) -> bool:
     """Whether an encoded chunk may be of the metric: its name comes first, behind one byte that says how long it is."""
     head = memoryview(chunk)[: 1 + len(name)]
     return head[0] & 0xF0 != SHORT_ARRAY or head[1:] == name
+
+
+def preamble(version: int = VERSION) -> bytes:
+    """The bytes that a journal begins with."""
+    return PREAMBLE.pack(MAGIC, version, zlib.crc32(PREAMBLE.pack(MAGIC, version, 0)[:10]))
 
 
 def encode_frame(kind: int, number: int, payload: bytes) -> bytes:

@@ -32,6 +32,8 @@ import msgspec
 from tracelet.errors import JournalError
 from tracelet.frames import (
     HEADER,
+    MAGIC,
+    VERSION,
     LONGEST_FRAME,
     PREAMBLE,
     READ_BLOCK,
@@ -41,23 +43,17 @@ from tracelet.frames import (
     Scan,
     encode_frame,
     frame_in,
+    preamble,
 )  # fmt: skip
 from tracelet.points import NOT_LITTLE
 from tracelet.records import KIND_OF, Footer, Points, Record, Spans
 
-MAGIC = b"TRACELET"
-VERSION = 1
 SEAL = 254
 SEAL_BODY = struct.Struct("<Q")
 SUFFIX = ".tlj"
 PREAMBLE_DAMAGE = f"the first {PREAMBLE.size} bytes are damaged"
 
 _encoder = msgspec.msgpack.Encoder()
-
-
-def preamble(version: int = VERSION) -> bytes:
-    """The bytes that a journal begins with."""
-    return PREAMBLE.pack(MAGIC, version, zlib.crc32(PREAMBLE.pack(MAGIC, version, 0)[:10]))
 
 
 @dataclass

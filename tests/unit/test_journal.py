@@ -14,8 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracelet.errors import JournalError
-from tracelet.frames import HEADER, LONGEST_FRAME, MARKER, PREAMBLE, SEAL_SIZE, Cursor, Frame, encode_frame
-from tracelet.journal import SEAL, SEAL_BODY, VERSION, Journal, JournalReader, attempt_path, preamble
+from tracelet.frames import (
+    HEADER,
+    LONGEST_FRAME,
+    MARKER,
+    PREAMBLE,
+    SEAL_SIZE,
+    VERSION,
+    Cursor,
+    Frame,
+    encode_frame,
+    preamble,
+)
+from tracelet.journal import SEAL, SEAL_BODY, Journal, JournalReader, attempt_path
 from tracelet.records import Event, Footer, Notice, Params, Record, Started, Status, Tags
 
 STARTED = Started(run="r", name="n", project="p", time=1, host="h", pid=2)
