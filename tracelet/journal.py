@@ -32,12 +32,12 @@ import msgspec
 from tracelet.errors import JournalError
 from tracelet.frames import (
     HEADER,
-    MAGIC,
-    VERSION,
     LONGEST_FRAME,
+    MAGIC,
     PREAMBLE,
     READ_BLOCK,
     SEAL_SIZE,
+    VERSION,
     Cursor,
     Frame,
     Scan,
