@@ -17,6 +17,7 @@ from tracelet._version import __version__
 from tracelet.errors import TraceletError
 from tracelet.experiment import Experiment
 from tracelet.guard import say
+from tracelet.telemetry.span import span
 
 if TYPE_CHECKING:
     from tracelet.store import Store
@@ -28,6 +29,7 @@ __all__ = [
     "get_active_experiment",
     "log",
     "open_store",
+    "span",
     "start_logging",
     "stop_logging",
 ]

@@ -80,9 +80,17 @@ def _strategy(changes: Mapping[str, Any], before: TelemetryConfig) -> str:
     return word
 
 
-def pending_changes() -> dict[str, Any]:
-    """What was configured before a run was active; the next run takes it."""
-    return _pending
-
-
 _pending: dict[str, Any] = {}
+
+
+def keep_for_next_run(changes: Mapping[str, Any]) -> None:
+    """Remember what was told before a run is active. Unknown names are a SettingsError at once."""
+    TelemetryConfig().with_changes(changes)
+    _pending.update(changes)
+
+
+def take_kept() -> dict[str, Any]:
+    """What was told for the run that begins now; told once."""
+    kept = dict(_pending)
+    _pending.clear()
+    return kept

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracelet._version import __version__
-from tracelet.telemetry.config import TelemetryConfig, pending_changes
+from tracelet.telemetry.config import TelemetryConfig, take_kept
 from tracelet.telemetry.meter import NANO, Meter
 from tracelet.telemetry.names import CONFIG_EVENT, INITIALIZATION_EVENT, TESTING_METRICS, VALIDATION_METRICS
 from tracelet.telemetry.recorder import ActiveSpan, Recorder
@@ -58,7 +58,9 @@ class Job:
     def __init__(self, recorder: Recorder, place: Place, interval: int | None) -> None:
         self.recorder = recorder
         self.place = place
-        self.config = TelemetryConfig().with_changes(pending_changes())
+        told = take_kept()
+        self.config = TelemetryConfig().with_changes(told)
+        self._told_before = bool(told)
         self._interval = interval
         self.training = Training(self)
         self.validation = Evaluations(recorder, VALIDATION_METRICS)
@@ -100,7 +102,7 @@ class Job:
             **_metadata(config),
         }
         self.recorder.event(INITIALIZATION_EVENT, attributes, span=application, time_ns=application.start_ns)
-        if pending_changes():
+        if self._told_before:
             self._tell_config()
 
     def configure(self, changes: Mapping[str, Any]) -> None:

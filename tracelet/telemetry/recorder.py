@@ -65,8 +65,12 @@ class Recorder:
         self.sink = sink
         self.root = 0
         """The id of the `application` span, under which threads without an open span hang theirs."""
+        self.told: set[str] = set()
+        """Names of which the program tells every span itself: we look for no more of them."""
         self._ids = itertools.count(1, ROOM)
         self._local = threading.local()
+        self._stacks: list[list[ActiveSpan]] = []
+        """Of all threads that have anything open."""
         # Wall time for the origin, the monotonic clock for everything after: spans never run backwards.
         self._origin_ns = time.time_ns() - time.perf_counter_ns()
 
@@ -92,6 +96,14 @@ class Recorder:
             found = self._local.stack = []
         return found
 
+    def find(self, name: str) -> ActiveSpan | None:
+        """The innermost open span of this name: of the calling thread, or else of any."""
+        for stack in (self.stack, *reversed(self._stacks)):
+            for span in reversed(stack):
+                if span.name == name and not span.ended:
+                    return span
+        return None
+
     def current(self) -> ActiveSpan | None:
         """The innermost open span of the calling thread."""
         stack = self.stack
@@ -113,6 +125,8 @@ class Recorder:
         span = ActiveSpan(self, next(self._ids), name, self._parent(stack), start_ns or self.now_ns(), suspended)
         if attributes:
             span.attributes.update(attributes)
+        if not stack:
+            self._stacks = [other for other in self._stacks if other and other is not stack] + [stack]
         stack.append(span)
         self.sink.emit(span)
         return span
@@ -122,7 +136,7 @@ class Recorder:
 
         If the user opens one of the same name inside it, that is the same span told more exactly: see `_adopt`.
         """
-        if any(span.name == name and not span.ended for span in self.stack):
+        if name in self.told or any(span.name == name and not span.ended for span in self.stack):
             return None
         span = self.begin(name, attributes)
         span.found = True
@@ -195,9 +209,9 @@ class Recorder:
         """An id for a span that will be added when it is over, so that its children can name it now."""
         return next(self._ids)
 
-    def bracket(self) -> ActiveSpan:
+    def bracket(self, name: str) -> ActiveSpan:
         """Something to put on the stack under a reserved id, for work that is timed by other means: see `Lap`."""
-        span = ActiveSpan(self, 0, "", 0, 0, None)
+        span = ActiveSpan(self, 0, name, 0, 0, None)
         span.ended = True
         return span
 

@@ -67,6 +67,7 @@ class span:  # noqa: N801  # it reads as a keyword: `with tracelet.span("tokeniz
             self._end(self._open.pop(), error)
 
     def __call__(self, function: Function) -> Function:
+        """Decorate a function, coroutine or generator."""
         wrapped: Any
         if inspect.isasyncgenfunction(function):
             wrapped = self._asynchronous_generator(function)
@@ -85,22 +86,13 @@ class span:  # noqa: N801  # it reads as a keyword: `with tracelet.span("tokeniz
         if recorder is None:
             return None
         with guard("opening a span"):
-            opened = recorder.begin(self.name, self.attributes, frame=sys._getframe(depth))
-            self.began(opened)
-            return opened
+            return recorder.begin(self.name, self.attributes, frame=sys._getframe(depth))
         return None
 
     def _end(self, opened: ActiveSpan | None, error: BaseException | None = None) -> None:
         if opened is not None:
             with guard("closing a span"):
-                self.ending(opened, error)
                 opened.end(error)
-
-    def began(self, opened: ActiveSpan) -> None:
-        """For the spans of a training (see `context`): called after the span was opened."""
-
-    def ending(self, opened: ActiveSpan, error: BaseException | None) -> None:
-        """For the spans of a training: called before the span is closed."""
 
     def _function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:

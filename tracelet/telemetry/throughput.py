@@ -122,11 +122,20 @@ class Training:
         self.started_ns = self.started_ns or span.start_ns
         self.make_room()
 
-    def iteration(self, begin: int, end: int, samples: int = 0, loss: Any = None) -> None:
-        """Take one iteration; tells the figures when a window is full."""
-        self.pending.append((begin, end, samples, []))
+    def timed(self, start_ns: int, end_ns: int) -> None:
+        """Take one iteration that was timed by hand, in times since the epoch; tells the figures when a window is
+        full.
+        """
+        origin = self._job.recorder.origin_ns
+        self.pending.append((start_ns - origin, end_ns - origin, 0, []))
         if len(self.pending) >= self.room:
-            self.tell(loss)
+            self.tell()
+
+    def phase(self, name: str, duration: int) -> None:
+        """Take a phase that was timed by hand."""
+        if name in self._phases:
+            self._phases[name] += duration
+            self._window_phases[name] += duration
 
     def make_room(self) -> None:
         """Find out how many iterations the present window still takes: figures are told at multiples of the

@@ -66,7 +66,7 @@ class Lap:
         self._reserve = recorder.reserve
         self._thread = threading.get_ident()
         self._stack = recorder.stack
-        self._bracket = recorder.bracket()
+        self._bracket = recorder.bracket(name)
         self._parent = self._stack[-1].id if self._stack else recorder.root
         self._origin = recorder.origin_ns
 

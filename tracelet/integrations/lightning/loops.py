@@ -13,7 +13,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from tracelet.guard import guard
-from tracelet.integrations.lightning.lap import Lap
+from tracelet.integrations.lightning.lap import Lap, loss_of
 from tracelet.integrations.lightning.lifecycle import Lifecycle
 from tracelet.integrations.patching import Function, Patch
 from tracelet.telemetry.job import Evaluations, Job
@@ -98,9 +98,10 @@ class Loops:
             except BaseException as error:
                 self._end_training(depth, error)
                 raise
+            else:
+                self._end_training(depth, None)
             finally:
                 here.loop, here.lap = outer
-            self._end_training(depth, None)
             return result
 
         return run
@@ -136,7 +137,8 @@ class Loops:
             loops = [span for span in stack[depth:] if span.name == LOOP_OF[TRAINING_ITERATION] and not span.ended]
             for span in loops:
                 if job is not None and job.training.span is span:
-                    job.training.end_loop()
+                    lap = self._here.loop
+                    job.training.end_loop(loss_of(lap.loss) if lap is not None else None)
                 span.end(error)
 
     # Its iterations.
@@ -332,7 +334,7 @@ class Loops:
                     lap.fail(error)
             if span is not None:
                 told = self._evaluations(loop.name if loop is not None else "")
-                if told is not None and not span.attributes.get("trial"):
+                if told is not None and not span.ended and not span.attributes.get("trial"):
                     told.ended(span)
                 span.end(error)
 
