@@ -1,15 +1,15 @@
 """How far the delivery of a run to one backend has got: a small file beside the journals, RUN/delivery/NAME.json.
 
 Written by one courier at a time, only after the backend has taken a batch; read by anyone: the waiting of
-`stop_logging()`, the run's `deliveries`, the command line, the dashboard. It never holds a credential. A file that cannot
-be read counts as none: delivery then begins anew, and backends recognise what they have.
+`stop_logging()`, the run's `deliveries`, the command line, the dashboard. It never holds a credential. A file that
+cannot be read counts as none: delivery then begins anew, and backends recognise what they have.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,12 +91,10 @@ def write(run_folder: Path, delivery: Delivery) -> None:
     """Put the state in the place of the former one, whole or not at all. OSError when the disk refuses it."""
     path = path_of(run_folder, delivery.backend)
     path.parent.mkdir(exist_ok=True)
-    descriptor, beside = tempfile.mkstemp(prefix=f".{path.stem}.", dir=path.parent)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}")
     try:
-        with open(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(delivery), indent=1))
-        os.chmod(beside, 0o644)  # readable like the journals: mkstemp makes it private
+        beside.write_bytes(msgspec.json.format(msgspec.json.encode(delivery), indent=1))
         os.replace(beside, path)
     except BaseException:
-        Path(beside).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise

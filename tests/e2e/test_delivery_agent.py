@@ -15,7 +15,15 @@ import pytest
 
 import tracelet
 from tests.probes.agents import (
-    LONG, agents, control, ended_agents, environment, printed, run_folder, train, until,
+    LONG,
+    agents,
+    control,
+    ended_agents,
+    environment,
+    printed,
+    run_folder,
+    train,
+    until,
 )  # fmt: skip
 from tests.probes.probe_backend import lines, outcomes, points
 from tracelet import deliveries

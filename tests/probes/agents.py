@@ -1,4 +1,4 @@
-"""What tests of delivery share: starting the training in a process of its own, and finding the agents that it leaves."""
+"""What tests of delivery share: the training in a process of its own, and finding the agents that it leaves."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 SCRIPT = Path(__file__).with_name("training.py")
 LONG = 30.0
 """Seconds after which what should have happened will not: two busy cores."""
+_started: list[subprocess.Popen[str]] = []
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -31,6 +32,7 @@ def train(folder: Path, wait: bool = True, env: dict[str, str] | None = None, **
         [sys.executable, str(SCRIPT), json.dumps({"folder": str(folder), **order})], cwd=folder,
         env=env or environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    _started.append(process)
     if wait:
         process.wait(LONG * 3)
     return process
@@ -55,9 +57,9 @@ def agents(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         words = process.info["cmdline"] or []
-        if any(word.endswith("agent/__main__.py") for word in words) and any(str(folder) in word for word in words):
-            if process.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(process)
+        ours = any(word.endswith("agent/__main__.py") for word in words) and any(str(folder) in word for word in words)
+        if ours and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
     return found
 
 
@@ -76,11 +78,14 @@ def until(true: Callable[[], Any], patience: float = LONG) -> Any:
 def ended_agents(folder: Path) -> Iterator[None]:
     """Agents leave by themselves when their work is done; a test that leaves one behind fails, and ends it."""
     yield
+    while _started:
+        with _started.pop() as process:  # closes its pipes
+            process.kill()
     try:
         until(lambda: not agents(folder))
     finally:
-        for process in agents(folder):
-            process.kill()
+        for agent in agents(folder):
+            agent.kill()
 
 
 def control(folder: Path, word: str, name: str = "probe") -> None:

@@ -1,8 +1,9 @@
 """A real backend for tests of delivery: appends what it gets to a file, and misbehaves as a control file says.
 
-Named by `backend={"probe": {"class": "probe_backend:ProbeBackend", "folder": ...}}`. The control file FOLDER/NAME.control
-holds one word: `fail` (Unavailable), `crash` (an exception of no kind known), `hang`, `slow` (500 ms a call), `reject` (the
-points named "bad"), `refuse` (Misconfigured), `leak` (an error that tells the key). Missing or empty: all is well.
+Named by `backend={"probe": {"class": "probe_backend:ProbeBackend", "folder": ...}}`. The control file
+FOLDER/NAME.control holds one word: `fail` (Unavailable), `crash` (an exception of no kind known), `hang`, `slow`
+(500 ms a call), `reject` (the points named "bad"), `refuse` (Misconfigured), `leak` (an error that tells the key).
+Missing or empty: all is well.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A training for tests of delivery, run as a program: logs points, prints what it logged, and ends as it is told.
+"""A training for tests, run as a program: logs points, prints what it logged, and ends as it is told.
 
-    python training.py '{"folder": ..., "names": ["probe"], "count": 100, "pause": 0.01, "end": "stop", "config": {...}}'
+    python training.py '{"folder": ..., "names": ["probe"], "count": 100, "pause": 0.01, "end": "stop", "config": {}}'
 
 `end`: stop, exit (no stop_logging), os_exit, raise, wait (until it is killed).
 """

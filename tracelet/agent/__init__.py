@@ -1,1 +1,3 @@
-"""The agent: our own process beside the training, and the couriers that deliver to backends. See `process` and `courier`."""
+"""The agent: our own process beside the training, and the couriers that deliver to backends. See `process` and
+`courier`.
+"""

@@ -1,8 +1,8 @@
 """Delivers one run to one backend: a thread that reads batches, hands them over, and moves its cursor afterwards.
 
-Runs in the agent, in the training process with `delivery="inline"`, and in `tracelet sync`. It alone calls the backend. It
-holds one batch in memory, waits with backoff and jitter while the backend does not answer, and delays nobody: the thread
-is a daemon, so a call that never returns cannot hold the end of its process.
+Runs in the agent, in the training process with `delivery="inline"`, and in `tracelet sync`. It alone calls the
+backend. It holds one batch in memory, waits with backoff and jitter while the backend does not answer, and delays
+nobody: the thread is a daemon, so a call that never returns cannot hold the end of its process.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds; each attempt waits at random between nothing and the double of what the last one might have waited."""
 MOST_DOUBLINGS = 10
 STRIKES = 8
-"""About half a minute: how often a call may fail in a way that the backend does not explain before it is taken to fail for good."""
+"""How often, in half a minute, a call may fail in a way that the backend does not explain; then it is broken."""
 OVERDUE = 60.0
 """Seconds after which a call that has not returned is reported."""
 

@@ -1,7 +1,7 @@
 """Reads a run's journals after cursors and makes the batches that backends get. Used by one courier, on its thread.
 
-A batch is a stretch of one journal. Its bounds are written down before it is delivered, so that it is the very same when
-it comes again. Reads only; needs no numpy, so that the agent stays small.
+A batch is a stretch of one journal. Its bounds are written down before it is delivered, so that it is the very same
+when it comes again. Reads only; needs no numpy, so that the agent stays small.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class Feed:
 
 
 def _gather(parts: _Parts, reader: JournalReader, start: Cursor, stop: Cursor | None) -> Cursor | None:
-    """Fill the parts with one batch, up to `stop` if that is given; the cursor behind it, None when there is nothing."""
+    """Fill the parts with one batch, up to `stop` if given; the cursor behind it, None when there is nothing."""
     size = 0
     end: Cursor | None = None
     for taken, frame in enumerate(reader.frames(start), 1):

@@ -1,7 +1,8 @@
 """A file that one process at a time holds. Used by the agent (one a run and host) and by couriers (one a backend).
 
-The operating system lets go of it when the process ends, however it ends. Locks of network file systems may refuse or lie:
-a lock that cannot be asked for is taken for granted, for delivering twice is mended by the backends and never by waiting.
+The operating system lets go of it when the process ends, however it ends. Locks of network file systems may refuse
+or lie: a lock that cannot be asked for is taken for granted, for delivering twice is mended by the backends and
+never by waiting.
 """
 
 from __future__ import annotations

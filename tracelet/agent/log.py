@@ -1,7 +1,7 @@
 """The agent's own output and that of the SDKs: into RUN/agent.log, without credentials, and never without bound.
 
-Used by the agent's process. The descriptors 1 and 2 become a pipe, whose other end one thread brings to the file, because
-SDKs, their libraries and their children print what they like.
+Used by the agent's process. The descriptors 1 and 2 become a pipe, whose other end one thread brings to the file,
+because SDKs, their libraries and their children print what they like.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What the training process tells its agent, as lines of JSON through a pipe: credentials touch no disk. Imports little."""
+"""What the training process tells its agent, as lines of JSON through a pipe: credentials touch no disk. Imports
+little.
+"""
 
 from __future__ import annotations
 

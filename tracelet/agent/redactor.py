@@ -1,4 +1,6 @@
-"""Takes the credentials that a backend was given out of every text that may be stored. Used by couriers and the agent's log."""
+"""Takes the credentials that a backend was given out of every text that may be stored. Used by couriers and the agent's
+log.
+"""
 
 from __future__ import annotations
 

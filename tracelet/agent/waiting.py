@@ -1,7 +1,7 @@
 """What `stop_logging()` does last: waits for the deliveries to arrive, shows how far they are, and says what is left.
 
-On the user's thread, or at the interpreter's exit. It reads the deliveries' files and nothing else, never waits longer than
-it was told, and takes Ctrl-C for "do not wait".
+On the user's thread, or at the interpreter's exit. It reads the deliveries' files and nothing else, never waits
+longer than it was told, and takes Ctrl-C for "do not wait".
 """
 
 from __future__ import annotations

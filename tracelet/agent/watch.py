@@ -1,7 +1,7 @@
 """Which processes of a run still go on, and how those ended that did not say. Used by the agent, couriers and `sync`.
 
-A process has ended when its journal is sealed or says so, when it is gone from this host, or when it has given no sign of
-life from another host for a while. Reads only; the records that `unsaid` makes are the agent's to write.
+A process has ended when its journal is sealed or says so, when it is gone from this host, or when it has given no
+sign of life from another host for a while. Reads only; the records that `unsaid` makes are the agent's to write.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Member:
                     record = frame.record()
                     if isinstance(record, Started):
                         self.started = record
-                    elif isinstance(record, Status):
+                    elif isinstance(record, Status) and not record.about:
                         self.status = record
 
     def obituary(self) -> Status:

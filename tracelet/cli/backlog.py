@@ -1,4 +1,4 @@
-"""Which deliveries of a run are asked for, how far they are, and where the rest would go. Used by `sync` and `doctor`."""
+"""Which deliveries of a run are asked for, and how far they are. Used by `sync` and `doctor`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Debt:
 
 
 def debts(run: Run, settings: Settings, asked: Sequence[str] = ()) -> Iterator[Debt]:
-    """What is, or was, to be delivered of a run: to the backends asked for, else to those that the run was started with.
+    """What is to be delivered of a run: to the backends asked for, else to those that it was started with.
 
     Options come from the run's record, and over them from the settings, which know the credentials.
     """
@@ -66,7 +66,8 @@ def debts(run: Run, settings: Settings, asked: Sequence[str] = ()) -> Iterator[D
 
 
 def _recorded(run: Run) -> Mapping[str, Mapping[str, Any]]:
-    leading = [view.started for view in run.views if view.started and view.started.role == "rank" and not view.started.rank]
+    processes = [view.started for view in run.views if view.started is not None]
+    leading = [started for started in processes if started.role == "rank" and started.rank == 0]
     return leading[-1].backends if leading else {}
 
 

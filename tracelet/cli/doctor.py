@@ -37,11 +37,12 @@ Finding = dict[str, Any]
 @click.option("--offline", is_flag=True, help="Ask no backend.")
 @store_option
 def doctor(store: Store, in_json: bool, offline: bool) -> None:
-    """Say what is installed, which backends answer, and what waits to be delivered. Exit code 1 if anything is wrong."""
+    """Say what is installed, which backends answer, and what waits to be delivered. Exit code 1: something is wrong."""
     settled = settings.load()
     owed = [debt for run in store.runs() for debt in _owed(run, settled)]
     found: dict[str, Any] = {
-        "tracelet": __version__, "python": sys.version.split()[0], "store": _store(store), "installed": list(_installed()),
+        "tracelet": __version__, "python": sys.version.split()[0], "store": _store(store),
+        "installed": list(_installed()),
         "backends": list(_answers(settled, owed, offline)), "deliveries": [_delivery(debt) for debt in owed],
     }  # fmt: skip
     problems = [part for part in (found["store"], *found["backends"], *found["deliveries"]) if not part["ok"]]
@@ -148,7 +149,7 @@ def _delivery(debt: Debt) -> Finding:
 def _page(found: dict[str, Any]) -> Iterator[str]:
     store = found["store"]
     yield f"tracelet {found['tracelet']}, Python {found['python']}"
-    yield f"store {store['folder']}: {store['runs']} runs{'' if store['writable'] else ', not writable. ' + store['fix']}"
+    yield f"store {store['folder']}: {store['runs']} runs" + ("" if store["ok"] else f", not writable. {store['fix']}")
     yield "\ninstalled"
     for row in found["installed"]:
         packages = ", ".join(f"{name} {number or 'missing'}" for name, number in row["packages"].items())

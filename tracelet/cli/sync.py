@@ -40,7 +40,9 @@ def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: flo
         complete = _settle(run, owed, patience, named=bool(runs)) and complete
     if not found:
         what = "these runs name" if runs else "no run in this store names"
-        click.echo(f"nothing to deliver: {what} {'no ' if runs else 'a '}backend. Name one: tracelet sync RUN --backend mlflow")
+        click.echo(
+            f"nothing to deliver: {what} {'no ' if runs else 'a '}backend. Name one: tracelet sync RUN --backend mlflow"
+        )
     if not complete:
         raise SystemExit(1)
 
@@ -54,7 +56,8 @@ def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> boo
             click.echo(f"{run.id} {debt.posting.name}: process {busy} delivers it just now; nothing to do")
         elif debt.paid:
             if named:
-                click.echo(f"{run.id} {debt.posting.name}: complete, {debt.delivery.points:,} points{_at(debt.delivery)}")
+                sent = f"{debt.delivery.points:,} points{_at(debt.delivery)}"
+                click.echo(f"{run.id} {debt.posting.name}: complete, {sent}")
         else:
             open_debts.append(debt)
     if not open_debts:
@@ -109,7 +112,9 @@ def _report(run: Run, debt: Debt) -> bool:
     delivery = deliveries.read(run.path, debt.posting.name) or debt.delivery
     name = f"{run.id} {debt.posting.name}"
     sent = delivery.points - debt.delivery.points
-    aside = f"; {delivery.rejected:,} records were refused, see {delivery.backend}.dead.jsonl" if delivery.rejected else ""
+    aside = (
+        f"; {delivery.rejected:,} records were refused, see {delivery.backend}.dead.jsonl" if delivery.rejected else ""
+    )
     if delivery.state == DONE or (running(run) and not delivery.error):
         click.echo(f"{name}: {sent:,} points delivered{_at(delivery)}{aside}")
         return True

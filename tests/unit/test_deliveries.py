@@ -1,0 +1,42 @@
+"""The files that say how far deliveries are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tracelet import deliveries
+from tracelet.deliveries import Delivery, Pending
+from tracelet.errors import SettingsError
+
+
+def test_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    """Every field survives; nothing but the file is left in the folder."""
+    pending = Pending(journal="rank-0.0.tlj", start=(1, 20), stop=(3, 90))
+    whole = Delivery(
+        backend="mlflow", state="offline", cursors={"rank-0.0.tlj": (1, 20)}, pending=pending, memory={"run": "x"},
+        url="http://x", points=3, batches=1, rejected=2, error="e", fix="f", since=1.5, updated=2.5,
+    )  # fmt: skip
+    deliveries.write(tmp_path, Delivery(backend="mlflow"))
+    deliveries.write(tmp_path, whole)
+    assert deliveries.read(tmp_path, "mlflow") == whole
+    assert [path.name for path in (tmp_path / "delivery").iterdir()] == ["mlflow.json"]
+    assert list(deliveries.read_all(tmp_path)) == [whole]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"backend": 3}', b"\xff\xfe"])
+def test_what_cannot_be_read_counts_as_none(tmp_path: Path, content: bytes) -> None:
+    """A damaged file is no delivery, and others are read."""
+    deliveries.write(tmp_path, Delivery(backend="good"))
+    (tmp_path / "delivery" / "bad.json").write_bytes(content)
+    assert deliveries.read(tmp_path, "bad") is None
+    assert [delivery.backend for delivery in deliveries.read_all(tmp_path)] == ["good"]
+    assert list(deliveries.read_all(tmp_path / "none")) == []
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "A", ".hidden", "x" * 65])
+def test_a_name_that_is_no_files_name_is_refused(name: str) -> None:
+    """Backends' names become files, so they are checked."""
+    with pytest.raises(SettingsError):
+        deliveries.checked_name(name)
