@@ -99,7 +99,7 @@ class AimBackend:
     def _track(self, part: SeriesPart) -> None:
         from aim.storage.context import Context
 
-        context: dict[str, Any] = {"subset": part.stage} if part.stage else {}
+        context: Any = {"subset": part.stage} if part.stage else {}
         tracker = self._run._tracker
         place = (Context(context).idx, part.name)
         info = tracker.sequence_infos[place]
@@ -127,9 +127,9 @@ class AimBackend:
 
 def _opened(where: str, run: RunDescription) -> Any:
     """The run in the repository, which is made if it is not there."""
-    from aim import Repo, Run
-    from aim.sdk.errors import MissingRunError
-    from aim.sdk.lock_manager import RunLockingError
+    from aim.sdk.errors import MissingRunError, RunLockingError
+    from aim.sdk.repo import Repo
+    from aim.sdk.run import Run
 
     quiet: dict[str, Any] = {
         "system_tracking_interval": None, "log_system_params": False, "capture_terminal_logs": False,
@@ -150,6 +150,7 @@ def _opened(where: str, run: RunDescription) -> Any:
 
 
 def _found(repo: Any, run_id: str) -> str | None:
+    time.sleep(LISTED)
     for known in repo.list_all_runs():
         tree = repo.request_tree("meta", known, read_only=True, skip_read_optimization=True).subtree("meta")
         about = tree.subtree("chunks").subtree(known).subtree("attrs").get(OURS, None)

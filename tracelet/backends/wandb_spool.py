@@ -1,0 +1,85 @@
+"""What Weights & Biases has written to its own file of a run: how far it came, and which rows.
+
+Used by the `wandb` backend on the courier's thread, because the SDK does not say what is on disk: `log()` hands over to
+another process and returns. The file is a LevelDB log (blocks of 32 KiB, records in one or more pieces) of protobufs.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+BLOCK = 32 * 1024
+FILE_HEADER = 7
+PIECE_HEADER = 7
+"""CRC-32C (4 bytes), length (2), kind (1)."""
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+
+Row = dict[str, Any]
+
+
+def message() -> Any:
+    """The type of the records."""
+    from wandb.proto import wandb_internal_pb2
+
+    return wandb_internal_pb2.Record  # type: ignore[attr-defined]  # made at import time
+
+
+class Spool:
+    """One `.wandb` file, read on from where the last reading ended. Never writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.highest = -1
+        """The greatest step of the rows read so far."""
+        self.ended = False
+        """Whether the end of the run is written."""
+        self._place = FILE_HEADER
+
+    def read(self) -> None:
+        """Take note of what is new."""
+        for _ in self.rows():
+            pass
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """Step and values of every history row that is there and was not read yet."""
+        record_type = message()
+        for data in self._records():
+            record = record_type.FromString(data)
+            kind = record.WhichOneof("record_type")
+            self.ended = self.ended or kind == "exit"
+            if kind != "history":
+                continue
+            row = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            step = record.history.step.num if record.history.HasField("step") else int(row.get("_step", -1))
+            self.highest = max(self.highest, step)
+            yield step, row
+
+    def _records(self) -> Iterator[bytes]:
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self._place)
+                data, start = file.read(), self._place
+        except FileNotFoundError:
+            return
+        place, pieces = 0, b""
+        while True:
+            left = BLOCK - (start + place) % BLOCK
+            if left < PIECE_HEADER:
+                place += left  # a block's last bytes are padding where no header fits
+                continue
+            if place + PIECE_HEADER > len(data):
+                return
+            length, kind = struct.unpack_from("<HB", data, place + 4)
+            end = place + PIECE_HEADER + length
+            if end > len(data) or kind not in (FULL, FIRST, MIDDLE, LAST):
+                return
+            piece = data[place + PIECE_HEADER : end]
+            pieces = piece if kind in (FULL, FIRST) else pieces + piece
+            place = end
+            if kind in (FULL, LAST):
+                self._place = start + place
+                yield pieces
