@@ -23,6 +23,8 @@ COMMANDS: dict[str, str] = {
     "show": "tracelet.cli.show:show",
     "compare": "tracelet.cli.compare:compare",
     "export": "tracelet.cli.export:export",
+    "time": "tracelet.cli.time:time",
+    "trace": "tracelet.cli.trace:trace",
     "rm": "tracelet.cli.rm:rm",
     "sync": "tracelet.cli.sync:sync",
     "doctor": "tracelet.cli.doctor:doctor",

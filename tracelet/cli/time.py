@@ -1,0 +1,102 @@
+"""`tracelet time RUN`: where the wall time of a run went, and what that means."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tracelet.cli.console import console, put, speaks_unicode, table
+from tracelet.cli.options import store_option
+from tracelet.cli.wording import as_json, duration
+from tracelet.errors import RunNotFound
+from tracelet.run import Run
+from tracelet.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tracelet.telemetry.analysis import ProcessTimes
+
+BAR = 30
+"""Characters of the longest bar."""
+
+
+@click.command()
+@click.argument("run")
+@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+@store_option
+def time(store: Store, run: str, in_json: bool) -> None:
+    """Show where the time of a run went: loading, forward, backward, optimizer, validation, checkpoints, ...
+
+    RUN is an id, the beginning of one, a name, or `latest`. Goodput is the share of the whole time in which the model
+    was trained: forward, backward and optimizer.
+    """
+    from tracelet.telemetry.analysis import analyse
+    from tracelet.telemetry.findings import findings
+
+    found = store.run(run)
+    processes = analyse(found.spans())
+    if not processes:
+        raise RunNotFound(
+            f"run {found.id} has no spans: it was recorded with track_spans=false, or nothing was timed in it."
+        )
+    said = findings(processes, found.params, found.environment)
+    if in_json:
+        described = [{**asdict(times), "goodput": times.goodput} for times in processes]
+        click.echo(as_json({"processes": described, "findings": [asdict(finding) for finding in said]}))
+        return
+    target = console()
+    _head(target, found, processes[0])
+    for times in processes:
+        _shares(target, times, len(processes) > 1)
+    _slowest(target, processes)
+    target.print()
+    target.print("Findings", style="bold")
+    for finding in said:
+        target.print(f"  {finding.text}")
+    if not said:
+        target.print("  Nothing stands out.")
+
+
+def _head(target: Console, run: Run, lead: ProcessTimes) -> None:
+    target.print(f"{run.info.name}  {run.id}", style="bold")
+    target.print(
+        f"  {duration(lead.total)} in all, {duration(lead.training)} in training loops, {lead.iterations} iterations "
+        f"(median {lead.median * 1e3:.2f} ms), goodput {lead.goodput:.1%}"
+    )
+
+
+def _shares(target: Console, times: ProcessTimes, several: bool) -> None:
+    """One row for each part of the time, longest bars for the longest times."""
+    target.print()
+    if several:
+        target.print(f"Rank {times.rank}", style="bold")
+    figures = ("seconds", "share", "first third", "last third")
+    shown = table("", "seconds", "share", " ", "first third", "last third", right=figures)
+    block = "█" if speaks_unicode(target) else "#"
+    most = max(times.parts.values(), default=0.0)
+    for name, seconds in times.parts.items():
+        bar = block * round(BAR * seconds / most) if most else ""
+        early, late = times.first_third.get(name), times.last_third.get(name)
+        shown.add_row(name, f"{seconds:.2f}", f"{times.share(name):.1%}", bar, _each(early), _each(late))
+    early, late = times.first_third.get("iteration"), times.last_third.get("iteration")
+    shown.add_row("an iteration", "", "", "", _each(early), _each(late))
+    put(target, shown)
+
+
+def _each(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * 1e3:.2f} ms"
+
+
+def _slowest(target: Console, processes: list[Any]) -> None:
+    rows = [(times.rank, slow) for times in processes for slow in times.slowest[:3]]
+    if not rows:
+        return
+    target.print()
+    target.print("Slowest iterations", style="bold")
+    shown = table("rank", "iteration", "seconds", "most of it")
+    for rank, slow in sorted(rows, key=lambda row: -row[1].seconds)[:5]:
+        shown.add_row(str(rank), str(slow.number), f"{slow.seconds:.3f}", f"{slow.phase} {slow.phase_seconds:.3f} s")
+    put(target, shown)

@@ -1,0 +1,91 @@
+"""`tracelet trace RUN`: the spans of a run as a timeline for Perfetto, or as nv-one-logger's JSON lines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from tracelet.cli.options import store_option
+from tracelet.errors import StoreError
+from tracelet.store import Store
+
+
+@click.command()
+@click.argument("run")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file (default: standard output)."
+)
+@click.option(
+    "--format", "-f", "format", type=click.Choice(("perfetto", "onelogger")), default="perfetto", show_default=True,
+    help="A timeline for ui.perfetto.dev and chrome://tracing, or one JSON record a line as nv-one-logger writes them.",
+)  # fmt: skip
+@click.option("--spans", metavar="NAMES", default="all", help="Only spans of these names, separated by commas.")
+@click.option("--deny", metavar="NAMES", default="", help="No spans of these names; their children move up.")
+@store_option
+def trace(store: Store, run: str, output: Path | None, format: str, spans: str, deny: str) -> None:
+    """Write where the time of a run went, span by span, for all its processes.
+
+    RUN is an id, the beginning of one, a name, or `latest`. The timeline also shows what the machine did meanwhile.
+    Open it in https://ui.perfetto.dev (nothing is uploaded) or in chrome://tracing.
+    """
+    from tracelet.telemetry import onelogger, timeline
+    from tracelet.telemetry.selection import Selection
+
+    found, chosen = store.run(run), Selection.parse(spans, deny)
+    with _opened(output) as stream:
+        if format == "onelogger":
+            _write_lines(onelogger.lines(found, chosen), stream)
+        else:
+            _write_timeline(timeline.trace_events(found, chosen), stream)
+    if output is not None and format == "perfetto":
+        click.echo(f"{output}: open it in https://ui.perfetto.dev", err=True)
+
+
+def _write_lines(records: Iterable[dict[str, Any]], stream: IO[str]) -> None:
+    for record in records:
+        stream.write(_json(record) + "\n")
+
+
+def _write_timeline(events: Iterable[dict[str, Any]], stream: IO[str]) -> None:
+    stream.write('{"displayTimeUnit":"ms","traceEvents":[')
+    for number, event in enumerate(events):
+        stream.write(("," if number else "") + "\n" + _json(event))
+    stream.write("\n]}\n")
+
+
+def _json(record: dict[str, Any]) -> str:
+    try:
+        return json.dumps(record, separators=(",", ":"), allow_nan=False, default=str)
+    except ValueError:
+        return json.dumps(_finite(record), separators=(",", ":"), default=str)
+
+
+def _finite(value: Any) -> Any:
+    """The same with text for what JSON cannot write: a NaN would make the whole file unreadable."""
+    if isinstance(value, dict):
+        return {str(name): _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextlib.contextmanager
+def _opened(output: Path | None) -> Iterator[IO[str]]:
+    if output is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    try:
+        with output.open("w", encoding="utf-8") as stream:
+            yield stream
+    except OSError as error:
+        raise StoreError(
+            f"{output} cannot be written ({error.strerror or error}). Name another file: -o FILE"
+        ) from error

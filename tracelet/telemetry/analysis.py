@@ -1,0 +1,282 @@
+"""Where the wall time of a run went, computed from its spans: shares, trends, slow iterations, stragglers.
+
+Pure: takes a `SpanTable`, gives plain data; used by `tracelet time` and the dashboard. Works on whole columns with
+numpy, so that a run of a million iterations takes seconds. Every moment of a process counts once: what lies inside
+something else (a checkpoint that a callback saves) counts where it lies deepest, what nobody explains is `other`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tracelet.spans import SpanTable
+from tracelet.telemetry.names import (
+    APPLICATION,
+    BATCH_TRANSFER,
+    CALLBACKS,
+    CHECKPOINT_LOAD,
+    DATA_LOADER_INIT,
+    DATA_LOADING,
+    DIST_INIT,
+    METRIC_LOGGING,
+    MODEL_BACKWARD,
+    MODEL_FORWARD,
+    MODEL_INIT,
+    OPTIMIZER_INIT,
+    OPTIMIZER_UPDATE,
+    PREDICT_LOOP,
+    SAVES,
+    TESTING_LOOP,
+    TRAINING_ITERATION,
+    TRAINING_LOOP,
+    VALIDATION_LOOP,
+    ZERO_GRAD,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from tracelet.points import IntArray
+
+    Mask = npt.NDArray[np.bool_]
+
+NANO = 1e9
+CATEGORIES = (
+    "loading", "transfer", "forward", "backward", "optimizer", "callbacks", "logging", "validation", "testing",
+    "prediction", "checkpoints", "tuning", "initialization", "other",
+)  # fmt: skip
+"""In the order in which tables show them; the seconds of all together are those of the application."""
+IN_TRAINING = ("loading", "transfer", "forward", "backward", "optimizer", "callbacks", "logging")
+PRODUCTIVE = ("forward", "backward", "optimizer")
+"""The numerator of goodput."""
+CATEGORY_OF = {
+    DATA_LOADING: "loading", BATCH_TRANSFER: "transfer", MODEL_FORWARD: "forward", MODEL_BACKWARD: "backward",
+    ZERO_GRAD: "optimizer", OPTIMIZER_UPDATE: "optimizer", CALLBACKS: "callbacks", METRIC_LOGGING: "logging",
+    VALIDATION_LOOP: "validation", TESTING_LOOP: "testing", PREDICT_LOOP: "prediction", CHECKPOINT_LOAD: "checkpoints",
+    MODEL_INIT: "initialization", DATA_LOADER_INIT: "initialization", OPTIMIZER_INIT: "initialization",
+    DIST_INIT: "initialization", **dict.fromkeys(SAVES, "checkpoints"),
+}  # fmt: skip
+EVALUATIONS = frozenset({VALIDATION_LOOP, TESTING_LOOP, PREDICT_LOOP})
+SLOWEST = 10
+FEW = 6
+"""Fewer iterations have no trend."""
+
+
+@dataclass(frozen=True)
+class SlowIteration:
+    """One of the slowest training iterations."""
+
+    number: int
+    seconds: float
+    start_ns: int
+    phase: str
+    """The category that took most of it."""
+    phase_seconds: float
+
+
+@dataclass
+class ProcessTimes:
+    """Where the time of one rank in one attempt went. All in seconds."""
+
+    rank: int
+    process: int
+    total: float
+    training: float
+    """Of its training loops, trials left out, all that happened in them."""
+    parts: dict[str, float]
+    """By category; see `CATEGORIES`."""
+    iterations: int = 0
+    median: float = 0.0
+    slow_limit: float = 0.0
+    slow_count: int = 0
+    slow_seconds: float = 0.0
+    """What the slow ones (five times the median and more) took beyond the median."""
+    first_third: dict[str, float] = field(default_factory=dict)
+    last_third: dict[str, float] = field(default_factory=dict)
+    """Mean seconds of an iteration, by category and `iteration`."""
+    slowest: list[SlowIteration] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
+    """Spans that never ended, outermost first: what a killed process was doing."""
+
+    def share(self, category: str) -> float:
+        """The category's share of the whole."""
+        return self.parts.get(category, 0.0) / self.total if self.total else 0.0
+
+    def share_of_training(self, category: str) -> float:
+        """The category's share of the time of the training loops."""
+        return self.parts.get(category, 0.0) / self.training if self.training else 0.0
+
+    @property
+    def goodput(self) -> float:
+        """Forward, backward and optimizer of the training, as a share of the application's time."""
+        return sum(self.parts.get(name, 0.0) for name in PRODUCTIVE) / self.total if self.total else 0.0
+
+
+def analyse(table: SpanTable) -> list[ProcessTimes]:
+    """One entry for each process of the run that recorded spans, by rank and attempt."""
+    import numpy as np
+
+    found = []
+    for process in np.unique(table.processes).tolist():
+        places = np.flatnonzero(table.processes == process)
+        found.append(_Process(table, places, int(process)).times())
+    return found
+
+
+class _Process:
+    """The spans of one process as columns."""
+
+    def __init__(self, table: SpanTable, places: IntArray, process: int) -> None:
+        import numpy as np
+
+        codes: dict[str, int] = {}
+        names = table.names
+        self.kinds = np.array([codes.setdefault(names[place], len(codes)) for place in places.tolist()], dtype=np.int64)
+        self.codes = codes
+        self.names = list(codes)
+        self.ids, self.starts = table.ids[places], table.starts_ns[places]
+        self.durations = table.durations_ns[places].copy()
+        self.open = np.flatnonzero(self.durations < 0)
+        latest = int((self.starts + np.maximum(self.durations, 0)).max())
+        self.durations[self.open] = latest - self.starts[self.open]
+        self.ends = self.starts + self.durations
+        self.threads = table.threads[places]
+        self.rank, self.process = int(table.ranks[places[0]]), process
+        self.trials = {
+            int(table.ids[place])
+            for place in places.tolist()
+            if names[place] == TRAINING_LOOP and table.attributes.get(place, {}).get("trial")
+        }
+        self.parents = table.parents[places]
+        self.above = self._places_of(self.parents)
+
+    def _places_of(self, ids: IntArray) -> IntArray:
+        """Where these ids stand; -1 where they do not."""
+        import numpy as np
+
+        order = np.argsort(self.ids)
+        known = self.ids[order]
+        found = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+        return np.where(known[found] == ids, order[found], -1)
+
+    def named(self, *names: str) -> Mask:
+        """Which spans have one of these names."""
+        import numpy as np
+
+        wanted = [self.codes[name] for name in names if name in self.codes]
+        found: Mask = np.isin(self.kinds, wanted)
+        return found
+
+    def inside(self, mask: Mask) -> Mask:
+        """Which spans have one of these as an ancestor."""
+        import numpy as np
+
+        found: Mask = np.zeros(len(self.ids), dtype=bool)
+        has_parent = self.above >= 0
+        while True:
+            reached = has_parent & (mask[self.above] | found[self.above])
+            if (reached == found).all():
+                return found
+            found = reached
+
+    def times(self) -> ProcessTimes:
+        """Everything that is known about this process."""
+        import numpy as np
+
+        training = self.named(TRAINING_LOOP)
+        trial = training & np.isin(self.ids, list(self.trials))
+        tuned = self.inside(trial) | trial
+        application = self.named(APPLICATION)
+        whole = self.durations[application] if application.any() else self.ends.max(keepdims=True) - self.starts.min()
+        total = int(whole.max())
+        parts = self._parts(tuned, trial)
+        parts["other"] = max(0.0, total / NANO - sum(parts.values()))
+        found = ProcessTimes(
+            rank=self.rank, process=self.process, total=total / NANO,
+            training=float(self.durations[training & ~tuned].sum()) / NANO,
+            parts={name: parts[name] for name in CATEGORIES if parts.get(name)},
+            open=[self.names[self.kinds[place]] for place in self.open.tolist()],
+        )  # fmt: skip
+        self._iterations(found, self.named(TRAINING_ITERATION) & ~tuned)
+        return found
+
+    def _parts(self, tuned: Mask, trial: Mask) -> dict[str, float]:
+        """Seconds by category. Each span counts less what lies deeper in it and is counted too."""
+        import numpy as np
+
+        evaluated = self.inside(self.named(*EVALUATIONS))
+        saves = self.named(*SAVES, CHECKPOINT_LOAD)
+        counted = self.named(*CATEGORY_OF) & ~tuned & ~(evaluated & ~saves)
+        main = self.threads == self.threads[np.argmin(self.starts)]
+        counted = (counted & main) | trial
+        own = self._exclusive(np.flatnonzero(counted))
+        parts: dict[str, float] = {}
+        for name, code in self.codes.items():
+            seconds = float(own[counted & (self.kinds == code)].sum()) / NANO
+            category = "tuning" if name == TRAINING_LOOP else CATEGORY_OF.get(name, "other")
+            parts[category] = parts.get(category, 0.0) + seconds
+        return parts
+
+    def _exclusive(self, places: IntArray) -> IntArray:
+        """Durations less those of the counted spans that lie within; in the order of their starts, outer ones first."""
+        import numpy as np
+
+        own = self.durations.copy()
+        order = places[np.lexsort((-self.durations[places], self.starts[places]))]
+        starts, ends = self.starts[order], self.ends[order]
+        # Nearly all counted spans are phases, one after the other: only what lies in another one needs a look.
+        furthest = np.maximum.accumulate(ends)
+        within = np.flatnonzero(starts[1:] < furthest[:-1]) + 1 if len(order) else np.empty(0, dtype=np.int64)
+        for place in within.tolist():
+            holder = place - 1
+            while holder >= 0 and ends[holder] <= starts[place]:
+                holder -= 1
+            if holder >= 0:
+                overlap = min(int(ends[place]), int(ends[holder])) - int(starts[place])
+                own[order[holder]] -= max(0, overlap)
+        return own
+
+    def _iterations(self, found: ProcessTimes, iterations: Mask) -> None:
+        """Medians, slow ones and trends of the training iterations."""
+        import numpy as np
+
+        places = np.flatnonzero(iterations)
+        found.iterations = len(places)
+        if not len(places):
+            return
+        durations = self.durations[places]
+        median = float(np.median(durations))
+        found.median, found.slow_limit = median / NANO, 5 * median / NANO
+        slow = durations > 5 * median
+        found.slow_count, found.slow_seconds = int(slow.sum()), float((durations[slow] - median).sum()) / NANO
+        phases = self._phases(places)
+        for place in np.argsort(durations)[::-1][:SLOWEST].tolist():
+            worst = max(phases, key=lambda name: float(phases[name][place]), default="")
+            found.slowest.append(
+                SlowIteration(
+                    number=place, seconds=float(durations[place]) / NANO, start_ns=int(self.starts[places[place]]),
+                    phase=worst, phase_seconds=float(phases[worst][place]) / NANO if worst else 0.0,
+                )
+            )  # fmt: skip
+        if len(places) >= FEW:
+            third = len(places) // 3
+            columns: dict[str, Any] = {"iteration": durations, **phases}
+            found.first_third = {name: float(column[:third].mean()) / NANO for name, column in columns.items()}
+            found.last_third = {name: float(column[-third:].mean()) / NANO for name, column in columns.items()}
+
+    def _phases(self, iterations: IntArray) -> dict[str, Any]:
+        """By category, a column of nanoseconds with one value for each iteration."""
+        import numpy as np
+
+        columns: dict[str, Any] = {}
+        for name, category in CATEGORY_OF.items():
+            if category not in IN_TRAINING or name not in self.codes:
+                continue
+            chosen = np.flatnonzero((self.kinds == self.codes[name]) & (self.above >= 0))
+            rows = np.searchsorted(iterations, self.above[chosen])
+            known = (rows < len(iterations)) & (iterations[np.minimum(rows, len(iterations) - 1)] == self.above[chosen])
+            sums = np.bincount(rows[known], weights=self.durations[chosen][known], minlength=len(iterations))
+            columns[category] = columns.get(category, 0) + sums
+        return columns
