@@ -8,17 +8,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tracelet import deliveries, settings
-from tracelet.agent.crew import Crew
 from tracelet.agent.waiting import deliverable
 from tracelet.cli.backlog import Debt, debts, running
 from tracelet.cli.options import store_option
 from tracelet.deliveries import DONE, MISCONFIGURED, OFFLINE, Delivery
 from tracelet.run import Run
 from tracelet.store import Store
+
+if TYPE_CHECKING:
+    from tracelet.agent.crew import Crew
 
 POLL = 0.1
 """Seconds between two looks."""
@@ -69,6 +72,8 @@ def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> boo
 
 
 def _deliver(folder: Path, owed: Sequence[Debt], patience: float) -> None:
+    from tracelet.agent.crew import Crew  # brings tenacity, which `tracelet --help` would wait for
+
     crew = Crew(folder, _ignore, follow=False)
     crew.hire(debt.posting for debt in owed)
     names = [debt.posting.name for debt in owed]
