@@ -20,7 +20,7 @@ CLASS = "tests.probes.probe_backend:ProbeBackend"
 
 def train(order: dict[str, Any]) -> None:
     """The whole program."""
-    backend = {
+    backend = order.get("backend") or {
         name: {"class": CLASS, "folder": order["folder"], "name": name, **order.get("options", {})}
         for name in order.get("names", ["probe"])
     }

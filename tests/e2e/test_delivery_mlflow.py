@@ -1,0 +1,116 @@
+"""Delivery to a real MLflow server that is slow, wrong, dead or gone for a while: every point arrives, and once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.probes.agents import agents, ended_agents, printed, run_folder, train, until
+from tests.servers.mlflow_server import MlflowServer, mlflow_server
+from tests.servers.proxy import FaultyProxy
+from tracelet import deliveries
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+PATIENCE = 180.0
+FAULTS = ("500", "429", "garbage", "slow", "refuse", "lost", "hang")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """One server for all tests here: it takes long to start."""
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def _no_agent_left(tmp_path: Path) -> Iterator[None]:
+    with ended_agents(tmp_path):
+        yield
+
+
+def mlflow(server: MlflowServer, path: str, **query: Any) -> Any:
+    """One question to the server's REST API."""
+    answer = requests.get(f"{server.url}/api/2.0/mlflow/{path}", params=query, timeout=30)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def remote_run(server: MlflowServer, run: str) -> dict[str, Any]:
+    """The one remote run of ours."""
+    found = requests.post(
+        f"{server.url}/api/2.0/mlflow/runs/search",
+        json={"experiment_ids": ids(server), "filter": f"tags.`tracelet.run_id` = '{run}'"}, timeout=30,
+    ).json()["runs"]  # fmt: skip
+    assert len(found) == 1
+    return dict(found[0])
+
+
+def ids(server: MlflowServer) -> list[str]:
+    """All experiments."""
+    found = requests.post(f"{server.url}/api/2.0/mlflow/experiments/search", json={"max_results": 100}, timeout=30)
+    return [experiment["experiment_id"] for experiment in found.json()["experiments"]]
+
+
+def history(server: MlflowServer, run: str, key: str) -> list[tuple[int, float]]:
+    """Step and value of every point that the server has, in its order."""
+    remote = remote_run(server, run)["info"]["run_id"]
+    found = mlflow(server, "metrics/get-history", run_id=remote, metric_key=key, max_results=25_000)
+    return sorted((int(point["step"]), float(point["value"])) for point in found.get("metrics", []))
+
+
+def logged(count: int) -> list[tuple[int, float]]:
+    """What the training logs."""
+    return [(step, 1.0 / (step + 1)) for step in range(count)]
+
+
+def done(folder: Path) -> bool:
+    delivery = deliveries.read(folder, "mlflow")
+    return delivery is not None and delivery.state == "done"
+
+
+def test_every_fault_in_turn(server: MlflowServer, tmp_path: Path) -> None:
+    """Errors, garbage, a refused connection, a lost answer and a call that hangs: all points, once, in one run."""
+    with FaultyProxy(server.url) as proxy:
+        config = {"agent_linger": PATIENCE, "track_git": False}
+        process = train(
+            tmp_path, wait=False, count=1500, pause=0.02, timeout=1.0, config=config,
+            backend={"mlflow": {"url": proxy.url}},
+        )  # fmt: skip
+        folder = run_folder(tmp_path)
+        until(lambda: (delivery := deliveries.read(folder, "mlflow")) and delivery.points > 10, PATIENCE)
+        for fault in FAULTS:
+            proxy.mode = fault
+            time.sleep(2.0)
+            proxy.mode = "pass"
+            time.sleep(1.0)
+        said = printed(process)
+        assert process.returncode == 0
+        assert float(said["stop"]) < 5.0
+        until(lambda: done(folder), PATIENCE)
+        assert {mode for mode, _, _ in proxy.requests} >= {"500", "lost"}
+    assert history(server, folder.name, "loss") == logged(1500)
+    assert remote_run(server, folder.name)["info"]["status"] == "FINISHED"
+
+
+def test_a_server_that_is_away_for_longer_than_the_training(tmp_path: Path) -> None:
+    """Killed in the middle and back after the end: the lingering agent delivers what is missing, once."""
+    (tmp_path / "server").mkdir()
+    with mlflow_server(tmp_path / "server") as server:
+        process = train(
+            tmp_path, wait=False, count=400, pause=0.02, timeout=0.5, backend={"mlflow": {"url": server.url}},
+            config={"agent_linger": PATIENCE},
+        )  # fmt: skip
+        folder = run_folder(tmp_path)
+        until(lambda: (delivery := deliveries.read(folder, "mlflow")) and delivery.points > 10, PATIENCE)
+        server.kill()
+        said = printed(process)
+        assert float(said["stop"]) < 4.0
+        assert agents(tmp_path)
+        server.start()
+        until(lambda: done(folder), PATIENCE)
+        assert history(server, folder.name, "loss") == logged(400)
