@@ -60,6 +60,7 @@ def start_logging(
     """
     arguments = {
         "experiment_name": exp_name, "project": project, "api_key": api_key, "backend_url": backend_url,
+        "run_id": run_id, "resume": resume,
     }  # fmt: skip
     settled = settings.load(arguments, config)
     backends = destinations.parse(settled.backend if backend is None else backend, settled.tables)

@@ -1,7 +1,9 @@
 """Which process of which launch this is, and the run id that all processes of a launch agree on without a word.
 
-Read once by the session. The id is a hash of what the processes of one launch have in common (the SLURM step, torchrun's
-id and parent, or the process that launched the others), so no collective call, file or server is needed to agree.
+Read once by the session. The id is a hash of what the processes of one launch have in common (the SLURM step,
+torchrun's id and parent, or the process that launched the others), so no collective call, file or server is needed to
+agree. What only the training knows (the ranks of several Lightning nodes, say) is put right when its process group is
+there.
 """
 
 from __future__ import annotations
@@ -40,21 +42,43 @@ class Identity:
     pid: int
     process_started: float
     group: str
+    recurring: bool = False
+    """Another launch, later, may have the same group: a run that has had this rank already is then another one."""
+    stem: str = ""
+    """How this process's journals are called."""
 
     def run_id(self, nth: int) -> str:
         """The id of the `nth` run (from 0) that this process starts."""
-        digest = hashlib.blake2b(f"{self.group}#{nth}".encode(), digest_size=8).digest()
-        number = int.from_bytes(digest, "big")
-        return "".join(ALPHABET[number >> 5 * place & 31] for place in range(ID_LENGTH))
+        return readable(f"{self.group}#{nth}")
+
+    @property
+    def launch(self) -> str:
+        """A short form of the group."""
+        return hashlib.blake2b(self.group.encode(), digest_size=6).hexdigest()
 
 
-def identify(environ: Mapping[str, str] | None = None) -> Identity:
-    """Who this process is, from its environment and its parent."""
+def readable(text: str) -> str:
+    """An id that stands for the text: the same one everywhere, and never that of another text."""
+    number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    return "".join(ALPHABET[number >> 5 * place & 31] for place in range(ID_LENGTH))
+
+
+def identify(environ: Mapping[str, str] | None = None, known: tuple[int, int] | None = None) -> Identity:
+    """Who this process is, from its environment and its parent; `known`: torch's rank and world size."""
     env = os.environ if environ is None else environ
     rank, local_rank, node_rank, world_size = _place(env)
+    index = launched_index() if environ is None else None
+    if index is not None and "RANK" not in env:
+        rank = local_rank = index
+        world_size = max(world_size, index + 1)
+    rank, world_size = known or (rank, world_size)
+    first = env if environ is not None else _first_environment(os.getppid() if _is_child(env) else os.getpid()) or env
+    group, recurring = _group(env, first, index)
+    unsettled = known is None and node_rank > 0 and rank < world_size and not _knows_rank(env)
     return Identity(
         rank=rank, local_rank=local_rank, node_rank=node_rank, world_size=world_size, host=socket.gethostname(),
-        pid=os.getpid(), process_started=process_start(os.getpid()), group=_group(env),
+        pid=os.getpid(), process_started=process_start(os.getpid()), group=group, recurring=recurring,
+        stem=f"rank-n{node_rank}l{local_rank}" if unsettled else f"rank-{rank}",
     )  # fmt: skip
 
 
@@ -70,6 +94,10 @@ def _place(env: Mapping[str, str]) -> tuple[int, int, int, int]:
     return 0, 0, 0, world
 
 
+def _knows_rank(env: Mapping[str, str]) -> bool:
+    return any(names[0] in env and _number(env, names[3], 1) > 1 for names in RANK_VARIABLES)
+
+
 def _number(env: Mapping[str, str], name: str, default: int) -> int:
     try:
         return int(env.get(name, default))
@@ -77,15 +105,39 @@ def _number(env: Mapping[str, str], name: str, default: int) -> int:
         return default
 
 
-def _group(env: Mapping[str, str]) -> str:
+def _is_child(env: Mapping[str, str]) -> bool:
+    """Whether Lightning's own launcher has started this process: it tells the local rank and nothing of the rank."""
+    return "LOCAL_RANK" in env and "RANK" not in env and _number(env, "LOCAL_RANK", 0) > 0
+
+
+def _group(env: Mapping[str, str], first: Mapping[str, str], index: int | None) -> tuple[str, bool]:
+    """What the processes of this launch have in common, and whether a later launch may have the same.
+
+    `first`: the environment that the launching process was started with.
+    """
     if _number(env, "SLURM_NTASKS", 1) > 1 and "SLURM_PROCID" in env:
-        return "slurm:" + ":".join(env.get(f"SLURM_{part}", "") for part in ("JOB_ID", "STEP_ID", "RESTART_COUNT"))
+        return "slurm:" + ":".join(
+            env.get(f"SLURM_{part}", "") for part in ("JOB_ID", "STEP_ID", "RESTART_COUNT")
+        ), False
     if "TORCHELASTIC_RUN_ID" in env:
-        return "torchrun:" + _torchrun_group(env)
+        return "torchrun:" + _torchrun_group(env), env.get("LOCAL_WORLD_SIZE") != env.get("WORLD_SIZE")
     if "OMPI_COMM_WORLD_RANK" in env:
-        return "mpi:" + env.get("PMIX_NAMESPACE", env.get("OMPI_MCA_ess_base_jobid", ""))
-    launched = "LOCAL_RANK" in env and "RANK" not in env and _number(env, "LOCAL_RANK", 0) > 0
-    return _process(os.getppid() if launched else os.getpid())
+        return "mpi:" + env.get("PMIX_NAMESPACE", env.get("OMPI_MCA_ess_base_jobid", "")), False
+    parent = multiprocessing.parent_process()
+    if index is not None and parent is not None and parent.pid is not None:
+        return "spawned:" + _process(parent.pid), True
+    if "NODE_RANK" in first and "MASTER_ADDR" in first:
+        return "nodes:" + ":".join(first.get(f"MASTER_{part}", "") for part in ("ADDR", "PORT")), True
+    return _process(os.getppid() if _is_child(env) else os.getpid()), False
+
+
+def _first_environment(pid: int) -> dict[str, str]:
+    """The environment that a process was started with (Linux); what it has set itself since does not show."""
+    try:
+        pairs = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8", errors="replace").split("\0")
+    except OSError:
+        return {}
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
 def _torchrun_group(env: Mapping[str, str]) -> str:
@@ -142,3 +194,19 @@ def is_alive(pid: int, started: float) -> bool:
 def in_worker_process() -> bool:
     """Whether multiprocessing started this process (a DataLoader worker, say)."""
     return multiprocessing.parent_process() is not None
+
+
+def launched_index() -> int | None:
+    """The number that `torch.multiprocessing.spawn` gave this process; None when it did not start it."""
+    process = multiprocessing.current_process()
+    target: object = getattr(process, "_target", None)
+    arguments: tuple[object, ...] = getattr(process, "_args", ())
+    if getattr(target, "__module__", "") != "torch.multiprocessing.spawn" or len(arguments) < 2:
+        return None
+    index = arguments[1]
+    return index if isinstance(index, int) else None
+
+
+def is_daemon() -> bool:
+    """Whether multiprocessing started this process as a helper that must not outlive its parent: never a rank."""
+    return bool(multiprocessing.current_process().daemon)

@@ -7,7 +7,7 @@ none. An item that cannot be recorded costs itself and no other.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Union
 
 from tracelet import guard
@@ -36,6 +36,10 @@ class Packer:
         self.tallies: dict[str, Tally] = {}
         self._keys: dict[Union[str, SeriesKey], SeriesKey] = {}
         self._next_step: dict[Union[str, SeriesKey], int] = {}
+
+    def go_on(self, following: Mapping[str, int]) -> None:
+        """Count on where an earlier process of the run had got to: the next step of each metric, by name."""
+        self._next_step.update(following)
 
     def pack(self, items: Iterable[Item]) -> list[Record]:
         """The records for the items: all others in their order, then one `Points` with everything else."""

@@ -47,6 +47,12 @@ class Started(Record, frozen=True, kw_only=True, omit_defaults=True):
     world_size: int = 1
     attempt: int = 0
     """0 for the first process of this rank, 1 for the one that resumed it, ..."""
+    parent: str = ""
+    """The file name of the journal of the process that launched this one as a rank of the run, if it records too."""
+    launch: str = ""
+    """Equal in all processes that were started together."""
+    branch: int = 0
+    """How often the run was resumed before: what a branch trained again supersedes what earlier ones had trained."""
     command: list[str] = []
     folder: str = ""
     version: str = ""

@@ -8,33 +8,27 @@ touched.
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tracelet import adoption, guard, interruption, registry
-from tracelet._version import __version__
-from tracelet.agent.dispatch import Dispatch
-from tracelet.agent.orders import Posting
-from tracelet.collectors.scheduler import Scheduler
+import msgspec
+
+from tracelet import adoption, guard, lineage, registry
+from tracelet.attachment import Coordinates
 from tracelet.destinations import without_credentials
-from tracelet.errors import AlreadyActive, StoreError
+from tracelet.errors import AlreadyActive
 from tracelet.experiment import Experiment
-from tracelet.identity import Identity, identify, in_worker_process
-from tracelet.journal import create_next
-from tracelet.masking import mask_arguments
-from tracelet.records import FAILED, FINISHED, INTERRUPTED, PREEMPTED, Started, Status
+from tracelet.identity import in_worker_process, is_daemon, launched_index
+from tracelet.integrations.launchers import group_place
+from tracelet.recording import Conductor, Session
+from tracelet.records import FINISHED, Started
 from tracelet.settings import Settings
-from tracelet.store import STORE_NAME, prepare
-from tracelet.telemetry import active as telemetry
-from tracelet.telemetry.job import Place
-from tracelet.writer import Mute, Writer, now
+from tracelet.writer import Mute, now
 
 _lock = threading.RLock()
 _current: Session | None = None
@@ -47,122 +41,74 @@ _muted: Experiment | None = None
 _hooked_fork = False
 
 
-class Session:
-    """One run in this process, from `start_logging()` to `stop_logging()` or the end of the process."""
-
-    def __init__(self, settings: Settings, writer: Writer, postings: Sequence[Posting]) -> None:
-        self.settings = settings
-        self.writer = writer
-        self.experiment = Experiment(writer.started, writer.path.parent, writer, self._stop_from_handle)
-        self._parts: list[tuple[str, Any]] = []
-        self._last_error = getattr(sys, "last_value", None)
-        self._error: BaseException | None = None
-        self._stopped = False
-        sampled = list(registry.COLLECTORS.values()) if settings.track_system else []
-        self.dispatch = Dispatch(settings, writer.started, writer.path, postings, sampled)
-        self.adoptable: frozenset[str] | None = None
-        """While set: the script may still make this run its own, but for these settings of the command line."""
-
-    def start(self) -> None:
-        """Bring up everything that records by itself."""
-        atexit.register(self._at_exit)
-        self.dispatch.start()
-        if self.settings.track_spans:
-            self._add("recording spans", self._telemetry)
-        self._start_collectors()
-        for name, reference in registry.INTEGRATIONS.items():
-            if self.settings[f"track_{name}"]:
-                self._add(f"tracking {name}", lambda reference=reference: self._integration(reference))
-
-    def _telemetry(self) -> Any:
-        started = self.writer.started
-        place = Place(started.rank, started.world_size, started.host, started.run, started.name)
-        return telemetry.Telemetry(self.writer, self.settings, place, lambda: self._error)
-
-    def _integration(self, reference: str) -> Any:
-        return registry.load(reference)(self.writer, self.settings)
-
-    def _start_collectors(self) -> None:
-        wanted = [row for name, row in registry.FACT_COLLECTORS.items() if self.settings[f"track_{name}"]]
-        facts = _made(wanted)
-        periodic = _made(registry.COLLECTORS.values()) if self._samples_machine() else []
-        if facts or periodic:
-            interval = self.settings.metrics_interval
-            self._add("collecting", lambda: Scheduler(periodic, self.writer.emit, interval, facts=facts))
-
-    def _samples_machine(self) -> bool:
-        return bool(self.settings.track_system) and self.writer.started.local_rank == 0 and not self.dispatch.samples
-
-    def _add(self, what: str, make: Any) -> None:
-        with guard.guard(what):
-            part = make()
-            part.start()
-            self._parts.append((what, part))
-
-    def stop(self, status: str, reason: str = "", trace: str = "", timeout: float | None = None) -> None:
-        """Stop all parts, last started first, and seal the journal. A second call waits for what the first began."""
-        patience = self._patience(timeout)
-        if self._stopped:
-            self.writer.wait(patience)
-            return
-        self._stopped = True
-        while self._parts:
-            what, part = self._parts.pop()
-            with guard.guard(f"stopping {what}"):
-                part.stop()
-        self.writer.close(Status(time=now(), status=status, reason=reason, traceback=trace), patience)
-        atexit.unregister(self._at_exit)  # not before: after a Ctrl-C in here, the exit finishes what is left
-
-    def _patience(self, timeout: float | None) -> float:
-        return float(self.settings.stop_timeout) if timeout is None else timeout
-
-    def deliver(self, began: float, timeout: float | None) -> None:
-        """Wait for what is not delivered yet; the stop that `began` then takes no longer than `timeout` in all."""
-        self.dispatch.finish(began + self._patience(timeout))
-
-    def _stop_from_handle(self, timeout: float | None = None, error: BaseException | None = None) -> None:
-        self._error = error
-        _end(self, *_outcome(error, self.writer.expected), timeout=timeout)
-
-    def _at_exit(self) -> None:
-        """The process ends without `stop_logging()`: an uncaught exception is the reason, if there was one."""
-        error = getattr(sys, "last_value", None)
-        if error is self._last_error or hasattr(sys, "ps1"):
-            error = None
-        self._error = error
-        _end(self, *_outcome(error, self.writer.expected))
-        if isinstance(error, KeyboardInterrupt):
-            interruption.remind()
-
-    def abandon(self) -> None:
-        """In a forked child: become inert without touching what the parent goes on using."""
-        self._stopped = True
-        atexit.unregister(self._at_exit)
-        telemetry.forget()
-        self.writer.abandon()
-
-
 def start(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
     """Start the run of this process, or hand out the one that is active if it was asked for again."""
-    global _current, _hooked_fork, _muted
+    global _muted, _started_here
     with _lock:
         if _current is not None:
             return _same_again(_current, settings, backends)
         if _inherited is not None:
             return _inherited.experiment
-        if not settings.enabled or in_worker_process():
+        if not settings.enabled or (in_worker_process() and not _is_rank()):
             _muted = _mute(settings)
             return _muted
         postings = registry.postings(backends)
         guard.reset()
         _muted = None
-        _current = Session(settings, _open_writer(settings, without_credentials(backends)), postings)
-        _current.start()
-        if not _hooked_fork:
-            os.register_at_fork(after_in_child=_in_forked_child)
-            _hooked_fork = True
-        _announce(_current)
-        return _current.experiment
+        writer, _started_here = lineage.open_writer(settings, without_credentials(backends), _started_here)
+        session = Session(settings, writer, postings, _conductor, {})
+        _begin(session)
+        _announce(session)
+        return session.experiment
+
+
+def _begin(session: Session) -> None:
+    global _current, _hooked_fork
+    _current = session
+    session.start()
+    if not _hooked_fork:
+        os.register_at_fork(after_in_child=_in_forked_child)
+        _hooked_fork = True
+
+
+def _is_rank() -> bool:
+    """Whether this child of multiprocessing is one of several ranks, and not somebody's helper."""
+    return launched_index() is not None or (not is_daemon() and group_place() is not None)
+
+
+def attach(coordinates: Coordinates, index: int, known: tuple[int, int] | None = None) -> Experiment:
+    """Record this launched process as a rank of its launcher's run. OSError where the store cannot be written."""
+    global _inherited, _muted
+    with _lock:
+        if _current is not None:
+            return _current.experiment
+        before, _inherited = _inherited, None
+        if before is not None:
+            before.dismantle()
+        session = Session(
+            coordinates.settings, coordinates.open_writer(index, known), (), _conductor, coordinates.carried
+        )
+        handle, _muted = before.experiment if before is not None else _muted, None
+        if handle is not None:  # what the program holds already goes on to be the run's handle
+            session.take_over(handle)
+        _begin(session)
+        return session.experiment
+
+
+def place(rank: int, world_size: int) -> None:
+    """`torch.distributed` has told the rank: put it right where the environment did not know; join as a forked rank."""
+    session = _current
+    if session is None:
+        if _inherited is not None and in_worker_process() and not is_daemon():
+            attach(_inherited.coordinates(world_size), rank, (rank, world_size))
+        return
+    known = session.writer.started
+    placed = msgspec.structs.replace(
+        known, rank=rank, world_size=world_size, local_rank=int(os.environ.get("LOCAL_RANK", known.local_rank)),
+        node_rank=int(os.environ.get("GROUP_RANK", os.environ.get("NODE_RANK", known.node_rank))),
+    )  # fmt: skip
+    if placed != known:
+        session.restate(placed)
 
 
 def stop(timeout: float | None = None) -> None:
@@ -194,22 +140,6 @@ def _end(session: Session, status: str, reason: str = "", trace: str = "", timeo
     session.deliver(began, timeout)
 
 
-def _outcome(error: BaseException | None, expected: tuple[str, str]) -> tuple[str, str, str]:
-    """(status, reason, traceback) of a run that ends because of `error`, or without one."""
-    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
-        status, reason = expected
-        return status or FINISHED, reason, ""
-    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    reason = f"{type(error).__name__}: {error}".rstrip(": ")
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED, "Ctrl-C", trace
-    if type(error).__name__ == "SIGTERMException":  # Lightning's, known by name: Lightning may not be installed
-        return PREEMPTED, "SIGTERM", trace
-    if isinstance(error, SystemExit) and expected[0]:
-        return expected[0], expected[1], trace
-    return FAILED, reason, trace
-
-
 def await_script(given: frozenset[str]) -> None:
     """The active run was started for a script that may still say what it is: see `tracelet.adoption`."""
     if _current is not None:
@@ -223,8 +153,7 @@ def _adopt(session: Session, settings: Settings, backends: Mapping[str, dict[str
         session.dispatch.add(registry.postings(backends))
     adoption.tell_late(session.settings, settings, given)
     if started != session.writer.started:
-        session.writer.started = session.experiment._started = started
-        session.writer.emit(started)
+        session.restate(started)
     return session.experiment
 
 
@@ -242,51 +171,6 @@ def _same_again(session: Session, settings: Settings, backends: Mapping[str, dic
                 "Type tracelet.stop_logging() before it, or use `with tracelet.start_logging(...):`."
             )
     return experiment
-
-
-def _open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Writer:
-    """Make this process's journal in the run's folder, which another rank may have made already."""
-    global _started_here
-    identity = identify()
-    run = identity.run_id(_started_here)
-    try:
-        folder = prepare(settings.dir) / run
-        folder.mkdir(exist_ok=True)
-        journal, attempt = create_next(folder, f"rank-{identity.rank}")
-        writer = Writer(journal, _started(settings, identity, run, attempt, backends), settings.flush_interval)
-        writer.start()
-    except OSError as error:
-        raise StoreError(
-            f"the run cannot be recorded in {settings.dir or STORE_NAME} ({error.strerror or error}); nothing was "
-            "started. Free space, or name another folder: TRACELET_DIR=/some/folder"
-        ) from error
-    _started_here += 1
-    return writer
-
-
-def _made(references: Iterable[str]) -> list[Any]:
-    """One object for each row that can be loaded."""
-    made: list[Any] = []
-    for reference in references:
-        with guard.guard(f"loading {reference}"):
-            made.append(registry.load(reference)())
-    return made
-
-
-def _started(
-    settings: Settings, identity: Identity, run: str, attempt: int, backends: Mapping[str, dict[str, Any]]
-) -> Started:
-    return Started(
-        run=run, name=settings.experiment_name or _script_name(), project=settings.project, time=now(),
-        host=identity.host, pid=identity.pid, process_started=identity.process_started, rank=identity.rank,
-        local_rank=identity.local_rank, node_rank=identity.node_rank, world_size=identity.world_size, attempt=attempt,
-        command=mask_arguments(sys.orig_argv), folder=os.getcwd(), version=__version__, backends=dict(backends),
-    )  # fmt: skip
-
-
-def _script_name() -> str:
-    script = sys.argv[0] if sys.argv else ""
-    return Path(script).stem if script not in ("", "-c", "-m") else "python"
 
 
 def _mute(settings: Settings) -> Experiment:
@@ -312,3 +196,6 @@ def _in_forked_child() -> None:
         _inherited, _current = _current, None
         with guard.guard("letting go of the run in a forked child"):
             _inherited.abandon()
+
+
+_conductor = Conductor(_end, place)

@@ -105,6 +105,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("backend", "", _text, "Backends to deliver to, separated by commas."),
     Setting("api_key", "", _text, "API key of the backend, where there is one backend. Never stored."),
     Setting("backend_url", "", _text, "Address of the backend's server, where there is one backend."),
+    Setting("run_id", "", _text, "Id of the run; a run of this id that is there already goes on."),
+    Setting("resume", "", _text, "The run to go on with: its id or name, or auto for the one that this job began."),
     Setting("dir", "", _text, "Folder of the store; `.tracelet` in the working directory if empty."),
     Setting("enabled", True, _switch, "Off: nothing is recorded and every call does nothing."),
     Setting("track_lightning", True, _switch, "Record what Lightning computes: metrics, hyperparameters, checkpoints."),

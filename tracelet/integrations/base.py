@@ -29,6 +29,13 @@ class Integration:
         """The patches of this integration; called once for each `start`."""
         raise NotImplementedError
 
+    def carry(self) -> dict[str, int]:
+        """What processes that this one launches have to go on counting from."""
+        return {}
+
+    def restore(self, carried: Mapping[str, int]) -> None:
+        """In a launched process, before `start`: go on counting from there."""
+
     def start(self) -> None:
         """Patch what is imported and wait for the rest. Calling it twice changes nothing."""
         if self._patcher is None:

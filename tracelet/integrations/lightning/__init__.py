@@ -63,6 +63,14 @@ class LightningIntegration(Integration):
             trainers += self._spans.common()
         return trainers + [patch for root in FABRICS for patch in self._fabric.patches(root)]
 
+    def carry(self) -> dict[str, int]:
+        """A launched process numbers its fits as this one does; the one that launches it is both's."""
+        return {"fits": self.lifecycle.before}
+
+    def restore(self, carried: Mapping[str, int]) -> None:
+        """Go on numbering fits from there."""
+        self.lifecycle.before = carried.get("fits", 0)
+
     def stop(self) -> None:
         """Put everything back, on classes and on instances."""
         super().stop()

@@ -56,7 +56,7 @@ class Lifecycle:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._numbers = itertools.count(1)
+        self._counted = 0
         self._trainer_numbers = itertools.count(1)
         self._fits: weakref.WeakKeyDictionary[Any, Fit] = weakref.WeakKeyDictionary()
         self._latest: tuple[weakref.ref[Any], Fit] | None = None
@@ -95,7 +95,7 @@ class Lifecycle:
         """Count a new fit and tell it."""
         function = trainer.state.fn
         kind = function.value if function is not None else "fit"
-        fit = self._fits[trainer] = Fit(next(self._numbers), str(kind), self.index_of(trainer))
+        fit = self._fits[trainer] = Fit(self._next(), str(kind), self.index_of(trainer))
         self._latest = weakref.ref(trainer), fit
         self._sink.expect("", "")
         attributes: dict[str, Scalar] = {"number": fit.number, "kind": fit.kind, "trainer": fit.trainer}
@@ -103,6 +103,19 @@ class Lifecycle:
             attributes.update(max_epochs=trainer.max_epochs, max_steps=trainer.max_steps)
         self.tell("fit_started", attributes)
         return fit
+
+    @property
+    def before(self) -> int:
+        """How many fits have ended: the one that runs, in this process and in those that it launches, is the next."""
+        return self._counted - bool(self._fits)
+
+    @before.setter
+    def before(self, number: int) -> None:
+        self._counted = number
+
+    def _next(self) -> int:
+        self._counted += 1
+        return self._counted
 
     def end(self, trainer: Any, status: str, reason: str = "") -> None:
         """Tell how the fit ended, with what the modules that listen have to add."""

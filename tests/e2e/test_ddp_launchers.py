@@ -1,0 +1,197 @@
+"""One run for all ranks, however they start: each rank has a journal that says rightly who it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import tracelet
+from tracelet.run import Run
+
+TRAINING = Path(__file__).with_name("ddp_training.py")
+SETTINGS = {
+    "TRACELET_QUIET": "1", "TRACELET_DELIVERY": "off", "TRACELET_TRACK_SYSTEM": "0", "TRACELET_TRACK_GIT": "0",
+    "TRACELET_TRACK_ENV": "0",
+}  # fmt: skip
+Place = tuple[int, int, int, int]
+
+
+def run_to_end(*command: str, **environment: str) -> None:
+    """Run a command, and show what it printed should it fail."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, check=False,
+        env={**os.environ, **SETTINGS, "OMP_NUM_THREADS": "1", **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def script(code: str) -> str:
+    """A script in the working directory."""
+    Path("script.py").write_text(textwrap.dedent(code), encoding="utf-8")
+    return "script.py"
+
+
+def only_run() -> Run:
+    """The one run there is; it has no problems."""
+    (run,) = tracelet.open_store().runs()
+    assert run.problems == []
+    assert run.info.status == "finished", run.info.reason
+    return run
+
+
+def places(run: Run) -> list[Place]:
+    """Rank, local rank, node rank and world size of each process that trained."""
+    launched = {view.started.parent for view in run.views if view.started}
+    started = [view.started for view in run.views if view.started and view.path.name not in launched]
+    return [(one.rank, one.local_rank, one.node_rank, one.world_size) for one in started]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn", "ddp_fork", "torchrun"])
+def test_lightning_ranks_are_one_run(strategy: str) -> None:
+    """Started by Lightning's launchers or torchrun, two ranks write one run, and each has the metrics of its own."""
+    if strategy == "torchrun":
+        run_to_end("torchrun", "--standalone", "--nproc-per-node", "2", str(TRAINING), "ddp", "2")
+    else:
+        run_to_end(sys.executable, str(TRAINING), strategy, "2")
+    run = only_run()
+    assert places(run) == [(0, 0, 0, 2), (1, 1, 0, 2)]
+    assert run.info.world_size == 2
+    for rank in range(2):
+        series = run.series("loss_step", rank=rank)
+        assert series.steps.tolist() == list(range(9))
+        assert set(series.fits.tolist()) == {1}
+    assert run.series("loss_step", rank=0).values.tolist() != run.series("loss_step", rank=1).values.tolist()
+
+
+WORK = """
+    import os, sys
+    import torch.multiprocessing as mp
+    from torch import distributed
+    import tracelet
+
+    def join(rank, again=0):
+        place = "file://" + os.path.abspath(f"meeting{again}")
+        distributed.init_process_group("gloo", rank=rank, world_size=2, init_method=place)
+
+    def leave():
+        distributed.barrier()
+        distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_ranks_of_torch_multiprocessing_join_the_run_of_their_launcher(method: str) -> None:
+    """Functions that never heard of tracelet record as ranks, launch after launch, whichever start method."""
+    code = (
+        WORK
+        + f"""
+    def work(rank, again):
+        join(rank, again)
+        for step in range(3):
+            tracelet.log({{"m": float(10 * again + rank)}}, step=step)
+        leave()
+
+    if __name__ == "__main__":
+        with tracelet.start_logging("parent") as run:
+            run.log_metric("before", 1.0)
+            for again in range(2):
+                mp.start_processes(work, args=(again,), nprocs=2, start_method="{method}")
+            run.log_metric("after", 1.0)
+    """
+    )
+    run_to_end(sys.executable, script(code))
+    run = only_run()
+    assert places(run) == [(0, 0, 0, 2), (0, 0, 0, 2), (1, 1, 0, 2), (1, 1, 0, 2)]
+    assert run.series("m", rank=1).values.tolist() == [1.0] * 3 + [11.0] * 3
+    assert len(run.series("before")) == len(run.series("after")) == 1
+
+
+def test_ranks_that_start_the_recording_themselves_are_one_run_each_time() -> None:
+    """A function that calls start_logging() in each launched process: one run a launch; the launcher has none."""
+    code = (
+        WORK
+        + """
+    def work(rank, again):
+        join(rank, again)
+        run = tracelet.start_logging(f"launch {again}")
+        run.log_metric("m", float(10 * again + rank))
+        leave()
+
+    if __name__ == "__main__":
+        for again in range(2):
+            mp.spawn(work, args=(again,), nprocs=2)
+    """
+    )
+    run_to_end(sys.executable, script(code))
+    store = tracelet.open_store()
+    assert {run.info.name for run in store.runs()} == {"launch 0", "launch 1"}
+    for again in range(2):
+        run = store.run(f"launch {again}")
+        assert places(run) == [(0, 0, 0, 2), (1, 1, 0, 2)]
+        assert run.series("m", rank=1).values.tolist() == [10.0 * again + 1]
+        assert {view.status.status for view in run.views if view.status} == {"finished"}
+
+
+def test_forked_children_record_from_the_moment_they_join_a_process_group() -> None:
+    """A child of plain multiprocessing is a helper until it has a rank; then its points are that rank's."""
+    code = (
+        WORK
+        + """
+    def work(rank):
+        tracelet.log({"helper": 1.0})
+        join(rank)
+        tracelet.log({"m": float(rank)})
+        leave()
+
+    if __name__ == "__main__":
+        with tracelet.start_logging("parent"):
+            children = [mp.get_context("fork").Process(target=work, args=(rank,)) for rank in range(2)]
+            for child in children: child.start()
+            for child in children: child.join()
+            assert [child.exitcode for child in children] == [0, 0]
+    """
+    )
+    run_to_end(sys.executable, script(code))
+    run = only_run()
+    assert run.metrics() == ["m"]
+    assert places(run) == [(0, 0, 0, 2), (1, 1, 0, 2)]
+
+
+def test_a_launched_rank_that_fails_says_why() -> None:
+    """The exception of a launched function is the reason of its rank, and of no other."""
+    code = (
+        WORK
+        + """
+    def work(rank):
+        if rank == 1:
+            raise ValueError("no luck")
+
+    if __name__ == "__main__":
+        with tracelet.start_logging("parent"):
+            try: mp.spawn(work, nprocs=2)
+            except mp.ProcessRaisedException: pass
+    """
+    )
+    run_to_end(sys.executable, script(code))
+    (run,) = tracelet.open_store().runs()
+    told = {view.path.name: view.status for view in run.views}
+    failed = told["rank-1.0.tlj"]
+    assert failed is not None
+    assert (failed.status, failed.reason) == ("failed", "ValueError: no luck")
+
+
+def test_the_launchers_are_as_they_were_after_the_run() -> None:
+    """stop_logging() gives torch its functions back, and launched processes record no more."""
+    from torch import distributed, multiprocessing
+
+    before = vars(multiprocessing)["start_processes"], distributed.init_process_group
+    tracelet.start_logging("x")
+    assert vars(multiprocessing)["start_processes"] is not before[0]
+    tracelet.stop_logging()
+    assert (vars(multiprocessing)["start_processes"], distributed.init_process_group) == before

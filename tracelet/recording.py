@@ -1,0 +1,198 @@
+"""One run in this process: its parts, started in order and stopped in the opposite order.
+
+Made and driven by the session, on the thread that starts or stops the run, at interpreter exit and in forked children.
+Every part is guarded: one that fails costs what it would have recorded and nothing else.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from collections.abc import Iterable, Sequence
+from multiprocessing.util import Finalize
+from typing import Any, NamedTuple, Protocol
+
+from tracelet import guard, interruption, registry
+from tracelet.agent.dispatch import Dispatch
+from tracelet.agent.orders import Posting
+from tracelet.attachment import Carried, Coordinates, RankFunction, inherited_settings
+from tracelet.collectors.scheduler import Scheduler
+from tracelet.experiment import Experiment
+from tracelet.identity import in_worker_process
+from tracelet.integrations.base import Integration
+from tracelet.integrations.launchers import Launchers
+from tracelet.integrations.launchers import Place as Placing
+from tracelet.outcomes import outcome, passing
+from tracelet.records import Started, Status
+from tracelet.settings import Settings
+from tracelet.telemetry import active as telemetry
+from tracelet.telemetry.job import Place
+from tracelet.writer import Writer, now
+
+LAST_OF_ALL = -1000
+"""The priority of what multiprocessing calls when everything else in a process of its has ended."""
+
+
+class Ending(Protocol):
+    """Ends a session with a status, a reason and a traceback."""
+
+    def __call__(
+        self, session: Session, status: str, reason: str = "", trace: str = "", timeout: float | None = None
+    ) -> None:
+        """End it."""
+
+
+class Conductor(NamedTuple):
+    """What a session asks of the module that holds it."""
+
+    end: Ending
+    place: Placing
+
+
+class Session:
+    """One run in this process, from `start_logging()` to `stop_logging()` or the end of the process."""
+
+    def __init__(
+        self, settings: Settings, writer: Writer, postings: Sequence[Posting], conductor: Conductor, carried: Carried
+    ) -> None:
+        self.settings = settings
+        self.writer = writer
+        self._conductor = conductor
+        self._carried = carried
+        self.experiment = Experiment(writer.started, writer.path.parent, writer, self._stop_from_handle)
+        self._parts: list[tuple[str, Any]] = []
+        self._last_error = getattr(sys, "last_value", None)
+        self._error: BaseException | None = None
+        self._stopped = False
+        sampled = list(registry.COLLECTORS.values()) if settings.track_system else []
+        self.dispatch = Dispatch(settings, writer.started, writer.path, postings, sampled)
+        self.adoptable: frozenset[str] | None = None
+        """While set: the script may still make this run its own, but for these settings of the command line."""
+
+    def start(self) -> None:
+        """Bring up everything that records by itself."""
+        atexit.register(self._at_exit)
+        if in_worker_process():
+            Finalize(None, self._at_exit, exitpriority=LAST_OF_ALL)  # such a process runs no atexit functions
+        self.dispatch.start()
+        if self.settings.track_spans:
+            self._add("recording spans", self._telemetry)
+        self._start_collectors()
+        for name, reference in registry.INTEGRATIONS.items():
+            if self.settings[f"track_{name}"]:
+                self._add(f"tracking {name}", lambda name=name, reference=reference: self._integration(name, reference))
+        self._add("following ranks", lambda: Launchers(self._prepare, self._conductor.place))
+
+    def _telemetry(self) -> Any:
+        started = self.writer.started
+        return telemetry.Telemetry(self.writer, self.settings, _placed(started), lambda: self._error)
+
+    def _integration(self, name: str, reference: str) -> Any:
+        integration = registry.load(reference)(self.writer, self.settings)
+        if name in self._carried:
+            integration.restore(self._carried[name])
+        return integration
+
+    def coordinates(self, count: int) -> Coordinates:
+        """What `count` launched processes have to know to record as ranks of this run."""
+        parts = [part for _, part in self._parts]
+        carried = {part.name: part.carry() for part in parts if isinstance(part, Integration)}
+        return Coordinates(
+            self.experiment.folder.absolute(), self.writer.path.name, self.writer.started,
+            inherited_settings(self.settings), carried, count,
+        )  # fmt: skip
+
+    def _prepare(self, function: Any, count: int) -> Any:
+        return function if isinstance(function, RankFunction) else RankFunction(function, self.coordinates(count))
+
+    def _start_collectors(self) -> None:
+        wanted = [row for name, row in registry.FACT_COLLECTORS.items() if self.settings[f"track_{name}"]]
+        facts = _made(wanted)
+        periodic = _made(registry.COLLECTORS.values()) if self._samples_machine() else []
+        if facts or periodic:
+            interval = self.settings.metrics_interval
+            self._add("collecting", lambda: Scheduler(periodic, self.writer.emit, interval, facts=facts))
+
+    def _samples_machine(self) -> bool:
+        return bool(self.settings.track_system) and self.writer.started.local_rank == 0 and not self.dispatch.samples
+
+    def _add(self, what: str, make: Any) -> None:
+        with guard.guard(what):
+            part = make()
+            part.start()
+            self._parts.append((what, part))
+
+    def stop(self, status: str, reason: str = "", trace: str = "", timeout: float | None = None) -> None:
+        """Stop all parts, last started first, and seal the journal. A second call waits for what the first began."""
+        patience = self._patience(timeout)
+        if self._stopped:
+            self.writer.wait(patience)
+            return
+        self._stopped = True
+        while self._parts:
+            what, part = self._parts.pop()
+            with guard.guard(f"stopping {what}"):
+                part.stop()
+        self.writer.close(Status(time=now(), status=status, reason=reason, traceback=trace), patience)
+        atexit.unregister(self._at_exit)  # not before: after a Ctrl-C in here, the exit finishes what is left
+
+    def _patience(self, timeout: float | None) -> float:
+        return float(self.settings.stop_timeout) if timeout is None else timeout
+
+    def deliver(self, began: float, timeout: float | None) -> None:
+        """Wait for what is not delivered yet; the stop that `began` then takes no longer than `timeout` in all."""
+        self.dispatch.finish(began + self._patience(timeout))
+
+    def take_over(self, handle: Experiment) -> None:
+        """Have a handle that the program holds already be the one of this session."""
+        Experiment.__init__(handle, self.writer.started, self.experiment.folder, self.writer, self._stop_from_handle)
+        self.experiment = handle
+
+    def restate(self, started: Started) -> None:
+        """Replace the first record by one that knows more."""
+        self.writer.started = self.experiment._started = started
+        self.writer.emit(started)
+        job = telemetry.job()
+        if job is not None:
+            job.place = _placed(started)
+
+    def _stop_from_handle(self, timeout: float | None = None, error: BaseException | None = None) -> None:
+        self._error = error
+        self._conductor.end(self, *outcome(error, self.writer.expected), timeout=timeout)
+
+    def _at_exit(self) -> None:
+        """The process ends without `stop_logging()`: an uncaught exception is the reason, if there was one."""
+        error = passing() or getattr(sys, "last_value", None)
+        if error is self._last_error or hasattr(sys, "ps1"):
+            error = None
+        self._error = error
+        self._conductor.end(self, *outcome(error, self.writer.expected))
+        if isinstance(error, KeyboardInterrupt):
+            interruption.remind()
+
+    def abandon(self) -> None:
+        """In a forked child: become inert without touching what the parent goes on using."""
+        self._stopped = True
+        atexit.unregister(self._at_exit)
+        telemetry.forget()
+        self.writer.abandon()
+
+    def dismantle(self) -> None:
+        """In a forked child that is to record by itself: put back what the parent had patched."""
+        while self._parts:
+            what, part = self._parts.pop()
+            with guard.guard(f"leaving the parent's {what}"):
+                part.stop()
+
+
+def _placed(started: Started) -> Place:
+    return Place(started.rank, started.world_size, started.host, started.run, started.name)
+
+
+def _made(references: Iterable[str]) -> list[Any]:
+    """One object for each row that can be loaded."""
+    made: list[Any] = []
+    for reference in references:
+        with guard.guard(f"loading {reference}"):
+            made.append(registry.load(reference)())
+    return made
