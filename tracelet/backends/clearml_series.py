@@ -1,0 +1,66 @@
+"""Points as ClearML's scalar events: titles, series, milliseconds, and places for what ClearML's numbers cannot hold.
+
+Used by the `clearml` backend on the courier's thread.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tracelet.backends.base import SeriesPart
+
+NOT_FINITE = {"nan": " (NaN)", "inf": " (inf)", "-inf": " (-inf)"}
+"""ClearML would show these as zero: they go to a series beside the own one, with the value 0."""
+SYSTEM = ":monitor:machine"
+"""The title that ClearML itself gives to readings of the machine."""
+
+Mark = tuple[str, str, int, int, str]
+
+
+def titled(part: SeriesPart) -> tuple[str, str]:
+    """Title and series: what stands before the first slash and behind it; a name without one is both."""
+    if part.system:
+        return SYSTEM, part.name
+    title, slash, series = part.name.partition("/")
+    return (title, series) if slash and title and series else (part.name, part.name)
+
+
+def scalar_events(parts: Sequence[SeriesPart]) -> Iterator[Any]:
+    """One event for each point."""
+    from clearml.backend_interface.metrics.events import ScalarEvent
+
+    for part in parts:
+        title, series = titled(part)
+        for step, value, time in zip(part.steps, part.values, part.times):
+            beside = "" if math.isfinite(value) else NOT_FINITE[repr(float(value))]
+            shown = 0.0 if beside else value
+            yield ScalarEvent(title, series + beside, shown, step, timestamp=round(time * 1000))
+
+
+def mark(event: Any) -> Mark:
+    """What makes two events the same."""
+    return _mark(event.get_api_event().to_dict())
+
+
+def marks(offline: Path) -> Counter[Mark]:
+    """What an offline session's folder holds; a line that was torn by a crash does not count."""
+    found: Counter[Mark] = Counter()
+    try:
+        with open(offline / "metrics.jsonl", encoding="utf-8") as file:
+            for line in file:
+                try:
+                    found.update(_mark(entry) for entry in json.loads(line))
+                except ValueError:
+                    continue
+    except FileNotFoundError:
+        pass
+    return found
+
+
+def _mark(entry: dict[str, Any]) -> Mark:
+    return entry["metric"], entry["variant"], entry["iter"], entry["timestamp"], repr(float(entry.get("value", 0.0)))
