@@ -255,13 +255,7 @@ def _mixed_batch() -> Batch:
 
     event = Event(time=int(START * 1e6), name="fit started", attributes={"epochs": 3, "odd": float("nan")})
     span = SpanPart(1, 0, "fit", int(START * 1e9), int(START * 1e9) + 5, attributes={"a": 1}, events=(event,))
-    git = {
-        "commit": "1" * 40,
-        "branch": "main",
-        "dirty": True,
-        "diff": "--- a\n+++ b\n",
-        "remotes": {"origin": "https://x/y"},
-    }
+    git = {"commit": "1" * 40, "branch": "main", "diff": "--- a\n+++ b\n", "remotes": {"origin": "https://x/y"}}
     return Batch(
         id="rank-0.0:7-9", params={"lr": 0.5}, tags={"team": "vision", "ünïcode tag": "✓"}, spans=[span],
         events=[event],
@@ -287,22 +281,19 @@ def _order(point: tuple[int, float, float]) -> tuple[int, str, float]:
     return point[0], repr(float(point[1])), point[2]
 
 
-def collecting(delivered: list[Batch]) -> Callable[[], Backend]:
-    """A factory of backends that put every batch into the list: a stand-in where a courier needs some backend."""
-    return lambda: _Collecting(delivered)
+class CollectingBackend:
+    """Keeps what it is given in a list: a stand-in where a courier needs some backend."""
 
-
-class _Collecting:
-    def __init__(self, delivered: list[Batch]) -> None:
-        self._delivered = delivered
+    def __init__(self, batches: list[Batch]) -> None:
+        self.batches = batches
 
     def open(self, run: RunDescription) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def write(self, batch: Batch) -> None:
-        """Keep it, unless it is there already."""
-        if batch.id not in {one.id for one in self._delivered}:
-            self._delivered.append(batch)
+        """Keep the batch, unless it is there already."""
+        if batch.id not in {one.id for one in self.batches}:
+            self.batches.append(batch)
 
     def close(self, outcome: Outcome | None) -> None:
-        """Nothing to do."""
+        """Do nothing."""

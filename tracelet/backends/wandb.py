@@ -19,16 +19,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tracelet.artifacts import manifest, object_path
 from tracelet.backends.base import Batch, Outcome, RunDescription
 from tracelet.backends.naming import legal
-from tracelet.backends.wandb_spool import Row, Spool
+from tracelet.backends.wandb_rows import Row, batch_rows, column, same
+from tracelet.backends.wandb_spool import Spool
 from tracelet.errors import Misconfigured, Unavailable
 from tracelet.records import Artifact
 
 if TYPE_CHECKING:
     from wandb import Run
 
-HIDDEN = re.compile(r"^_")
-"""Weights & Biases keeps names with a leading underscore for itself."""
-LONGEST_NAME, LONGEST_TAG = 1000, 64
+LONGEST_TAG = 64
 UNFIT_FOR_ARTIFACTS = re.compile(r"[^\w.\-]", re.ASCII)
 LONGEST_ARTIFACT = 120
 MACHINE_AXIS = "_timestamp"
@@ -152,7 +151,7 @@ class WandbBackend:
         run, described, spool = self._opened()
         with self._calling(None):
             self._define(run, batch)
-            rows = list(self._rows(batch))
+            rows = list(batch_rows(batch, self._options.step_axis))
             base = self._base(batch, rows)
             self._noted = {"id": batch.id, "base": base}
             described.remember("batch", self._noted)
@@ -180,25 +179,9 @@ class WandbBackend:
             return int(noted["base"])
         if batch.again and rows:
             for step, row in sorted(self._there.items()):
-                if all(_same(row.get(name), value) for name, value in rows[0].items()):
+                if all(same(row.get(name), value) for name, value in rows[0].items()):
                     return step
         return self._next
-
-    def _rows(self, batch: Batch) -> Iterator[Row]:
-        """Points of one step and moment share a row; a name that comes twice there begins another one."""
-        rows: dict[tuple[int, float, bool, int], Row] = {}
-        for part in batch.points:
-            name = _legal(part.name, self._options.step_axis)
-            for step, value, stamp in zip(part.steps, part.values, part.times):
-                number = 0
-                while name in rows.setdefault((step, stamp, part.system, number), {}):
-                    number += 1
-                row = rows[step, stamp, part.system, number]
-                row[name] = value
-                row["_timestamp"] = stamp
-                if not part.system:
-                    row[self._options.step_axis] = step
-        yield from (rows[key] for key in sorted(rows, key=lambda key: key[1]))
 
     def _define(self, run: Run, batch: Batch) -> None:
         renamed = {}
@@ -206,7 +189,7 @@ class WandbBackend:
             if part.name in self._defined:
                 continue
             self._defined.add(part.name)
-            name = _legal(part.name, self._options.step_axis)
+            name = column(part.name, self._options.step_axis)
             axis = MACHINE_AXIS if part.system else self._options.step_axis
             if "*" not in name:  # would be taken for a pattern
                 run.define_metric(name, step_metric=axis)
@@ -291,15 +274,6 @@ def _await_free_folder(folder: Path, run_id: str) -> None:
 def _configure(run: Run, values: Mapping[str, Any]) -> None:
     config: Any = run.config  # untyped in the SDK
     config.update(dict(values), allow_val_change=True)
-
-
-def _legal(name: str, axis: str) -> str:
-    return legal(name if name != axis else f"_{name}", HIDDEN, LONGEST_NAME, "hidden_")
-
-
-def _same(kept: Any, value: float) -> bool:
-    """Whether the SDK's file holds this number: it writes NaN and infinities as texts, and zero without its sign."""
-    return kept is not None and repr(float(kept) + 0.0) == repr(float(value) + 0.0)
 
 
 def _labels(tags: Mapping[str, str]) -> list[str]:
