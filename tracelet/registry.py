@@ -43,6 +43,7 @@ BACKENDS: dict[str, str] = {
     "tensorboard": "tracelet.backends.tensorboard:TensorboardBackend",
     "aim": "tracelet.backends.aim:AimBackend",
     "jsonl": "tracelet.backends.jsonl:JsonlBackend",
+    "otlp": "tracelet.backends.otlp:OtlpBackend",
 }
 """Name to class, loaded by couriers alone; others join through the entry points `tracelet.backends`."""
 

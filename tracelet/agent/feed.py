@@ -45,6 +45,7 @@ class _Parts:
     artifacts: list[Artifact] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     spans: list[SpanPart] = field(default_factory=list)
+    begun: list[SpanPart] = field(default_factory=list)
     points: int = 0
     damage: list[str] = field(default_factory=list)
 
@@ -88,8 +89,8 @@ class _Parts:
             self.artifacts.append(record)
         elif isinstance(record, Event):
             self.events.append(record)
-        elif isinstance(record, Span) and record.duration_ns >= 0:
-            self.spans.append(SpanPart(
+        elif isinstance(record, Span):
+            (self.spans if record.duration_ns >= 0 else self.begun).append(SpanPart(
                 id=record.id, parent=record.parent, name=record.name, start_ns=record.start_ns,
                 end_ns=record.start_ns + record.duration_ns, rank=self.rank, thread=record.thread,
                 attributes=record.attributes, error=record.error,
@@ -99,6 +100,7 @@ class _Parts:
         """Whether there is nothing to deliver in it."""
         return not (
             self.columns or self.params or self.tags or self.facts or self.artifacts or self.events or self.spans
+            or self.begun
         )
 
     def batch(self, name: str) -> Batch:
@@ -106,6 +108,7 @@ class _Parts:
         return Batch(
             id=name, points=[_series(key, columns) for key, columns in self.columns.items()], params=self.params,
             tags=self.tags, facts=self.facts, artifacts=self.artifacts, events=self.events, spans=self.spans,
+            begun=self.begun,
         )  # fmt: skip
 
 

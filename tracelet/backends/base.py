@@ -103,6 +103,8 @@ class Batch:
     artifacts: Sequence[Artifact] = ()
     events: Sequence[Event] = ()
     spans: Sequence[SpanPart] = ()
+    begun: Sequence[SpanPart] = ()
+    """Spans that have begun and not ended (their end is before their start): those that end later come in `spans`."""
     again: bool = False
     """The first batch after `open`, or the repeat of one: it may have been delivered before, wholly or in part."""
 
