@@ -19,7 +19,7 @@ import msgspec
 from tracelet.errors import SettingsError
 
 FOLDER = "delivery"
-OPENING, OK, OFFLINE, MISCONFIGURED, DONE = "opening", "ok", "offline", "misconfigured", "done"
+WAITING, OPENING, OK, OFFLINE, MISCONFIGURED, DONE = "waiting", "opening", "ok", "offline", "misconfigured", "done"
 NAMES = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 """What may be a file's name on every system."""
 
@@ -36,7 +36,7 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What is known of one backend. Times are seconds since the epoch."""
 
     backend: str
-    state: str = OPENING
+    state: str = WAITING
     cursors: dict[str, tuple[int, int]] = {}
     """Journal's file name to (number of the next frame, its offset)."""
     pending: Pending | None = None

@@ -17,6 +17,7 @@ from tracelet._version import __version__
 from tracelet.agent.orders import Posting
 from tracelet.agent.plugin import make
 from tracelet.agent.redactor import Redactor
+from tracelet.cli.accounts import examine
 from tracelet.cli.backlog import Debt, debts, running
 from tracelet.cli.options import store_option
 from tracelet.cli.wording import as_json
@@ -124,9 +125,10 @@ def _ask(posting: Posting) -> Finding:
         try:
             backend = make(posting.name, posting.reference, posting.options)
             check = getattr(backend, "check", None)
-            if check is None:
-                return {"answers": None, "says": "its settings are sound; it cannot be asked", "fix": "", "ok": True}
-            finding = {"answers": True, "says": redact(str(check())), "fix": "", "ok": True}
+            if check is not None:
+                return {"answers": True, "says": redact(str(check())), "fix": "", "ok": True}
+            answers, says, fix = examine(posting.name, posting.options)
+            finding = {"answers": answers, "says": redact(says), "fix": fix, "ok": answers is not False}
         except BackendError as error:
             says, fix = getattr(error, "why", str(error)), getattr(error, "fix", "Is its server up?")
             finding = {"answers": False, "says": redact(says), "fix": redact(fix), "ok": False}

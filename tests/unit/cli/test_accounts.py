@@ -1,0 +1,89 @@
+"""Whether a backend's server answers, and where its credential comes from, told without the credential."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from tracelet.cli.accounts import examine
+
+KEY = "a-key-that-must-not-be-told"
+
+
+class Answering(BaseHTTPRequestHandler):
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(Answering, "status", 200)
+    with HTTPServer(("127.0.0.1", 0), Answering) as made:
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{made.server_address[1]}"
+        made.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("MLFLOW_TRACKING_URI", "WANDB_API_KEY", "WANDB_BASE_URL", "CLEARML_API_SECRET_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_server_that_answers(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address and the source of both address and credential are told, the credential is not."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", KEY)
+    answers, says, fix = examine("mlflow", {})
+    assert (answers, fix) == (True, "")
+    assert says == f"{server} (from MLFLOW_TRACKING_URI), with the credential in MLFLOW_TRACKING_TOKEN"
+
+
+def test_credentials_by_option_and_file(server: str, tmp_path: Path) -> None:
+    """An option wins over a file; a file counts only if it has one for this system."""
+    assert examine("wandb", {"url": server})[0] is False
+    assert "wandb login" in examine("wandb", {"url": server})[2]
+    (tmp_path / ".netrc").write_text("machine example.org login x password y")
+    assert examine("wandb", {"url": server})[0] is False
+    (tmp_path / ".netrc").write_text(f"machine api.wandb.ai login user password {KEY}")
+    answers, says, _ = examine("wandb", {"url": server})
+    assert answers
+    assert says.endswith("with the credential in ~/.netrc")
+    assert examine("wandb", {"url": server, "api_key": KEY})[1].endswith("with the api_key that tracelet was given")
+
+
+@pytest.mark.parametrize(("status", "answers"), [(200, True), (401, True), (404, True), (500, False), (503, False)])
+def test_what_a_server_says_counts(server: str, status: int, answers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that wants a login or knows no such page is up; one that has an error is not."""
+    monkeypatch.setattr(Answering, "status", status)
+    assert examine("mlflow", {"url": server})[0] is answers
+
+
+def test_nobody_listens() -> None:
+    """The reason is told, and a password in the address is not."""
+    answers, says, fix = examine("mlflow", {"url": f"http://me:{KEY}@127.0.0.1:9"})
+    assert answers is False
+    assert KEY not in says
+    assert "Is the server up" in fix
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("jsonl", {}), ("wandb", {"mode": "offline"}), ("mlflow", {"url": "sqlite:///x.db"})]
+)
+def test_files_need_nobody(name: str, options: dict[str, str]) -> None:
+    """A backend that writes files is not asked."""
+    assert examine(name, options)[0] is None
