@@ -6,9 +6,13 @@ Called by mkdocs while it builds a page, and by tests/unit/test_project.py. A pa
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tracelet.registry import BACKENDS
 
 DOCS = Path(__file__).parent
 
@@ -56,8 +60,24 @@ def decisions() -> Iterator[str]:
         yield f"- [{title}]({path.name})"
 
 
+def options(name: str, reference: str) -> Iterator[str]:
+    """One table row for each option of a backend: name, default, and the text below it in the source."""
+    path = DOCS.parent / (reference.partition(":")[0].replace(".", "/") + ".py")
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ClassDef) or node.name != f"{name.capitalize()}Options":
+            continue
+        yield "| option | default | what it does |"
+        yield "|---|---|---|"
+        for field, text in zip(node.body, node.body[1:]):
+            if isinstance(field, ast.AnnAssign) and field.value is not None and isinstance(text, ast.Expr):
+                shown = ast.unparse(field.value).replace("''", "") or "*(empty)*"
+                told = " ".join(str(ast.literal_eval(text.value)).split())
+                yield f"| `{ast.unparse(field.target)}` | {shown} | {told} |"
+
+
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings,
     "commands": commands,
     "decisions": decisions,
+    **{f"options {name}": partial(options, name, reference) for name, reference in BACKENDS.items()},
 }
