@@ -99,7 +99,13 @@ class _Parts:
     def empty(self) -> bool:
         """Whether there is nothing to deliver in it."""
         return not (
-            self.columns or self.params or self.tags or self.facts or self.artifacts or self.events or self.spans
+            self.columns
+            or self.params
+            or self.tags
+            or self.facts
+            or self.artifacts
+            or self.events
+            or self.spans
             or self.begun
         )
 

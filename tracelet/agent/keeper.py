@@ -85,6 +85,8 @@ class Keeper:
         return not self._seen and time.monotonic() - self._spawned < BIRTH
 
     def _look_after(self) -> None:
+        with guard.guard("looking after the agent"):
+            self._see_off(self._process)
         while not self._ending.wait(LOOK_EVERY):
             with guard.guard("looking after the agent"):
                 self.revive()
@@ -125,8 +127,17 @@ class Keeper:
                 process.stdin.close()
             except OSError as error:
                 guard.logger.debug("tracelet: the agent does not listen: %s", error)
+        self._see_off(process)
+
+    @staticmethod
+    def _see_off(process: subprocess.Popen[bytes] | None) -> None:
+        """Wait for the process that was started, which ends as soon as it has forked: a program that waits for its
+        children is not to meet it.
+        """
+        if process is None:
+            return
         try:
-            process.wait(BIRTH)  # it ends as soon as it has forked, in the first milliseconds of Python
+            process.wait(BIRTH)
         except subprocess.TimeoutExpired:
             process.returncode = 0  # nobody waits any more; lest Python warn of it
 
