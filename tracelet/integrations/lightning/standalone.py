@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import sys
 import time
 import weakref
 from collections.abc import Mapping
@@ -33,19 +34,26 @@ class Standalone:
         """Modules whose replaced `log` is running: what it calls in turn has been taken already."""
         self._recorded: weakref.WeakSet[Recorded] = weakref.WeakSet()
         self._stopped = False
+        self._assignments: list[Patch] = []
+        """The patches of `__setattr__`, which rest while a trainer runs."""
+        self._trainers = 0
 
     def patches(self, root: str) -> list[Patch]:
-        """`log`, and the assignment that would hide it."""
+        """`log`, the assignment that would hide it, and the calls in which nobody assigns it."""
         self._stopped = False
         module = f"{root}.core.module"
+        assignment = Patch(module, "LightningModule.__setattr__", self._around_setattr, direct=True)
+        self._assignments.append(assignment)
         return [
             Patch(module, "LightningModule.log", self._around_log),
-            Patch(module, "LightningModule.__setattr__", self._around_setattr, direct=True),
+            assignment,
+            Patch(f"{root}.trainer.call", "_call_and_handle_interrupt", self._around_entry_point),
         ]
 
     def stop(self) -> None:
         """From now on the replaced methods are called directly; instances get them back."""
         self._stopped = True
+        self._assignments.clear()
         for recorded in tuple(self._recorded):
             recorded.release()
 
@@ -59,9 +67,31 @@ class Standalone:
 
         return log
 
+    def _around_entry_point(self, original: Function) -> Function:
+        def call_and_handle_interrupt(*args: Any, **kwargs: Any) -> Any:
+            with guard("resting while a trainer runs"):
+                self._rest(1)
+            try:
+                return original(*args, **kwargs)
+            finally:
+                with guard("waking after a trainer ran"):
+                    self._rest(-1)
+
+        return call_and_handle_interrupt
+
+    def _rest(self, change: int) -> None:
+        # Lightning sets some forty attributes a step, and frameworks that replace `log` bring a loop of their own.
+        before, self._trainers = self._trainers, self._trainers + change
+        if before and self._trainers:
+            return
+        for patch in self._assignments:
+            if self._trainers:
+                patch.revert()
+            elif patch.module in sys.modules:
+                patch.apply(sys.modules[patch.module])
+
     def _around_setattr(self, original: Function) -> Function:
         def setattr_(module: Any, name: str, value: Any) -> None:
-            # The comparison comes first and alone: Lightning sets attributes some forty times a step.
             if name in REPLACED and not self._stopped and callable(value) and not isinstance(value, Recorded):
                 with guard("following a replaced log"):
                     value = Recorded(self, module, name, value)
