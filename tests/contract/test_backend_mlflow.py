@@ -76,7 +76,9 @@ def test_conformance_http(check: str, tmp_path: Path, tracking_server: MlflowSer
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*unclosed database:ResourceWarning")  # MLflow's own
 @pytest.mark.parametrize("check", BackendConformance.CHECKS)
-def test_conformance_sqlite(check: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_conformance_sqlite(check: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What every backend must do, mlflow does with a SQLite file and no server."""
+    monkeypatch.chdir(tmp_path)  # artifacts go to ./mlruns
     suite(f"sqlite:///{tmp_path}/mlflow.db", tmp_path).run(check)
