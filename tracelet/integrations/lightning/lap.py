@@ -21,9 +21,7 @@ from tracelet.telemetry.names import (
     CALLBACKS,
     DATA_LOADING,
     METRIC_LOGGING,
-    MODEL_BACKWARD,
     MODEL_FORWARD,
-    OPTIMIZER_UPDATE,
     TRAINING_ITERATION,
 )
 from tracelet.telemetry.recorder import Recorder, describe
@@ -32,13 +30,10 @@ OPENING = frozenset(
     {"on_train_batch_start", "on_validation_batch_start", "on_test_batch_start", "on_predict_batch_start"}
 )
 CLOSING = frozenset({"on_train_batch_end", "on_validation_batch_end", "on_test_batch_end", "on_predict_batch_end"})
-WITHIN = {
-    "on_before_zero_grad": MODEL_FORWARD, "on_before_backward": MODEL_BACKWARD, "on_after_backward": MODEL_BACKWARD,
-    "on_before_optimizer_step": OPTIMIZER_UPDATE,
-}  # fmt: skip
-"""Callback hooks inside a phase, with the phase that they interrupt."""
+WITHIN = frozenset({"on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step"})
+"""Callback hooks inside a phase."""
 WORTH_TELLING = 1_000_000
-"""Nanoseconds from which such a hook is a span of its own; shorter ones stay part of their phase."""
+"""Nanoseconds from which such a hook is a span inside its phase; a shorter one is not told apart."""
 NEGLIGIBLE = 20_000
 """Nanoseconds of the user's code between two phases of a manual optimization that are no phase of their own: nothing
 is computed in 20 us."""
@@ -107,10 +102,11 @@ class Lap:
     def called(self, hook: str, began: int, args: tuple[Any, ...]) -> None:
         """The callbacks of one hook have run: tell their time from that of the phase around them."""
         now, marks = perf_counter_ns(), self.marks
-        phase = WITHIN.get(hook)
-        if phase is not None:
+        if hook in WITHIN:
             if now - began > WORTH_TELLING:
-                marks += phase, began, CALLBACKS, now
+                # The phase that it interrupts has no mark yet, but it is known which number it will have.
+                phase = self._bracket.id + len(marks) // 2 + 1
+                self._recorder.add(CALLBACKS, began + self._origin, now - began, phase, {"hook": hook})
         elif hook in OPENING:
             marks += BATCH_TRANSFER, began, CALLBACKS, now
             self._opened = True

@@ -81,23 +81,24 @@ class Saving:
 
     def _around_async(self, original: Function) -> Function:
         def save_checkpoint(plugin: Any, *args: Any, **kwargs: Any) -> Any:
-            before = getattr(plugin, "_error", None)
+            before, began = getattr(plugin, "_error", None), self._recorder.now_ns()
             try:
                 return original(plugin, *args, **kwargs)
             finally:
                 with guard("following a checkpoint in the background"):
-                    self._follow(plugin, before, *args, **kwargs)
+                    self._follow(plugin, before, began, *args, **kwargs)
 
         return save_checkpoint
 
-    def _follow(self, plugin: Any, before: Any, checkpoint: Any = None, path: Any = None, *_: Any, **__: Any) -> None:
+    def _follow(
+        self, plugin: Any, before: Any, began: int, checkpoint: Any = None, path: Any = None, *_: Any, **__: Any
+    ) -> None:
         """Have the plugin's one thread tell us when it is done: what we submit now runs right after the save."""
         executor = getattr(plugin, "_executor", None)
         if executor is None:
             return
         holder, step, trial = self._recorder.current(), *(self._saving[-1] if self._saving else (0, False))
         parent = holder.id if holder is not None else self._recorder.root
-        began = self._recorder.now_ns()
 
         def done() -> None:
             with guard("closing the span of a checkpoint in the background"):
