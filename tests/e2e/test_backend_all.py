@@ -6,11 +6,13 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import tracelet
+from tests.probes.agents import ended_agents
 
 TRAINING = """
 import tracelet
@@ -18,12 +20,20 @@ backends = {
     "mlflow": {"url": "sqlite:///FOLDER/mlflow.db"}, "wandb": {"mode": "offline"}, "clearml": {"mode": "offline"},
     "tensorboard": {}, "jsonl": {},
 }
-with tracelet.start_logging("five", project="all", backend=backends, params={"lr": 0.1}, config={"stop_timeout": 200}):
+config = {"stop_timeout": 200, "delivery": "agent"}
+with tracelet.start_logging("five", project="all", backend=backends, params={"lr": 0.1}, config=config):
     for step in range(400):
         tracelet.log({"train/loss": 1 / (step + 1), "odd": float("nan") if step % 7 == 0 else step}, step=step // 2)
 import sys
 print(sorted({"mlflow", "wandb", "clearml", "tensorboard"} & set(sys.modules)))
 """
+
+
+@pytest.fixture(autouse=True)
+def _no_agent_left(tmp_path: Path) -> Iterator[None]:
+    with ended_agents(tmp_path):
+        yield
+
 
 Points = list[tuple[int, str]]
 

@@ -60,7 +60,7 @@ class AimBackend:
             raise Unavailable(f"the Aim repository {where} cannot be opened ({error})") from error
         run.remember("hash", self._run.hash)
         self._describe(run)
-        run.announce(f"{where} (run {self._run.hash}): aim up --repo {where}")
+        run.announce(where)
 
     def _where(self, run: RunDescription) -> str:
         where = self._options.repo or str(run.store)
