@@ -32,10 +32,11 @@ def downsample(series: Series, points: int) -> Series:
     most = max(points, FEWEST)
     if count <= most:
         return series
-    return series.at(_chosen(series.values, most))
+    return series.at(chosen(series.values, most))
 
 
-def _chosen(values: FloatArray, most: int) -> IntArray:
+def chosen(values: FloatArray, most: int) -> IntArray:
+    """The places of those at most `most` of many values that `downsample` keeps, ascending."""
     import numpy as np
 
     nan = np.isnan(values)

@@ -1,0 +1,215 @@
+"""What the dashboard's API answers: lists, one run, series, files, changes, comparisons."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+import tracelet
+from tests.unit.ui.conftest import BARE, Record
+from tracelet.ui.api.application import Service, application
+
+MARKUP = "<img src=x onerror=alert(1)>"
+
+
+def test_runs_are_listed_with_the_columns_asked_for(record: Record, client: TestClient) -> None:
+    """The list has every run, newest first, with last, least and greatest of the metrics asked for."""
+    record("first", {"loss": [3.0, 1.0, 2.0]}, params={"lr": 0.1})
+    record("second")
+    answer = client.get("/api/runs", params={"metric": "loss", "param": "lr"}).json()
+    assert [run["name"] for run in answer["runs"]] == ["second", "first"]
+    assert answer["runs"][1]["metrics"] == {"loss": [2.0, 1.0, 3.0]}
+    assert answer["runs"][1]["params"] == {"lr": 0.1}
+    assert answer["total"] == 2
+
+
+def test_runs_are_filtered_by_expression(record: Record, client: TestClient) -> None:
+    """Only runs of which the expression is true are listed; one that cannot be meant is answered with a sentence."""
+    record("small", params={"lr": 0.001})
+    record("large", params={"lr": 0.5})
+    answer = client.get("/api/runs", params={"filter": 'lr < 0.01 and status == "finished"'}).json()
+    assert [run["name"] for run in answer["runs"]] == ["small"]
+    refused = client.get("/api/runs", params={"filter": "__import__('os')"})
+    assert refused.status_code == 400
+    assert "a filter cannot hold" in refused.json()["error"]
+
+
+def test_columns_offer_what_runs_differ_in(record: Record, client: TestClient) -> None:
+    """Without a choice the columns are logged metrics and the parameters in which runs differ."""
+    record("a", {"loss": [1.0]}, params={"lr": 0.1, "same": 1})
+    record("b", {"loss": [1.0]}, params={"lr": 0.2, "same": 1})
+    answer = client.get("/api/columns").json()
+    assert answer["own_metrics"] == ["loss"]
+    assert answer["own_params"] == ["lr"]
+
+
+def test_one_run_has_everything(record: Record, client: TestClient) -> None:
+    """A run is answered with status, parameters, tags, metrics and events."""
+    run = record("one", {"loss": [1.0, 0.5]}, params={"lr": 0.1}, tags={"team": "a"})
+    answer = client.get(f"/api/runs/{run.id}").json()
+    assert (answer["status"], answer["params"], answer["tags"]) == ("finished", {"lr": 0.1}, {"team": "a"})
+    assert answer["metrics"]["loss"]["least"] == 0.5
+
+
+@pytest.mark.parametrize("run_id", ["nothing", "..", ".%2e", "%2e%2e%2fetc", "a%00b"])
+def test_what_is_no_run_is_not_found(record: Record, client: TestClient, run_id: str) -> None:
+    """An id that is no direct child of the store is answered with 404 and no file's content."""
+    record("one")
+    answer = client.get(f"/api/runs/{run_id}")
+    assert answer.status_code == 404
+
+
+def test_series_mark_what_is_no_number(record: Record, client: TestClient) -> None:
+    """NaN and infinities are gaps in the values and stand in lists of their own."""
+    run = record("one", {"loss": [1.0, math.nan, math.inf, -math.inf, 2.0]})
+    (found,) = client.get("/api/series", params={"run": run.id, "name": "loss"}).json()["series"]
+    assert found["y"] == [1.0, None, None, None, 2.0]
+    assert (found["nan"], found["up"], found["down"]) == ([1.0], [2.0], [3.0])
+
+
+def test_series_as_csv_are_exact(record: Record, client: TestClient) -> None:
+    """The CSV has every point, floats to the last bit, and comes as a download."""
+    values = [0.1, 1e-300, 1 / 3]
+    run = record("one", {"loss": values})
+    answer = client.get("/api/series", params={"run": run.id, "name": "loss", "format": "csv"})
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [float(row["value"]) for row in rows] == values
+    assert answer.headers["content-disposition"].startswith("attachment")
+
+
+def test_series_as_arrow(record: Record, client: TestClient) -> None:
+    """The Arrow stream has the same points as columns."""
+    pyarrow = pytest.importorskip("pyarrow")
+    run = record("one", {"loss": [1.0, 2.0]})
+    answer = client.get("/api/series", params={"run": run.id, "name": "loss", "format": "arrow"})
+    assert pyarrow.ipc.open_stream(answer.content).read_all().column("value").to_pylist() == [1.0, 2.0]
+
+
+def test_a_zoom_gets_finer_points(record: Record, client: TestClient) -> None:
+    """The part in sight comes with as many points as were asked for, and a neighbour on either side."""
+    run = record("one", {"loss": [float(step % 97) for step in range(5000)]})
+    asked = {"run": run.id, "name": "loss", "points": "100"}
+    (whole,) = client.get("/api/series", params=asked).json()["series"]
+    (part,) = client.get("/api/series", params={**asked, "from": "1000", "to": "1050"}).json()["series"]
+    assert len(whole["x"]) <= 100
+    assert part["x"] == list(range(999, 1052))
+
+
+def test_runs_are_renamed_and_tagged_without_touching_journals(record: Record, client: TestClient) -> None:
+    """A new name and tags are seen in the list, an empty tag is taken away, and no journal changes."""
+    run = record("one", tags={"team": "a"})
+    before = {view.path: view.path.read_bytes() for view in run.views}
+    assert client.patch(f"/api/runs/{run.id}", json={"name": MARKUP, "tags": {"team": "", "best": "yes"}}).is_success
+    (listed,) = client.get("/api/runs").json()["runs"]
+    assert (listed["name"], listed["tags"]) == (MARKUP, {"best": "yes"})
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_pins_stay_out_of_the_store(record: Record, client: TestClient) -> None:
+    """A pinned run is listed as such, and nothing is written into the store for it."""
+    run = record("one")
+    files = sorted(run.path.rglob("*"))
+    assert client.patch(f"/api/runs/{run.id}", json={"pinned": True}).is_success
+    assert client.get("/api/runs").json()["runs"][0]["pinned"] is True
+    assert sorted(run.path.rglob("*")) == files
+    client.patch(f"/api/runs/{run.id}", json={"pinned": False})
+    assert client.get("/api/runs").json()["runs"][0]["pinned"] is False
+
+
+def test_deleting_needs_the_id_twice(record: Record, client: TestClient) -> None:
+    """Without the confirmation nothing is deleted; with it the folder is gone."""
+    run = record("one")
+    assert client.delete(f"/api/runs/{run.id}").status_code == 400
+    assert run.path.exists()
+    assert client.delete(f"/api/runs/{run.id}", params={"confirm": run.id}).is_success
+    assert not run.path.exists()
+
+
+def test_a_link_is_not_deleted(record: Record, client: TestClient, tmp_path: Path) -> None:
+    """A run's folder that is a link to somewhere else is left alone, and so is what it leads to."""
+    run = record("one")
+    elsewhere = tmp_path / "elsewhere"
+    run.path.rename(elsewhere)
+    run.path.symlink_to(elsewhere)
+    assert client.delete(f"/api/runs/{run.id}", params={"confirm": run.id}).status_code == 409
+    assert list(elsewhere.glob("*.tlj"))
+
+
+def test_a_run_that_goes_on_is_not_deleted(client: TestClient) -> None:
+    """A run that is going on is not deleted."""
+    with tracelet.start_logging("live", config={**BARE, "quiet": True}) as experiment:
+        answer = client.delete(f"/api/runs/{experiment.id}", params={"confirm": experiment.id})
+        assert answer.status_code == 409
+        assert "still going on" in answer.json()["error"]
+
+
+def test_read_only_changes_nothing(record: Record) -> None:
+    """With read_only every change is refused."""
+    run = record("one")
+    client = TestClient(application(Service(tracelet.open_store(), read_only=True)))
+    answers = [
+        client.patch(f"/api/runs/{run.id}", json={"name": "other"}),
+        client.patch(f"/api/runs/{run.id}", json={"pinned": True}),
+        client.delete(f"/api/runs/{run.id}", params={"confirm": run.id}),
+    ]
+    assert [answer.status_code for answer in answers] == [409, 409, 409]
+    assert tracelet.open_store().run(run.id).info.name == "one"
+
+
+def test_artifacts_come_as_downloads(record: Record, client: TestClient, tmp_path: Path) -> None:
+    """A file that is a web page is sent to be saved, never to be shown."""
+    page = tmp_path / "page.html"
+    page.write_text("<script>alert(1)</script>")
+    run = record("one", artifact=page)
+    answer = client.get(f"/api/runs/{run.id}/artifacts/0")
+    assert answer.text == "<script>alert(1)</script>"
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_files_outside_the_run_are_not_served(record: Record, client: TestClient, tmp_path: Path) -> None:
+    """What a link in the run's folder leads to is not served."""
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    run = record("one", artifact=secret)
+    (kept,) = [path for path in (run.path / "artifacts").rglob("*") if path.is_file()]
+    kept.unlink()
+    kept.symlink_to(secret)
+    answer = client.get(f"/api/runs/{run.id}/artifacts/0")
+    assert answer.status_code == 404
+    assert "outside" in answer.json()["error"]
+
+
+def test_comparing_names_what_differs(record: Record, client: TestClient) -> None:
+    """Of two runs every parameter and metric stands side by side, those that differ marked."""
+    ids = [record(name, {"loss": [last]}, params={"lr": last, "same": 1}).id for name, last in (("a", 0.1), ("b", 0.2))]
+    answer = client.get("/api/compare", params={"run": ids}).json()
+    assert {row["name"]: row["differs"] for row in answer["params"]} == {"lr": True, "same": False}
+    assert [value["last"] for value in answer["metrics"][0]["values"]] == [0.1, 0.2]
+
+
+def test_a_run_that_goes_on_is_read_further(client: TestClient) -> None:
+    """What a running program logs later is in the series that is asked for later, nothing lost or doubled."""
+    with tracelet.start_logging("live", config={**BARE, "quiet": True, "flush_interval": 0.05}) as experiment:
+        for deadline in (100, 200, 300):
+            for step in range(deadline - 100, deadline):
+                experiment.log_metric("loss", float(step), step)
+            found: list[float] = []
+            while len(found) < deadline:
+                series = client.get("/api/series", params={"run": experiment.id, "name": "loss"}).json()["series"]
+                found = series[0]["y"] if series else []
+            assert found == [float(number) for number in range(deadline)]
+
+
+def test_the_page_about_the_api_lists_every_route(client: TestClient) -> None:
+    """The page about the API has every route, and loads nothing from anywhere."""
+    page = client.get("/api/docs").text
+    paths = client.get("/api/openapi.json").json()["paths"]
+    assert [path for path in paths if path not in page] == []
+    assert "http" not in page.replace("http-equiv", "")

@@ -1,0 +1,87 @@
+"""/api/compare: what differs between runs: parameters, tags, code, packages, and the best and last of every metric."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query, Response
+
+from tracelet.ui.api.answers import Json
+from tracelet.ui.library import Library
+
+MOST_RUNS = 200
+Runs = Annotated[list[str], Query()]
+LONGEST_DIFF = 4000
+"""Lines of the difference between two diffs."""
+
+
+class ComparisonApi:
+    """Answers about several runs side by side."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+
+    def router(self) -> APIRouter:
+        """The routes."""
+        router = APIRouter(tags=["compare"])
+        router.add_api_route("/compare", self.compared, methods=["GET"])
+        return router
+
+    def compared(self, run: Runs) -> Response:
+        """Runs side by side, a list of values for every name: `null` where a run has none."""
+        if len(run) > MOST_RUNS:
+            raise HTTPException(400, f"at most {MOST_RUNS} runs can be compared")
+        columns = [self._column(run_id) for run_id in dict.fromkeys(run)]
+        gits = [column["git"] for column in columns]
+        return Json({
+            "runs": [column["info"] for column in columns],
+            "params": _side_by_side([column["params"] for column in columns]),
+            "tags": _side_by_side([column["tags"] for column in columns]),
+            "code": _side_by_side([_code(git) for git in gits]),
+            "packages": _differing([column["packages"] for column in columns]),
+            "metrics": _side_by_side([column["metrics"] for column in columns]),
+            "diff": _diff(gits[0], gits[1]) if len(gits) == 2 else None,
+        })  # fmt: skip
+
+    def _column(self, run_id: str) -> dict[str, Any]:
+        row = self.library.row(run_id)
+        info = row.info
+        with self.library.open(run_id) as run:
+            summaries = run.summaries()
+            return {
+                "info": {"id": info.id, "name": row.name, "project": info.project, "status": info.status,
+                         "started": info.started, "ended": info.ended},
+                "params": run.params, "tags": row.tags, "git": run.git,
+                "packages": dict(run.environment.get("packages") or {}),
+                "metrics": {
+                    name: {"last": found.last, "least": found.least, "greatest": found.greatest, "count": found.count,
+                           "automatic": found.automatic}
+                    for name, found in summaries.items()
+                },
+            }  # fmt: skip
+
+
+def _side_by_side(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    names = sorted({name for table in tables for name in table})
+    rows = []
+    for name in names:
+        values = [table.get(name) for table in tables]
+        rows.append({"name": name, "values": values, "differs": len({repr(value) for value in values}) > 1})
+    return rows
+
+
+def _differing(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in _side_by_side(tables) if row["differs"]]
+
+
+def _code(git: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: git[key] for key in ("commit", "branch", "subject", "dirty") if key in git}
+
+
+def _diff(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """How the uncommitted changes of two runs differ. Their commits are named above; git itself compares those."""
+    old, new = (str(git.get("diff") or "").splitlines() for git in (first, second))
+    lines = list(difflib.unified_diff(old, new, "first run's changes", "second run's changes", lineterm="", n=2))
+    return "\n".join(lines[:LONGEST_DIFF])

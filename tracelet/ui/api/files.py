@@ -1,0 +1,87 @@
+"""/api/runs/ID/artifacts: the files of a run, to be saved. Only what lies inside the run's folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fastapi import APIRouter, Response
+
+from tracelet.artifacts import manifest, object_path
+from tracelet.errors import RunNotFound
+from tracelet.records import Artifact
+from tracelet.ui.api.answers import Json, download
+from tracelet.ui.library import Library
+
+DIGEST = re.compile(r"[0-9a-f]{8,128}")
+
+
+class FilesApi:
+    """Answers with files."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+
+    def router(self) -> APIRouter:
+        """The routes."""
+        router = APIRouter(tags=["artifacts"])
+        router.add_api_route("/runs/{run_id}/artifacts", self.listed, methods=["GET"])
+        router.add_api_route("/runs/{run_id}/artifacts/{number}", self.file, methods=["GET"])
+        return router
+
+    def _artifact(self, run_id: str, number: int) -> tuple[Path, Artifact]:
+        with self.library.open(run_id) as run:
+            artifacts = run.artifacts
+        if not 0 <= number < len(artifacts):
+            raise RunNotFound(f"the run {run_id} has no artifact {number}")
+        return self.library.path(run_id), artifacts[number]
+
+    def listed(self, run_id: str) -> Response:
+        """The artifacts in the order in which they were logged; of folders their files."""
+        with self.library.open(run_id) as run:
+            found = [
+                {"number": number, "name": artifact.name, "kind": artifact.kind, "size": artifact.size,
+                 "files": _files(run.path, artifact)}
+                for number, artifact in enumerate(run.artifacts)
+            ]  # fmt: skip
+        return Json({"artifacts": found})
+
+    def file(self, run_id: str, number: int, name: str = "") -> Response:
+        """One file: the artifact, or the file `name` of one that is a folder. It comes as a download, always."""
+        folder, artifact = self._artifact(run_id, number)
+        if artifact.digest:
+            entries = _entries(folder, artifact)
+            key = name or artifact.name
+            if key not in entries or not DIGEST.fullmatch(entries[key][0]):
+                raise RunNotFound(f"the artifact {artifact.name!r} has no file {name[:200]!r}")
+            return _inside(folder, object_path(folder, entries[key][0]), key)
+        return _inside(folder, Path(artifact.path), artifact.name)
+
+
+def _entries(folder: Path, artifact: Artifact) -> dict[str, tuple[str, int]]:
+    if not DIGEST.fullmatch(artifact.digest):
+        raise RunNotFound(f"the artifact {artifact.name!r} is not described soundly")
+    try:
+        return manifest(folder, artifact)
+    except (OSError, ValueError) as error:
+        raise RunNotFound(f"the files of {artifact.name!r} cannot be listed: {error}") from error
+
+
+def _files(folder: Path, artifact: Artifact) -> list[str]:
+    if not artifact.digest or not artifact.metadata.get("folder"):
+        return []
+    try:
+        return sorted(_entries(folder, artifact))
+    except RunNotFound:
+        return []
+
+
+def _inside(folder: Path, path: Path, name: str) -> Response:
+    """The file, if it lies in the run's folder once all links are followed; anything else is none of ours."""
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, ValueError) as error:
+        raise RunNotFound(f"the file of {name!r} is not there any more") from error
+    if not real.is_relative_to(folder.resolve()) or not real.is_file():
+        raise RunNotFound(f"{name!r} lies outside the run and is not served. It is at {str(path)[:300]}")
+    return download(real, Path(name).name or "file")

@@ -1,0 +1,182 @@
+"""/api/runs: the list, one run in full, and the changes that people make."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any, Union
+
+import msgspec
+from fastapi import APIRouter, Body, HTTPException, Query, Response
+
+from tracelet.filtering import Filter
+from tracelet.records import Event
+from tracelet.run import Run
+from tracelet.ui.api.answers import Json, disposition
+from tracelet.ui.edits import Edits
+from tracelet.ui.library import Library, Row
+
+OWN_METRICS, OWN_PARAMS = 4, 4
+"""Columns shown when nobody chose any: what fits a laptop's screen."""
+MOST_EVENTS = 2000
+Names = Annotated[Union[list[str], None], Query()]
+Tags = Annotated[Union[dict[str, str], None], Body()]
+Text = Annotated[Union[str, None], Body()]
+Yes = Annotated[Union[bool, None], Body()]
+
+
+class RunsApi:
+    """Answers about runs."""
+
+    def __init__(self, library: Library, edits: Edits) -> None:
+        self.library = library
+        self.edits = edits
+
+    def router(self) -> APIRouter:
+        """The routes."""
+        router = APIRouter(tags=["runs"])
+        router.add_api_route("/runs", self.listed, methods=["GET"])
+        router.add_api_route("/columns", self.columns, methods=["GET"])
+        router.add_api_route("/runs/{run_id}", self.one, methods=["GET"])
+        router.add_api_route("/runs/{run_id}/diff", self.diff, methods=["GET"])
+        router.add_api_route("/runs/{run_id}", self.change, methods=["PATCH"])
+        router.add_api_route("/runs/{run_id}", self.delete, methods=["DELETE"])
+        return router
+
+    def listed(
+        self, filter: str = "", project: str | None = None, status: str | None = None,
+        metric: Names = None, param: Names = None, git: bool = False,
+    ) -> Response:  # fmt: skip
+        """The runs, newest first, with the metrics (last, least, greatest) and parameters asked for by name."""
+        rows = self.library.rows()
+        pins = set(self.edits.pins())
+        total = len(rows)
+        rows = [row for row in rows if project in (None, row.info.project) and status in (None, row.info.status)]
+        if filter.strip():
+            rows = _filtered(rows, Filter(filter))
+        found = [self._described(row, metric or [], param or [], pins, git) for row in rows]
+        return Json(
+            {"runs": found, "total": total, "read_only": self.edits.read_only, "store": str(self.library.store.root)}
+        )
+
+    def _described(self, row: Row, metrics: list[str], params: list[str], pins: set[str], git: bool) -> dict[str, Any]:
+        info, names = row.info, row.names
+        found = {
+            "id": info.id, "name": row.name, "project": info.project, "status": info.status, "reason": info.reason,
+            "started": info.started, "ended": info.ended, "heartbeat": row.heartbeat, "host": info.host,
+            "world_size": info.world_size, "tags": row.tags, "pinned": info.id in pins,
+            "metrics": {
+                name: [names["metrics"][name], names["least"][name], names["greatest"][name]]
+                for name in metrics if name in names["metrics"]
+            },
+            "params": {name: names["params"][name] for name in params if name in names["params"]},
+        }  # fmt: skip
+        if git:
+            with self.library.open(info.id, refresh=False) as run:
+                found["git"] = {key: run.git.get(key) for key in ("commit", "branch", "dirty", "subject")}
+        return found
+
+    def columns(self) -> Response:
+        """What could be a column: metrics and parameters, the most common first; and what is shown if nobody chose."""
+        rows = self.library.rows()
+        metrics = Counter(name for row in rows for name in row.names["metrics"])
+        own = Counter(name for row in rows for name in row.names["metrics"] if name not in row.automatic)
+        params = Counter(name for row in rows for name in row.names["params"])
+        return Json({
+            "metrics": _ordered(metrics), "params": _ordered(params),
+            "own_metrics": sorted(sorted(own), key=lambda name: (-own[name], name.startswith("train")))[:OWN_METRICS],
+            "own_params": _telling(rows, params), "projects": sorted({row.info.project for row in rows}),
+        })  # fmt: skip
+
+    def one(self, run_id: str) -> Response:
+        """Everything about one run but its points, spans and diff."""
+        row = self.library.row(run_id)
+        with self.library.open(run_id) as run:
+            described = _whole(run, row)
+        described["pinned"] = run_id in self.edits.pins()
+        described["read_only"] = self.edits.read_only
+        return Json(described)
+
+    def diff(self, run_id: str) -> Response:
+        """The uncommitted changes that the run was started with, as a patch."""
+        with self.library.open(run_id) as run:
+            text = str(run.git.get("diff") or "")
+        return Response(text, media_type="text/plain", headers=disposition(f"{run_id}.patch"))
+
+    def change(
+        self, run_id: str, name: Text = None, tags: Tags = None, pinned: Yes = None,
+    ) -> Response:  # fmt: skip
+        """Rename a run, set tags (an empty text takes one away), pin it."""
+        if name is not None or tags is not None:
+            self.edits.remark(run_id, name, tags)
+        if pinned is not None:
+            self.edits.pin(run_id, pinned)
+        return Json({"changed": run_id})
+
+    def delete(self, run_id: str, confirm: str = "") -> Response:
+        """Delete a run with all its files. `confirm` is its id once more."""
+        if confirm != run_id:
+            raise HTTPException(400, "nothing was deleted: give the run's id as `confirm` too")
+        self.edits.delete(run_id)
+        return Json({"deleted": run_id})
+
+
+def _filtered(rows: list[Row], chosen: Filter) -> list[Row]:
+    named = [(row, row.namespace()) for row in rows]
+    if named:
+        chosen.check_names({name for _, names in named for name in names})
+    return [row for row, names in named if chosen.matches(names)]
+
+
+def _ordered(counts: Counter[str]) -> list[str]:
+    return sorted(counts, key=lambda name: (-counts[name], name))
+
+
+def _telling(rows: list[Row], params: Counter[str]) -> list[str]:
+    """Parameters in which the runs differ; those that the person chose stand before what was found out."""
+    differing = []
+    for name in params:
+        values = {str(row.names["params"].get(name)) for row in rows}
+        if len(values) > 1 or len(rows) == 1:
+            differing.append(name)
+    return sorted(differing, key=lambda name: (name.count("/"), -params[name], name))[:OWN_PARAMS]
+
+
+def _whole(run: Run, row: Row) -> dict[str, Any]:
+    info, end = run.info, run.status_record
+    git = {key: value for key, value in run.git.items() if key != "diff"}
+    return {
+        **{name: getattr(info, name) for name in info.__dataclass_fields__}, "name": row.name, "own_name": info.name,
+        "heartbeat": row.heartbeat, "traceback": end.traceback, "params": run.params, "tags": row.tags, "git": git,
+        "environment": run.environment, "model": run.facts("model"), "problems": run.problems,
+        "metrics": {name: _summary(summary) for name, summary in sorted(run.summaries().items())},
+        "artifacts": [_artifact(number, artifact) for number, artifact in enumerate(run.artifacts)],
+        "deliveries": [_delivery(delivery) for delivery in run.deliveries.values()],
+        "events": [_event(event) for event in run.events()[-MOST_EVENTS:]],
+        "points": sum(summary.count for summary in run.summaries().values()),
+        "ranks": sorted({view.started.rank for view in run.views if view.started and view.started.role == "rank"}),
+        "has_diff": bool(run.git.get("diff")),
+    }  # fmt: skip
+
+
+def _summary(found: Any) -> dict[str, Any]:
+    return {
+        "count": found.count, "last": found.last, "last_step": found.last_step, "least": found.least,
+        "least_step": found.least_step, "greatest": found.greatest, "greatest_step": found.greatest_step,
+        "automatic": found.automatic,
+    }  # fmt: skip
+
+
+def _artifact(number: int, artifact: Any) -> dict[str, Any]:
+    return {
+        "number": number, "name": artifact.name, "kind": artifact.kind, "size": artifact.size, "path": artifact.path,
+        "kept": bool(artifact.digest), "time": artifact.time / 1e6, "metadata": artifact.metadata,
+    }  # fmt: skip
+
+
+def _delivery(delivery: Any) -> dict[str, Any]:
+    fields = ("backend", "state", "url", "points", "rejected", "error", "fix", "since", "updated")
+    return {name: getattr(delivery, name) for name in fields}
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {"time": event.time / 1e6, "name": event.name, "attributes": msgspec.to_builtins(event.attributes)}

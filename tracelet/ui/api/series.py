@@ -1,0 +1,116 @@
+"""/api/series and /api/runs/ID/spans: points for charts and for files, and where the time went."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Union
+
+from fastapi import APIRouter, HTTPException, Query, Response
+
+from tracelet.errors import RunNotFound
+from tracelet.run import Run
+from tracelet.spans import SpanTable
+from tracelet.ui import timeline
+from tracelet.ui.api.answers import Json, as_arrow, as_csv
+from tracelet.ui.columns import Columns, ranks
+from tracelet.ui.curves import band, curve
+from tracelet.ui.library import Library
+
+MOST_SERIES = 200
+MOST_BAND = 64
+"""Ranks that are read for one band."""
+MOST_WHOLE = 4
+"""Runs whose table of spans is kept, so that zooming does not read the spans again."""
+
+Names = Annotated[list[str], Query()]
+Low = Annotated[Union[float, None], Query(alias="from")]
+High = Annotated[Union[float, None], Query(alias="to")]
+Axis = Literal["step", "epoch", "time", "relative"]
+
+
+class SeriesApi:
+    """Answers about points and spans."""
+
+    def __init__(self, library: Library, columns: Columns) -> None:
+        self.library = library
+        self.columns = columns
+        self._tables: dict[str, tuple[tuple[int, ...], SpanTable]] = {}
+
+    def router(self) -> APIRouter:
+        """The routes."""
+        router = APIRouter(tags=["series and spans"])
+        router.add_api_route("/series", self.series, methods=["GET"])
+        router.add_api_route("/runs/{run_id}/spans", self.spans, methods=["GET"])
+        router.add_api_route("/runs/{run_id}/shares", self.shares, methods=["GET"])
+        return router
+
+    def series(
+        self, run: Names, name: Names, x: Axis = "step", points: int = 1500,
+        low: Low = None, high: High = None,
+        rank: int | None = None, ranks: Literal["lowest", "band", "lines"] = "lowest",
+        format: Literal["json", "csv", "arrow"] = "json",
+    ) -> Response:  # fmt: skip
+        """The points of metrics of runs: made short for a chart as JSON, every single one as CSV or Arrow."""
+        if len(run) * len(name) > MOST_SERIES:
+            raise HTTPException(400, f"at most {MOST_SERIES} series at once")
+        if format != "json":
+            whole = [(one, found) for one in run for title in name if (found := self._whole(one, title, rank))]
+            if not whole:
+                raise RunNotFound("none of these runs has such a metric")
+            return (as_csv if format == "csv" else as_arrow)(whole, f"{run[0]}-{name[0]}.{format}")
+        found = []
+        for one in run:
+            with self.library.open(one) as opened:
+                for title in name:
+                    found += self._curves(opened, title, x, points, (low, high), rank, ranks)
+        return Json({"series": found, "x": x})
+
+    def _whole(self, run_id: str, name: str, rank: int | None) -> Any:
+        with self.library.open(run_id) as run:
+            try:
+                return self.columns.series(run, name, rank)
+            except KeyError:
+                return None
+
+    def _curves(
+        self, run: Run, name: str, x: str, points: int, sight: tuple[float | None, float | None], rank: int | None,
+        how: str,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        known = ranks(run, name)
+        if not known or (rank is not None and rank not in known):
+            return []
+        info = run.info
+        wanted = known[:MOST_BAND] if how == "lines" else [rank]
+        found = []
+        for number in wanted:
+            series = self.columns.series(run, name, number)
+            found.append({
+                "run": run.id, "run_name": info.name, "name": name, "rank": number, "ranks": len(known),
+                **curve(series, x, points, *sight, started=info.started),
+            })  # fmt: skip
+        if how == "band" and len(known) > 1 and x == "step":
+            found[0]["band"] = band([self.columns.series(run, name, n) for n in known[:MOST_BAND]], points, *sight)
+        return found
+
+    def _table(self, run: Run) -> SpanTable:
+        signature = tuple(view.path.stat().st_size for view in run.views)
+        kept = self._tables.get(run.id)
+        if kept is None or kept[0] != signature:
+            kept = (signature, run.spans())
+            while len(self._tables) >= MOST_WHOLE:
+                self._tables.pop(next(iter(self._tables)), None)
+            self._tables[run.id] = kept
+        return kept[1]
+
+    def spans(
+        self, run_id: str, low: Low = None,
+        high: High = None, width: int = 1200,
+    ) -> Response:  # fmt: skip
+        """The spans of all ranks between two moments (seconds since the epoch), as many as `width` pixels can show."""
+        with self.library.open(run_id) as run:
+            return Json(timeline.lanes(self._table(run), low, high, width))
+
+    def shares(self, run_id: str) -> Response:
+        """Where the time went by kind of span, goodput, and findings."""
+        with self.library.open(run_id) as run:
+            found = timeline.shares(self._table(run))
+        return Json({**found, "findings": timeline.findings(found)})

@@ -1,0 +1,77 @@
+"""Pushes changes to the pages that look: follows the runs that somebody has open, and no others.
+
+One task on the server's event loop; the store is looked at in a worker thread, by the sizes of files only. A page
+that is told of a change fetches what is new for the charts in its sight, so that closed and hidden charts cost nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tracelet.journal import SUFFIX
+from tracelet.ui.library import Library
+
+EVERY = 0.5
+"""Seconds between looks: with the flush interval of half a second, a point is on the screen within two."""
+LIST = "*"
+"""Stands for the list of all runs."""
+
+Listener = Callable[[list[str]], None]
+"""Is called on the event loop with the ids that changed."""
+Signature = tuple[tuple[str, int], ...]
+
+
+class Live:
+    """Who looks at what, and the task that follows it."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self._watched: dict[Listener, frozenset[str]] = {}
+        self._seen: dict[str, Signature] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def watch(self, listener: Listener, runs: Iterable[str]) -> None:
+        """From now on tell the listener about these runs; `LIST` is the list of all."""
+        self._watched[listener] = frozenset(runs)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._follow())
+
+    def leave(self, listener: Listener) -> None:
+        """The page is gone."""
+        self._watched.pop(listener, None)
+
+    async def _follow(self) -> None:
+        """Until nobody looks any more."""
+        while self._watched:
+            wanted = frozenset().union(*self._watched.values())
+            changed = await asyncio.to_thread(self._changed, wanted)
+            for listener, runs in list(self._watched.items()):
+                news = sorted(changed & runs)
+                if news:
+                    listener(news)
+            await asyncio.sleep(EVERY)
+
+    def _changed(self, wanted: frozenset[str]) -> set[str]:
+        changed = set()
+        for name in wanted:
+            signature = self._list_signature() if name == LIST else _signature(self.library.folder / name)
+            if self._seen.get(name, signature) != signature:
+                changed.add(name)
+            self._seen[name] = signature
+        for gone in self._seen.keys() - wanted:
+            del self._seen[gone]
+        return changed
+
+    def _list_signature(self) -> Signature:
+        """The rows as far as people see them change: status, remarks, and that a heart still beats."""
+        return tuple((row.info.id + row.info.status + row.name, int(row.heartbeat) // 5) for row in self.library.rows())
+
+
+def _signature(folder: Path) -> Signature:
+    try:
+        files = [*folder.glob("*" + SUFFIX), *folder.glob("delivery/*.json"), *folder.glob("*.json")]
+        return tuple(sorted((path.name, path.stat().st_size) for path in files))
+    except OSError:
+        return ()

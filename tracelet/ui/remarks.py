@@ -1,0 +1,49 @@
+"""What people say about a run in the dashboard: another name, tags. A small file, RUN/dashboard.json.
+
+Written by the dashboard alone, whole or not at all; journals belong to the processes that wrote them and are never
+touched. A file that cannot be read counts as none.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+FILE = "dashboard.json"
+LONGEST = 65_536
+"""Bytes that are read; nobody writes that much here."""
+
+
+class Remark(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A name in place of the run's own, and tags over its own (an empty text takes one away)."""
+
+    name: str = ""
+    tags: dict[str, str] = {}
+
+
+_decoder = msgspec.json.Decoder(Remark)
+
+
+def read(run_folder: Path) -> Remark:
+    """What was remarked; nothing if nothing was."""
+    try:
+        with open(run_folder / FILE, "rb") as file:
+            return _decoder.decode(file.read(LONGEST))
+    except (OSError, msgspec.MsgspecError, ValueError):
+        return Remark()
+
+
+def write(run_folder: Path, remark: Remark) -> None:
+    """Put it in the place of the former one. OSError when the disk refuses it."""
+    descriptor, beside = tempfile.mkstemp(prefix=".dashboard.", dir=run_folder)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(remark))
+        os.chmod(beside, 0o644)  # readable like the journals: mkstemp makes it private
+        os.replace(beside, run_folder / FILE)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise

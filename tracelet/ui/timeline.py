@@ -1,0 +1,154 @@
+"""Where the time of a run went, as much of it as a screen can show: spans picked by pixel, and shares of time.
+
+Called by the API's worker threads, who hold the run while they ask. Spans narrower than a pixel are drawn together, so
+that a million iterations cost no more than a screenful.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tracelet.spans import SpanTable
+from tracelet.telemetry import names
+
+if TYPE_CHECKING:
+    from tracelet.points import IntArray
+
+MOST = 6000
+"""Spans of one answer: more rectangles than that are no picture any more."""
+LIST = 14
+"""Kinds in the list of shares."""
+
+
+def lanes(table: SpanTable, low: float | None, high: float | None, width: int) -> dict[str, Any]:
+    """The spans between two moments (seconds since the epoch), each with its lane: rank and depth.
+
+    Of neighbours of one kind on one lane that fall into the same pixel, the longest is kept, with their number.
+    """
+    import numpy as np
+
+    if not len(table):
+        return {"low": 0, "high": 0, "whole": [0, 0], "names": [], "rows": [], "depths": {}}
+    ends = _ends(table)
+    whole = (int(table.starts_ns.min()), int(ends.max()))
+    begin = whole[0] if low is None else int(low * 1e9)
+    end = max(begin + 1, whole[1] if high is None else int(high * 1e9))
+    depth = _depths(table)
+    seen = np.flatnonzero((ends >= begin) & (table.starts_ns <= end))
+    pixel = max(1, (end - begin) // max(50, min(width, 4000)))
+    known = sorted(set(table.names))
+    number = {name: place for place, name in enumerate(known)}
+    kinds = np.array([number[name] for name in table.names], dtype=np.int64)
+    kept, together = _merged(table, seen, kinds, depth, ends, begin, pixel)
+    rows = [
+        [int(table.ranks[i]), int(depth[i]), int(kinds[i]), (int(table.starts_ns[i]) - whole[0]) / 1e9,
+         max(0, int(ends[i] - table.starts_ns[i])) / 1e9, int(count), table.errors.get(int(i), "")]
+        for i, count in zip(kept, together)
+    ]  # fmt: skip
+    depths = {str(rank): int(depth[table.ranks == rank].max()) + 1 for rank in np.unique(table.ranks).tolist()}
+    return {
+        "origin": whole[0] / 1e9, "whole": [0, (whole[1] - whole[0]) / 1e9], "names": known, "rows": rows,
+        "low": (begin - whole[0]) / 1e9, "high": (end - whole[0]) / 1e9, "depths": depths, "seen": len(seen),
+    }  # fmt: skip
+
+
+def _ends(table: SpanTable) -> IntArray:
+    """When each span ended; those still open reach to the last moment known."""
+    import numpy as np
+
+    known = table.starts_ns + np.maximum(table.durations_ns, 0)
+    ends: IntArray = np.where(table.durations_ns < 0, known.max(), known)
+    return ends
+
+
+def _depths(table: SpanTable) -> IntArray:
+    """How many spans each lies within. Level by level, because a parent may begin at the same nanosecond."""
+    import numpy as np
+
+    own = (table.processes << 44) + table.ids
+    above = np.where(table.parents > 0, (table.processes << 44) + table.parents, -1)
+    order = np.argsort(own)
+    place = np.searchsorted(own[order], above)
+    place = np.minimum(place, len(own) - 1)
+    parent = np.where((above >= 0) & (own[order][place] == above), order[place], -1)
+    depth = np.zeros(len(own), dtype=np.int64)
+    climbing = parent.copy()
+    for _ in range(16):  # deeper than any program nests spans; a circle in damaged data ends here too
+        inside = climbing >= 0
+        if not inside.any():
+            break
+        depth[inside] += 1
+        climbing[inside] = parent[climbing[inside]]
+    return depth
+
+
+def _merged(
+    table: SpanTable, seen: IntArray, kinds: IntArray, depth: IntArray, ends: IntArray, begin: int, pixel: int
+) -> tuple[IntArray, IntArray]:
+    """The spans to draw and how many each stands for."""
+    import numpy as np
+
+    length = ends[seen] - table.starts_ns[seen]
+    column = np.maximum(0, (table.starts_ns[seen] - begin) // pixel)
+    key = ((table.ranks[seen] * 64 + np.minimum(depth[seen], 63)) * 256 + kinds[seen] % 256) * 8192 + column
+    order = np.lexsort((-length, key))
+    _, first, counts = np.unique(key[order], return_index=True, return_counts=True)
+    kept = seen[order][first]
+    if len(kept) > MOST:
+        longest = np.sort(np.argsort(-(ends[kept] - table.starts_ns[kept]))[:MOST])
+        kept, counts = kept[longest], counts[longest]
+    return kept, counts
+
+
+def shares(table: SpanTable) -> dict[str, Any]:
+    """The time of rank 0 by kind of span: how often, how long in all, on average, at most; and of what share."""
+    import numpy as np
+
+    if not len(table):
+        return {"kinds": [], "seconds": 0.0, "goodput": None}
+    lowest = table.ranks == table.ranks.min()
+    lengths = (_ends(table) - table.starts_ns)[lowest] / 1e9
+    titles = np.array(table.names, dtype=object)[lowest]
+    kinds = []
+    for name in sorted(set(titles.tolist())):
+        own = lengths[titles == name]
+        kinds.append({"name": name, "count": len(own), "seconds": float(own.sum()), "mean": float(own.mean()),
+                      "longest": float(own.max()), "p95": float(np.quantile(own, 0.95))})  # fmt: skip
+    total = {kind["name"]: float(kind["seconds"]) for kind in kinds}
+    span = float((_ends(table).max() - table.starts_ns.min()) / 1e9)
+    whole = total.get(names.APPLICATION, span)
+    productive = total.get(names.TRAINING_ITERATION, 0.0)
+    kinds.sort(key=lambda kind: -float(kind["seconds"]))
+    return {
+        "kinds": kinds, "seconds": whole, "goodput": productive / whole if whole and productive else None,
+        "phases": _parts(total, sorted(names.PHASES), total.get(names.TRAINING_ITERATION, 0.0)),
+    }  # fmt: skip
+
+
+def _parts(total: dict[str, float], parts: list[str], whole: float) -> list[dict[str, Any]]:
+    """What an iteration consists of, the longest first, and what is left over."""
+    found = sorted(((total[name], name) for name in parts if total.get(name)), reverse=True)
+    rest = whole - sum(seconds for seconds, _ in found)
+    if rest > 0:
+        found.append((rest, "other"))
+    return [{"name": name, "seconds": seconds} for seconds, name in found]
+
+
+def findings(run_shares: dict[str, Any]) -> list[str]:
+    """What stands out, in sentences that say what to try."""
+    total = {kind["name"]: kind for kind in run_shares["kinds"]}
+    iterations = total.get(names.TRAINING_ITERATION)
+    found = []
+    if iterations and iterations["seconds"] > 0:
+        loading = total.get(names.DATA_LOADING, {"seconds": 0.0})["seconds"]
+        share = loading / (iterations["seconds"] + loading)
+        if share > 0.2:
+            found.append(f"Loading data takes {share:.0%} of the loop. Try more workers: DataLoader(num_workers=...).")
+        saving = sum(total[name]["seconds"] for name in names.SAVES if name in total)
+        if saving > 0.1 * run_shares["seconds"]:
+            found.append(f"Checkpoints take {saving / run_shares['seconds']:.0%} of the time. Save less often.")
+        if iterations["count"] > 50 and iterations["p95"] > 3 * iterations["mean"]:
+            found.append("One iteration in twenty takes three times the mean: look for stalls in the timeline.")
+    if run_shares["goodput"] is not None and run_shares["goodput"] < 0.5:
+        found.append(f"Only {run_shares['goodput']:.0%} of the time went into training iterations.")
+    return found
