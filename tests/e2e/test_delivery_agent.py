@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -16,6 +19,7 @@ import pytest
 import tracelet
 from tests.probes.agents import (
     LONG,
+    SCRIPT,
     agents,
     control,
     ended_agents,
@@ -222,3 +226,41 @@ def test_the_terminals_signals_do_not_reach_the_agent(tmp_path: Path) -> None:
     assert agents(tmp_path) == [agent]
     process.kill()
     printed(process)
+
+
+def test_a_lingering_agent_takes_care_of_the_attempt_that_follows(tmp_path: Path) -> None:
+    """The run goes on in a new process while the first one's agent still tries: it stays, and is the only one."""
+    control(tmp_path, "fail")
+    same = environment(TRACELET_RUN_ID="resumed")
+    printed(train(tmp_path, count=10, timeout=0.2, env=same))
+    (first,) = agents(tmp_path)
+    second = train(tmp_path, wait=False, count=300, pause=0.02, env=same, config={"metrics_interval": 0.5})
+    time.sleep(2)
+    control(tmp_path, "")
+    printed(second)
+    until(lambda: outcomes(tmp_path))
+    assert outcomes(tmp_path) == ["finished"]
+    assert {line["pid"] for line in lines(tmp_path)} == {first.pid}
+    assert points(tmp_path)[-1] == logged(300)[-1]
+    journals = {path.name for path in run_folder(tmp_path).glob("*.tlj")}
+    assert {"rank-0.0.tlj", "rank-0.1.tlj"} <= journals
+    assert any(name.startswith("node-") for name in journals), "the machine was sampled during the second attempt"
+
+
+def test_a_terminal_shows_how_far_the_delivery_is(tmp_path: Path) -> None:
+    """On a terminal a bar is drawn while stop_logging() waits, and is gone afterwards; the last line stays."""
+    control(tmp_path, "slow")
+    master, slave = pty.openpty()
+    order = json.dumps({"folder": str(tmp_path), "count": 6000})
+    env = environment(TERM="xterm", COLUMNS="100")
+    with subprocess.Popen([sys.executable, str(SCRIPT), order], cwd=tmp_path, env=env, stderr=slave, stdout=slave):
+        os.close(slave)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal is closed
+            while block := os.read(master, 65536):
+                shown += block
+    os.close(master)
+    text = shown.decode()
+    assert "delivering to probe (Ctrl-C: do not wait)" in text
+    assert "%" in text
+    assert "delivered to probe" in text
