@@ -138,6 +138,8 @@ class JournalView:
             unpack_integers(chunk.epochs, chunk.count)
         if chunk.weights is not None:
             unpack_floats(chunk.weights, chunk.count)
+        if chunk.totals is not None:
+            unpack_floats(chunk.totals, chunk.count)
 
     def sound(self, chunk: Chunk) -> bool:
         """Whether all columns of a chunk can be read; noted where not."""

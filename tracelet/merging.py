@@ -24,6 +24,7 @@ class Columns:
     epochs: list[int] | None
     weights: array[float] | None
     sources: list[int]
+    totals: array[float] | None = None
 
     @classmethod
     def of(cls, chunk: Chunk, number: int) -> Columns:
@@ -36,6 +37,7 @@ class Columns:
             None if chunk.epochs is None else list_integers(chunk.epochs, count),
             None if chunk.weights is None else list_floats(chunk.weights, count),
             [number] * count if chunk.sources is None else list_integers(chunk.sources, count),
+            None if chunk.totals is None else list_floats(chunk.totals, count),
         )  # fmt: skip
 
     def extend(self, more: Columns) -> None:
@@ -48,6 +50,8 @@ class Columns:
             self.epochs += more.epochs
         if self.weights is not None and more.weights is not None:
             self.weights += more.weights
+        if self.totals is not None and more.totals is not None:
+            self.totals += more.totals
 
     def since(self, number: int) -> Columns:
         """The points that stood in the frame `number` or a later one."""
@@ -56,6 +60,7 @@ class Columns:
             self.steps[start:], self.times[start:], self.values[start:],
             None if self.epochs is None else self.epochs[start:],
             None if self.weights is None else self.weights[start:], self.sources[start:],
+            None if self.totals is None else self.totals[start:],
         )  # fmt: skip
 
     def before(self, number: int) -> Columns:
@@ -65,6 +70,7 @@ class Columns:
             self.steps[:stop], self.times[:stop], self.values[:stop],
             None if self.epochs is None else self.epochs[:stop],
             None if self.weights is None else self.weights[:stop], self.sources[:stop],
+            None if self.totals is None else self.totals[:stop],
         )  # fmt: skip
 
     def chunk(self, like: Chunk, number: int) -> Chunk:
@@ -76,6 +82,7 @@ class Columns:
             epochs=None if self.epochs is None else _integers(self.epochs),
             weights=None if self.weights is None else compressed(pack_floats(self.weights)),
             sources=None if self.sources[0] == number else _integers(self.sources),
+            totals=None if self.totals is None else compressed(pack_floats(self.totals)),
         )  # fmt: skip
 
 
@@ -87,6 +94,7 @@ def identity(chunk: Chunk) -> tuple[object, ...]:
     """What two chunks must have in common to become one: everything but their points."""
     return (
         chunk.name, chunk.stage, chunk.fit, chunk.reduce, chunk.automatic, chunk.epochs is None, chunk.weights is None,
+        chunk.totals is None,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ none. An item that cannot be recorded costs itself and no other.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Union
@@ -13,7 +14,7 @@ from typing import Any, Union
 from tracelet import guard
 from tracelet.mending import storable_text
 from tracelet.points import pack_floats, pack_integers
-from tracelet.records import Chunk, Event, Points, Record, Span
+from tracelet.records import Chunk, Event, Packed, Points, Record, Span
 from tracelet.sink import Item, OpenSpan, SeriesKey
 from tracelet.spans import pack_spans
 from tracelet.tally import Tally
@@ -97,12 +98,12 @@ class Packer:
         steps = self._steps(name, [item[1] for item in items])
         values = resolve([item[2] for item in items])
         keyed = len(items[0]) > PLAIN_WIDTH
+        weights, totals = _weights([item[5] for item in items]) if keyed else (None, None)
         chunk = Chunk(
             name=key.name, count=len(values), steps=pack_integers(steps), times=pack_integers(times),
             values=pack_floats(values), stage=key.stage, fit=key.fit, reduce=key.reduce,
             epochs=pack_integers([item[4] for item in items]) if keyed else None,
-            weights=_pack_weights([item[5] for item in items]) if keyed else None,
-            automatic=key.automatic,
+            weights=weights, automatic=key.automatic, totals=totals,
         )  # fmt: skip
         tally = self.tallies.get(key.name)
         if tally is None:
@@ -145,7 +146,15 @@ def _beginning(span: OpenSpan) -> Span:
     )  # fmt: skip
 
 
-def _pack_weights(weights: list[Any]) -> Any:
-    if not weights or all(weight is None for weight in weights):
-        return None
-    return pack_floats(resolve([1.0 if weight is None else weight for weight in weights]))
+def _weights(found: list[Any]) -> tuple[Packed | None, Packed | None]:
+    """The columns of weights and of totals."""
+    if all(weight is None for weight in found):
+        return None, None
+    if tuple not in set(map(type, found)):
+        return _packed(found, 1.0), None
+    pairs = [weight if type(weight) is tuple else (weight, None) for weight in found]
+    return _packed([pair[0] for pair in pairs], 1.0), _packed([pair[1] for pair in pairs], math.nan)
+
+
+def _packed(numbers: list[Any], unknown: float) -> Packed:
+    return pack_floats(resolve([unknown if number is None else number for number in numbers]))

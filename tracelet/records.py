@@ -82,6 +82,8 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Recorded by tracelet itself (learning rates, machine), not logged by the user's program."""
     sources: Packed | None = None
     """After compaction: the number of the frame that each point stood in, so that cursors into the old file hold."""
+    totals: Packed | None = None
+    """With several ranks, for means that are not synced: the sums of value times batch size that `values` came from."""
 
 
 class Points(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -6,13 +6,14 @@ Used by the store, the command line, the dashboard and user code, on any thread 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracelet import branches, ranks
 from tracelet.deliveries import Delivery, read_all
-from tracelet.downsampling import sample
+from tracelet.downsampling import downsample, sample
 from tracelet.endings import ending, modified
 from tracelet.errors import JournalError
 from tracelet.journal import SUFFIX
@@ -198,17 +199,39 @@ class Run:
         """Count, last, least and greatest of every metric, over all processes; reads no points of sealed runs."""
         return merged(summary for view in self.views for summary in view.metrics.values())
 
-    def series(self, name: str, rank: int | None = None) -> Series:
-        """The points of one metric: of one rank, or of the lowest rank that has any. KeyError if there is none."""
-        views = self._holding(name, rank)
-        try:
-            return assemble(name, self._chunks(name, views))
-        except JournalError:  # looked at one by one only then, because that takes twice the time
-            return assemble(name, self._chunks(name, views, checked=True))
+    def series(self, name: str, rank: int | None = None, branch: int | None = None) -> Series:
+        """The points of one metric: reduced over ranks as it was logged, or of one rank. KeyError if there is none.
+
+        Of a run that was resumed, what was trained again stands in place of what that abandoned; `branch` gives all
+        that was recorded before the first (0), the second (1), ... time.
+        """
+        return ranks.aggregate(self._parts(name, rank, branch))
+
+    def spread(self, name: str) -> ranks.Spread:
+        """How far the ranks are apart at each point of a metric: least, greatest, and how many ranks have it."""
+        return ranks.spread(self._parts(name))
+
+    def _parts(self, name: str, rank: int | None = None, branch: int | None = None) -> list[Series]:
+        """The series of each rank that has any, the lowest first."""
+        told = branches.starts(self._training())
+
+        def read(views: Sequence[JournalView]) -> Series:
+            try:
+                return assemble(name, self._chunks(name, views))
+            except JournalError:  # looked at one by one only then, because that takes twice the time
+                return assemble(name, self._chunks(name, views, checked=True))
+
+        by_rank = branches.by_rank(self._holding(name, rank))
+        return [branches.joined(branches.pieces(views, read), branch, told) for views in by_rank]
+
+    def _training(self) -> list[JournalView]:
+        return [view for view in self.views if view.started and view.started.role == "rank"]
 
     def chart(self, name: str, points: int = 2000, rank: int | None = None) -> Series:
         """The same series with about `points` points, spikes kept; much faster and smaller where there are millions."""
         views = self._holding(name, rank)
+        if len({(view.started.rank, view.started.branch) for view in views if view.started}) > 1:
+            return downsample(self.series(name, rank), points)
         total = sum(view.metrics[name].count for view in views)
         try:
             return sample(name, self._chunks(name, views), total, points)
@@ -216,16 +239,18 @@ class Run:
             return sample(name, self._chunks(name, views, checked=True), total, points)
 
     def _holding(self, name: str, rank: int | None) -> list[JournalView]:
-        """The journals, of one rank, that have the metric."""
+        """The journals that have the metric: of one rank, of all, or of the first node if it is of the machine."""
         views = [view for view in self.views if name in view.metrics]
         ranks = {view.started.rank for view in views if view.started}
         if not ranks or (rank is not None and rank not in ranks):
             raise KeyError(f"run {self.id} has no metric {name!r}" + ("" if rank is None else f" of rank {rank}"))
-        chosen = min(ranks) if rank is None else rank
-        return [view for view in views if view.started and view.started.rank == chosen]
+        trained = [view for view in views if view.started and view.started.role == "rank"]
+        if rank is None:
+            return trained or [view for view in views if view.started and view.started.rank == min(ranks)]
+        return [view for view in views if view.started and view.started.rank == rank]
 
     @staticmethod
-    def _chunks(name: str, views: list[JournalView], checked: bool = False) -> Iterator[tuple[Origin, Chunk]]:
+    def _chunks(name: str, views: Sequence[JournalView], checked: bool = False) -> Iterator[tuple[Origin, Chunk]]:
         for view in views:
             assert view.started is not None  # `views` lists no others
             origin = Origin(view.started.rank, view.started.attempt)

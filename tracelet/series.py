@@ -29,6 +29,7 @@ class Segment(NamedTuple):
     fit: int
     rank: int
     attempt: int
+    reduce: str = ""
 
 
 class Origin(NamedTuple):
@@ -55,6 +56,10 @@ class Series:
     segments: tuple[Segment, ...] = ()
     reduce: str = ""
     automatic: bool = False
+    totals: FloatArray | None = None
+    """Of means over batches on one of several ranks: the sums that the values were made of; NaN where unknown."""
+    complete: bool = True
+    """Whether every rank that has any of the series has all of it."""
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -86,7 +91,7 @@ class Series:
         return Series(
             self.name, self.steps[places], self.values[places], self.times[places], self.epochs[places],
             self.weights[places], tuple(s._replace(start=int(a), stop=int(b)) for s, a, b in bounds if a < b),
-            self.reduce, self.automatic,
+            self.reduce, self.automatic, None if self.totals is None else self.totals[places], self.complete,
         )  # fmt: skip
 
 
@@ -100,6 +105,7 @@ def assemble(name: str, chunks: Iterable[tuple[Origin, Chunk]]) -> Series:
     return Series(
         name, steps, values, times, _epochs(parts, len(steps)), _weights(parts, len(steps)), _segments(pairs),
         next((chunk.reduce for chunk in reversed(parts) if chunk.reduce), ""), any(chunk.automatic for chunk in parts),
+        _totals(parts),
     )  # fmt: skip
 
 
@@ -119,11 +125,17 @@ def _weights(chunks: Sequence[Chunk], total: int) -> FloatArray:
     return join_floats([(("*", math.nan, b"") if c.weights is None else c.weights, c.count) for c in chunks])
 
 
+def _totals(chunks: Sequence[Chunk]) -> FloatArray | None:
+    if all(chunk.totals is None for chunk in chunks):
+        return None
+    return join_floats([(("*", math.nan, b"") if c.totals is None else c.totals, c.count) for c in chunks])
+
+
 def _segments(pairs: Iterable[tuple[Origin, Chunk]]) -> tuple[Segment, ...]:
     segments: list[Segment] = []
     total = 0
     for origin, chunk in pairs:
-        segment = Segment(total, total + chunk.count, chunk.stage, chunk.fit, origin.rank, origin.attempt)
+        segment = Segment(total, total + chunk.count, chunk.stage, chunk.fit, *origin, chunk.reduce)
         total = segment.stop
         _append(segments, segment)
     return tuple(segments)
@@ -152,4 +164,13 @@ def join(parts: Sequence[Series]) -> Series:
         np.concatenate([part.times for part in parts]), np.concatenate([part.epochs for part in parts]),
         np.concatenate([part.weights for part in parts]), tuple(segments),
         next((part.reduce for part in reversed(parts) if part.reduce), ""), any(part.automatic for part in parts),
+        _joined_totals(parts), all(part.complete for part in parts),
     )  # fmt: skip
+
+
+def _joined_totals(parts: Sequence[Series]) -> FloatArray | None:
+    import numpy as np
+
+    if all(part.totals is None for part in parts):
+        return None
+    return np.concatenate([np.full(len(part), np.nan) if part.totals is None else part.totals for part in parts])

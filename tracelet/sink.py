@@ -32,7 +32,8 @@ PlainPoint = tuple[str, Union[int, None], object, float]
 KeyedPoint = tuple[SeriesKey, object, object, float, int, object]
 """(key, step, value, seconds since the epoch, epoch or -1, weight or None)
 
-On other devices than the CPU, step, value and weight may be one-element tensors, which the writer thread reads.
+On other devices than the CPU, step, value and weight may be one-element tensors, which the writer thread reads. With
+several ranks the weight of a mean may be a pair: the batch sizes' sum, and the sum of values times batch sizes.
 """
 
 

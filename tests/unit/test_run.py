@@ -116,11 +116,11 @@ def test_the_last_attempt_of_the_lowest_rank_speaks_for_the_run(tmp_path: Path) 
 
 
 def test_ranks_are_told_apart(tmp_path: Path) -> None:
-    """Each rank's points can be read; without a rank it is the lowest that has any; an unknown one is a KeyError."""
+    """Each rank's points can be read; without a rank they are reduced; an unknown one is a KeyError."""
     write(tmp_path / "r1", started(rank=0), points("a", [1.0]))
     write(tmp_path / "r1", started(rank=1), points("a", [2.0]), points("only", [3.0]))
     run = Run(tmp_path / "r1")
-    assert run.series("a").values.tolist() == [1.0]
+    assert run.series("a").values.tolist() == [1.5]
     assert run.series("a", rank=1).values.tolist() == [2.0]
     assert run.series("only").values.tolist() == [3.0]
     for name, rank in (("none", None), ("a", 2), ("only", 0)):

@@ -147,7 +147,7 @@ class MetricCapture:
             if getattr(value, "numel", int)() > 1:
                 continue
             result, key = self._series(fit, trainer._results, name, str(stage), on_step)
-            weight = None if on_step or result is None else weight_of(result)
+            weight = None if on_step or result is None else weight_of(result, trainer.world_size > 1)
             self._emit((key, step, frozen(value), now, epoch, weight))
 
     def _series(self, fit: Fit, results: Any, name: str, stage: str, on_step: bool) -> tuple[Any, SeriesKey]:
@@ -172,8 +172,9 @@ def as_step(value: Any) -> Any:
     return value if hasattr(value, "is_cpu") else int(value)
 
 
-def weight_of(result: Any) -> Any:
-    """How much an epoch's mean weighs among ranks: the examples behind it."""
+def weight_of(result: Any, ranked: bool) -> Any:
+    """How much an epoch's mean weighs among ranks: the examples behind it; with several ranks also their sum."""
     if not result.is_tensor or not result.meta.is_mean_reduction:
         return None
-    return frozen(result.cumulated_batch_size)
+    weight = frozen(result.cumulated_batch_size)
+    return (weight, frozen(result.value)) if ranked and reduction(result, False) == "mean" else weight
