@@ -7,6 +7,7 @@ metric has its real step on an axis, so that none is dropped for being out of or
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import time
@@ -127,7 +128,14 @@ class WandbBackend:
     def _check_key(self) -> None:
         import wandb
 
-        if self._options.mode == "offline" or self._options.api_key or wandb.api.api_key:
+        if self._options.mode == "offline" or self._options.api_key:
+            return
+        login: Any = wandb.login
+        if "prompt" in inspect.signature(login).parameters:
+            known = login(host=self._options.url or None, prompt=False)
+        else:  # before 0.20
+            known = wandb.api.api_key
+        if known:
             return
         fix = "Type wandb login, or set WANDB_API_KEY, or use backend={'wandb': {'mode': 'offline'}}"
         raise Misconfigured("wandb has no API key", fix)

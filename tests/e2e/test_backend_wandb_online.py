@@ -1,0 +1,87 @@
+"""The real wandb client, online, against a stand-in server on loopback that fails and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.proxy import FaultyProxy
+from tests.servers.wandb_server import WandbServer, wandb_server
+from tracelet.backends.base import Batch, RunDescription, SeriesPart
+from tracelet.backends.wandb import WandbBackend, WandbOptions
+from tracelet.errors import Misconfigured
+from tracelet.testing import FINISHED, START, BackendConformance, Delivered
+
+pytestmark = pytest.mark.slow
+KEY = "k" * 40
+
+
+@pytest.fixture
+def server() -> Iterator[WandbServer]:
+    """The stand-in, and the SDK's own process ended with the test."""
+    with wandb_server() as started:
+        yield started
+        import wandb
+
+        wandb.teardown()
+
+
+def reader(server: WandbServer) -> object:
+    def read(run: RunDescription) -> Delivered:
+        found = Delivered(status=str(server.runs[run.id]["exit"]))
+        for row in server.history(run.id):
+            for name in row.keys() - {"_step", "_timestamp", "_runtime", "trainer/global_step"}:
+                point = int(row["trainer/global_step"]), float(row[name]), row["_timestamp"]
+                found.series.setdefault(name, []).append(point)
+        return found
+
+    return read
+
+
+def suite(server: WandbServer, url: str, folder: Path) -> BackendConformance:
+    options = WandbOptions(url=url, api_key=KEY, timeout=60)
+    return BackendConformance(lambda: WandbBackend(options), reader(server), folder)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("check", ["repeated_batch", "repeated_write", "lost_memory", "resumed", "many_points"])
+def test_conformance_online(check: str, tmp_path: Path, server: WandbServer) -> None:
+    """What every backend must do, wandb does through a server too."""
+    suite(server, server.url, tmp_path).run(check)
+
+
+@pytest.mark.parametrize("mode", ["500", "refuse", "slow"])
+def test_a_server_that_fails_and_comes_back(mode: str, tmp_path: Path, server: WandbServer) -> None:
+    """Rows written while the server fails arrive once it answers again, each of them once."""
+    with FaultyProxy(server.url) as proxy:
+        conformance = suite(server, proxy.url, tmp_path)
+        backend = conformance.make()
+        backend.open(conformance.description())
+        batches = []
+        for number in range(4):
+            proxy.mode = mode if number in (1, 2) else "pass"
+            steps = range(number * 10, number * 10 + 10)
+            part = SeriesPart(
+                "loss", steps, [float(step) for step in steps], [START + step for step in steps], [-1] * 10
+            )
+            batches.append(Batch(id=f"b:{number}", points=[part], again=number == 0))
+            backend.write(batches[-1])
+        backend.close(FINISHED)
+        conformance.expect(*batches)
+
+
+def test_without_a_key_it_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key, no question at a terminal: the courier is told to stop, and the user what to type."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    backend = WandbBackend(WandbOptions(url="http://127.0.0.1:9"))
+    conformance = BackendConformance(lambda: backend, lambda run: Delivered(), tmp_path)
+    try:
+        with pytest.raises(Misconfigured, match="WANDB_API_KEY"):
+            backend.open(conformance.description())
+    finally:
+        import wandb
+
+        wandb.teardown()
