@@ -90,7 +90,7 @@ def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
     """Record one point of each metric in the active run; without a run it does nothing but say so once."""
     experiment = session.active()
     if experiment is None:
-        say("log() was called without a run and recorded nothing. Type tracelet.start_logging('name') first.", once="log")
+        say("log() found no run and recorded nothing. Type tracelet.start_logging('name') first.", once="log")
         return
     experiment.log_metrics(metrics, step)
 

@@ -1,4 +1,4 @@
-"""Files that are copied into a run: content addressed, so that the same bytes are kept once however often they are logged.
+"""Files that are copied into a run: content addressed, so the same bytes are kept once however often they are logged.
 
     RUN/artifacts/ab/abcdef...     the bytes of a file, named by their BLAKE2b digest
                                    (of a folder: its manifest, a JSON object of relative path to [digest, size])
@@ -32,7 +32,7 @@ def object_path(run_folder: Path, digest: str) -> Path:
 
 
 def keep(run_folder: Path, path: str | os.PathLike[str], name: str | None, kind: str | None, time: int) -> Artifact:
-    """Copy a file or a folder into the run and describe it. ArtifactNotFound if it is not there; OSError from copying."""
+    """Copy a file or a folder into the run and describe it. ArtifactNotFound if it is not there; OSError by copying."""
     source = Path(path).expanduser()
     try:
         mode = source.stat().st_mode
@@ -54,7 +54,7 @@ def keep(run_folder: Path, path: str | os.PathLike[str], name: str | None, kind:
 
 
 def manifest(run_folder: Path, artifact: Artifact) -> dict[str, tuple[str, int]]:
-    """The files of an artifact that was copied: relative path to (digest, size). One entry, its name, for a single file."""
+    """The files of an artifact that was copied: relative path to (digest, size). A single file goes by its name."""
     if not artifact.metadata.get("folder"):
         return {artifact.name: (artifact.digest, artifact.size)}
     with open(object_path(run_folder, artifact.digest), encoding="utf-8") as file:

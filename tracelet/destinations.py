@@ -43,7 +43,7 @@ def _options(name: object, options: object) -> dict[str, Any]:
 
 
 def addressed(backends: Backends, api_key: str, url: str) -> Backends:
-    """The same with `api_key` and `backend_url` among the options of the one backend that they can only be meant for."""
+    """The same with `api_key` and `backend_url` among the options of the one backend that they can be meant for."""
     given = {name: value for name, value in (("api_key", api_key), ("url", url)) if value}
     if not given or not backends:
         return backends

@@ -1,8 +1,8 @@
 """Long series made short enough for a chart, without losing what one looks for in it: the spikes.
 
 Read side only. Own code, because numpy does it in a few lines and the libraries drop NaN or need a compiled wheel for
-every Python. Called with whole series, or with blocks of one while it is read, so that ten million points never stand in
-memory together.
+every Python. Called with whole series, or with blocks of one while it is read, so that ten million points never
+stand in memory together.
 """
 
 from __future__ import annotations
