@@ -32,6 +32,7 @@ from tests.probes.agents import (
 from tests.probes.probe_backend import lines, outcomes, points
 from tracelet import deliveries
 from tracelet.agent.locks import holder, lock_path
+from tracelet.journal import JournalReader
 
 
 @pytest.fixture(autouse=True)
@@ -211,6 +212,19 @@ def test_without_backends_the_agent_samples_the_machine(tmp_path: Path) -> None:
     run = tracelet.open_store(tmp_path / ".tracelet").run("latest")
     assert len(run.series("system/memory_percent")) > 2
     assert "loss" in run.metrics()
+
+
+def test_a_long_journal_is_compacted_by_the_agent(tmp_path: Path) -> None:
+    """What the training leaves because it would take too long, the agent does when all is delivered."""
+    script = (
+        "import tracelet\ne = tracelet.start_logging('x', config={'track_system': False})\n"
+        "for n in range(400_000):\n    e.log_metric('a', n * 0.37, step=n)\n"
+        "tracelet.stop_logging()\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment(), check=True, timeout=120)
+    path = run_folder(tmp_path) / "rank-0.0.tlj"
+    until(lambda: (footer := JournalReader(path).footer()) is not None and footer.compacted, 60)
+    assert len(tracelet.open_store(tmp_path / ".tracelet").run("latest").series("a")) == 400_000
 
 
 def test_the_terminals_signals_do_not_reach_the_agent(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from tracelet.agent.orders import LOG, Order
 from tracelet.agent.redactor import Redactor
 from tracelet.agent.watch import Watch
 from tracelet.collectors.scheduler import Scheduler
+from tracelet.compaction import compact
 from tracelet.guard import guard
 from tracelet.identity import process_start
 from tracelet.journal import create_next
@@ -71,8 +72,16 @@ class Agent:
             if self._delivered():
                 break
         self.crew.dismiss()
+        self._tidy()
         self.log.say("the end")
         self.log.stop()
+
+    def _tidy(self) -> None:
+        """Make long journals small, which the training had no time for."""
+        for path in self.watch.sealed_here():
+            if not self._quit_at:
+                with guard(f"compacting {path.name}"):
+                    compact(path)
 
     def quit(self, *_: object) -> None:
         """On SIGTERM: finish soon."""

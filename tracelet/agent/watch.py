@@ -121,6 +121,11 @@ class Watch:
             if member.ended and silent and mine and self._told_by_agents(member.path.name) is None:
                 yield member.obituary()
 
+    def sealed_here(self) -> list[Path]:
+        """The journals of this host's processes that have said how they ended."""
+        mine = [m for m in self._members.values() if m.started is not None and m.started.host == self.host]
+        return [m.path for m in mine if m.ended and m.status is not None and m.path.exists()]
+
     def outcome(self) -> Outcome:
         """How the run ended, as its leading process and the agents saw it."""
         ranks = self._with_role("rank")

@@ -55,6 +55,7 @@ def test_a_process_that_lives_has_not_ended(tmp_path: Path) -> None:
     assert watch.ended()
     assert watch.complete()
     assert list(watch.unsaid()) == []
+    assert watch.sealed_here() == [path]
     assert (watch.outcome().status, watch.outcome().reason, watch.outcome().ended) == ("failed", "why", 3.0)
 
 
