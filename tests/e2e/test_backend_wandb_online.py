@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +72,55 @@ def test_a_server_that_fails_and_comes_back(mode: str, tmp_path: Path, server: W
             backend.write(batches[-1])
         backend.close(FINISHED)
         conformance.expect(*batches)
+
+
+VICTIM = """
+import os, signal, sys
+from pathlib import Path
+import psutil
+from tests.e2e.test_backend_wandb_online import ten
+from tracelet.backends.wandb import WandbBackend, WandbOptions
+from tracelet.testing import BackendConformance, Delivered
+folder, url = Path(sys.argv[1]), sys.argv[2]
+backend = WandbBackend(WandbOptions(url=url, api_key="k" * 40))
+backend.open(BackendConformance(lambda: backend, lambda run: Delivered(), folder).description())
+backend.write(ten(0))
+print("ready", flush=True)
+sys.stdin.readline()
+backend.write(ten(1))
+for child in psutil.Process().children(recursive=True):
+    child.kill()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def ten(number: int) -> Batch:
+    """A batch of ten points."""
+    steps = range(number * 10, number * 10 + 10)
+    part = SeriesPart("loss", steps, [float(n) for n in steps], [START + n for n in steps], [-1] * 10)
+    return Batch(id=f"b:{number}", points=[part], again=number == 0)
+
+
+def test_everything_killed_while_the_server_is_away(tmp_path: Path, server: WandbServer) -> None:
+    """Rows that were on disk when the SDK's process was killed are sent by the next courier, once."""
+    with FaultyProxy(server.url) as proxy:
+        victim = subprocess.Popen(
+            [sys.executable, "-c", VICTIM, str(tmp_path), proxy.url], cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        with victim:
+            assert victim.stdin is not None
+            assert victim.stdout is not None
+            assert victim.stdout.readline() == "ready\n"
+            proxy.mode = "refuse"
+            victim.stdin.write("\n")
+            victim.stdin.flush()
+            assert victim.wait(60) == -signal.SIGKILL
+        assert len(server.history("conformance-run")) <= 10
+        proxy.mode = "pass"
+        conformance = suite(server, proxy.url, tmp_path)
+        conformance.deliver(ten(1), ten(2), outcome=FINISHED)
+        conformance.expect(ten(0), ten(1), ten(2))
 
 
 def test_without_a_key_it_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
