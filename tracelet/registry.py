@@ -20,6 +20,7 @@ REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 INTEGRATIONS: dict[str, str] = {
     "lightning": "tracelet.integrations.lightning:LightningIntegration",
+    "torch": "tracelet.integrations.torch:TorchIntegration",
 }
 """Name to class; each is switched by the setting `track_NAME`."""
 

@@ -111,6 +111,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("enabled", True, _switch, "Off: nothing is recorded and every call does nothing."),
     Setting("track_lightning", True, _switch, "Record what Lightning computes: metrics, hyperparameters, checkpoints."),
     Setting("track_tensorboard", True, _switch, "Record what is written through SummaryWriter."),
+    Setting("track_torch", True, _switch, "Record data loaders, optimizers and process groups being made."),
     Setting("track_system", True, _switch, "Sample the machine: CPU, memory, disk, network, GPU."),
     Setting("track_git", True, _switch, "Record the commit, the branch and the uncommitted diff."),
     Setting("track_env", True, _switch, "Record Python, packages, the command and the platform."),

@@ -136,6 +136,7 @@ def test_a_fit_with_validation_and_checkpoint(pl: Any, tmp_path: Path) -> None:
     step, check = ("training_single_iteration", STEP), ("validation_single_iteration", EVALUATION)
     assert found.names() == [
         ("application", [
+            "data_loader_initialization",
             "model_initialization",
             "optimizer_initialization",
             ("validation_loop", ["data_loader_initialization", check]),

@@ -13,6 +13,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from tracelet.guard import guard
+from tracelet.integrations.lightning.device import DeviceClock
 from tracelet.records import Span
 from tracelet.telemetry.job import Job
 from tracelet.telemetry.meter import Meter
@@ -44,8 +45,12 @@ DEPTH = 3
 class Lap:
     """The present iteration of one loop. One object serves all iterations of the loop."""
 
-    def __init__(self, name: str, recorder: Recorder, job: Job | None, trial: bool = False) -> None:
+    def __init__(
+        self, name: str, recorder: Recorder, job: Job | None, trial: bool = False, clock: DeviceClock | None = None
+    ) -> None:
         self.name = name
+        self.clock = clock
+        """The GPU's, where the model trains on one."""
         self.marks: list[Any] = []
         self.begin = 0
         self.samples = 0
@@ -71,6 +76,8 @@ class Lap:
         self._stack.append(self._bracket)
         self.samples = 0
         self._opened = False
+        if self.clock is not None:
+            self.clock.collect()
         self.begin = perf_counter_ns()
 
     @property
@@ -86,6 +93,8 @@ class Lap:
     def mark(self, phase: str) -> None:
         """A phase ends now."""
         self.marks += phase, perf_counter_ns()
+        if self.clock is not None:
+            self.clock.mark(len(self.marks) // 2 - 1)
 
     def fetched(self) -> None:
         """The loader has delivered. Later in the iteration: to a step that fetches its batches itself."""
@@ -98,6 +107,8 @@ class Lap:
             marks[-1] = now
         else:
             marks += MODEL_FORWARD, now
+            if self.clock is not None:
+                self.clock.mark(len(marks) // 2 - 1)
 
     def called(self, hook: str, began: int, args: tuple[Any, ...]) -> None:
         """The callbacks of one hook have run: tell their time from that of the phase around them."""
@@ -111,6 +122,8 @@ class Lap:
             marks += BATCH_TRANSFER, began, CALLBACKS, now
             self._opened = True
             self.samples = samples_of(args[0]) if args else 0
+            if self.clock is not None:
+                self.clock.begin(now)
         elif hook in CLOSING:
             self._close_phase(began)
             marks += CALLBACKS, now
@@ -136,7 +149,11 @@ class Lap:
         self.marks = []
         marks += METRIC_LOGGING, end
         begin = self.begin
-        self._emit((self.name, bracket.id, self._parent, begin, end, self._thread, self._origin, marks))
+        item = (self.name, bracket.id, self._parent, begin, end, self._thread, self._origin, marks)
+        if self.clock is None:
+            self._emit(item)
+        else:
+            self.clock.finish(item)
         training = self.training
         if training is not None:
             pending = training.pending

@@ -13,6 +13,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from tracelet.guard import guard
+from tracelet.integrations.lightning.device import device_clock
 from tracelet.integrations.lightning.lap import Lap, loss_of
 from tracelet.integrations.lightning.lifecycle import Lifecycle
 from tracelet.integrations.patching import Function, Patch
@@ -128,16 +129,18 @@ class Loops:
         span = self._recorder.begin_found(LOOP_OF[TRAINING_ITERATION], attributes)
         if span is not None and job is not None and not fit.trials:
             job.training.opened(span)
-        self._here.loop = lap = Lap(TRAINING_ITERATION, self._recorder, job, bool(fit.trials))
+        clock = device_clock(trainer.strategy.root_device, self._recorder.sink)
+        self._here.loop = lap = Lap(TRAINING_ITERATION, self._recorder, job, bool(fit.trials), clock)
         lap.manual = not trainer.lightning_module.automatic_optimization
 
     def _end_training(self, depth: int, error: BaseException | None) -> None:
         with guard("closing the span of the training"):
-            job, stack = self._job, self._recorder.stack
+            job, stack, lap = self._job, self._recorder.stack, self._here.loop
+            if lap is not None and lap.clock is not None:
+                lap.clock.close()
             loops = [span for span in stack[depth:] if span.name == LOOP_OF[TRAINING_ITERATION] and not span.ended]
             for span in loops:
                 if job is not None and job.training.span is span:
-                    lap = self._here.loop
                     job.training.end_loop(loss_of(lap.loss) if lap is not None else None)
                 span.end(error)
 
