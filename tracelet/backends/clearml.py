@@ -204,11 +204,9 @@ class ClearmlBackend:
             if outcome is not None:
                 ended = {"status": outcome.status, "reason": outcome.reason}
                 task.update_parameters({f"tracelet/{name}": text for name, text in ended.items()})
-                if not self._offline and outcome.status == "failed":
-                    task.mark_failed(status_reason=outcome.status, status_message=outcome.reason, force=True)
-                elif not self._offline and outcome.status != "finished":
-                    task.mark_stopped(force=True, status_message=f"{outcome.status} {outcome.reason}".strip())
-            task.close()
+            task.close()  # the SDK calls every task completed here
+            if not self._offline:
+                _correct_status(task.id, outcome)
 
     def _folder(self) -> Path:
         assert self._run is not None
@@ -241,6 +239,18 @@ class ClearmlBackend:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+
+def _correct_status(task_id: str, outcome: Outcome | None) -> None:
+    from clearml import Task
+
+    task: Any = Task.get_task(task_id=task_id)
+    if outcome is None:
+        task.mark_started(force=True)  # it goes on elsewhere
+    elif outcome.status == "failed":
+        task.mark_failed(status_reason=outcome.status, status_message=outcome.reason, force=True)
+    elif outcome.status != "finished":
+        task.mark_stopped(force=True, status_message=f"{outcome.status} {outcome.reason}".strip())
 
 
 def _translated(error: Exception) -> Exception:
