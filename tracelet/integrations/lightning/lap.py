@@ -200,6 +200,15 @@ class Lap:
             begin = until
 
 
+class Here(threading.local):
+    """What runs on the present thread; one object for each integration."""
+
+    loop: Lap | None = None
+    """The iterations of the innermost loop."""
+    lap: Lap | None = None
+    """The same while one of them runs."""
+
+
 def samples_of(batch: Any) -> int:
     """How many samples a batch has: the first dimension of the first tensor in it; 0 if there is none."""
     for _ in range(DEPTH):
