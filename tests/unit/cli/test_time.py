@@ -1,0 +1,114 @@
+"""`tracelet time` and `tracelet trace` on runs of a plain loop."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import tracelet
+from tracelet import telemetry
+from tracelet.cli import main
+
+SETTINGS = {
+    "track_git": False, "track_env": False, "track_lightning": False, "delivery": "off", "quiet": True,
+    "metrics_interval": 0.05,
+}  # fmt: skip
+
+
+@pytest.fixture
+def trained() -> str:
+    """The id of a run of a few iterations, with machine figures."""
+    with tracelet.start_logging("trained", config=SETTINGS) as experiment:
+        with telemetry.training_loop():
+            for _ in range(6):
+                with telemetry.training_iteration():
+                    with telemetry.data_loading():
+                        time.sleep(0.02)
+                    with telemetry.model_forward():
+                        time.sleep(0.01)
+        with pytest.raises(ValueError, match="no"), tracelet.span("failing", odd=float("nan")):
+            raise ValueError("no")
+    return experiment.id
+
+
+def invoked(*arguments: str) -> str:
+    result = CliRunner().invoke(main, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_time(trained: str) -> None:
+    """The table names the parts with seconds and shares, the slowest iterations and the goodput."""
+    page = invoked("time", trained)
+    for word in ("loading", "forward", "other", "goodput", "Slowest iterations", "Findings", "6 iterations"):
+        assert word in page
+
+
+def test_time_as_json(trained: str) -> None:
+    """JSON has the same figures for programs."""
+    found = json.loads(invoked("time", "latest", "--json"))
+    (process,) = found["processes"]
+    assert process["iterations"] == 6 and process["rank"] == 0
+    assert process["parts"]["loading"] >= 0.12 and process["parts"]["forward"] >= 0.06
+    assert sum(process["parts"].values()) == pytest.approx(process["total"])
+    assert process["parts"]["loading"] > process["parts"]["forward"] and 0 < process["goodput"] < 1
+
+
+def test_a_run_without_spans() -> None:
+    """A run without spans is answered with a sentence and exit code 2."""
+    with tracelet.start_logging("bare", config={**SETTINGS, "track_spans": False}):
+        pass
+    result = CliRunner().invoke(main, ["time", "latest"])
+    assert result.exit_code == 2 and "has no spans" in result.output
+
+
+def events_of(path: Path) -> list[dict[str, Any]]:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    events: list[dict[str, Any]] = found["traceEvents"]
+    return events
+
+
+def test_trace(trained: str, tmp_path: Path) -> None:
+    """The timeline holds every span at its time, events, threads with names, and the machine's counters."""
+    path = tmp_path / "trace.json"
+    invoked("trace", trained, "-o", str(path))
+    events = events_of(path)
+    spans = {(event["name"], event["args"]["id"]): event for event in events if event["ph"] == "X"}
+    table = tracelet.open_store().run(trained).spans()
+    assert len(spans) == len(table)
+    begun = tracelet.open_store().run(trained).info.started
+    for span in table:
+        event = spans[span.name, span.id]
+        assert event["dur"] == pytest.approx(span.duration_ns / 1000)
+        assert event["ts"] == pytest.approx(span.start_ns / 1000 - begun * 1e6, abs=1)
+    (failing,) = [event for event in events if event["name"] == "failing"]
+    assert failing["args"]["error"] == "ValueError: no" and failing["args"]["odd"] == "nan"
+    assert {event["name"] for event in events if event["ph"] == "i"} >= {"one_logger_initialization"}
+    assert any(event["ph"] == "C" and event["name"].startswith("system/") for event in events)
+    named = {event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    assert named == {"training"}
+
+
+def test_trace_to_standard_output(trained: str) -> None:
+    """Without a file the timeline goes to standard output, and names choose spans."""
+    found = json.loads(invoked("trace", trained, "--spans", "training_loop,application"))
+    assert {event["name"] for event in found["traceEvents"] if event["ph"] == "X"} == {"application", "training_loop"}
+
+
+def test_a_file_that_cannot_be_written(trained: str, tmp_path: Path) -> None:
+    """A folder that is not there is answered with a sentence."""
+    result = CliRunner().invoke(main, ["trace", trained, "-o", str(tmp_path / "no" / "trace.json")])
+    assert result.exit_code == 2 and "cannot be written" in result.output
+
+
+def test_errors_as_lines(trained: str) -> None:
+    """In nv-one-logger's lines an error is an application_error before its span's stop."""
+    lines = [json.loads(line) for line in invoked("trace", trained, "-f", "onelogger").splitlines()]
+    place = next(number for number, line in enumerate(lines) if line["type"] == "application_error")
+    assert lines[place]["event"]["attributes"]["exception_type"] == "ValueError"
+    assert lines[place + 1]["type"] == "stop" and lines[place + 1]["name"] == "failing"

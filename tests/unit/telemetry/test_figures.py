@@ -1,0 +1,170 @@
+"""Meters, configuration, counted trainings by hand, peaks, and which spans are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import tracelet
+from tracelet import telemetry
+from tracelet.errors import SettingsError
+from tracelet.records import Event
+from tracelet.telemetry.meter import Meter
+from tracelet.telemetry.peaks import PEAKS, peak_of
+from tracelet.telemetry.selection import Selection
+
+SETTINGS = {
+    "track_git": False, "track_env": False, "track_system": False, "track_lightning": False, "delivery": "off",
+    "quiet": True,
+}  # fmt: skip
+SECOND = 1_000_000_000
+BEGIN = 1_700_000_000_000
+
+
+@pytest.fixture
+def run() -> Iterator[Any]:
+    """Ends an active run and gives its events by name."""
+    experiment = tracelet.start_logging("figures", config=SETTINGS)
+
+    def events(name: str) -> list[dict[str, Any]]:
+        tracelet.stop_logging()
+        found: list[Event] = tracelet.open_store().run(experiment.id).events(name)
+        return [event.attributes for event in found]
+
+    yield events
+    tracelet.stop_logging()
+
+
+def iterate(count: int, milliseconds: int = 100, start: int = 0) -> None:
+    for number in range(start, start + count):
+        telemetry.on_training_single_iteration_start(BEGIN + number * milliseconds)
+        telemetry.on_training_single_iteration_end(BEGIN + (number + 1) * milliseconds)
+
+
+def test_meter() -> None:
+    """A meter knows count, sum, mean and extremes, in seconds where it tells them."""
+    meter = Meter()
+    assert meter.seconds("time") == {} and meter.mean == 0
+    meter.extend([3 * SECOND, SECOND])
+    meter.extend([])
+    meter.add(2 * SECOND)
+    assert meter.seconds("time") == {"avg_time_sec": 2, "min_time_sec": 1, "max_time_sec": 3, "total_time_sec": 6}
+
+
+def test_a_training_by_hand(run: Any) -> None:
+    """Windows are full at multiples of the interval, samples and operations follow the global batch size, the tail is
+    told.
+    """
+    telemetry.configure(
+        global_batch_size=32, flops_per_sample=10**9, log_every_n_train_iterations=4, seq_length=128, world_size=2
+    )
+    telemetry.on_train_start(10, None, 20, lambda: 640)
+    iterate(6)
+    telemetry.on_train_end()
+    first, second = run("training_metrics_update")
+    assert first["current_iteration"] == 11 and first["num_iterations"] == 2
+    assert second["current_iteration"] == 15 and second["num_iterations"] == 6 and second["window_iterations"] == 4
+    assert second["num_train_samples"] == 192 and second["train_samples_start"] == 320
+    assert second["avg_iteration_time_sec"] == pytest.approx(0.1)
+    assert second["train_tokens"] == 192 * 128 and second["samples_per_second"] == pytest.approx(320)
+    assert second["completed_floating_point_operations_overall"] == (320 + 192) * 10**9
+    assert second["train_throughput_per_gpu"] == pytest.approx(192e9 / (0.6 * 1e12 * 2))
+
+
+def test_the_tail_of_a_training(run: Any) -> None:
+    """What no window was full enough for is told at the loop's end, once, and an empty loop tells nothing."""
+    telemetry.configure(log_every_n_train_iterations=4)
+    with telemetry.training_loop():
+        iterate(5)
+    with telemetry.training_loop(5):
+        pass
+    full, tail = run("training_metrics_update")
+    assert full["num_iterations"] == 4 and tail["num_iterations"] == 5 and tail["tail"] is True
+    assert "num_train_samples" in tail and "samples_per_second" not in tail
+
+
+def test_phases_by_hand(run: Any) -> None:
+    """Phases that are timed by hand give the averages of loading, forward, backward and optimizer."""
+    with telemetry.training_loop(), telemetry.training_iteration():
+        for phase in (telemetry.data_loading, telemetry.model_forward, telemetry.zero_grad, telemetry.model_backward):
+            with phase():
+                pass
+        with telemetry.optimizer_update():
+            pass
+    (tail,) = run("training_metrics_update")
+    assert {f"avg_{word}_time_sec" for word in ("dataloader", "forward", "backward", "optimizer")} <= tail.keys()
+
+
+def test_evaluations_by_hand(run: Any) -> None:
+    """Validations and tests tell how many batches they had and how long these took."""
+    for _ in range(2):
+        with telemetry.validation_loop():
+            for _batch in range(3):
+                with telemetry.validation_iteration():
+                    pass
+    telemetry.on_testing_start()
+    telemetry.on_testing_single_iteration_start(BEGIN)
+    telemetry.on_testing_single_iteration_end(BEGIN + 500)
+    telemetry.on_testing_end()
+    first, second = run("validation_metrics_update")
+    assert (first["current_iteration"], first["interval"]) == (2, 3)
+    assert (second["current_iteration"], second["interval"]) == (5, 3)
+    (tested,) = run("testing_metrics_update")
+    assert tested["avg_iteration_time_sec"] == 0.5
+
+
+def test_saves_by_hand(run: Any, tmp_path: Any) -> None:
+    """A save that ends well tells its success, one that raises does not, and an asynchronous one is told later."""
+    path = tmp_path / "a.ckpt"
+    path.write_bytes(b"12345")
+    with telemetry.checkpoint_save(3, str(path)):
+        pass
+    with pytest.raises(OSError), telemetry.checkpoint_save(4):
+        raise OSError("full")
+    telemetry.configure(save_checkpoint_strategy="async")
+    telemetry.on_save_checkpoint_start(5)
+    telemetry.on_save_checkpoint_end()
+    telemetry.on_save_checkpoint_success(5)
+    first, second = run("save_checkpoint_success")
+    assert first["checkpoint_size"] == 5 and first["checkpoint_directory"] == str(tmp_path)
+    assert (first["current_iteration"], second["current_iteration"]) == (3, 5)
+    assert second["checkpoint_strategy"] == "async" and second["save_checkpoint_success_count"] == 2
+    assert len(run("sync_checkpoint_metrics_update")) == 3
+
+
+def test_configuration() -> None:
+    """What is told before a run is the next run's; unknown names and strategies are refused with the known ones."""
+    with pytest.raises(SettingsError, match=r"'seq_len' is nothing .* seq_length"):
+        telemetry.configure(seq_len=3)
+    with pytest.raises(SettingsError, match="give 'sync' or 'async'"):
+        telemetry.configure(save_checkpoint_strategy="never")
+    telemetry.configure(perf_tag_or_fn=lambda: "quick", custom_metadata={"team": "vision"})
+    for expected in (1, 0):
+        with tracelet.start_logging("configured", config=SETTINGS) as experiment:
+            pass
+        told = tracelet.open_store().run(experiment.id).events("update_training_telemetry_config")
+        assert [event.attributes["perf_tag"] for event in told] == ["quick"] * expected
+        assert [event.attributes["custom_metadata"] for event in told] == [["team:vision"]] * expected
+
+
+def test_peaks() -> None:
+    """A device is known by a part of its name, the longer name first; an unknown one has no peak."""
+    assert peak_of("NVIDIA H100 PCIe") == 756e12 and peak_of("NVIDIA H100 80GB HBM3") == 989e12
+    assert peak_of("NVIDIA L40S") == 362e12 and peak_of("NVIDIA L4") == 121e12
+    assert peak_of("abacus") is None and peak_of("") is None
+    for place, (name, _) in enumerate(PEAKS):
+        assert not any(earlier in name for earlier, _ in PEAKS[:place]), f"{name} is never reached"
+
+
+def test_selection() -> None:
+    """Names are allowed or denied; a child of what is left out finds its nearest kept ancestor."""
+    known = {1: ("application", 0), 2: ("training_loop", 1), 3: ("step", 2), 4: ("mine", 3)}
+    assert Selection().everything and Selection().parent(3, known) == 3 and Selection.parse("all").everything
+    deny = Selection.parse(deny="training_loop, step")
+    assert deny.keeps("mine") and not deny.keeps("step") and deny.parent(3, known) == 1
+    allow = Selection.parse(["mine", "training_loop"])
+    assert allow.keeps("mine") and not allow.keeps("application") and allow.parent(2, known) == 2
+    assert allow.parent(1, known) == 0 and deny.parent(77, known) == 0 and Selection().parent(77, known) == 77
+    assert Selection.parse(deny="a").parent(5, {5: ("a", 6), 6: ("a", 5)}) == 0
