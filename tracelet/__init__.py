@@ -3,24 +3,25 @@
     import tracelet
     tracelet.start_logging("resnet", project="vision", backend=["mlflow", "wandb"])
 
-The public surface and nothing else. Importing it loads neither torch, numpy, Lightning nor any SDK.
+The public surface and nothing else. Importing it loads neither torch, numpy, Lightning nor any SDK, and of our own
+modules only what the first call needs: the others are loaded by the first `start_logging()`.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tracelet import destinations, session, settings
 from tracelet._version import __version__
 from tracelet.errors import TraceletError
-from tracelet.experiment import Experiment
-from tracelet.guard import say
-from tracelet.telemetry.span import span
 
 if TYPE_CHECKING:
+    from tracelet.experiment import Experiment
     from tracelet.store import Store
+    from tracelet.telemetry.span import span
 
 __all__ = [
     "Experiment",
@@ -58,6 +59,8 @@ def start_logging(
     DataLoader workers, forked children and with `enabled=false` the handle records nothing. Raises `SettingsError`, and
     `StoreError` if the store's folder cannot be written.
     """
+    from tracelet import destinations, session, settings
+
     arguments = {
         "experiment_name": exp_name, "project": project, "api_key": api_key, "backend_url": backend_url,
         "run_id": run_id, "resume": resume,
@@ -78,18 +81,24 @@ def stop_logging(timeout: float | None = None) -> None:
 
     `timeout`: longest wait, in seconds, for what is still to be delivered (default: the setting `stop_timeout`).
     """
-    session.stop(timeout)
+    session = sys.modules.get("tracelet.session")  # not loaded: nothing was ever started
+    if session is not None:
+        session.stop(timeout)
 
 
 def get_active_experiment() -> Experiment | None:
     """The handle of the run that is active in this process, or None."""
-    return session.active()
+    session = sys.modules.get("tracelet.session")  # not loaded: nothing was ever started
+    experiment: Experiment | None = session.active() if session is not None else None
+    return experiment
 
 
 def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
     """Record one point of each metric in the active run; without a run it does nothing but say so once."""
-    experiment = session.active()
+    experiment = get_active_experiment()
     if experiment is None:
+        from tracelet.guard import say
+
         say("log() found no run and recorded nothing. Type tracelet.start_logging('name') first.", once="log")
         return
     experiment.log_metrics(metrics, step)
@@ -100,3 +109,19 @@ def open_store(path: str | os.PathLike[str] | None = None) -> Store:
     from tracelet.store import Store
 
     return Store.open(path)
+
+
+_LATER = {"Experiment": "tracelet.experiment", "span": "tracelet.telemetry.span", "telemetry": "tracelet.telemetry"}
+"""Public names that are loaded when they are first asked for, and the module that has each."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(_LATER[name])
+    found = globals()[name] = module if _LATER[name] == f"{__name__}.{name}" else getattr(module, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_LATER]

@@ -6,7 +6,6 @@ exception is recorded on the span and passes through untouched.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import sys
@@ -71,7 +70,7 @@ class span:  # noqa: N801  # it reads as a keyword: `with tracelet.span("tokeniz
         wrapped: Any
         if inspect.isasyncgenfunction(function):
             wrapped = self._asynchronous_generator(function)
-        elif asyncio.iscoroutinefunction(function):
+        elif inspect.iscoroutinefunction(function):
             wrapped = self._coroutine(function)
         elif inspect.isgeneratorfunction(function):
             wrapped = self._generator(function)
