@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "ls": "tracelet.cli.ls:ls",
     "show": "tracelet.cli.show:show",
     "compare": "tracelet.cli.compare:compare",
+    "ui": "tracelet.cli.ui:ui",
     "export": "tracelet.cli.export:export",
     "time": "tracelet.cli.time:time",
     "trace": "tracelet.cli.trace:trace",

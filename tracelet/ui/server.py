@@ -1,0 +1,120 @@
+"""Starts the dashboard: finds a port, puts the gate before everything, and serves until Ctrl-C.
+
+Called by `tracelet ui` on the main thread of a process of its own. Never reachable from other machines unless told so,
+and then only with a token.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tracelet.errors import StoreError
+from tracelet.store import Store
+from tracelet.ui.security import Gate, Rules
+
+PORT = 8765
+"""Where the dashboard is found unless the port is taken."""
+TOKEN_BYTES = 24
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `tracelet ui` was asked for."""
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    """None: `PORT`, or any free one if that is taken; 0: any free one."""
+    token: str = ""
+    read_only: bool = False
+    names: tuple[str, ...] = field(default=())
+    """Host names that the dashboard answers to besides its own."""
+
+    @property
+    def beyond(self) -> bool:
+        """Whether other machines can reach it."""
+        if self.host == "localhost":
+            return False
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return True
+
+
+def rules(options: Options) -> Rules:
+    """Who is let in. Beyond loopback there is always a token."""
+    names = {name.lower() for name in options.names}
+    if options.beyond:
+        names |= {socket.gethostname().lower(), socket.getfqdn().lower(), options.host.lower()}
+    token = options.token or (secrets.token_urlsafe(TOKEN_BYTES) if options.beyond else "")
+    return Rules(frozenset(names), options.beyond, token)
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """A socket that listens. StoreError if the port that was asked for is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for attempt in (PORT, 0) if port is None else (port,):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, attempt))
+        except OSError as error:
+            listener.close()
+            if port is not None:
+                raise StoreError(
+                    f"port {port} of {host} cannot be used ({error.strerror}). Take another one, or any: --port 0"
+                ) from error
+            continue
+        return listener
+    raise StoreError(f"there is no free port on {host}")
+
+
+def serve(store: Store, options: Options, ready: Callable[[str], None]) -> None:
+    """Serve until interrupted. `ready` is called with the address to open once it can be opened."""
+    allowed = rules(options)
+    listener = listen(options.host, options.port)
+    port = listener.getsockname()[1]
+    name = "127.0.0.1" if options.host == "0.0.0.0" else options.host  # noqa: S104  where a browser finds it
+    address = f"http://{f'[{name}]' if ':' in name else name}:{port}/"
+    _run(
+        store, options, allowed, listener, lambda: ready(address + (f"?token={allowed.token}" if allowed.token else ""))
+    )
+
+
+def _run(store: Store, options: Options, allowed: Rules, listener: socket.socket, ready: Callable[[], None]) -> None:
+    os.environ.setdefault("NICEGUI_STORAGE_PATH", os.devnull)  # it keeps nothing for us, and makes no folder here
+    import uvicorn
+    from nicegui import ui
+
+    from tracelet.ui.api.application import Service, application
+    from tracelet.ui.pages import build
+
+    service = Service(store, options.read_only)
+    app = application(service)
+    build(service)
+    ui.run_with(
+        app, title="tracelet", dark=None, tailwind=False, reconnect_timeout=10, show_welcome_message=False,
+        favicon=MARK, storage_secret=None,
+    )  # fmt: skip
+    config = uvicorn.Config(
+        Gate(app, allowed), log_level="warning", access_log=False, server_header=False, proxy_headers=False,
+        ws_max_size=4 * 1024 * 1024, timeout_graceful_shutdown=2,
+    )  # fmt: skip
+    app.router.on_startup.append(ready)
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass  # how people end it
+    finally:
+        listener.close()
+
+
+MARK = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#0b5c8f"/>'
+    '<path d="M5 22l6-9 5 5 4-8 7 6" fill="none" stroke="#fff" stroke-width="3" stroke-linecap="round" '
+    'stroke-linejoin="round"/></svg>'
+)

@@ -1,0 +1,138 @@
+// Runs side by side: what differs, the best of every metric, their curves together, and parameters against metrics.
+import { echarts } from "nicegui-echart";
+import { get, view } from "tracelet-web/api.js";
+import { Charts } from "tracelet-web/charts.js";
+import { choice, empty, h, put } from "tracelet-web/dom.js";
+import { date, duration, number, value } from "tracelet-web/format.js";
+import { badge, patch, table } from "tracelet-web/parts.js";
+import { colour, css, onTheme } from "tracelet-web/theme.js";
+
+const SYSTEM = /^(system|gpu)/;
+
+class Compare {
+  constructor(box, page) {
+    this.box = box;
+    this.page = page;
+  }
+
+  async start() {
+    const ids = view.all("run");
+    if (ids.length < 2) {
+      put(this.box, h("h1", { class: "tl-hidden" }, "Compare"), empty("Nothing to compare yet", "Select two runs or more in the list and press Compare (or the key c).", h("p", {}, h("a", { href: "/" }, "All runs"))));
+      return;
+    }
+    try {
+      this.found = await get("compare", { run: ids });
+    } catch (error) {
+      put(this.box, h("h1", { class: "tl-hidden" }, "Compare"), empty("These runs cannot be compared", error.message));
+      return;
+    }
+    this.place = new Map(this.found.runs.map((run, place) => [run.id, place]));
+    const names = this.found.metrics.map((row) => row.name).filter((name) => !SYSTEM.test(name));
+    const label = (one) => this.title(one.run) + (one.ranks > 1 && one.rank !== null ? ` rank ${one.rank}` : "");
+    this.charts = new Charts(names.map((name) => ({ title: name, runs: ids, names: [name], place: (one) => this.place.get(one.run) ?? 0, label })));
+    put(this.box, h("div", { class: "tl-title" }, h("h1", {}, `Compare ${ids.length} runs`)), this.runs(), h("div", { class: "tl-cards" }, this.params(), this.best()), this.relation(),
+      h("h2", { class: "tl-heading" }, "Curves"), this.charts.box, h("div", { class: "tl-cards" }, this.code(), this.packages()));
+    this.forget = onTheme(() => this.draw());
+    this.draw();
+    this.page.watch(ids);
+    this.box.dataset.ready = "yes";
+  }
+
+  title(id) {
+    const run = this.found.runs[this.place.get(id)];
+    const twins = this.found.runs.filter((other) => other.name === run.name).length > 1;
+    return twins ? `${run.name} (${run.id.slice(0, 5)})` : run.name;
+  }
+
+  swatch(place) {
+    return h("i", { class: "tl-swatch", style: { background: colour(place) }, "aria-hidden": "true" });
+  }
+
+  runs() {
+    return h("section", { class: "tl-card" }, table(["Run", "Status", "Project", "Started", "Duration"], this.found.runs.map((run, place) => [h("span", {}, this.swatch(place), h("a", { href: "/run/" + encodeURIComponent(run.id) }, this.title(run.id))), badge(run), run.project, date(run.started), duration((run.ended ?? Date.now() / 1000) - run.started)]), { label: "Runs" }));
+  }
+
+  heads() {
+    return this.found.runs.map((run, place) => h("span", {}, this.swatch(place), this.title(run.id)));
+  }
+
+  params() {
+    const rows = this.found.params.filter((row) => row.differs), same = this.found.params.length - rows.length;
+    return h("section", { class: "tl-card" }, h("h2", {}, "Parameters that differ"), rows.length ? table(["Parameter", ...this.heads()], rows.map((row) => [row.name, ...row.values.map(value)]), { label: "Parameters that differ" }) : h("p", {}, "None."), h("p", { class: "tl-hint" }, `${same} others are the same.`));
+  }
+
+  best() {
+    const rows = this.found.metrics.filter((row) => !SYSTEM.test(row.name) && row.values.some((found) => found && !found.automatic));
+    const cell = (row) => {
+      const down = /loss|error|perplexity|time/.test(row.name), key = down ? "least" : "greatest";
+      const values = row.values.map((found) => found?.[key]), known = values.filter((found) => typeof found === "number");
+      const top = known.length ? (down ? Math.min(...known) : Math.max(...known)) : undefined;
+      return [h("span", {}, row.name, h("small", {}, down ? " least" : " greatest")), ...values.map((found) => (found === top && known.length > 1 ? h("b", { class: "tl-best" }, number(found)) : number(found)))];
+    };
+    return h("section", { class: "tl-card" }, h("h2", {}, "Best values"), rows.length ? table(["Metric", ...this.heads()], rows.map(cell), { label: "Best values" }) : h("p", {}, "No metrics."));
+  }
+
+  relation() {
+    this.numeric = this.found.params.filter((row) => row.differs && row.values.some((found) => typeof found === "number" || typeof found === "string")).map((row) => row.name);
+    this.targets = this.found.metrics.filter((row) => !SYSTEM.test(row.name) && row.values.some((found) => found && !found.automatic)).map((row) => row.name);
+    if (!this.numeric.length || !this.targets.length) return null;
+    this.parameter = this.numeric.includes(view.get("param")) ? view.get("param") : this.numeric[0];
+    this.target = this.targets.includes(view.get("metric")) ? view.get("metric") : this.targets.at(-1);
+    this.scatter = h("div", { class: "tl-canvas tl-tall", role: "img", "aria-label": "Parameter against metric" });
+    this.parallel = h("div", { class: "tl-canvas tl-tall", role: "img", "aria-label": "Parallel coordinates of parameters and metric" });
+    return h("section", { class: "tl-card tl-wide-card" }, h("h2", {}, "Parameters against a metric"), h("div", { class: "tl-bar" },
+      choice("Parameter", this.numeric.map((name) => [name, name]), this.parameter, (param) => (view.set({ param }), (this.parameter = param), this.draw())),
+      choice("Metric", this.targets.map((name) => [name, name]), this.target, (metric) => (view.set({ metric }), (this.target = metric), this.draw()))), h("div", { class: "tl-two" }, this.scatter, this.parallel));
+  }
+
+  draw() {
+    if (!this.scatter) return;
+    this.plots ??= [this.scatter, this.parallel].map((box) => echarts.init(box));
+    this.sizes ??= [this.scatter, this.parallel].map((box, place) => {
+      const observer = new ResizeObserver(() => this.plots[place].resize());
+      observer.observe(box);
+      return observer;
+    });
+    const text = css("--tl-muted"), line = css("--tl-line"), row = (table, name) => this.found[table].find((one) => one.name === name).values;
+    const down = /loss|error|perplexity|time/.test(this.target), metric = row("metrics", this.target).map((found) => found?.[down ? "least" : "greatest"] ?? null), parameter = row("params", this.parameter);
+    const kind = (values) => (values.every((found) => found === null || typeof found === "number") ? { type: "value", scale: true } : { type: "category", data: [...new Set(values.map((found) => String(found)))] });
+    const axis = { axisLabel: { color: text }, axisLine: { lineStyle: { color: line } }, splitLine: { lineStyle: { color: line } }, nameTextStyle: { color: text } };
+    const cell = (values, place) => (kind(values).type === "category" ? String(values[place]) : values[place]);
+    const shown = (found) => h("div", { class: "tl-tip" }, h("b", {}, found.name ?? ""), h("div", {}, `${this.parameter} ${value(parameter[found.dataIndex])}`), h("div", {}, `${this.target} ${number(metric[found.dataIndex])}`));
+    this.plots[0].setOption({ animation: false, grid: { left: 16, right: 20, top: 30, bottom: 34, containLabel: true }, tooltip: { confine: true, backgroundColor: css("--tl-surface"), borderColor: line, textStyle: { color: css("--tl-text") }, formatter: shown },
+      xAxis: { ...axis, ...kind(parameter), name: this.parameter, nameLocation: "middle", nameGap: 28 }, yAxis: { ...axis, type: "value", scale: true, name: `${this.target} (${down ? "least" : "greatest"})`, nameTextStyle: { color: text, align: "left" } },
+      series: [{ type: "scatter", symbolSize: 13, data: this.found.runs.map((run, place) => ({ name: this.title(run.id), value: [cell(parameter, place), metric[place]], itemStyle: { color: colour(place) } })) }] }, true);
+    const names = this.numeric.slice(0, 7), columns = [...names.map((name) => [name, row("params", name)]), [this.target, metric]];
+    this.plots[1].setOption({ animation: false, parallel: { left: 40, right: 90, top: 44, bottom: 24 }, parallelAxis: columns.map(([name, values], dim) => ({ dim, name, ...kind(values), nameTextStyle: { color: text, fontSize: 11 }, axisLabel: { color: text }, axisLine: { lineStyle: { color: text } } })),
+      series: [{ type: "parallel", lineStyle: { width: 2.5, opacity: 0.85 }, data: this.found.runs.map((run, place) => ({ name: this.title(run.id), value: columns.map(([, values]) => cell(values, place) ?? "-"), lineStyle: { color: colour(place) } })) }] }, true);
+  }
+
+  code() {
+    const rows = this.found.code;
+    return h("section", { class: "tl-card tl-wide-card" }, h("h2", {}, "Code"), rows.length ? table(["", ...this.heads()], rows.map((row) => [row.name, ...row.values.map((found) => (row.name === "commit" && found ? found.slice(0, 12) : value(found)))]), { label: "Code" }) : h("p", {}, "Nothing is known of their code."),
+      this.found.diff ? [h("h3", {}, "How their uncommitted changes differ"), patch(this.found.diff)] : null);
+  }
+
+  packages() {
+    const rows = this.found.packages;
+    return rows.length ? h("section", { class: "tl-card" }, h("h2", {}, "Packages that differ"), table(["Package", ...this.heads()], rows.map((row) => [row.name, ...row.values.map(value)]), { label: "Packages" })) : null;
+  }
+
+  changed() {
+    this.charts?.refresh();
+  }
+
+  stop() {
+    this.charts?.stop();
+    this.forget?.();
+    this.plots?.forEach((plot) => plot.dispose());
+    this.sizes?.forEach((observer) => observer.disconnect());
+  }
+}
+
+export async function start(box, page) {
+  const compare = new Compare(box, page);
+  await compare.start();
+  return compare;
+}

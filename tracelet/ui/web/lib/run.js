@@ -1,0 +1,207 @@
+// One run: overview, metrics, system, time, log, artifacts, deliveries; a tab is made when it is opened.
+import { change, get, remove, view } from "tracelet-web/api.js";
+import { Charts } from "tracelet-web/charts.js";
+import { button, code, dialog, empty, h, outside, put, told } from "tracelet-web/dom.js";
+import { ago, date, duration, number, size, value } from "tracelet-web/format.js";
+import { onKey } from "tracelet-web/keys.js";
+import { badge, facts, patch, rename, table, tagged } from "tracelet-web/parts.js";
+import { colour } from "tracelet-web/theme.js";
+
+const TABS = [["overview", "Overview"], ["metrics", "Metrics"], ["system", "System"], ["time", "Time"], ["log", "Log"], ["artifacts", "Artifacts"], ["deliveries", "Deliveries"]];
+const SYSTEM = /^(system|gpu)/;
+
+class Run {
+  constructor(box, page) {
+    this.box = box;
+    this.page = page;
+    this.id = page.run;
+  }
+
+  async start() {
+    try {
+      this.run = await get(`runs/${encodeURIComponent(this.id)}`);
+    } catch (error) {
+      put(this.box, h("h1", { class: "tl-hidden" }, "Run"), empty("There is no such run", error.message, h("p", {}, h("a", { href: "/" }, "All runs"))));
+      return;
+    }
+    this.head = h("div", { class: "tl-title tl-run-title" });
+    this.tabs = h("div", { class: "tl-tabs", role: "tablist", "aria-label": "About this run" }, TABS.map(([name, title], place) => h("button", {
+      type: "button", role: "tab", id: "tab-" + name, "aria-controls": "panel", onclick: () => this.show(name), onkeydown: (event) => this.arrow(event, place) }, title)));
+    this.panel = h("div", { id: "panel", role: "tabpanel", tabindex: "0", class: "tl-panel" });
+    put(this.box, this.head, this.tabs, this.panel);
+    this.title();
+    TABS.forEach(([name], place) => onKey(String(place + 1), () => this.show(name)));
+    onKey("j", () => this.charts?.step(1));
+    onKey("k", () => this.charts?.step(-1));
+    await this.show(TABS.some(([name]) => name === view.get("tab")) ? view.get("tab") : "overview");
+    this.page.watch([this.id]);
+    this.box.dataset.ready = "yes";
+  }
+
+  title() {
+    const run = this.run;
+    document.title = `${run.name} · tracelet`;
+    const edits = run.read_only ? [] : [
+      button(run.pinned ? "★ Pinned" : "☆ Pin", () => this.edit({ pinned: !run.pinned }), { "aria-pressed": String(run.pinned) }),
+      button("Rename", () => rename(run, () => this.reload())), button("Delete", () => this.remove(), { class: "tl-button tl-danger" })];
+    put(this.head, h("div", {}, h("div", { class: "tl-crumb" }, h("a", { href: "/" }, "Runs"), " / ", run.project), h("h1", {}, run.name),
+      h("div", { class: "tl-under" }, badge(run), h("span", {}, `started ${ago(run.started)}`), h("span", {}, duration((run.ended ?? Date.now() / 1000) - run.started)),
+        h("span", {}, `${number(run.points)} points`), run.world_size > 1 && h("span", {}, `${run.world_size} ranks`), tagged(run.tags))), h("div", { class: "tl-actions" }, edits));
+  }
+
+  async edit(body) {
+    await change(this.id, body).catch((error) => told(error.message));
+    await this.reload();
+  }
+
+  async reload() {
+    this.run = await get(`runs/${encodeURIComponent(this.id)}`);
+    this.title();
+  }
+
+  remove() {
+    const go = () => remove(this.id).then(() => location.assign("/"), (error) => told(error.message));
+    dialog("Delete this run?", h("p", {}, `${this.run.name} (${this.id}) with all its files. This cannot be undone.`), (close) => [
+      button("Cancel", close, { autofocus: true }), button("Delete", () => (close(), go()), { class: "tl-button tl-danger" })]);
+  }
+
+  arrow(event, place) {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    const next = this.tabs.children[(place + by + TABS.length) % TABS.length];
+    next.focus();
+    next.click();
+  }
+
+  async show(name) {
+    this.charts?.stop();
+    this.timeline?.stop();
+    this.charts = this.timeline = undefined;
+    this.tab = name;
+    view.set({ tab: name === "overview" ? "" : name });
+    for (const tab of this.tabs.children) {
+      const own = tab.id === "tab-" + name;
+      tab.setAttribute("aria-selected", String(own));
+      tab.tabIndex = own ? 0 : -1;
+    }
+    this.panel.setAttribute("aria-labelledby", "tab-" + name);
+    put(this.panel, await this[name]());
+    this.panel.dataset.tab = name;
+  }
+
+  overview() {
+    const run = this.run, git = run.git, own = Object.entries(run.metrics).filter(([, found]) => !found.automatic);
+    const failed = run.traceback && h("section", { class: "tl-card tl-wide-card tl-failed-card" }, h("h2", {}, run.reason || "It failed"), h("pre", { class: "tl-log", tabindex: "0" }, run.traceback));
+    const best = run.artifacts.filter((artifact) => artifact.metadata?.best).at(-1);
+    const environment = run.environment;
+    return h("div", { class: "tl-cards" }, failed,
+      h("section", { class: "tl-card" }, h("h2", {}, "Summary"), facts([["Status", h("span", {}, badge(run), run.reason ? ` ${run.reason}` : "")], ["Run", run.id], ["Project", run.project], ["Started", date(run.started)], ["Ended", run.ended ? date(run.ended) : "still going on"],
+        ["Host", run.host], ["Ranks", run.world_size > 1 ? run.world_size : null], ["Resumed from", run.resumed_from], ["Best checkpoint", best && `${best.name} (${best.metadata.monitor ?? "score"} ${number(best.metadata.score)})`]])),
+      h("section", { class: "tl-card" }, h("h2", {}, "Metrics"), own.length ? table(["Metric", "Last", "Least", "Greatest"], own.map(([name, found]) => [name, number(found.last), number(found.least), number(found.greatest)]), { label: "Metrics" })
+        : h("p", {}, "Nothing was logged. In the program: ", h("code", {}, "tracelet.log({\"loss\": loss})"))),
+      h("section", { class: "tl-card" }, h("h2", {}, "Parameters"), Object.keys(run.params).length ? table(["Name", "Value"], Object.entries(run.params).sort(([a], [b]) => a.split("/").length - b.split("/").length || a.localeCompare(b)).map(([name, found]) => [name, value(found)]), { label: "Parameters" }) : h("p", {}, "No parameters were logged.")),
+      h("section", { class: "tl-card" }, h("h2", {}, "Code"), facts([["Commit", git.commit && git.commit.slice(0, 12)], ["Branch", git.branch], ["Subject", git.subject], ["State", git.commit && (git.dirty ? "with uncommitted changes" : "clean")], ["Folder", run.folder]]),
+        !git.commit && h("p", {}, "It did not run in a git repository."), h("h3", {}, "To reproduce"), code(reproduce(run)), run.has_diff && this.diff()),
+      h("section", { class: "tl-card" }, h("h2", {}, "Environment"), facts([["Python", text(environment.python)], ["Platform", text(environment.platform)], ["Machine", text(environment.machine)], ["PyTorch", text(environment.torch)], ["tracelet", run.version]]),
+        environment.packages && h("details", {}, h("summary", {}, `${Object.keys(environment.packages).length} packages`), table(["Package", "Version"], Object.entries(environment.packages).map(([name, found]) => [name, value(found)]), { label: "Packages" }))),
+      run.problems.length > 0 && h("section", { class: "tl-card tl-wide-card" }, h("h2", {}, "Problems of this record"), h("ul", {}, run.problems.slice(0, 50).map((problem) => h("li", {}, problem)))));
+  }
+
+  diff() {
+    const body = h("div", {});
+    return h("details", { ontoggle: async (event) => {
+      if (!event.target.open || body.hasChildNodes()) return;
+      const answer = await fetch(`/api/runs/${encodeURIComponent(this.id)}/diff`);
+      put(body, patch(await answer.text()));
+    } }, h("summary", {}, "Uncommitted changes"), body);
+  }
+
+  specs(names, group) {
+    const place = (one) => (one.ranks > 1 && one.rank ? one.rank : 0);
+    const label = (one) => (one.ranks > 1 && one.rank !== null ? `${one.name} rank ${one.rank}` : one.name);
+    return names.map((name) => ({ title: name, runs: [this.id], names: [name], label, place, group }));
+  }
+
+  metrics() {
+    const names = Object.keys(this.run.metrics).filter((name) => !SYSTEM.test(name));
+    this.charts = new Charts(this.specs(names));
+    return names.length ? this.charts.box : empty("No metrics yet", "They appear here as soon as the program logs one:", code('tracelet.log({"loss": loss}, step=step)'));
+  }
+
+  system() {
+    const all = Object.keys(this.run.metrics), names = all.filter((name) => SYSTEM.test(name));
+    const training = all.filter((name) => !SYSTEM.test(name)).sort((a, b) => /loss/.test(b) - /loss/.test(a)).slice(0, 2);
+    if (!names.length) return empty("Nothing is known of the machine", "The agent beside the training records it. Were track_system or delivery switched off?", code("tracelet doctor"));
+    this.charts = new Charts(this.specs([...training, ...names]), { x: "relative", group: "system" });
+    return [h("p", { class: "tl-hint" }, "The training's own curves stand above, on the same axis of time: drag to zoom all charts together, double-click to go back."), this.charts.box];
+  }
+
+  async time() {
+    const { Time } = await import("tracelet-web/time.js");
+    this.timeline = new Time(this.id);
+    return this.timeline.start();
+  }
+
+  log() {
+    const run = this.run;
+    const rows = [{ time: run.started, name: "run started", attributes: { command: run.command.join(" ") } }, ...run.events, ...(run.ended ? [{ time: run.ended, name: `run ${run.status}`, attributes: run.reason ? { reason: run.reason } : {} }] : [])];
+    const list = h("div", { class: "tl-events" }, rows.map((row) => h("div", { class: "tl-event" }, h("time", { title: date(row.time) }, "+" + duration(Math.max(0, row.time - run.started))), h("b", {}, row.name),
+      h("span", {}, Object.entries(row.attributes).map(([name, found]) => `${name}=${value(found)}`).join("  ")))));
+    const search = h("input", { type: "search", "data-search": true, "aria-label": "Search the log", placeholder: "Search  ( / )", oninput: () => {
+      for (const row of list.children) row.hidden = !row.textContent.toLowerCase().includes(search.value.toLowerCase());
+    } });
+    return [h("div", { class: "tl-bar" }, search), run.traceback && h("pre", { class: "tl-log", tabindex: "0" }, run.traceback), list];
+  }
+
+  artifacts() {
+    const run = this.run;
+    if (!run.artifacts.length) return empty("No artifacts", "Keep a file with the run:", code('experiment.log_artifact("model.pt")'));
+    const link = (artifact) => (artifact.metadata?.folder ? `${artifact.name} (${artifact.metadata.files ?? ""} files)` : h("a", { href: `/api/runs/${encodeURIComponent(this.id)}/artifacts/${artifact.number}`, download: "" }, artifact.name));
+    return table(["Name", "Kind", "Size", "Logged", "About", "Where"], run.artifacts.map((artifact) => [link(artifact), artifact.kind, size(artifact.size), "+" + duration(artifact.time - run.started),
+      Object.entries(artifact.metadata).filter(([, found]) => found !== null && found !== false).map(([name, found]) => `${name} ${value(found)}`).join(", "), artifact.kept ? "in the run" : artifact.path]), { label: "Artifacts" });
+  }
+
+  deliveries() {
+    const run = this.run;
+    if (!run.deliveries.length) return empty("Delivered nowhere", "Everything is in the store. To send this run to a backend, now or later:", code(`tracelet sync ${this.id} --backend mlflow`));
+    return h("div", { class: "tl-cards" }, run.deliveries.map((found) => h("section", { class: "tl-card" }, h("h2", {}, found.backend), facts([["State", h("span", { class: `tl-status tl-delivery-${found.state}` }, h("i", {}), found.state)],
+      ["Delivered", `${number(found.points)} of ${number(run.points)} points`], ["Pending", number(Math.max(0, run.points - found.points))], ["Refused for good", found.rejected ? number(found.rejected) : null], ["Remote run", found.url && outside(found.url)],
+      ["Problem", found.error], ["To mend it", found.fix && code(found.fix)], ["Offline since", found.since ? date(found.since) : null], ["Last", found.updated ? ago(found.updated) : null]]),
+      h("progress", { max: Math.max(1, run.points), value: Math.min(found.points, run.points), "aria-label": `Delivered to ${found.backend}` }))));
+  }
+
+  async changed() {
+    const before = Object.keys(this.run.metrics).join();
+    this.charts?.refresh();
+    this.timeline?.refresh?.();
+    clearTimeout(this.later);
+    const again = async () => {
+      this.last = Date.now();
+      await this.reload();
+      if (this.tab !== "time" && (!this.charts || before !== Object.keys(this.run.metrics).join())) await this.show(this.tab);
+    };
+    this.later = setTimeout(again, Date.now() - (this.last ?? 0) > 1000 ? 0 : 1000);
+  }
+
+  stop() {
+    this.charts?.stop();
+    this.timeline?.stop();
+    clearTimeout(this.later);
+  }
+}
+
+const text = (found) => (found && typeof found === "object" ? Object.entries(found).filter(([, one]) => one !== null && typeof one !== "object").map(([name, one]) => `${name} ${value(one)}`).join(", ") : found);
+
+function reproduce(run) {
+  const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+  const lines = [`cd ${quoted(run.folder || ".")}`];
+  if (run.git.commit) lines.push(`git checkout ${quoted(run.git.commit)}`);
+  if (run.has_diff) lines.push(`git apply ${run.id}.patch   # saved from ${location.origin}/api/runs/${run.id}/diff`);
+  return [...lines, run.command.map(quoted).join(" ")].join("\n");
+}
+
+export async function start(box, page) {
+  const run = new Run(box, page);
+  await run.start();
+  return run;
+}
