@@ -29,6 +29,7 @@ from pathlib import Path
 
 import msgspec
 
+from tracelet import confidential
 from tracelet.errors import JournalError
 from tracelet.frames import (
     HEADER,
@@ -87,6 +88,8 @@ class Journal:
         for record in records:
             kind = KIND_OF[type(record)]
             payload = _encoder.encode(record)
+            if kind != KIND_OF[Points]:
+                payload = confidential.redact(payload)
             if len(payload) > LONGEST_FRAME:
                 raise ValueError(f"a record of {len(payload):,} bytes is longer than any reader takes")
             frame = encode_frame(kind, number, payload)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tracelet import confidential
 from tracelet.agent.orders import Posting
 from tracelet.deliveries import checked_name
 from tracelet.errors import SettingsError
@@ -95,6 +96,8 @@ def backend_reference(name: str, options: Mapping[str, Any]) -> str:
 
 def postings(backends: Mapping[str, Mapping[str, Any]]) -> list[Posting]:
     """Where to deliver, as couriers want to know it. SettingsError for names that mean nothing."""
+    for options in backends.values():
+        confidential.learn(options)
     return [
         Posting(
             name=checked_name(name), reference=backend_reference(name, options),

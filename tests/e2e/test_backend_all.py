@@ -120,7 +120,7 @@ def test_every_backend_at_once(tmp_path: Path) -> None:
 
 
 def compare(backend: str, there: dict[str, list[tuple[int, float, float]]], wanted: dict[str, Points]) -> None:
-    """No point is missing, none is there twice; steps and values are the same, times as far as the system keeps them."""
+    """No point is missing or there twice; steps and values are the same, times as far as the system keeps them."""
     assert {name for name in there if not name.startswith(("system/", "gpu/"))} == set(wanted), backend
     for name, points in wanted.items():
         found = ordered(there[name])

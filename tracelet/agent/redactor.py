@@ -5,11 +5,11 @@ log.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
-from tracelet.masking import MASK, looks_secret, mask_text
+from tracelet.confidential import secrets
+from tracelet.masking import MASK, mask_text
 
 SHORTEST = 6
 """Shorter "secrets" are words that happen to stand in a password's place, and would black out half a log."""
@@ -19,8 +19,8 @@ class Redactor:
     """Knows the secrets among the options of some backends and in the environment."""
 
     def __init__(self, *options: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> None:
-        found = {secret for table in options for secret in _secrets(table)}
-        found |= set(_secrets(os.environ if environ is None else environ))
+        found = {secret for table in options for secret in secrets(table)}
+        found |= set(secrets(os.environ if environ is None else environ))
         found = {secret for secret in found if not os.path.isabs(secret)}  # PWD is no password, SSH_AUTH_SOCK no key
         self._secrets = sorted((secret for secret in found if len(secret) >= SHORTEST), key=len, reverse=True)
 
@@ -29,23 +29,3 @@ class Redactor:
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         return mask_text(text)
-
-
-def _secrets(table: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _secrets(value)
-        elif isinstance(value, str):
-            if looks_secret(str(name)):
-                yield value
-            elif "@" in value and "://" in value:
-                yield from _in_address(value)
-
-
-def _in_address(address: str) -> Iterator[str]:
-    try:
-        password = urlsplit(address).password
-    except ValueError:
-        return
-    if password:
-        yield password
