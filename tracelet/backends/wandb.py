@@ -90,15 +90,14 @@ class WandbBackend:
             self._run = wandb.init(
                 id=run.id, resume="allow", project=run.project or None, entity=self._options.entity or None,
                 name=run.name or None, group=self._options.group or None, job_type=self._options.job_type or None,
-                notes=self._options.notes or None, dir=str(folder), mode=self._mode(), reinit="create_new",
+                notes=self._options.notes or None, dir=str(folder), mode=self._mode(), reinit=_apart(wandb.__version__),
                 tags=_labels(run.tags), settings=self._settings(run),
             )  # fmt: skip
             self._described, self._noted = run, run.memory.get("batch") or {}
             self._spool = Spool(Path(self._run.dir).parent / f"run-{run.id}.wandb")
             self._next = max(self._there, default=-1) + 1
             self._resend(self._run)
-            if run.params:
-                _configure(self._run, run.params)
+            _configure(self._run, run.params)
         if self._options.mode != "offline" and self._run.url:
             run.announce(self._run.url)
 
@@ -169,8 +168,7 @@ class WandbBackend:
             self._next = max(self._next, base + len(rows))
             config: dict[str, Any] = dict(batch.params)
             config.update({f"tracelet/{topic}": _brief(facts) for topic, facts in batch.facts.items()})
-            if config:
-                _configure(run, config)
+            _configure(run, config)
             if batch.tags:
                 run.tags = tuple({*(run.tags or ()), *_labels(batch.tags)})
             for artifact in batch.artifacts:
@@ -277,6 +275,11 @@ def _await_free_folder(folder: Path, run_id: str) -> None:
     """The SDK names a run's folder by the second, and would write over what an earlier courier left in this one."""
     while any(folder.glob(f"wandb/*run-{time.strftime('%Y%m%d_%H%M%S')}-{run_id}")):
         time.sleep(0.05)
+
+
+def _apart(version: str) -> Any:
+    """How the SDK is told to leave other runs alone. Before 0.19.10 a process had one run at a time."""
+    return "create_new" if tuple(map(int, re.findall(r"\d+", version)[:3])) >= (0, 19, 10) else True
 
 
 def _configure(run: Run, values: Mapping[str, Any]) -> None:
