@@ -1,6 +1,6 @@
 """What a step, and the exit, take with backends that are dead, slow or hanging, divided by the same with none.
 
-Three MLflow backends through the agent, and a training of a fixed amount of work a step that logs two metrics; trainings
+Three MLflow backends through the agent, and a training of a fixed amount of work a step that logs two metrics. They
 take turns in fresh interpreters, because a shared machine's speed swings more than the figure in question. The kinds:
 nobody listens at the address; every answer comes 500 ms late; connections are accepted and never answered. The exit is
 compared with the timeout that `stop_logging()` is given; an exit may wait that long and no longer.
@@ -72,7 +72,7 @@ class Late(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815  # a name of the base
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""

@@ -73,7 +73,7 @@ def readable(data: bytes, name: str) -> bytes:
 
 
 def test_a_key_placed_everywhere_is_found_nowhere(tmp_path: Path) -> None:
-    """As argument, option, variable, in addresses, parameters, tags, spans, code, a remote and an exception: it is gone.
+    """As argument, option, variable, in addresses, parameters, tags, spans, code, a remote and an error: it is gone.
 
     No file of the store or of a backend holds it, and no text of ours; only the program itself prints it.
     """

@@ -168,7 +168,8 @@ class ClearmlBackend:
                 event.update(task=self._task.id)
             requests = [service.AddRequest(event=event.get_api_event()) for event in group]
             answer = self._task.send(service.AddBatchRequest(requests=requests), raise_on_errors=False)
-            if answer is None or not answer.ok():
+            # The SDK calls anything that comes with status 200 a success, a proxy's page of HTML too.
+            if answer is None or not answer.ok() or "added" not in (answer.response_data or ()):
                 raise Unavailable(f"ClearML did not take {len(group)} points")
 
     def _write_facts(self, topic: str, facts: Mapping[str, Any]) -> None:
