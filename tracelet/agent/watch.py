@@ -101,6 +101,10 @@ class Watch:
             with suppress(OSError, JournalError):  # unreadable for now, or for good: the reader of the run says so
                 member.look(self.host)
 
+    def ranks(self) -> list[Member]:
+        """The training processes."""
+        return self._with_role("rank")
+
     def _with_role(self, role: str) -> list[Member]:
         return [m for m in self._members.values() if m.started is not None and m.started.role == role]
 
