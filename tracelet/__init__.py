@@ -68,6 +68,7 @@ def start_logging(
     settled = settings.load(arguments, config)
     backends = destinations.parse(settled.backend if backend is None else backend, settled.tables)
     backends = destinations.addressed(backends, settled.api_key, settled.backend_url)
+    backends = destinations.choosing_spans(backends, settled.spans, settled.spans_deny)
     experiment = session.start(settled, backends)
     if params:
         experiment.log_params(params)

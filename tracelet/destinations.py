@@ -56,6 +56,14 @@ def addressed(backends: Backends, api_key: str, url: str) -> Backends:
     return {name: {**given, **options} for name, options in backends.items()}
 
 
+def choosing_spans(backends: Backends, spans: str, deny: str) -> Backends:
+    """The same with the settings `spans` and `spans_deny` as options of `otlp`, whose own options win."""
+    if "otlp" not in backends:
+        return backends
+    given = {name: value for name, value in (("spans", spans), ("spans_deny", deny)) if value not in ("", "all")}
+    return {**backends, "otlp": {**given, **backends["otlp"]}}
+
+
 def without_credentials(backends: Mapping[str, Mapping[str, Any]]) -> Backends:
     """The same without options that look like secrets, and with credentials taken out of addresses."""
     return {name: _kept(options) for name, options in backends.items()}

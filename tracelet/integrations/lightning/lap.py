@@ -54,6 +54,8 @@ class Lap:
         self.marks: list[Any] = []
         self.begin = 0
         self.samples = 0
+        self.measuring = 0
+        """At 1 the next iteration's operations are counted, above it a later one's; see `Loops`."""
         self.manual = False
         self.loss: Any = None
         """The loss of the last batch, or whatever its step gave; read at the end of a window."""
