@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "show": "tracelet.cli.show:show",
     "compare": "tracelet.cli.compare:compare",
     "ui": "tracelet.cli.ui:ui",
+    "top": "tracelet.cli.top:top",
     "export": "tracelet.cli.export:export",
     "time": "tracelet.cli.time:time",
     "trace": "tracelet.cli.trace:trace",
