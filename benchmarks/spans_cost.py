@@ -24,7 +24,7 @@ import measure
 import psutil
 
 import tracelet
-from tracelet.integrations.lightning.lap import Lap
+from tracelet.integrations.lightning.lap import WITHIN, WORTH_TELLING, Lap
 from tracelet.sink import Item
 from tracelet.spans import LAP_WIDTH, pack_laps
 from tracelet.telemetry.job import Job, Place
@@ -123,7 +123,8 @@ def hook(lap: Lap, name: str, *args: Any) -> None:
     try:
         _nothing(None, name, *args)
     finally:
-        lap.called(name, began, args)
+        if name not in WITHIN or time.perf_counter_ns() - began > WORTH_TELLING:
+            lap.called(name, began, args)
 
 
 class _Shaped:
