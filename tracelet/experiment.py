@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -148,8 +149,26 @@ class Experiment:
     ) -> None:
         self._stop(error=error)
 
+    def __copy__(self) -> Experiment:
+        return self  # a handle names a run; a copied model, or one that is averaged, still means the same run
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Experiment:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[Started], Experiment], tuple[Started]]:
+        return _unpickled, (self._started,)
+
     def __repr__(self) -> str:
         return f"<tracelet.Experiment {self.name!r} {self.id} in {self._folder}>"
+
+
+def _unpickled(started: Started) -> Experiment:
+    """In another process a handle is that process's own handle of the run, or one that records nothing."""
+    session = sys.modules.get("tracelet.session")
+    active: Experiment | None = session.active() if session is not None else None
+    if active is not None and active.id == started.run:
+        return active
+    return Experiment(started, Path(), Mute(), lambda **_: None)
 
 
 def _index(name: str, step: Any) -> int | None:

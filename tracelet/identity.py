@@ -193,7 +193,9 @@ def is_alive(pid: int, started: float) -> bool:
 
 def in_worker_process() -> bool:
     """Whether multiprocessing started this process (a DataLoader worker, say)."""
-    return multiprocessing.parent_process() is not None
+    # While a spawned child imports the program's main module again it does not know its parent yet, only this.
+    inheriting = getattr(multiprocessing.current_process(), "_inheriting", False)
+    return bool(inheriting) or multiprocessing.parent_process() is not None
 
 
 def launched_index() -> int | None:
