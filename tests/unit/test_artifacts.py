@@ -39,6 +39,18 @@ def test_a_folder_keeps_its_tree_and_does_not_follow_links_out(tmp_path: Path) -
     assert object_path(tmp_path / "run", files["config.json"][0]).read_text() == "{}"
 
 
+def test_the_store_is_not_copied_into_itself(tmp_path: Path) -> None:
+    """The artifact `.` is the working directory without the store in it; what is no file is counted as left out."""
+    (tmp_path / "train.py").write_text("pass")
+    os.symlink("nowhere", tmp_path / "broken")
+    run = tmp_path / ".tracelet" / "runs" / "id"
+    run.mkdir(parents=True)
+    (run / "rank-0.0.tlj").write_bytes(b"journal")
+    artifact = keep(run, tmp_path, None, None, 1)
+    assert set(manifest(run, artifact)) == {"train.py"}
+    assert artifact.metadata == {"folder": True, "files": 1, "left_out": 1}
+
+
 def test_a_missing_path_is_an_error_at_the_call(tmp_path: Path) -> None:
     """The error is a FileNotFoundError that names the path, and nothing is recorded."""
     with pytest.raises(ArtifactNotFound, match=r"nowhere\.pt"):
