@@ -492,3 +492,25 @@ def test_values_on_another_device_are_never_read(pl: Any) -> None:
     points = [p for p in done if isinstance(p, tuple) and isinstance(p[0], SeriesKey) and p[0].name.startswith("both")]
     assert [p[0].name for p in points] == ["both_step"] * 4 + ["both_epoch"]
     assert all(isinstance(p[2], torch.Tensor) and p[2].is_meta and not p[2].requires_grad for p in points)
+
+
+def test_an_entry_point_within_a_fit_leaves_the_fit_its_end(pl: Any, kept: Kept) -> None:
+    """`trainer.validate()` inside a hook is a fit of its own, and the one around it goes on and ends as itself."""
+
+    class Validating(pl.Callback):  # type: ignore[misc]
+        def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+            trainer.validate(pl_module, loader(), verbose=False)
+            trainer.validate(pl_module, loader(), verbose=False)
+
+    trainer = quiet(pl, callbacks=[Validating()])
+    trainer.fit(module_class(pl)(), loader(), loader())
+    assert [(e["number"], e["kind"]) for e in kept.events("fit_started")] == [
+        (1, "fit"), (2, "validate"), (3, "validate"),
+    ]  # fmt: skip
+    finished = kept.events("fit_finished")
+    assert [(e["number"], e["kind"], e["status"]) for e in finished] == [
+        (2, "validate", "finished"), (3, "validate", "finished"), (1, "fit", "finished"),
+    ]  # fmt: skip
+    assert (finished[-1]["epochs"], finished[-1]["steps"]) == (2, 8)
+    trainer.validate(module_class(pl)(), loader(), verbose=False)
+    assert [e["number"] for e in kept.events("fit_finished")] == [2, 3, 1, 4]
