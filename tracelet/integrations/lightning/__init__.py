@@ -39,12 +39,13 @@ class LightningIntegration(Integration):
         super().__init__(sink, settings)
         self.lifecycle = Lifecycle(sink)
         self._loggers = LoggerCalls(sink, self.lifecycle)
-        self._standalone = Standalone(sink)
-        self._fabric = FabricMetrics(sink)
+        self._standalone = Standalone(sink, self.lifecycle)
+        self._fabric = FabricMetrics(sink, self.lifecycle)
         self._resumption = Resumption(self.lifecycle)
         self._parts: list[_Part] = [
             self.lifecycle,
             self._resumption,
+            self._loggers,
             Hyperparameters(sink, self.lifecycle, self._loggers),
             MetricCapture(sink, self.lifecycle),
             Checkpoints(sink, self.lifecycle),
