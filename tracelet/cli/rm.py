@@ -20,8 +20,11 @@ from tracelet.store import RUNS, Store
 @click.option("--force", is_flag=True, help="Also a run that is still going on.")
 @store_option
 def rm(store: Store, runs: tuple[str, ...], yes: bool, force: bool) -> None:
-    """Delete runs with all their files: RUN is an id, the beginning of one, a name, or `latest`."""
-    chosen = {run.id: run for run in map(store.run, runs)}
+    """Delete runs with all their files: RUN is an id, the beginning of one, a name, or `latest`.
+
+    A name that several runs have is refused, because only one of them can be meant.
+    """
+    chosen = {run.id: run for run in (store.run(name, unique=True) for name in runs)}
     for run in chosen.values():
         _check(store, run, force)
     for run in chosen.values():
