@@ -6,6 +6,7 @@ errors at the call; after the end of the run, and in forked children, calls do n
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
 import sys
@@ -26,6 +27,8 @@ from tracelet.values import checked
 from tracelet.writer import CROWDED, Writer, now
 
 _clock = time.time
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""No room, or no more of it for this user; other errors are not mended by deleting something."""
 
 
 class Experiment:
@@ -122,7 +125,7 @@ class Experiment:
             raise
         except OSError as error:
             message = f"the artifact {os.fspath(path)!r} was not kept ({error.strerror or error})"
-            say(f"{message}. The training goes on; free some space and log it again.")
+            say(f"{message}. The training goes on; {_remedy(error)} and log it again.")
             self._writer.emit(Notice(time=now(), code="artifact", message=message, count=1))
 
     def log_file_artifact(self, path: str | os.PathLike[str], name: str | None = None) -> None:
@@ -160,6 +163,15 @@ class Experiment:
 
     def __repr__(self) -> str:
         return f"<tracelet.Experiment {self.name!r} {self.id} in {self._folder}>"
+
+
+def _remedy(error: OSError) -> str:
+    """What to do against an artifact that could not be copied."""
+    if error.errno in FULL:
+        return "free some space"
+    if isinstance(error, PermissionError):
+        return f"allow this user to use {error.filename or 'the file and the store'}"
+    return "see that the file and the store can be reached"
 
 
 def _unpickled(started: Started) -> Experiment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -63,6 +64,33 @@ def test_a_fifo_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ArtifactNotFound, match="neither a file nor a folder"):
         keep(tmp_path, tmp_path / "pipe", None, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EACCES, "allow this user to use /model.pt"),
+        (errno.EIO, "can be reached"),
+    ],
+)
+def test_a_disk_that_refuses_is_said_with_what_helps(
+    number: int, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Space is only asked for where there was none; the run notes what was not kept, and the program goes on."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "/model.pt")
+
+    monkeypatch.setattr(tracelet.artifacts, "keep", refuse)
+    config = dict.fromkeys(("track_lightning", "track_system", "track_git", "track_env"), False)
+    with tracelet.start_logging("a", config={**config, "delivery": "off"}) as experiment:
+        experiment.log_artifact(tmp_path / "model.pt")
+    said = caplog.text
+    assert remedy in said
+    assert ("free some space" in said) is (number in (errno.ENOSPC, errno.EDQUOT))
+    assert "was not kept" in tracelet.open_store().run("latest").problems[0]
 
 
 def test_logged_artifacts_are_read_back(tmp_path: Path) -> None:
