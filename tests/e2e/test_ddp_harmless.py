@@ -16,7 +16,8 @@ import tracelet
 COLLECTIVES = (
     "all_reduce", "broadcast", "barrier", "all_gather", "all_gather_object", "broadcast_object_list", "reduce",
     "gather", "gather_object", "scatter", "scatter_object_list", "reduce_scatter", "all_to_all",
-    "send", "recv", "isend", "irecv", "monitored_barrier", "all_gather_into_tensor", "reduce_scatter_tensor", "new_group",
+    "send", "recv", "isend", "irecv", "monitored_barrier", "all_gather_into_tensor", "reduce_scatter_tensor",
+    "new_group",
 )  # fmt: skip
 SCRIPT = f"""
     import collections, functools, json, os, sys, warnings

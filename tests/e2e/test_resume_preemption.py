@@ -14,8 +14,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import requests
 
 import tracelet
+from tests.servers.mlflow_server import mlflow_server
 from tracelet.run import Run
 
 STEPS = 60
@@ -133,6 +135,30 @@ def test_a_backend_shows_each_step_once() -> None:
     assert Counter(steps) == Counter(range(STEPS))
     assert {line["run"] for line in lines} == {"mine"}
     assert run.deliveries["jsonl"].state == "done"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_mlflow_shows_each_step_once(tmp_path: Path) -> None:
+    """Preempted, resumed, killed with a rollback, resumed: one remote run, no step missing, none twice."""
+    (tmp_path / "server").mkdir()
+    with mlflow_server(tmp_path / "server") as server:
+        job = {"TRACELET_RUN_ID": "mine", "TRACELET_BACKEND": "mlflow", "TRACELET_DELIVERY": "agent",
+               "TRACELET_BACKEND_URL": server.url, "KEEP": "1"}  # fmt: skip
+        stop_somewhere(start(**job), signal.SIGTERM, 12)
+        stop_somewhere(start(**job), signal.SIGKILL, 37)
+        finish(start(**job))
+        assert only_run().deliveries["mlflow"].state == "done"
+        found = requests.post(
+            f"{server.url}/api/2.0/mlflow/runs/search", timeout=30,
+            json={"experiment_ids": [str(n) for n in range(3)], "filter": "tags.`tracelet.run_id` = 'mine'"},
+        ).json()["runs"]  # fmt: skip
+        assert len(found) == 1
+        history = requests.get(
+            f"{server.url}/api/2.0/mlflow/metrics/get-history", timeout=30,
+            params={"run_id": found[0]["info"]["run_id"], "metric_key": "loss", "max_results": "1000"},
+        ).json()["metrics"]  # fmt: skip
+    assert Counter(int(point["step"]) for point in history) == Counter(range(STEPS))
 
 
 @pytest.mark.slow
