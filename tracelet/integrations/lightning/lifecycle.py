@@ -57,6 +57,8 @@ class Lifecycle:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._counted = 0
+        self.launched = False
+        """Whether this process goes on with what the one that launched it began."""
         self._trainer_numbers = itertools.count(1)
         self._fits: weakref.WeakKeyDictionary[Any, list[Fit]] = weakref.WeakKeyDictionary()
         """What each trainer runs, the innermost last: a hook may call `trainer.validate()` within a fit."""
@@ -116,6 +118,7 @@ class Lifecycle:
     @before.setter
     def before(self, number: int) -> None:
         self._counted = number
+        self.launched = True
 
     def _next(self) -> int:
         self._counted += 1
