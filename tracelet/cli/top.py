@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tracelet.cli.console import STATUS_STYLES, console, put, speaks_unicode, table
+from tracelet.cli.moments import telling
 from tracelet.cli.options import checked_metrics, store_option
 from tracelet.cli.sparkline import sparkline
 from tracelet.cli.wording import ago, duration, number
@@ -65,7 +66,7 @@ def page(target: Console, run: Run, chosen: list[str], everything: bool) -> Rend
     why = [Text(info.reason, "red")] if info.reason else []
     events = [
         Text(f"+{duration(max(0.0, event.time / 1e6 - info.started)):>8}  {event.name}")
-        for event in run.events()[-LATELY:]
+        for event in telling(run.events())[-LATELY:]
     ]
     rest = max(3, target.height - len(events) - 8)
     foot = [Text("Ctrl-C ends this, not the run", "dim")] if info.status == RUNNING else []
