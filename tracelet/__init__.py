@@ -55,6 +55,9 @@ def start_logging(
     list, or a table of options by name. `config`: settings by name (see the settings page), and one table per backend.
     `tags`: name to text, or a list of names. `params`: hyperparameters to record at once.
 
+    `run_id`: the run's id; one that is there goes on. `resume`: the run to go on with, by id or name, or `auto`: the
+    one that this cluster job (or torchrun id) began, or that wrote the checkpoint named on the command line.
+
     Called again while a run is active it returns that run; asking for another name or project is `AlreadyActive`. In
     DataLoader workers, forked children and with `enabled=false` the handle records nothing. Raises `SettingsError`, and
     `StoreError` if the store's folder cannot be written.
