@@ -1,4 +1,4 @@
-"""Which events of a run people are told without asking, and in which words. Used by `show` and `top`; pure functions."""
+"""Which events of a run people are told without asking, and in which words. For `show` and `top`; pure functions."""
 
 from __future__ import annotations
 

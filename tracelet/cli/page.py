@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tracelet.cli.console import STATUS_STYLES, fitting, put, speaks_unicode, table
 from tracelet.cli.moments import telling, told
 from tracelet.cli.sparkline import sparkline
-from tracelet.cli.wording import ago, date, duration, number, size, value
+from tracelet.cli.wording import ago, date, duration, number, size, value, visible
 from tracelet.deliveries import Delivery
 from tracelet.records import Artifact, MetricSummary
 from tracelet.run import Run
@@ -64,7 +64,7 @@ class Page:
         shown.add_column(style="dim", overflow="fold")
         shown.add_column(overflow="fold")
         for name, found in pairs:
-            shown.add_row("  " + name, found if not isinstance(found, str) else found.rstrip())
+            shown.add_row("  " + value(name), found if not isinstance(found, str) else found.rstrip())
         put(self.target, shown)
 
     def head(self) -> None:
@@ -72,10 +72,12 @@ class Page:
         from rich.text import Text
 
         info = self.run.info
-        status = Text(info.status, STATUS_STYLES.get(info.status, ""))
+        status = Text(value(info.status), STATUS_STYLES.get(info.status, ""))
         if info.reason:
-            status.append(f": {info.reason}", "default")
-        self.target.print(Text.assemble((info.name, "bold"), "  ", (info.id, "cyan"), "  ", info.project))
+            status.append(f": {visible(info.reason)}", "default")
+        self.target.print(
+            Text.assemble((value(info.name), "bold"), "  ", (value(info.id), "cyan"), f"  {value(info.project)}")
+        )
         pairs: list[tuple[str, Any]] = [
             ("status", status),
             ("started", f"{date(info.started)} ({ago(info.started)}), took {duration(info.duration)}"),
@@ -86,7 +88,9 @@ class Page:
         if info.world_size > 1:
             pairs.append(("processes", str(info.world_size)))
         if self.run.tags:
-            pairs.append(("tags", ", ".join(f"{name}={text}" for name, text in sorted(self.run.tags.items()))))
+            pairs.append(
+                ("tags", ", ".join(f"{value(name)}={value(text)}" for name, text in sorted(self.run.tags.items())))
+            )
         self._pairs(pairs)
 
     def traceback(self) -> None:
@@ -121,9 +125,9 @@ class Page:
     def _metric_table(self, summaries: list[MetricSummary]) -> Table:
         cells = [
             {
-                "  name": "  " + found.name, "last": number(found.last), "min": _at(found.least, found.least_step),
-                "max": _at(found.greatest, found.greatest_step), "points": str(found.count),
-                "plot": self._spark(found.name, SPARK_WIDTH),
+                "  name": "  " + value(found.name), "last": number(found.last),
+                "min": _at(found.least, found.least_step), "max": _at(found.greatest, found.greatest_step),
+                "points": str(found.count), "plot": self._spark(found.name, SPARK_WIDTH),
             }
             for found in summaries
         ]  # fmt: skip

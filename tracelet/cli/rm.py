@@ -6,8 +6,9 @@ import shutil
 
 import click
 
+from tracelet.cli.console import echo
 from tracelet.cli.options import store_option
-from tracelet.cli.wording import ago
+from tracelet.cli.wording import ago, value
 from tracelet.errors import RunNotFound, StoreError
 from tracelet.records import RUNNING
 from tracelet.run import Run
@@ -29,7 +30,7 @@ def rm(store: Store, runs: tuple[str, ...], yes: bool, force: bool) -> None:
         _check(store, run, force)
     for run in chosen.values():
         info = run.info
-        click.echo(f"{info.id}  {info.name}  {info.project}  {info.status}  {ago(info.started)}")
+        echo("  ".join(map(value, (info.id, info.name, info.project, info.status, ago(info.started)))))
     if not yes:
         question = "Delete this run?" if len(chosen) == 1 else f"Delete these {len(chosen)} runs?"
         click.confirm(question, abort=True)

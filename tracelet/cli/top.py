@@ -11,7 +11,7 @@ from tracelet.cli.console import STATUS_STYLES, console, put, speaks_unicode, ta
 from tracelet.cli.moments import telling
 from tracelet.cli.options import checked_metrics, store_option
 from tracelet.cli.sparkline import sparkline
-from tracelet.cli.wording import ago, duration, number
+from tracelet.cli.wording import ago, duration, number, value, visible
 from tracelet.records import RUNNING, MetricSummary
 from tracelet.run import Run
 from tracelet.store import Store
@@ -60,12 +60,13 @@ def page(target: Console, run: Run, chosen: list[str], everything: bool) -> Rend
 
     info = run.info
     head = Text.assemble(
-        (info.name, "bold"), "  ", (info.status, STATUS_STYLES.get(info.status, "")), "  ", info.project,
+        (value(info.name), "bold"), "  ", (value(info.status), STATUS_STYLES.get(info.status, "")), "  ",
+        value(info.project),
         f"  started {ago(info.started)}  {duration(info.duration)}  {info.id}",
     )  # fmt: skip
-    why = [Text(info.reason, "red")] if info.reason else []
+    why = [Text(visible(info.reason), "red")] if info.reason else []
     events = [
-        Text(f"+{duration(max(0.0, event.time / 1e6 - info.started)):>8}  {event.name}")
+        Text(f"+{duration(max(0.0, event.time / 1e6 - info.started)):>8}  {value(event.name)}")
         for event in telling(run.events())[-LATELY:]
     ]
     rest = max(3, target.height - len(events) - 8)
@@ -88,4 +89,4 @@ def _metrics(target: Console, run: Run, chosen: list[str], everything: bool, row
 
 def _row(run: Run, name: str, found: MetricSummary, unicode: bool) -> tuple[str, ...]:
     figures = (number(found.last), number(found.least), number(found.greatest), str(found.count))
-    return (name, *figures, sparkline(run.chart(name).values, WIDTH, unicode))
+    return (value(name), *figures, sparkline(run.chart(name).values, WIDTH, unicode))
