@@ -12,8 +12,16 @@ from typing import Any
 from tracelet.errors import SettingsError
 from tracelet.masking import looks_secret, mask_url
 from tracelet.parameters import plain
+from tracelet.settings import Settings
 
 Backends = dict[str, dict[str, Any]]
+
+
+def settle(backend: object, settings: Settings) -> Backends:
+    """Where the run goes: `backend` as `start_logging()` was given it, or what the settings say, with all options."""
+    backends = parse(settings.backend if backend is None else backend, settings.tables)
+    backends = addressed(backends, settings.api_key, settings.backend_url)
+    return choosing_spans(backends, settings.spans, settings.spans_deny)
 
 
 def parse(backend: object, tables: Mapping[str, Mapping[str, Any]]) -> Backends:

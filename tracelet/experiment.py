@@ -11,18 +11,18 @@ import operator
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tracelet import artifacts, deliveries
+from tracelet import artifacts, deliveries, parameters
 from tracelet.buffers import Mute
 from tracelet.errors import ArtifactNotFound, InvalidMetric
 from tracelet.guard import say
-from tracelet.mending import GREATEST, LEAST, storable_text
-from tracelet.parameters import flatten
+from tracelet.mending import GREATEST, LEAST
 from tracelet.records import Notice, Params, Started, Tags
+from tracelet.tags import given as given_tags
 from tracelet.values import checked
 from tracelet.writer import CROWDED, Writer, now
 
@@ -90,6 +90,11 @@ class Experiment:
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Record one point of each metric, all at the same step; see `log_metric`. Records all of them or none."""
+        if not hasattr(metrics, "items"):
+            raise InvalidMetric(
+                f"metrics are a {type(metrics).__name__}, not a mapping of name to number; nothing was recorded. "
+                "E.g. log_metrics({'loss': 0.5}, step=3)"
+            )
         sound = [
             (name, value if type(value) is float and type(name) is str and name else checked(name, value))
             for name, value in metrics.items()
@@ -99,18 +104,20 @@ class Experiment:
         for name, value in sound:
             self._writer.emit((name, at, value, seconds))
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Record hyperparameters; nested mappings are joined with `/`, a later value replaces an earlier one."""
-        self._writer.emit(Params(time=now(), values=flatten(params)))
+    def log_params(self, params: Any) -> None:
+        """Record hyperparameters; nested mappings are joined with `/`, a later value replaces an earlier one.
+
+        `params`: a mapping, a namespace or a dataclass. Raises `InvalidArgument`.
+        """
+        self._writer.emit(Params(time=now(), values=parameters.given(params)))
 
     def log_hyperparameter(self, name: str, value: Any) -> None:
         """Record one hyperparameter."""
         self.log_params({name: value})
 
-    def set_tags(self, tags: Mapping[str, Any]) -> None:
-        """Set tags of the run; an empty text removes one."""
-        values = {storable_text(str(name)): storable_text(str(value)) for name, value in tags.items()}
-        self._writer.emit(Tags(time=now(), values=values))
+    def set_tags(self, tags: Mapping[str, Any] | Iterable[str]) -> None:
+        """Set tags of the run: name to text, or names. None or an empty text removes one. Raises `InvalidArgument`."""
+        self._writer.emit(Tags(time=now(), values=given_tags(tags)))
 
     def log_artifact(self, path: str | os.PathLike[str], name: str | None = None, kind: str | None = None) -> None:
         """Copy a file or a folder, as it is now, into the run. `kind`: a word of yours such as `plot` or `model`.
