@@ -24,9 +24,9 @@ import measure
 import psutil
 
 import tracelet
-from tracelet.integrations.lightning.lap import Lap
+from tracelet.integrations.lightning.lap import WITHIN, WORTH_TELLING, Lap
 from tracelet.sink import Item
-from tracelet.spans import pack_spans
+from tracelet.spans import LAP_WIDTH, pack_laps
 from tracelet.telemetry.job import Job, Place
 from tracelet.telemetry.names import MODEL_BACKWARD, MODEL_FORWARD, OPTIMIZER_UPDATE, TRAINING_ITERATION, ZERO_GRAD
 from tracelet.telemetry.recorder import Recorder
@@ -69,7 +69,8 @@ def train(steps: int) -> float:
                 self.began = time.thread_time()
             self.ended = time.thread_time()
             (inputs,) = batch
-            return self.layer(inputs).square().mean()
+            loss: torch.Tensor = self.layer(inputs).square().mean()
+            return loss
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=0.01)
@@ -122,7 +123,8 @@ def hook(lap: Lap, name: str, *args: Any) -> None:
     try:
         _nothing(None, name, *args)
     finally:
-        lap.called(name, began, args)
+        if name not in WITHIN or time.perf_counter_ns() - began > WORTH_TELLING:
+            lap.called(name, began, args)
 
 
 class _Shaped:
@@ -214,10 +216,10 @@ def packing() -> None:
     lap, sink = fresh(keep=500)
     for _ in range(600):
         iteration(lap)
-    items: list[Any] = [item for item in sink.kept if isinstance(item, tuple)]
-    took = each(lambda: pack_spans(items), 20)
+    items: list[Any] = [item for item in sink.kept if isinstance(item, tuple) and len(item) == LAP_WIDTH]
+    took = each(lambda: pack_laps(items), 20)
     measure.row("packing an iteration, on the writer thread", f"{took / len(items) / 1e3:.2f} us")
-    size = len(msgspec.msgpack.encode(pack_spans(items)))
+    size = len(msgspec.msgpack.encode(pack_laps(items)))
     measure.row("an iteration of 10 spans in the journal", f"{size / len(items):.0f} bytes")
 
 

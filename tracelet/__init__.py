@@ -53,26 +53,28 @@ def start_logging(
 
     `exp_name`: name of the run (default: the script's). `backend`: where to deliver besides the local store: a name, a
     list, or a table of options by name. `config`: settings by name (see the settings page), and one table per backend.
-    `tags`: name to text, or a list of names. `params`: hyperparameters to record at once.
+    `tags`: name to text, or a list of names. `params`: hyperparameters to record at once, as for `log_params`.
 
-    Called again while a run is active it returns that run; asking for another name or project is `AlreadyActive`. In
-    DataLoader workers, forked children and with `enabled=false` the handle records nothing. Raises `SettingsError`, and
-    `StoreError` if the store's folder cannot be written.
+    `run_id`: the run's id; one that is there goes on. `resume`: the run to go on with, by id or name, or `auto`: the
+    one that this cluster job (or torchrun id) began, or that wrote the checkpoint named on the command line.
+
+    Called again it returns the active run; for another name or project that is `AlreadyActive`. In DataLoader workers,
+    forked children and if `enabled=false` nothing is recorded. Raises `SettingsError`, `InvalidArgument`, `StoreError`.
     """
-    from tracelet import destinations, session, settings
+    from tracelet import destinations, parameters, session, settings
+    from tracelet import tags as labels
 
     arguments = {
         "experiment_name": exp_name, "project": project, "api_key": api_key, "backend_url": backend_url,
         "run_id": run_id, "resume": resume,
     }  # fmt: skip
     settled = settings.load(arguments, config)
-    backends = destinations.parse(settled.backend if backend is None else backend, settled.tables)
-    backends = destinations.addressed(backends, settled.api_key, settled.backend_url)
-    experiment = session.start(settled, backends)
-    if params:
+    values, texts = parameters.given({} if params is None else params), labels.given({} if tags is None else tags)
+    experiment = session.start(settled, destinations.settle(backend, settled))
+    if values:
         experiment.log_params(params)
-    if tags:
-        experiment.set_tags(tags if isinstance(tags, Mapping) else dict.fromkeys(tags, "true"))
+    if texts:
+        experiment.set_tags(texts)
     return experiment
 
 

@@ -1,7 +1,8 @@
 """How a script's own `start_logging("name", ...)` takes over the run that `tracelet run` has started for it.
 
-Called by the session on the user's thread, at most once a run. What was said on the command line stands, for it was
-said last; the script fills in the rest. What cannot be changed any more, because recording has begun, is told and left.
+Called by the session on the user's thread, at most once a run (and `tell_again` by each further `start_logging()`).
+What was said on the command line stands, for it was said last; the script fills in the rest. What cannot be changed
+any more, because recording has begun, is told and left.
 """
 
 from __future__ import annotations
@@ -33,15 +34,29 @@ def adopted(started: Started, asked: Settings, backends: Mapping[str, dict[str, 
 
 def tell_late(running: Settings, asked: Settings, given: Set[str]) -> None:
     """Say which settings of the script come too late."""
-    late = [
-        key
-        for key in asked
-        if asked.sources[key] in ("arguments", "config") and key not in CHANGEABLE and key not in given
-        and asked[key] != running[key]
-    ]  # fmt: skip
+    late = _late(running, asked, given)
     if late:
         example = " ".join(f"--config {key}={asked[key]}" for key in late)
         say(
             f"`tracelet run` had started the recording before the script asked for {', '.join(late)}; the script "
             f"goes on, the recording stays as it was. Type tracelet run {example} ... instead."
         )
+
+
+def tell_again(running: Settings, asked: Settings) -> None:
+    """Say which settings of a second `start_logging()` come too late."""
+    late = _late(running, asked, frozenset())
+    if late:
+        say(
+            f"a run is active and goes on as it was started; {', '.join(late)} came too late for it. "
+            "Type tracelet.stop_logging() before the second start_logging()."
+        )
+
+
+def _late(running: Settings, asked: Settings, given: Set[str]) -> list[str]:
+    return [
+        key
+        for key in asked
+        if asked.sources[key] in ("arguments", "config") and key not in CHANGEABLE and key not in given
+        and asked[key] != running[key]
+    ]  # fmt: skip

@@ -44,9 +44,9 @@ def keep(run_folder: Path, path: str | os.PathLike[str], name: str | None, kind:
     title = name or source.absolute().name
     where = str(source.absolute())
     if stat.S_ISDIR(mode):
-        digest, size, files = _keep_folder(run_folder, source)
+        digest, size, counts = _keep_folder(run_folder, source)
         return Artifact(time=time, name=title, path=where, kind=kind or "folder", size=size, digest=digest,
-                        metadata={"files": files, "folder": True})  # fmt: skip
+                        metadata={"folder": True, **counts})  # fmt: skip
     if not stat.S_ISREG(mode):
         raise ArtifactNotFound(f"{os.fspath(path)!r} is neither a file nor a folder; nothing was recorded")
     digest, size = _keep_file(run_folder, source)
@@ -61,10 +61,14 @@ def manifest(run_folder: Path, artifact: Artifact) -> dict[str, tuple[str, int]]
         return {name: (entry[0], entry[1]) for name, entry in json.load(file).items()}
 
 
-def _keep_folder(run_folder: Path, source: Path) -> tuple[str, int, int]:
+def _keep_folder(run_folder: Path, source: Path) -> tuple[str, int, dict[str, int]]:
     entries: dict[str, tuple[str, int]] = {}
-    for path in _files(source):
-        entries[path.relative_to(source).as_posix()] = _keep_file(run_folder, path)
+    left_out = 0
+    for path in _files(source, without=run_folder.parent.parent.resolve()):
+        if path.is_file():
+            entries[path.relative_to(source).as_posix()] = _keep_file(run_folder, path)
+        else:
+            left_out += 1
     body = json.dumps(entries, sort_keys=True).encode()
     digest = hashlib.blake2b(body, digest_size=DIGEST_SIZE).hexdigest()
     target = object_path(run_folder, digest)
@@ -73,17 +77,18 @@ def _keep_folder(run_folder: Path, source: Path) -> tuple[str, int, int]:
         with os.fdopen(descriptor, "wb") as file:
             file.write(body)
         _settle(temporary, target)
-    return digest, sum(size for _, size in entries.values()), len(entries)
+    counts = {"files": len(entries), "left_out": left_out}
+    return digest, sum(size for _, size in entries.values()), {name: n for name, n in counts.items() if n}
 
 
-def _files(source: Path) -> Iterator[Path]:
-    """Regular files below, in a fixed order. Linked folders are not followed: they may lead out, or round and round."""
+def _files(source: Path, without: Path) -> Iterator[Path]:
+    """What is no folder, below and in a fixed order, the store that we copy into excepted.
+
+    Linked folders are not followed: they may lead out, or round and round.
+    """
     for folder, folders, names in os.walk(source):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(folder, name)
-            if path.is_file():
-                yield path
+        folders[:] = sorted(name for name in folders if Path(folder, name).resolve() != without)
+        yield from (Path(folder, name) for name in sorted(names))
 
 
 def _keep_file(run_folder: Path, source: Path) -> tuple[str, int]:

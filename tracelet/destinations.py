@@ -12,8 +12,16 @@ from typing import Any
 from tracelet.errors import SettingsError
 from tracelet.masking import looks_secret, mask_url
 from tracelet.parameters import plain
+from tracelet.settings import Settings
 
 Backends = dict[str, dict[str, Any]]
+
+
+def settle(backend: object, settings: Settings) -> Backends:
+    """Where the run goes: `backend` as `start_logging()` was given it, or what the settings say, with all options."""
+    backends = parse(settings.backend if backend is None else backend, settings.tables)
+    backends = addressed(backends, settings.api_key, settings.backend_url)
+    return choosing_spans(backends, settings.spans, settings.spans_deny)
 
 
 def parse(backend: object, tables: Mapping[str, Mapping[str, Any]]) -> Backends:
@@ -54,6 +62,14 @@ def addressed(backends: Backends, api_key: str, url: str) -> Backends:
             f"backend={{{first!r}: {{'url': ..., 'api_key': ...}}, ...}}"
         )
     return {name: {**given, **options} for name, options in backends.items()}
+
+
+def choosing_spans(backends: Backends, spans: str, deny: str) -> Backends:
+    """The same with the settings `spans` and `spans_deny` as options of `otlp`, whose own options win."""
+    if "otlp" not in backends:
+        return backends
+    given = {name: value for name, value in (("spans", spans), ("spans_deny", deny)) if value not in ("", "all")}
+    return {**backends, "otlp": {**given, **backends["otlp"]}}
 
 
 def without_credentials(backends: Mapping[str, Mapping[str, Any]]) -> Backends:

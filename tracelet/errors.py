@@ -4,6 +4,7 @@
      |- SettingsError      a key, value or file of settings that cannot be meant     (also ValueError)
      |- AlreadyActive      start_logging() for a second, different run               (also RuntimeError)
      |- InvalidMetric      a metric name or value that cannot be recorded            (also TypeError)
+     |- InvalidArgument    parameters or tags that have no names                   (also TypeError)
      |- ArtifactNotFound   log_artifact() of a path where nothing is              (also FileNotFoundError)
      |- FilterError        a filter expression that cannot be meant                  (also ValueError)
      |- RunNotFound        no run, or several, answer to the name given              (also LookupError)
@@ -38,6 +39,10 @@ class AlreadyActive(TraceletError, RuntimeError):
 
 class InvalidMetric(TraceletError, TypeError):
     """A metric's name is not a string, or its value is not one number."""
+
+
+class InvalidArgument(TraceletError, TypeError):
+    """What was given as parameters or tags is of a kind that cannot be meant."""
 
 
 class ArtifactNotFound(TraceletError, FileNotFoundError):

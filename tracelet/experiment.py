@@ -6,25 +6,29 @@ errors at the call; after the end of the run, and in forked children, calls do n
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tracelet import artifacts, deliveries
+from tracelet import artifacts, deliveries, parameters
 from tracelet.buffers import Mute
 from tracelet.errors import ArtifactNotFound, InvalidMetric
 from tracelet.guard import say
-from tracelet.mending import GREATEST, LEAST, storable_text
-from tracelet.parameters import flatten
+from tracelet.mending import GREATEST, LEAST
 from tracelet.records import Notice, Params, Started, Tags
+from tracelet.tags import given as given_tags
 from tracelet.values import checked
 from tracelet.writer import CROWDED, Writer, now
 
 _clock = time.time
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""No room, or no more of it for this user; other errors are not mended by deleting something."""
 
 
 class Experiment:
@@ -86,6 +90,11 @@ class Experiment:
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Record one point of each metric, all at the same step; see `log_metric`. Records all of them or none."""
+        if not hasattr(metrics, "items"):
+            raise InvalidMetric(
+                f"metrics are a {type(metrics).__name__}, not a mapping of name to number; nothing was recorded. "
+                "E.g. log_metrics({'loss': 0.5}, step=3)"
+            )
         sound = [
             (name, value if type(value) is float and type(name) is str and name else checked(name, value))
             for name, value in metrics.items()
@@ -95,18 +104,20 @@ class Experiment:
         for name, value in sound:
             self._writer.emit((name, at, value, seconds))
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Record hyperparameters; nested mappings are joined with `/`, a later value replaces an earlier one."""
-        self._writer.emit(Params(time=now(), values=flatten(params)))
+    def log_params(self, params: Any) -> None:
+        """Record hyperparameters; nested mappings are joined with `/`, a later value replaces an earlier one.
+
+        `params`: a mapping, a namespace or a dataclass. Raises `InvalidArgument`.
+        """
+        self._writer.emit(Params(time=now(), values=parameters.given(params)))
 
     def log_hyperparameter(self, name: str, value: Any) -> None:
         """Record one hyperparameter."""
         self.log_params({name: value})
 
-    def set_tags(self, tags: Mapping[str, Any]) -> None:
-        """Set tags of the run; an empty text removes one."""
-        values = {storable_text(str(name)): storable_text(str(value)) for name, value in tags.items()}
-        self._writer.emit(Tags(time=now(), values=values))
+    def set_tags(self, tags: Mapping[str, Any] | Iterable[str]) -> None:
+        """Set tags of the run: name to text, or names. None or an empty text removes one. Raises `InvalidArgument`."""
+        self._writer.emit(Tags(time=now(), values=given_tags(tags)))
 
     def log_artifact(self, path: str | os.PathLike[str], name: str | None = None, kind: str | None = None) -> None:
         """Copy a file or a folder, as it is now, into the run. `kind`: a word of yours such as `plot` or `model`.
@@ -121,7 +132,7 @@ class Experiment:
             raise
         except OSError as error:
             message = f"the artifact {os.fspath(path)!r} was not kept ({error.strerror or error})"
-            say(f"{message}. The training goes on; free some space and log it again.")
+            say(f"{message}. The training goes on; {_remedy(error)} and log it again.")
             self._writer.emit(Notice(time=now(), code="artifact", message=message, count=1))
 
     def log_file_artifact(self, path: str | os.PathLike[str], name: str | None = None) -> None:
@@ -148,8 +159,35 @@ class Experiment:
     ) -> None:
         self._stop(error=error)
 
+    def __copy__(self) -> Experiment:
+        return self  # a handle names a run; a copied model, or one that is averaged, still means the same run
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Experiment:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[Started], Experiment], tuple[Started]]:
+        return _unpickled, (self._started,)
+
     def __repr__(self) -> str:
         return f"<tracelet.Experiment {self.name!r} {self.id} in {self._folder}>"
+
+
+def _remedy(error: OSError) -> str:
+    """What to do against an artifact that could not be copied."""
+    if error.errno in FULL:
+        return "free some space"
+    if isinstance(error, PermissionError):
+        return f"allow this user to use {error.filename or 'the file and the store'}"
+    return "see that the file and the store can be reached"
+
+
+def _unpickled(started: Started) -> Experiment:
+    """In another process a handle is that process's own handle of the run, or one that records nothing."""
+    session = sys.modules.get("tracelet.session")
+    active: Experiment | None = session.active() if session is not None else None
+    if active is not None and active.id == started.run:
+        return active
+    return Experiment(started, Path(), Mute(), lambda **_: None)
 
 
 def _index(name: str, step: Any) -> int | None:

@@ -120,7 +120,8 @@ def _group(env: Mapping[str, str], first: Mapping[str, str], index: int | None) 
             env.get(f"SLURM_{part}", "") for part in ("JOB_ID", "STEP_ID", "RESTART_COUNT")
         ), False
     if "TORCHELASTIC_RUN_ID" in env:
-        return "torchrun:" + _torchrun_group(env), env.get("LOCAL_WORLD_SIZE") != env.get("WORLD_SIZE")
+        first_time = _number(env, "TORCHELASTIC_RESTART_COUNT", 0) == 0
+        return "torchrun:" + _torchrun_group(env), first_time and env.get("LOCAL_WORLD_SIZE") != env.get("WORLD_SIZE")
     if "OMPI_COMM_WORLD_RANK" in env:
         return "mpi:" + env.get("PMIX_NAMESPACE", env.get("OMPI_MCA_ess_base_jobid", "")), False
     parent = multiprocessing.parent_process()
@@ -193,7 +194,9 @@ def is_alive(pid: int, started: float) -> bool:
 
 def in_worker_process() -> bool:
     """Whether multiprocessing started this process (a DataLoader worker, say)."""
-    return multiprocessing.parent_process() is not None
+    # While a spawned child imports the program's main module again it does not know its parent yet, only this.
+    inheriting = getattr(multiprocessing.current_process(), "_inheriting", False)
+    return bool(inheriting) or multiprocessing.parent_process() is not None
 
 
 def launched_index() -> int | None:

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import msgspec
 
-from tracelet import confidential
+from tracelet.confidential import redact
 from tracelet.errors import JournalError
 from tracelet.frames import (
     HEADER,
@@ -87,9 +87,7 @@ class Journal:
         places: list[tuple[int, int, int]] = []
         for record in records:
             kind = KIND_OF[type(record)]
-            payload = _encoder.encode(record)
-            if kind != KIND_OF[Points]:
-                payload = confidential.redact(payload)
+            payload = _encoder.encode(record) if kind == KIND_OF[Points] else redact(_encoder.encode(record))
             if len(payload) > LONGEST_FRAME:
                 raise ValueError(f"a record of {len(payload):,} bytes is longer than any reader takes")
             frame = encode_frame(kind, number, payload)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ LEGAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """What may be a folder on every file system, and part of an address."""
 JOBS = (("SLURM_JOB_ID", "slurm"), ("TORCHELASTIC_RUN_ID", "torchrun"), ("LSB_JOBID", "lsf"), ("PBS_JOBID", "pbs"))
 """Where clusters and torchrun tell which job this is; a job that is started again keeps it."""
+PATIENCE = 5.0
+"""Seconds that the end of a run waits for the answer where a checkpoint comes from."""
 SOME = 16
 """Journals of other ranks that are asked for their branch."""
 NO_JOB = frozenset({"", "none"})
@@ -120,6 +124,30 @@ def writer_of(runs: Path, checkpoint: str) -> str:
     return ""
 
 
+class Ancestry:
+    """Looks for the run that wrote a checkpoint, on a thread of its own: a store may hold thousands of runs."""
+
+    def __init__(self, folder: Path, checkpoint: str, found: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._checkpoint = checkpoint
+        self._found = found
+        self._thread = threading.Thread(target=self._look, name="tracelet-ancestry", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Wait for the answer, within a limit."""
+        self._thread.join(PATIENCE)
+
+    def _look(self) -> None:
+        with guard("tracing a checkpoint"):
+            written = writer_of(self._folder.parent, self._checkpoint)
+            if written not in ("", self._folder.name):
+                self._found(written)
+
+
 def _ranks(folder: Path, stem: str) -> Iterator[tuple[Path, Started]]:
     """The journals of this rank, of rank 0, and some of others: a thousand ranks must not all read a thousand files."""
     mine, leading = set(folder.glob(f"{stem}.*{SUFFIX}")), set(folder.glob(f"rank-0.*{SUFFIX}"))
@@ -142,8 +170,10 @@ def _branch(earlier: list[tuple[Path, Started]], me: Identity) -> int:
 
 
 def _has_ended(path: Path, started: Started) -> bool:
-    if started.host == os.uname().nodename:
-        return not is_alive(started.pid, started.process_started)
+    """Whether nothing more will be written there; a process that goes on may have ended this run of its."""
+    here = started.host == socket.gethostname()
+    if here and (started.pid == os.getpid() or not is_alive(started.pid, started.process_started)):
+        return True
     try:
         return ending(JournalView(path), ()).status != RUNNING
     except (OSError, JournalError):

@@ -73,6 +73,19 @@ class Columns:
             None if self.totals is None else self.totals[:stop],
         )  # fmt: skip
 
+    def above(self, step: int | None) -> Columns:
+        """The points with greater steps; all of them if there is no step to compare with."""
+        if step is None or min(self.steps) > step:
+            return self
+        kept = [place for place, mine in enumerate(self.steps) if mine > step]
+        return Columns(
+            [self.steps[p] for p in kept], [self.times[p] for p in kept], array("d", [self.values[p] for p in kept]),
+            None if self.epochs is None else [self.epochs[p] for p in kept],
+            None if self.weights is None else array("d", [self.weights[p] for p in kept]),
+            [self.sources[p] for p in kept],
+            None if self.totals is None else array("d", [self.totals[p] for p in kept]),
+        )  # fmt: skip
+
     def chunk(self, like: Chunk, number: int) -> Chunk:
         """The columns as a chunk of the frame `number`, of the series that `like` belongs to."""
         return Chunk(

@@ -16,7 +16,7 @@ from tracelet.mending import storable_text
 from tracelet.points import pack_floats, pack_integers
 from tracelet.records import Chunk, Event, Packed, Points, Record, Span
 from tracelet.sink import Item, OpenSpan, SeriesKey
-from tracelet.spans import pack_spans
+from tracelet.spans import packed
 from tracelet.tally import Tally
 from tracelet.values import resolve
 
@@ -66,7 +66,7 @@ class Packer:
             records.append(Points(chunks=chunks))
         if spans:
             with guard.guard("recording spans"):
-                records.append(pack_spans(spans))
+                records += packed(spans)
         return records
 
     def _pack_series(self, name: str | SeriesKey, items: list[Any], chunks: list[Chunk]) -> None:

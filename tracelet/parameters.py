@@ -11,9 +11,11 @@ import dataclasses
 import enum
 import math
 import os
+import types
 from collections.abc import Mapping
 from typing import Any
 
+from tracelet.errors import InvalidArgument
 from tracelet.masking import looks_secret, mask_tokens
 from tracelet.mending import storable_text
 from tracelet.records import Scalar
@@ -24,25 +26,49 @@ MOST_ITEMS = 100
 """Elements of a list that are written out."""
 DEEPEST = 12
 """Levels of nesting that become names; deeper ones are described. Ends self-containing mappings."""
+LONGEST_FLAT = 50
+"""Elements of a list of mappings that become names of their own; optimizers and transforms are fewer."""
+MOST_NAMES = 10_000
+"""Names beyond which lists of mappings are only written out: shared and self-containing ones never end."""
 MASK = "***"
 WIDEST_INTEGER = 2**63 - 1
 
 
 def flatten(values: Any) -> dict[str, Scalar]:
-    """Nested mappings, namespaces and dataclasses as one level of names joined by `/`; secrets are masked."""
+    """Nested mappings, namespaces and dataclasses as one level of names joined by `/`; secrets are masked.
+
+    A short list that holds any of these is nested too, its places being names: `optimizers/0/lr`.
+    """
     found: dict[str, Scalar] = {}
     _flatten("", _mapping(values) or {}, found, DEEPEST)
     return found
 
 
+def given(values: Any) -> dict[str, Scalar]:
+    """What a program gave as parameters, flat; `InvalidArgument` for what has no names."""
+    if _mapping(values) is None:
+        raise InvalidArgument(
+            f"parameters are a {type(values).__name__}, which gives them no names; nothing was recorded. Give a "
+            "mapping, a namespace or a dataclass, e.g. log_params({'lr': 0.1})"
+        )
+    return flatten(values)
+
+
 def _mapping(value: Any) -> Mapping[Any, Any] | None:
     if isinstance(value, Mapping):
         return value
-    if isinstance(value, argparse.Namespace):
+    if isinstance(value, (argparse.Namespace, types.SimpleNamespace)):
         return vars(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
     return None
+
+
+def _places(value: Any, found: dict[str, Scalar]) -> dict[int, Any]:
+    """A list that holds mappings as one from place to element; empty for any other value."""
+    if not isinstance(value, (list, tuple)) or len(value) > LONGEST_FLAT or len(found) > MOST_NAMES:
+        return {}
+    return dict(enumerate(value)) if any(_mapping(item) for item in value) else {}
 
 
 def _flatten(prefix: str, values: Mapping[Any, Any], found: dict[str, Scalar], depth: int) -> None:
@@ -50,7 +76,7 @@ def _flatten(prefix: str, values: Mapping[Any, Any], found: dict[str, Scalar], d
         name = storable_text(f"{prefix}{key}")
         if looks_secret(str(key)) and value is not None and not (isinstance(value, str) and not value):
             found[name] = MASK
-        elif (nested := _mapping(value)) and depth:
+        elif depth and (nested := _mapping(value) or _places(value, found)):
             _flatten(f"{name}/", nested, found, depth - 1)
         else:
             found[name] = plain(value)

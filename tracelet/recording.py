@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from multiprocessing.util import Finalize
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from tracelet import guard, interruption, registry
 from tracelet.agent.dispatch import Dispatch
 from tracelet.agent.orders import Posting
@@ -22,6 +24,7 @@ from tracelet.identity import in_worker_process
 from tracelet.integrations.base import Integration
 from tracelet.integrations.launchers import Launchers
 from tracelet.integrations.launchers import Place as Placing
+from tracelet.lineage import Ancestry
 from tracelet.outcomes import outcome, passing
 from tracelet.records import Started, Status
 from tracelet.settings import Settings
@@ -89,9 +92,17 @@ class Session:
 
     def _integration(self, name: str, reference: str) -> Any:
         integration = registry.load(reference)(self.writer, self.settings)
+        integration.trace(self._trace)
         if name in self._carried:
             integration.restore(self._carried[name])
         return integration
+
+    def _trace(self, checkpoint: str) -> None:
+        """Find out, where nobody waits for it, which run wrote the checkpoint that this one goes on from."""
+        self._add("tracing a checkpoint", lambda: Ancestry(self.experiment.folder, checkpoint, self._descend))
+
+    def _descend(self, run: str) -> None:
+        self.restate(msgspec.structs.replace(self.writer.started, resumed_from=run))
 
     def coordinates(self, count: int) -> Coordinates:
         """What `count` launched processes have to know to record as ranks of this run."""

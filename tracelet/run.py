@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracelet import branches, ranks
+from tracelet import branches, ranks, standing
 from tracelet.deliveries import Delivery, read_all
 from tracelet.downsampling import downsample, sample
 from tracelet.endings import ending, modified
@@ -112,14 +112,17 @@ class Run:
     @property
     def info(self) -> RunInfo:
         """Id, name, status and all else that a list shows. Without a readable journal the status is `unreadable`."""
-        ranks = [view for view in self.views if view.started and view.started.role == "rank"]
-        if not ranks:
+        processes = self.processes
+        if not processes:
             started = Started(run=self.id, name=self.id, project="", time=modified(self.path), host="", pid=0)
-            return _info(started, started, Status(time=started.time, status="unreadable"))
-        first = ranks[0].started
-        lead = [view for view in ranks if view.started and first and view.started.rank == first.rank][-1]
-        assert first is not None and lead.started is not None  # `views` lists no others
-        return _info(first, lead.started, self._ending(lead))
+            return _info(started, started, Status(time=started.time, status="unreadable"), 1)
+        lead = standing.leading(processes)
+        return _info(processes[0].started, lead.started, standing.verdict(processes), standing.world_size(processes))
+
+    @property
+    def processes(self) -> list[standing.Standing]:
+        """The training processes and how each of them stands, by rank and attempt."""
+        return [standing.Standing(view.started, self._ending(view)) for view in self._training() if view.started]
 
     @property
     def params(self) -> dict[str, Scalar]:
@@ -168,8 +171,8 @@ class Run:
     @property
     def status_record(self) -> Status:
         """How the leading process ended, with the traceback if it failed."""
-        ranks = [view for view in self.views if view.started and view.started.role == "rank"]
-        return self._ending(_leading(ranks)) if ranks else Status(time=0, status="unreadable")
+        processes = self.processes
+        return standing.verdict(processes) if processes else Status(time=0, status="unreadable")
 
     def _ending(self, view: JournalView) -> Status:
         return ending(view, [node for node in self.views if node.started and node.started.role == "node"])
@@ -277,16 +280,10 @@ def _order(started: Started | None) -> tuple[int, int, int]:
     return (started.role != "rank", started.rank, started.attempt)
 
 
-def _leading(ranks: list[JournalView]) -> JournalView:
-    """The last attempt of the lowest rank."""
-    lowest = min(view.started.rank for view in ranks if view.started)
-    return [view for view in ranks if view.started and view.started.rank == lowest][-1]
-
-
-def _info(first: Started, last: Started, status: Status) -> RunInfo:
+def _info(first: Started, last: Started, status: Status, world_size: int) -> RunInfo:
     return RunInfo(
         id=first.run, name=last.name, project=last.project, status=status.status, reason=status.reason,
         started=first.time / 1e6, ended=None if status.status == RUNNING else status.time / 1e6, host=last.host,
-        pid=last.pid, world_size=last.world_size, command=tuple(last.command), folder=last.folder,
+        pid=last.pid, world_size=world_size, command=tuple(last.command), folder=last.folder,
         version=last.version, resumed_from=first.resumed_from, backends=tuple(last.backends),
     )  # fmt: skip

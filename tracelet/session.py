@@ -12,13 +12,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tracelet import adoption, guard, lineage, registry
+from tracelet.agent.orders import Posting
 from tracelet.attachment import Coordinates
 from tracelet.destinations import without_credentials
 from tracelet.errors import AlreadyActive
@@ -162,7 +163,8 @@ def _same_again(session: Session, settings: Settings, backends: Mapping[str, dic
     if session.adoptable is not None:
         return _adopt(session, settings, backends)
     experiment = session.experiment
-    for key, active_value in (("experiment_name", experiment.name), ("project", experiment.project)):
+    identity = {"experiment_name": experiment.name, "project": experiment.project, "run_id": experiment.id}
+    for key, active_value in identity.items():
         asked = settings[key]
         if settings.sources[key] == "arguments" and asked != active_value:
             raise AlreadyActive(
@@ -170,7 +172,17 @@ def _same_again(session: Session, settings: Settings, backends: Mapping[str, dic
                 "another. "
                 "Type tracelet.stop_logging() before it, or use `with tracelet.start_logging(...):`."
             )
+    _extend(session, without_credentials(backends), registry.postings(backends))
+    adoption.tell_again(session.settings, settings)
     return experiment
+
+
+def _extend(session: Session, backends: Mapping[str, dict[str, Any]], postings: Sequence[Posting]) -> None:
+    """Deliver the run that goes on to backends that it was not meant for before."""
+    started = session.writer.started
+    if not backends.keys() <= started.backends.keys():
+        session.dispatch.add(postings)
+        session.restate(msgspec.structs.replace(started, backends={**backends, **started.backends}))
 
 
 def _mute(settings: Settings) -> Experiment:

@@ -22,6 +22,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+GREATEST = 10**9
+"""Of seconds and counts: some thirty years. Waits of Python itself refuse ten times as much."""
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 BACKEND_TABLES = "mlflow", "wandb", "clearml", "tensorboard", "aim", "otlp", "jsonl"
@@ -48,20 +50,20 @@ def _text(value: object) -> str:
 def _seconds(value: object) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]  # whatever float() refuses is refused below
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("give a number of seconds") from None
-    if not 0 < number < float("inf"):
-        raise ValueError("give a number of seconds above zero")
+    if not 0 < number <= GREATEST:
+        raise ValueError("give a number of seconds above zero, and at most a billion")
     return number
 
 
 def _count(value: object) -> int:
     try:
         number = int(value)  # type: ignore[call-overload]  # whatever int() refuses is refused below
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("give a whole number") from None
-    if number < 1:
-        raise ValueError("give a whole number above zero")
+    if not 1 <= number <= GREATEST or (isinstance(value, float) and number != value):
+        raise ValueError("give a whole number above zero, and at most a billion")
     return int(number)
 
 
@@ -127,6 +129,7 @@ TABLE: tuple[Setting, ...] = (
             "Who delivers to the backends: a process of its own, a thread, or nobody until `tracelet sync`."),
     Setting("agent_linger", 600.0, _seconds,
             "How long the agent goes on trying to deliver after the end of the training."),
+    Setting("rank_deadline", 30.0, _seconds, "How long the delivery of a step waits for a rank that is late."),
     Setting("stop_timeout", 60.0, _seconds, "Longest wait of stop_logging() for what is not delivered yet."),
     Setting("quiet", False, _switch, "Print nothing when a run starts and stops."),
 )  # fmt: skip
@@ -172,13 +175,15 @@ def load(
     sources = {setting.name: "default" for setting in TABLE}
     tables: dict[str, dict[str, Any]] = {}
     environment = os.environ if environ is None else environ
+    if config is not None and not isinstance(config, Mapping):
+        raise SettingsError(f"config is a {type(config).__name__}: give a mapping, e.g. config={{'track_git': False}}")
     for origin, given in (
         *_project_file(folder),
         ("environment", _environment(environment)),
         ("config", config or {}),
         ("arguments", arguments or {}),
     ):
-        for key, value in given.items():
+        for key, value in ((str(name), value) for name, value in given.items()):
             if value is None:
                 continue
             if key in BACKEND_TABLES or (isinstance(value, Mapping) and key not in BY_NAME):
@@ -196,13 +201,18 @@ def _parsed(key: str, value: object, origin: str) -> Any:
     try:
         return setting.parse(value)
     except ValueError as error:
-        raise SettingsError(f"{_named(key, origin)} cannot be {value!r}: {error}. {setting.doc}") from None
+        raise SettingsError(f"{_named(key, origin)} cannot be {_shown(value)}: {error}. {setting.doc}") from None
 
 
 def _named(key: str, origin: str) -> str:
     if origin == "environment":
         return f"The environment variable TRACELET_{key.upper()}"
     return f"{key!r} ({origin})"
+
+
+def _shown(value: object) -> str:
+    # Python refuses to print the largest integers.
+    return "so large a number" if isinstance(value, int) and value.bit_length() > 1000 else repr(value)
 
 
 def _nearest(key: str) -> str:

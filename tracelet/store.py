@@ -1,7 +1,6 @@
 """The folder that holds runs: made by the session, read by everyone.
 
-    .tracelet/            ignores itself in git
-      runs/ID/            one folder a run: journals, artifacts/
+`.tracelet/` ignores itself in git; `.tracelet/runs/ID/` is one run, with its journals and `artifacts/`.
 """
 
 from __future__ import annotations
@@ -69,8 +68,11 @@ class Store:
                 found.append((info.started, run))
         return [run for _, run in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
-    def run(self, name: str) -> Run:
-        """The run with this id, unique prefix of one, or name; `latest` is the newest. RunNotFound otherwise."""
+    def run(self, name: str, *, unique: bool = False) -> Run:
+        """The run with this id, unique prefix of one, or name; `latest` is the newest. RunNotFound otherwise.
+
+        Of several runs with this name it is the newest; with `unique` that is an error too, for those who delete.
+        """
         folders = {folder.name: folder for folder in self._folders()}
         if name in folders:
             return Run(folders[name])
@@ -79,12 +81,14 @@ class Store:
             if not runs:
                 raise RunNotFound(f"there are no runs in {self.root}. Record one: tracelet demo")
             return runs[0]
-        return self._by_prefix_or_name(name, folders)
+        return self._by_prefix_or_name(name, folders, unique)
 
-    def _by_prefix_or_name(self, name: str, folders: dict[str, Path]) -> Run:
+    def _by_prefix_or_name(self, name: str, folders: dict[str, Path], unique: bool) -> Run:
         prefixed = [Run(folder) for run_id, folder in folders.items() if name and run_id.startswith(name)]
         matches = prefixed if len(name) >= LIKE_A_NAME else []
-        matches = matches or [run for run in self.runs() if run.info.name == name] or prefixed
+        if not matches:
+            named = [run for run in self.runs() if run.info.name == name]
+            matches = (named if unique else named[:1]) or prefixed
         if len(matches) == 1:
             return matches[0]
         if not matches:

@@ -50,7 +50,17 @@ def _from_tensor(name: str, value: Any) -> Any:
         shape = "x".join(map(str, value.shape)) or "complex"
         raise InvalidMetric(f"{name!r} is a tensor ({shape}): a metric is one real number. Log {name}.mean(), say")
     detached = value.detach()
-    return float(detached.item()) if detached.device.type == "cpu" else detached.clone()
+    return float(detached.item()) if detached.device.type == "cpu" else on_its_stream(detached.clone())
+
+
+def on_its_stream(tensor: Any) -> Any:
+    """The tensor; where another CUDA stream than the default one computes it, it remembers which, for `resolve`."""
+    if tensor.is_cuda:
+        cuda = sys.modules["torch"].cuda
+        stream = cuda.current_stream(tensor.device)
+        if stream != cuda.default_stream(tensor.device):
+            tensor.tracelet_stream = stream
+    return tensor
 
 
 def resolve(values: Sequence[Any]) -> list[float]:
@@ -81,11 +91,8 @@ def _fetch(tensors: list[Any]) -> list[float]:
         return [float(number) for number in torch.stack(flat).to("cpu").tolist()]
     device = flat[0].device
     side = torch.cuda.Stream(device)
-    # The values were queued on the training's stream: our stream, not the training's, waits for them.
-    side.wait_stream(torch.cuda.default_stream(device))
+    # The values were queued on the training's streams: our stream, not the training's, waits for them.
+    for stream in {getattr(tensor, "tracelet_stream", torch.cuda.default_stream(device)) for tensor in tensors}:
+        side.wait_stream(stream)
     with torch.cuda.stream(side):
-        stacked = torch.stack(flat)
-        host = torch.empty(stacked.shape, dtype=stacked.dtype, pin_memory=True)
-        host.copy_(stacked, non_blocking=True)
-    side.synchronize()
-    return [float(number) for number in host.tolist()]
+        return [float(number) for number in torch.stack(flat).tolist()]

@@ -109,6 +109,40 @@ def test_endings_are_plain_pythons(tmp_path: Path, code: str, status: str) -> No
     assert [run.info.status for run in runs()] == [status]
 
 
+@pytest.mark.slow
+def test_an_error_inside_lightning_is_the_same_error(tmp_path: Path) -> None:
+    """Our wrappers are frames between Lightning's; all other frames, and the error, are those of plain Python."""
+    write(
+        tmp_path / "program.py",
+        """
+        import lightning as L, torch, warnings
+        warnings.simplefilter("ignore")
+
+        class Model(L.LightningModule):
+            def __init__(self):
+                super().__init__()
+                self.layer = torch.nn.Linear(2, 1)
+            def training_step(self, batch, index):
+                raise ValueError("mine")
+            def configure_optimizers(self):
+                return torch.optim.SGD(self.parameters(), 0.1)
+
+        quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+        data = torch.utils.data.DataLoader(torch.rand(4, 2))
+        L.Trainer(max_epochs=1, accelerator="cpu", **quiet).fit(Model(), data)
+        """,
+    )
+    plain, ours = both([], ["program.py"])
+    frames = [
+        [line for line in one.stderr.splitlines() if line.startswith("  File ") and "/tracelet/" not in line]
+        for one in (plain, ours)
+    ]
+    assert frames[0] == frames[1]
+    assert "training_step" in frames[0][-1]
+    assert [one.stderr.splitlines()[-1] for one in (plain, ours)] == ["ValueError: mine"] * 2
+    assert (ours.returncode, [run.info.status for run in runs()]) == (plain.returncode, ["failed"])
+
+
 def test_a_module_that_is_not_there(tmp_path: Path) -> None:
     """`-m` of nothing says what Python says."""
     plain, ours = both([], ["-m", "no_such_module_anywhere"])

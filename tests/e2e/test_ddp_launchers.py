@@ -186,6 +186,28 @@ def test_a_launched_rank_that_fails_says_why() -> None:
     assert (failed.status, failed.reason) == ("failed", "ValueError: no luck")
 
 
+@pytest.mark.slow
+def test_an_elastic_restart_goes_on_with_the_run() -> None:
+    """When torchrun starts its workers again they are the next branch of the same run, on every rank."""
+    code = """
+    import os, sys
+    import tracelet
+    run = tracelet.start_logging("elastic")
+    again = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+    for step in range(3 - again, 6):
+        run.log_metric("m", 10.0 * again, step)
+    tracelet.stop_logging()
+    sys.exit(0 if again else 3)
+    """
+    run_to_end("torchrun", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1", script(code))
+    run = only_run()
+    assert [(view.started.rank, view.started.branch) for view in run.views if view.started] == [
+        (0, 0), (0, 1), (1, 0), (1, 1),
+    ]  # fmt: skip
+    assert run.series("m").steps.tolist() == [2, 3, 4, 5]
+    assert run.series("m").values.tolist() == [10.0] * 4
+
+
 def test_the_launchers_are_as_they_were_after_the_run() -> None:
     """stop_logging() gives torch its functions back, and launched processes record no more."""
     from torch import distributed, multiprocessing

@@ -208,13 +208,11 @@ def test_datamodule_and_logged_hyperparameters(pl: Any, kept: Kept, tmp_path: Pa
             self.logger.log_hyperparams({"own": {"deep": 1}})
 
     logger = importlib.import_module(f"{pl.__name__}.loggers").CSVLogger(tmp_path)
-    raw = vars(type(logger))["log_hyperparams"]
     trainer = quiet(pl, logger=logger)
     trainer.fit(Module(), datamodule=Data(rows=6))
     assert kept.params("datamodule") == {"rows": 6}
     assert kept.params("logger") == {"own/deep": 1}
     assert "lr" in kept.params("module")
-    assert vars(type(logger))["log_hyperparams"] is not raw
 
 
 def test_logging_hyperparameters_without_a_logger_fails_as_it_does(pl: Any, kept: Kept) -> None:
@@ -492,3 +490,62 @@ def test_values_on_another_device_are_never_read(pl: Any) -> None:
     points = [p for p in done if isinstance(p, tuple) and isinstance(p[0], SeriesKey) and p[0].name.startswith("both")]
     assert [p[0].name for p in points] == ["both_step"] * 4 + ["both_epoch"]
     assert all(isinstance(p[2], torch.Tensor) and p[2].is_meta and not p[2].requires_grad for p in points)
+
+
+def test_an_entry_point_within_a_fit_leaves_the_fit_its_end(pl: Any, kept: Kept) -> None:
+    """`trainer.validate()` inside a hook is a fit of its own, and the one around it goes on and ends as itself."""
+
+    class Validating(pl.Callback):  # type: ignore[misc]
+        def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+            trainer.validate(pl_module, loader(), verbose=False)
+            trainer.validate(pl_module, loader(), verbose=False)
+
+    trainer = quiet(pl, callbacks=[Validating()])
+    trainer.fit(module_class(pl)(), loader(), loader())
+    assert [(e["number"], e["kind"]) for e in kept.events("fit_started")] == [
+        (1, "fit"), (2, "validate"), (3, "validate"),
+    ]  # fmt: skip
+    finished = kept.events("fit_finished")
+    assert [(e["number"], e["kind"], e["status"]) for e in finished] == [
+        (2, "validate", "finished"), (3, "validate", "finished"), (1, "fit", "finished"),
+    ]  # fmt: skip
+    assert (finished[-1]["epochs"], finished[-1]["steps"]) == (2, 8)
+    trainer.validate(module_class(pl)(), loader(), verbose=False)
+    assert [e["number"] for e in kept.events("fit_finished")] == [2, 3, 1, 4]
+
+
+def test_the_arguments_of_a_trainer_made_before_are_read_from_it(pl: Any, tmp_path: Path) -> None:
+    """A Trainer made before the recording shows what it was given, once; one made later is told as ever."""
+    trainer = quiet(pl, gradient_clip_val=0.5, accumulate_grad_batches=2, limit_val_batches=3, log_every_n_steps=7)
+    sink = Kept()
+    integration = LightningIntegration(sink, {})
+    integration.start()
+    trainer.fit(module_class(pl)(), loader(), loader())
+    before = len(sink)
+    trainer.validate(module_class(pl)(), loader(), verbose=False)
+    assert not [item for item in sink[before:] if isinstance(item, Params) and item.source == "trainer"]
+    quiet(pl, max_epochs=1)
+    integration.stop()
+    params = sink.params("trainer")
+    expected = {
+        "max_epochs": 2, "max_steps": -1, "gradient_clip_val": 0.5, "accumulate_grad_batches": 2,
+        "limit_val_batches": 3, "log_every_n_steps": 7, "precision": "32-true", "val_check_interval": 1.0,
+    }  # fmt: skip
+    assert {name: params[f"trainer/{name}"] for name in expected} == expected
+    assert params["trainer/2/max_epochs"] == 1
+
+
+def test_what_the_command_line_of_lightning_keeps_for_itself_is_no_parameter(
+    pl: Any, kept: Kept, tmp_path: Path
+) -> None:
+    """The keys that LightningCLI puts among hyperparameters are not recorded, from the module or through a logger."""
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.save_hyperparameters({"width": 5, "_class_path": "a.Module", "_instantiator": "a.instantiate"})
+
+    logger = importlib.import_module(f"{pl.__name__}.loggers").CSVLogger(tmp_path)
+    quiet(pl, logger=logger).fit(Module(), loader(), loader())
+    assert kept.params()["width"] == 5
+    assert not [name for name in kept.params() if name.startswith("_")]

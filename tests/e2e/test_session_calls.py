@@ -229,6 +229,51 @@ def test_settings_come_from_arguments_environment_and_file(monkeypatch: pytest.M
     assert (info.name, info.project) == ("from-arguments", "from-environment")
 
 
+@pytest.mark.parametrize("arguments", [{"params": "abc"}, {"params": [1]}, {"tags": "abc"}, {"tags": 3}, {"tags": [3]}])
+def test_wrong_parameters_and_tags_start_nothing(arguments: dict[str, Any]) -> None:
+    """What cannot be meant as parameters or tags is an error of ours before anything exists."""
+    with pytest.raises(errors.InvalidArgument):
+        tracelet.start_logging("a", **arguments)
+    assert tracelet.get_active_experiment() is None
+    assert not Path(".tracelet").exists()
+
+
+def test_wrong_arguments_of_the_handle_record_nothing() -> None:
+    """Texts and lists where names belong are errors at the call that say what to type."""
+    with tracelet.start_logging("a", tags={"keep": "x", "drop": "y"}) as run:
+        wrong: Any
+        for call, wrong in (
+            (run.log_params, "abc"), (run.log_params, [("lr", 1)]), (run.log_params, None), (run.set_tags, "abc"),
+        ):  # fmt: skip
+            with pytest.raises(errors.InvalidArgument, match="nothing was recorded"):
+                call(wrong)
+        metrics: Any
+        for metrics in ([("a", 1.0)], "abc", None, 3):
+            with pytest.raises(errors.InvalidMetric, match=r"nothing was recorded.*log_metrics\(\{"):
+                run.log_metrics(metrics)
+            with pytest.raises(errors.InvalidMetric):
+                tracelet.log(metrics)
+        run.set_tags({"drop": None})
+        run.set_tags(["listed"])
+    assert (latest().params, latest().metrics()) == ({}, [])
+    assert latest().tags == {"keep": "x", "listed": "true"}
+
+
+WRONG_CONFIGS: list[Any] = [
+    "x", 3, ["track_git"], {3: 1}, {"flush_interval": 10**400}, {"flush_interval": 10**5000}, {"flush_interval": 1e300},
+    {"telemetry_interval": math.inf}, {"telemetry_interval": 10**400}, {"telemetry_interval": 2.5},
+    {"metrics_interval": math.nan},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("config", WRONG_CONFIGS, ids=range(len(WRONG_CONFIGS)))
+def test_a_monstrous_setting_is_an_error_and_nothing_is_started(config: Any) -> None:
+    """A configuration that is no table, and numbers that no clock can wait for, raise SettingsError."""
+    with pytest.raises(errors.SettingsError):
+        tracelet.start_logging("a", config=config)
+    assert not Path(".tracelet").exists()
+
+
 @pytest.mark.parametrize("config", [{"tracksystem": False}, {"metrics_interval": -1}, {"enabled": "maybe"}, {"dir": 3}])
 def test_a_wrong_setting_is_an_error_and_nothing_is_started(config: dict[str, object]) -> None:
     """A key or value that cannot be meant raises SettingsError before anything exists."""

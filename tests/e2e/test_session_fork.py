@@ -150,6 +150,30 @@ def test_multiprocessing_children_record_nothing(method: str) -> None:
     assert [path.name for path in run.path.glob("*.tlj")] == ["rank-0.0.tlj"]
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_children_that_execute_the_script_again_record_nothing(method: str) -> None:
+    """start_logging() at the script's top level is inert in a child that imports the script, as spawned ones do."""
+    code = f"""
+    import multiprocessing
+    import tracelet
+    run = tracelet.start_logging("parent")
+
+    def work(number):
+        run.log_metric("child", float(number))
+        tracelet.log({{"child": 1.0}})
+        return number
+
+    if __name__ == "__main__":
+        with multiprocessing.get_context("{method}").Pool(2) as pool:
+            assert pool.map(work, range(6)) == list(range(6))
+        run.log_metric("m", 1.0)
+    """
+    assert execute(code) == (0, "", "")
+    found = only_run()
+    assert (found.info.name, found.metrics(), found.info.status) == ("parent", ["m"], "finished")
+    assert [path.name for path in found.path.glob("*.tlj")] == ["rank-0.0.tlj"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_dataloader_workers_neither_write_nor_hang_nor_double(method: str) -> None:

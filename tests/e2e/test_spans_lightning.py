@@ -428,6 +428,22 @@ def test_events_of_the_training(lightning: Any) -> None:
     assert loop["train_iterations_start"] == 0 and loop["train_iterations_target"] == 10
 
 
+def test_measured_operations(lightning: Any) -> None:
+    """Operations are counted once if asked for, per sample, and the trained weights are the same."""
+    weights = []
+    for asked in (True, False):
+        torch.manual_seed(3)
+        data, model = loader(8), module_class(lightning)()
+        with recorded() as found:
+            telemetry.configure(measure_flops=asked)
+            trainer(lightning).fit(model, data)
+        weights.append(model.layer.weight.tolist())
+        last = found.events("training_metrics_update")[-1].attributes
+        # Two operations for each of four weights, forward and for the gradient of the weights.
+        assert last.get("total_flops") == (8 * 2 * 2 * 4 if asked else None)
+    assert weights[0] == weights[1]
+
+
 def test_checkpoint_events(lightning: Any, tmp_path: Path) -> None:
     """A save tells its success with the file's size, and what saves have cost so far."""
     with recorded() as found:

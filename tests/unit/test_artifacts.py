@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -39,6 +40,18 @@ def test_a_folder_keeps_its_tree_and_does_not_follow_links_out(tmp_path: Path) -
     assert object_path(tmp_path / "run", files["config.json"][0]).read_text() == "{}"
 
 
+def test_the_store_is_not_copied_into_itself(tmp_path: Path) -> None:
+    """The artifact `.` is the working directory without the store in it; what is no file is counted as left out."""
+    (tmp_path / "train.py").write_text("pass")
+    os.symlink("nowhere", tmp_path / "broken")
+    run = tmp_path / ".tracelet" / "runs" / "id"
+    run.mkdir(parents=True)
+    (run / "rank-0.0.tlj").write_bytes(b"journal")
+    artifact = keep(run, tmp_path, None, None, 1)
+    assert set(manifest(run, artifact)) == {"train.py"}
+    assert artifact.metadata == {"folder": True, "files": 1, "left_out": 1}
+
+
 def test_a_missing_path_is_an_error_at_the_call(tmp_path: Path) -> None:
     """The error is a FileNotFoundError that names the path, and nothing is recorded."""
     with pytest.raises(ArtifactNotFound, match=r"nowhere\.pt"):
@@ -51,6 +64,33 @@ def test_a_fifo_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ArtifactNotFound, match="neither a file nor a folder"):
         keep(tmp_path, tmp_path / "pipe", None, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EACCES, "allow this user to use /model.pt"),
+        (errno.EIO, "can be reached"),
+    ],
+)
+def test_a_disk_that_refuses_is_said_with_what_helps(
+    number: int, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Space is only asked for where there was none; the run notes what was not kept, and the program goes on."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "/model.pt")
+
+    monkeypatch.setattr(tracelet.artifacts, "keep", refuse)
+    config = dict.fromkeys(("track_lightning", "track_system", "track_git", "track_env"), False)
+    with tracelet.start_logging("a", config={**config, "delivery": "off"}) as experiment:
+        experiment.log_artifact(tmp_path / "model.pt")
+    said = caplog.text
+    assert remedy in said
+    assert ("free some space" in said) is (number in (errno.ENOSPC, errno.EDQUOT))
+    assert "was not kept" in tracelet.open_store().run("latest").problems[0]
 
 
 def test_logged_artifacts_are_read_back(tmp_path: Path) -> None:

@@ -46,6 +46,13 @@ def test_ranks_of_one_launch_agree_on_the_id() -> None:
         assert len(ids) == 1
 
 
+def test_a_restart_by_torchrun_is_no_other_launch() -> None:
+    """Several nodes' default names may come again with another launch, but not with a restart of the same one."""
+    assert identify({**TORCHRUN, "RANK": "0"}).recurring
+    assert not identify({**TORCHRUN, "RANK": "0", "TORCHELASTIC_RESTART_COUNT": "1"}).recurring
+    assert not identify({**TORCHRUN, "RANK": "0", "LOCAL_WORLD_SIZE": "4"}).recurring
+
+
 def test_runs_and_launches_differ() -> None:
     """A second run of the process, another job, step, restart or process has another id of ten plain characters."""
     environments = [

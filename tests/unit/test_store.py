@@ -56,12 +56,20 @@ def test_a_run_is_found_by_id_prefix_name_or_latest(store: Store, name: str, fou
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("aaaa", "2 runs"), ("two", "2 runs"), ("zzzz", "no run in"), ("", "no run in"), ("../s", "no run in")],
+    [("aaaa", "2 runs"), ("zzzz", "no run in"), ("", "no run in"), ("../s", "no run in")],
 )
 def test_a_name_that_fits_none_or_several_is_an_error(store: Store, name: str, message: str) -> None:
     """RunNotFound says which runs answer, or how to see them."""
     with pytest.raises(RunNotFound, match=message):
         store.run(name)
+
+
+def test_a_name_of_several_runs_is_the_newest(store: Store) -> None:
+    """The name alone leads to the run that started last; who asks for a unique one is told the ids."""
+    assert store.run("two").id == "aaaa000002"
+    assert store.run("one", unique=True).id == "aaaa000001"
+    with pytest.raises(RunNotFound, match="2 runs answer to 'two': aaaa000002, bbbb000003"):
+        store.run("two", unique=True)
 
 
 def test_an_empty_store_says_how_to_fill_it(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tracelet import deliveries
 from tracelet.agent import plugin
 from tracelet.agent.description import describe
 from tracelet.agent.feed import Feed, Portion
+from tracelet.agent.gathering import Gatherer
 from tracelet.agent.locks import Lock
 from tracelet.agent.orders import Posting
 from tracelet.agent.progress import Progress
@@ -46,7 +47,14 @@ class Courier(threading.Thread):
     With `follow` it stays until the run has ended; without, until it has delivered what is there.
     """
 
-    def __init__(self, folder: Path, posting: Posting, log: Callable[[str], None], follow: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        posting: Posting,
+        log: Callable[[str], None],
+        follow: bool = True,
+        gatherer: Gatherer | None = None,
+    ) -> None:
         name, options = posting.name, posting.options
         super().__init__(name=f"tracelet-courier-{name}", daemon=True)
         self.backend = name
@@ -57,6 +65,7 @@ class Courier(threading.Thread):
         self._options = options
         self._follow = follow
         self._feed = Feed(folder)
+        self._gatherer = gatherer or Gatherer(folder)
         self._watch = Watch(folder)
         self._ceasing = threading.Event()
         self._nudged = threading.Event()
@@ -131,6 +140,7 @@ class Courier(threading.Thread):
         while not self._ceasing.is_set():
             self._watch.look()
             complete = self._watch.complete()  # asked first: what is read after it is all there will ever be
+            complete = self._gatherer.gather() and complete
             portion = self._next()
             if portion is not None:
                 again = self._hand_over(backend, portion, again)
@@ -153,6 +163,7 @@ class Courier(threading.Thread):
     def _has_begun(self, delivery: Delivery) -> bool:
         if delivery.batches or delivery.pending is not None:
             return True
+        self._gatherer.gather()
         portion = self._feed.next(delivery.cursors)
         batch = portion.batch if portion is not None else None
         return batch is not None and bool(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tracelet.agent.courier import Courier
+from tracelet.agent.gathering import DEADLINE, Gatherer
 from tracelet.agent.orders import Posting
 
 LEAVE_TAKING = 2.0
@@ -17,18 +18,21 @@ LEAVE_TAKING = 2.0
 class Crew:
     """Couriers that work side by side and know nothing of each other."""
 
-    def __init__(self, folder: Path, log: Callable[[str], None], follow: bool = True) -> None:
+    def __init__(
+        self, folder: Path, log: Callable[[str], None], follow: bool = True, rank_deadline: float = DEADLINE
+    ) -> None:
         self.folder = folder
         self.couriers: dict[str, Courier] = {}
         self._log = log
         self._follow = follow
+        self._gatherer = Gatherer(folder, rank_deadline)
         self._late: set[str] = set()
 
     def hire(self, postings: Iterable[Posting]) -> None:
         """Start a courier for each backend that has none yet."""
         for posting in postings:
             if posting.name not in self.couriers:
-                courier = Courier(self.folder, posting, self._log, self._follow)
+                courier = Courier(self.folder, posting, self._log, self._follow, self._gatherer)
                 self.couriers[posting.name] = courier
                 courier.start()
 
@@ -61,3 +65,5 @@ class Crew:
         for courier in self.couriers.values():
             courier.cease()
         self.wait(time.monotonic() + patience)
+        if not self.busy:
+            self._gatherer.close()

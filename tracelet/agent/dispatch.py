@@ -76,13 +76,14 @@ class Dispatch:
         if (way == "inline" and self._postings) or (way == "agent" and os.name != "posix" and self._postings):
             from tracelet.agent.inline import Inline
 
-            return Inline(self.folder, self._postings)
+            return Inline(self.folder, self._postings, self._settings.rank_deadline)
         return None
 
     def _order(self) -> Order:
         return Order(
             journal=self._journal.name, pid=root_pid(), interval=self._settings.metrics_interval,
-            collectors=self._collectors, linger=self._settings.agent_linger, backends=list(self._postings),
+            collectors=self._collectors, linger=self._settings.agent_linger, rank_deadline=self._settings.rank_deadline,
+            backends=list(self._postings),
             path=[entry for entry in sys.path if os.path.isabs(entry)],
         )  # fmt: skip
 

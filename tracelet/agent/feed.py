@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tracelet import deliveries
+from tracelet.agent.boundaries import Boundaries, reached
+from tracelet.agent.gathering import MACHINE, STEM, aggregates
 from tracelet.backends.base import Batch, SeriesPart, SpanPart
 from tracelet.deliveries import Pending
 from tracelet.errors import JournalError
@@ -26,8 +29,6 @@ MOST_FRAMES = 200
 MOST_BYTES = 1024 * 1024
 MICRO = 1e6
 POINTS = KIND_OF[Points]
-MACHINE = frozenset({"system", "gpu"})
-"""First parts of the names of metrics that are read from the machine, not logged."""
 
 Cursors = Mapping[str, tuple[int, int]]
 
@@ -38,6 +39,10 @@ class _Parts:
 
     rank: int
     prefix: str
+    ranked: int | None = None
+    """The frame from which on the process is one of several ranks: their points are gathered elsewhere."""
+    floors: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
+    """Steps that an earlier branch of a resumed run had reached: up to there the backend has the series already."""
     columns: dict[tuple[str, str, int, bool], Columns] = field(default_factory=dict)
     params: dict[str, Scalar] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -56,6 +61,9 @@ class _Parts:
             if isinstance(record, Points):
                 for chunk in record.chunks:
                     self._add_chunk(chunk, frame.number, until)
+            elif isinstance(record, Started):
+                if self.ranked is None and record.world_size > 1 and record.role == "rank":
+                    self.ranked = frame.number
             elif isinstance(record, Spans):
                 self.spans += _unpacked(record, self.rank)
             else:
@@ -64,12 +72,14 @@ class _Parts:
             self.damage.append(str(error))
 
     def _add_chunk(self, chunk: Chunk, number: int, until: int) -> None:
-        columns = Columns.of(chunk, number).before(until)
+        machine = chunk.automatic and chunk.name.partition("/")[0] in MACHINE
+        columns = Columns.of(chunk, number).before(until if self.ranked is None or machine else min(until, self.ranked))
+        if columns.sources and self.floors and not machine:
+            columns = columns.above(self.floors.get((chunk.name, chunk.stage, chunk.fit)))
         if not columns.sources:
             return
         if columns.epochs is None:
             columns.epochs = [-1] * len(columns.steps)
-        machine = chunk.automatic and chunk.name.partition("/")[0] in MACHINE
         key = (self.prefix + chunk.name, chunk.stage, chunk.fit, machine)
         self.points += len(columns.steps)
         known = self.columns.get(key)
@@ -134,6 +144,8 @@ class Feed:
         self.folder = folder
         self._started: dict[str, Started] = {}
         self._exhausted: dict[str, tuple[int, int]] = {}
+        self._boundaries = Boundaries()
+        self._reached: dict[int, dict[tuple[str, str, int], int]] = {}
 
     def next(self, cursors: Cursors) -> Portion | None:
         """What comes after the cursors; None when there is nothing (yet)."""
@@ -145,7 +157,7 @@ class Feed:
 
     def again(self, pending: Pending) -> Portion | None:
         """The batch that was begun before; None if there is nothing of it any more."""
-        path = self.folder / pending.journal
+        path = self._path(pending.journal)
         if not path.exists() or self._first(path) is None:
             return None
         return self._after(path, Cursor(*pending.start), Cursor(*pending.stop))
@@ -158,6 +170,12 @@ class Feed:
             if started is not None and (started.role == "node" or started.rank == 0):
                 found.append(((started.role == "node", started.node_rank, started.attempt), path))
         yield from (path for _, path in sorted(found))
+        for path in sorted(aggregates(self.folder)):
+            if self._first(path) is not None:
+                yield path
+
+    def _path(self, name: str) -> Path:
+        return self.folder / deliveries.FOLDER / name if name.startswith(STEM) else self.folder / name
 
     def _first(self, path: Path) -> Started | None:
         known = self._started.get(path.name)
@@ -165,13 +183,24 @@ class Feed:
             self._started[path.name] = known
         return known
 
+    def _floors(self, started: Started) -> Mapping[tuple[str, str, int], int]:
+        """What the branches before this one had reached; they have ended, so it stays what it is."""
+        branch = started.branch
+        if not branch or started.role != "rank":
+            return {}
+        if branch not in self._reached:
+            paths = [(path, self._started[path.name]) for path in self._delivered()]
+            earlier = [path for path, one in paths if one.branch < branch and one.role != "node"]
+            self._reached[branch] = reached(earlier)
+        return self._reached[branch]
+
     def _after(self, path: Path, start: Cursor, stop: Cursor | None = None) -> Portion | None:
         here = path.stat()
         if stop is None and self._exhausted.get(path.name) == (here.st_size, here.st_mtime_ns):
             return None
         started = self._started[path.name]
         prefix = f"node{started.node_rank}/" if started.role == "node" and started.node_rank else ""
-        parts = _Parts(started.rank, prefix)
+        parts = _Parts(started.rank, prefix, self._boundaries.before(path, start), self._floors(started))
         reader = JournalReader(path)
         end = _gather(parts, reader, start, stop)
         if end is None and stop is None:

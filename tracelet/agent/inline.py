@@ -11,16 +11,17 @@ from pathlib import Path
 
 from tracelet import guard
 from tracelet.agent.crew import Crew
+from tracelet.agent.gathering import DEADLINE
 from tracelet.agent.orders import Posting
 
 
 class Inline:
     """The training's side of its own couriers."""
 
-    def __init__(self, folder: Path, postings: Sequence[Posting]) -> None:
+    def __init__(self, folder: Path, postings: Sequence[Posting], rank_deadline: float = DEADLINE) -> None:
         self.folder = folder
         self._postings = list(postings)
-        self._crew = Crew(folder, self._log)
+        self._crew = Crew(folder, self._log, rank_deadline=rank_deadline)
         self._pid = os.getpid()
 
     def start(self) -> None:

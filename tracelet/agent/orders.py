@@ -31,6 +31,8 @@ class Order(msgspec.Struct, kw_only=True):
     interval: float = 10.0
     linger: float = 600.0
     """Seconds to go on trying after the end of the training."""
+    rank_deadline: float = 30.0
+    """Seconds to wait for a rank that has not written its part of a step."""
     backends: list[Posting] = []
     path: list[str] = []
     """Where the training finds its modules: that is where the SDKs are."""

@@ -53,7 +53,7 @@ class Agent:
         self.order = order
         self.log = AgentLog(folder / LOG, Redactor(*(posting.options for posting in order.backends)))
         self.watch = Watch(folder)
-        self.crew = Crew(folder, self.log.say)
+        self.crew = Crew(folder, self.log.say, rank_deadline=order.rank_deadline)
         self.quitting = threading.Event()
         self._orders = orders
         self._changed = threading.Event()

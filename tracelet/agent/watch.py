@@ -20,6 +20,7 @@ from tracelet.frames import Cursor
 from tracelet.identity import is_alive
 from tracelet.journal import SUFFIX, JournalReader
 from tracelet.records import KILLED, KIND_OF, RUNNING, Started, Status
+from tracelet.standing import Standing, verdict
 
 
 @dataclass
@@ -101,6 +102,10 @@ class Watch:
             with suppress(OSError, JournalError):  # unreadable for now, or for good: the reader of the run says so
                 member.look(self.host)
 
+    def ranks(self) -> list[Member]:
+        """The training processes."""
+        return self._with_role("rank")
+
     def _with_role(self, role: str) -> list[Member]:
         return [m for m in self._members.values() if m.started is not None and m.started.role == role]
 
@@ -129,13 +134,16 @@ class Watch:
     def outcome(self) -> Outcome:
         """How the run ended, as its leading process and the agents saw it."""
         ranks = self._with_role("rank")
-        lead = max(ranks, key=lambda m: (-m.started.rank, m.started.attempt) if m.started else (0, 0), default=None)
-        if lead is None:
+        found = [Standing(member.started, self._ending(member)) for member in ranks if member.started is not None]
+        if not found:
             return Outcome(KILLED, GONE, time.time())
-        status = lead.status
-        if status is None or status.status == RUNNING:
-            status = self._told_by_agents(lead.path.name) or lead.obituary()
+        status = verdict(found)
         return Outcome(status.status, status.reason, status.time / 1e6)
+
+    def _ending(self, member: Member) -> Status:
+        if member.status is not None and member.status.status != RUNNING:
+            return member.status
+        return self._told_by_agents(member.path.name) or member.obituary()
 
     def _told_by_agents(self, name: str) -> Status | None:
         for member in self._with_role("node"):

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from tracelet._version import __version__
+from tracelet.cli.wording import visible
 from tracelet.errors import TraceletError
 from tracelet.registry import load
 
@@ -23,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "show": "tracelet.cli.show:show",
     "compare": "tracelet.cli.compare:compare",
     "ui": "tracelet.cli.ui:ui",
+    "top": "tracelet.cli.top:top",
     "export": "tracelet.cli.export:export",
     "time": "tracelet.cli.time:time",
     "trace": "tracelet.cli.trace:trace",
@@ -81,7 +83,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except TraceletError as error:
-            raise Refused(str(error)) from error
+            raise Refused(visible(str(error))) from error
 
 
 def _tolerate(streams: Iterable[Any]) -> None:

@@ -10,7 +10,7 @@ import click
 
 from tracelet.cli.console import console, put, table
 from tracelet.cli.options import store_option
-from tracelet.cli.wording import as_json, date, duration, number, value
+from tracelet.cli.wording import as_json, date, duration, number, value, visible
 from tracelet.run import Run
 from tracelet.store import Store
 
@@ -106,7 +106,8 @@ def _metrics(runs: list[Run], asked: tuple[str, ...], everything: bool) -> dict[
     for name in asked:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            raise click.UsageError(f"None of the runs has a metric {name!r}. Near: {', '.join(near) or 'none'}.")
+            message = f"None of the runs has a metric {name!r}. Near: {', '.join(near) or 'none'}."
+            raise click.UsageError(visible(message))
     automatic = {name for one in summaries for name, summary in one.items() if summary.automatic}
     chosen = list(asked) or [name for name in known if everything or name not in automatic]
     return {
@@ -122,7 +123,13 @@ def _print(target: Console, compared: dict[str, Any]) -> None:
     runs = compared["runs"]
     heads = [run["id"] for run in runs]
     shown = table("", *heads)
-    for label, say in (("name", str), ("project", str), ("status", str), ("started", date), ("duration", duration)):
+    for label, say in (
+        ("name", value),
+        ("project", value),
+        ("status", value),
+        ("started", date),
+        ("duration", duration),
+    ):
         shown.add_row(label, *(say(run[label]) for run in runs))
     put(target, shown)
     for title, key in (("Parameters", "params"), ("Tags", "tags"), ("Code", "code"), ("Environment", "environment"),
@@ -139,7 +146,7 @@ def _section(target: Console, title: str, heads: list[str], difference: Differen
         return
     shown = table(title, *heads)
     for name, values in difference.items():
-        shown.add_row(name, *("-" if item is None else value(item) for item in values))
+        shown.add_row(value(name), *("-" if item is None else value(item) for item in values))
     put(target, shown)
 
 
@@ -162,5 +169,5 @@ def _print_metrics(target: Console, heads: list[str], metrics: dict[str, dict[st
     for name, found in metrics.items():
         for label in ("last", "min", "max"):
             cells = ("-" if item is None else number(item) for item in found[label])
-            shown.add_row(name if label == "last" else "", label, *cells)
+            shown.add_row(value(name) if label == "last" else "", label, *cells)
     put(target, shown)

@@ -1,7 +1,7 @@
 """Where commands print: a rich console that behaves in pipes, in narrow terminals and without colours.
 
-Text from runs is never taken for markup. Not a terminal means: no colours, no cutting to a width, so that `grep` finds
-whole lines.
+Text from runs is never taken for markup, nor obeyed by the terminal; a `rich.Text` is made of `value(text)`. Not a
+terminal means: no colours, no cutting to a width, so that `grep` finds whole lines.
 """
 
 from __future__ import annotations
@@ -9,11 +9,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tracelet.cli.wording import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 UNCUT = 100_000
 """Columns of a "terminal" that is none: wider than any line."""
@@ -24,12 +29,21 @@ STATUS_STYLES = {
 
 
 def console(stderr: bool = False) -> Console:
-    """A console on the stream as it is now."""
+    """A console on the stream as it is now, which makes control characters in every `str` visible."""
     from rich.console import Console
+
+    class Careful(Console):
+        def render_str(self, text: str, **options: Any) -> Text:  # every str comes by here, cells of tables too
+            return super().render_str(visible(text), **options)
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or os.environ.get("COLUMNS") else UNCUT
-    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+    return Careful(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def echo(text: str, err: bool = False) -> None:
+    """Print a line without rich, its control characters visible."""
+    click.echo(visible(text), err=err)
 
 
 def speaks_unicode(target: Console) -> bool:

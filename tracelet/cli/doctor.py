@@ -19,6 +19,7 @@ from tracelet.agent.plugin import make
 from tracelet.agent.redactor import Redactor
 from tracelet.cli.accounts import examine
 from tracelet.cli.backlog import Debt, debts, running
+from tracelet.cli.console import echo
 from tracelet.cli.options import store_option
 from tracelet.cli.wording import as_json
 from tracelet.deliveries import MISCONFIGURED, OFFLINE
@@ -47,7 +48,7 @@ def doctor(store: Store, in_json: bool, offline: bool) -> None:
         "backends": list(_answers(settled, owed, offline)), "deliveries": [_delivery(debt) for debt in owed],
     }  # fmt: skip
     problems = [part for part in (found["store"], *found["backends"], *found["deliveries"]) if not part["ok"]]
-    click.echo(as_json({**found, "ok": not problems}) if in_json else "\n".join(_page(found)))
+    echo(as_json({**found, "ok": not problems}) if in_json else "\n".join(_page(found)))
     if problems:
         raise SystemExit(1)
 
@@ -56,7 +57,7 @@ def _owed(run: Any, settled: Settings) -> Iterator[Debt]:
     try:
         yield from (debt for debt in debts(run, settled) if not debt.paid)
     except SettingsError as error:
-        click.echo(f"{run.id}: {error}", err=True)
+        echo(f"{run.id}: {error}", err=True)
 
 
 def _store(store: Store) -> Finding:

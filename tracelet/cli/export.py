@@ -6,6 +6,7 @@ import contextlib
 import csv
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import click
 
 from tracelet.cli.console import console
 from tracelet.cli.options import checked_metrics, store_option
-from tracelet.cli.wording import as_json
+from tracelet.cli.wording import as_json, value
 from tracelet.errors import StoreError
 from tracelet.run import Run
 from tracelet.series import Series
@@ -99,8 +100,8 @@ def _rows(series: Series) -> Iterator[Row]:
     for start in range(0, len(series), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         columns = (column[part].tolist() for column in (series.steps, series.values, series.times, series.epochs, fits))
-        for step, value, time, epoch, fit, stage in zip(*columns, stages[part]):
-            yield series.name, step, value, time, None if epoch < 0 else epoch, stage, fit
+        for step, point, time, epoch, fit, stage in zip(*columns, stages[part]):
+            yield series.name, step, point, time, None if epoch < 0 else epoch, stage, fit
 
 
 @contextlib.contextmanager
@@ -122,7 +123,8 @@ def _write_csv(series: Iterable[Series], stream: IO[str]) -> None:
     rows = csv.writer(stream, lineterminator="\n")
     rows.writerow(COLUMNS)
     for one in series:
-        rows.writerows(_rows(one))  # repr of a float, which float() reads back to the last bit
+        shown = replace(one, name=value(one.name)) if stream.isatty() else one
+        rows.writerows(_rows(shown))  # repr of a float, which float() reads back to the last bit
 
 
 def _json_writer(run: Run) -> Callable[[Iterable[Series], IO[str]], None]:

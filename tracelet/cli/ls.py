@@ -126,7 +126,7 @@ def _cell(info: RunInfo, names: dict[str, Any], column: str) -> RenderableType:
     from rich.text import Text
 
     if column == "status":
-        return Text(info.status, STATUS_STYLES.get(info.status, ""))
+        return Text(value(info.status), STATUS_STYLES.get(info.status, ""))
     if column in ("started", "duration"):
         return ago(info.started) if column == "started" else duration(info.duration)
     found = names.get(column)

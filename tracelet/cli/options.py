@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from tracelet.cli.wording import visible
 from tracelet.store import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -44,5 +45,5 @@ def checked_metrics(asked: Sequence[str], known: Iterable[str], where: str) -> l
         if name not in names:
             near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
             hint = "Near: " + ", ".join(near) if near else "Known: " + (", ".join(names[:20]) or "none")
-            raise click.UsageError(f"{where} has no metric {name!r}. {hint}.")
+            raise click.UsageError(visible(f"{where} has no metric {name!r}. {hint}."))
     return list(asked)

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tracelet.cli.console import STATUS_STYLES, fitting, put, speaks_unicode, table
+from tracelet.cli.moments import telling, told
 from tracelet.cli.sparkline import sparkline
-from tracelet.cli.wording import ago, date, duration, number, size, value
+from tracelet.cli.wording import ago, date, duration, number, size, value, visible
 from tracelet.deliveries import Delivery
-from tracelet.records import Artifact, Event, MetricSummary
+from tracelet.records import Artifact, MetricSummary
 from tracelet.run import Run
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ DETAILS = ("trainer/", "setup/", "optimizer/", "data/", "model/", "scheduler/")
 TELLING = ("/class", "/lr", "max_epochs", "max_steps", "precision", "strategy", "batch_size", "/parameters", "devices")
 """Ends of the names of those that are shown nevertheless."""
 TELLING_PACKAGES = ("torch", "lightning", "pytorch-lightning", "numpy", "tracelet")
+MOST_EVENTS = 20
+"""Lines without `--all`: a program may tell an event at every step."""
 LONGEST_TRACEBACK = 30
 """Lines; the end of a traceback tells the most, and all of it is in the JSON."""
 
@@ -40,7 +43,7 @@ class Page:
         self.traceback()
         self.parameters(everything)
         self.metrics()
-        self.events()
+        self.events(everything)
         self.files()
         self.deliveries()
         self.code()
@@ -51,6 +54,9 @@ class Page:
         self.target.print()
         self.target.print(text, style="bold")
 
+    def _hint(self, text: str) -> None:
+        self.target.print("  " + text, style="dim")
+
     def _pairs(self, pairs: Iterable[tuple[str, Any]]) -> None:
         from rich.table import Table
 
@@ -58,7 +64,7 @@ class Page:
         shown.add_column(style="dim", overflow="fold")
         shown.add_column(overflow="fold")
         for name, found in pairs:
-            shown.add_row("  " + name, found if not isinstance(found, str) else found.rstrip())
+            shown.add_row("  " + value(name), found if not isinstance(found, str) else found.rstrip())
         put(self.target, shown)
 
     def head(self) -> None:
@@ -66,10 +72,12 @@ class Page:
         from rich.text import Text
 
         info = self.run.info
-        status = Text(info.status, STATUS_STYLES.get(info.status, ""))
+        status = Text(value(info.status), STATUS_STYLES.get(info.status, ""))
         if info.reason:
-            status.append(f": {info.reason}", "default")
-        self.target.print(Text.assemble((info.name, "bold"), "  ", (info.id, "cyan"), "  ", info.project))
+            status.append(f": {visible(info.reason)}", "default")
+        self.target.print(
+            Text.assemble((value(info.name), "bold"), "  ", (value(info.id), "cyan"), f"  {value(info.project)}")
+        )
         pairs: list[tuple[str, Any]] = [
             ("status", status),
             ("started", f"{date(info.started)} ({ago(info.started)}), took {duration(info.duration)}"),
@@ -80,7 +88,9 @@ class Page:
         if info.world_size > 1:
             pairs.append(("processes", str(info.world_size)))
         if self.run.tags:
-            pairs.append(("tags", ", ".join(f"{name}={text}" for name, text in sorted(self.run.tags.items()))))
+            pairs.append(
+                ("tags", ", ".join(f"{value(name)}={value(text)}" for name, text in sorted(self.run.tags.items())))
+            )
         self._pairs(pairs)
 
     def traceback(self) -> None:
@@ -101,7 +111,7 @@ class Page:
         own_first = sorted(shown, key=lambda name: (name.startswith(DETAILS), name))
         self._pairs((name, value(shown[name])) for name in own_first)
         if len(shown) < len(params):
-            self.target.print(f"  and {len(params) - len(shown)} more: tracelet show {self.run.id} --all", style="dim")
+            self._hint(f"and {len(params) - len(shown)} more (--all shows them)")
 
     def metrics(self) -> None:
         """One line a metric: those that the program logged, then those that tracelet recorded by itself."""
@@ -115,9 +125,9 @@ class Page:
     def _metric_table(self, summaries: list[MetricSummary]) -> Table:
         cells = [
             {
-                "  name": "  " + found.name, "last": number(found.last), "min": _at(found.least, found.least_step),
-                "max": _at(found.greatest, found.greatest_step), "points": str(found.count),
-                "plot": self._spark(found.name, SPARK_WIDTH),
+                "  name": "  " + value(found.name), "last": number(found.last),
+                "min": _at(found.least, found.least_step), "max": _at(found.greatest, found.greatest_step),
+                "points": str(found.count), "plot": self._spark(found.name, SPARK_WIDTH),
             }
             for found in summaries
         ]  # fmt: skip
@@ -146,12 +156,15 @@ class Page:
                 ("points", str(found.count)),
             ])  # fmt: skip
 
-    def events(self) -> None:
-        """Fits, early stopping, ..."""
-        told = [event for event in self.run.events() if event.name not in ("fit_started", "checkpoint_removed")]
-        if told:
+    def events(self, everything: bool = False) -> None:
+        """Fits, early stopping and what the program told, the latest of them; all events if asked."""
+        found = self.run.events()
+        shown = found if everything else telling(found)[-MOST_EVENTS:]
+        if shown:
             self._title("Events")
-            self._pairs((date(event.time / 1e6), _told(event)) for event in told)
+            self._pairs((date(event.time / 1e6), told(event)) for event in shown)
+            if len(shown) < len(found):
+                self._hint(f"and {len(found) - len(shown)} more (--all shows them)")
 
     def files(self) -> None:
         """Checkpoints, the best one marked, and artifacts."""
@@ -165,7 +178,7 @@ class Page:
             kept = [artifact for artifact in checkpoints if artifact.path not in removed or artifact.path == best]
             self._pairs((artifact.name, _checkpoint(artifact, best)) for artifact in kept)
             if len(kept) < len(checkpoints):
-                self.target.print(f"  and {len(checkpoints) - len(kept)} that were replaced by later ones", style="dim")
+                self._hint(f"and {len(checkpoints) - len(kept)} that were replaced by later ones")
         if others:
             self._title("Artifacts")
             self._pairs((artifact.name, f"{artifact.kind}, {size(artifact.size)}") for artifact in others)
@@ -214,17 +227,6 @@ def _is_telling(name: str) -> bool:
 
 def _at(extreme: float, step: int) -> str:
     return number(extreme) if extreme != extreme else f"{number(extreme)} @{step}"
-
-
-def _told(event: Event) -> str:
-    if event.name == "fit_finished":
-        found = event.attributes
-        text = f"{found.get('kind')} {found.get('number')} {found.get('status')}"
-        text += f" after {duration(found.get('seconds') or 0)}"
-        extra = [f"{found[name]} {name}" for name in ("epochs", "steps") if found.get(name) is not None]
-        return ", ".join([text, *extra, *([str(found["reason"])] if found.get("reason") else [])])
-    attributes = ", ".join(f"{name}={value(found)}" for name, found in event.attributes.items())
-    return f"{event.name} {attributes}".rstrip()
 
 
 def _best(checkpoints: list[Artifact]) -> str:

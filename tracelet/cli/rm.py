@@ -6,8 +6,9 @@ import shutil
 
 import click
 
+from tracelet.cli.console import echo
 from tracelet.cli.options import store_option
-from tracelet.cli.wording import ago
+from tracelet.cli.wording import ago, value
 from tracelet.errors import RunNotFound, StoreError
 from tracelet.records import RUNNING
 from tracelet.run import Run
@@ -20,13 +21,16 @@ from tracelet.store import RUNS, Store
 @click.option("--force", is_flag=True, help="Also a run that is still going on.")
 @store_option
 def rm(store: Store, runs: tuple[str, ...], yes: bool, force: bool) -> None:
-    """Delete runs with all their files: RUN is an id, the beginning of one, a name, or `latest`."""
-    chosen = {run.id: run for run in map(store.run, runs)}
+    """Delete runs with all their files: RUN is an id, the beginning of one, a name, or `latest`.
+
+    A name that several runs have is refused, because only one of them can be meant.
+    """
+    chosen = {run.id: run for run in (store.run(name, unique=True) for name in runs)}
     for run in chosen.values():
         _check(store, run, force)
     for run in chosen.values():
         info = run.info
-        click.echo(f"{info.id}  {info.name}  {info.project}  {info.status}  {ago(info.started)}")
+        echo("  ".join(map(value, (info.id, info.name, info.project, info.status, ago(info.started)))))
     if not yes:
         question = "Delete this run?" if len(chosen) == 1 else f"Delete these {len(chosen)} runs?"
         click.confirm(question, abort=True)

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import click
 
-from tracelet import settings
+from tracelet import destinations, registry, settings
 from tracelet.cli.options import store_option
 from tracelet.errors import SettingsError
 from tracelet.store import Store
@@ -66,6 +66,8 @@ def run(
     if ctx.get_parameter_source("store") is click.core.ParameterSource.COMMANDLINE:
         given["dir"] = str(store.root)
     settled = settings.load(config=given)
+    if settled.enabled:
+        registry.postings(destinations.parse(settled.backend, settled.tables))  # before hours of training, not after
     if not is_module:
         _check_script(target)
     is_launcher = is_module and target in LAUNCHERS

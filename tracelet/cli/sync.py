@@ -15,6 +15,7 @@ import click
 from tracelet import deliveries, settings
 from tracelet.agent.waiting import deliverable
 from tracelet.cli.backlog import Debt, debts, running
+from tracelet.cli.console import echo
 from tracelet.cli.options import store_option
 from tracelet.deliveries import DONE, MISCONFIGURED, OFFLINE, Delivery
 from tracelet.run import Run
@@ -43,7 +44,7 @@ def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: flo
         complete = _settle(run, owed, patience, named=bool(runs)) and complete
     if not found:
         what = "these runs name" if runs else "no run in this store names"
-        click.echo(
+        echo(
             f"nothing to deliver: {what} {'no ' if runs else 'a '}backend. Name one: tracelet sync RUN --backend mlflow"
         )
     if not complete:
@@ -56,11 +57,11 @@ def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> boo
     for debt in owed:
         busy = debt.holder or (debt.agent if running(run) else 0)
         if busy:
-            click.echo(f"{run.id} {debt.posting.name}: process {busy} delivers it just now; nothing to do")
+            echo(f"{run.id} {debt.posting.name}: process {busy} delivers it just now; nothing to do")
         elif debt.paid:
             if named:
                 sent = f"{debt.delivery.points:,} points{_at(debt.delivery)}"
-                click.echo(f"{run.id} {debt.posting.name}: complete, {sent}")
+                echo(f"{run.id} {debt.posting.name}: complete, {sent}")
         else:
             open_debts.append(debt)
     if not open_debts:
@@ -121,11 +122,11 @@ def _report(run: Run, debt: Debt) -> bool:
         f"; {delivery.rejected:,} records were refused, see {delivery.backend}.dead.jsonl" if delivery.rejected else ""
     )
     if delivery.state == DONE or (running(run) and not delivery.error):
-        click.echo(f"{name}: {sent:,} points delivered{_at(delivery)}{aside}")
+        echo(f"{name}: {sent:,} points delivered{_at(delivery)}{aside}")
         return True
     why = delivery.error or "it has not answered"
     fix = delivery.fix if delivery.state == MISCONFIGURED else f"Nothing is lost; try again: tracelet sync {run.id}"
-    click.echo(f"{name}: {sent:,} points delivered, the rest is not: {why}. {fix}{aside}", err=True)
+    echo(f"{name}: {sent:,} points delivered, the rest is not: {why}. {fix}{aside}", err=True)
     return False
 
 

@@ -26,19 +26,26 @@ from tracelet.store import Store
     "--format", "-f", "format", type=click.Choice(("perfetto", "onelogger")), default="perfetto", show_default=True,
     help="A timeline for ui.perfetto.dev and chrome://tracing, or one JSON record a line as nv-one-logger writes them.",
 )  # fmt: skip
-@click.option("--spans", metavar="NAMES", default="all", help="Only spans of these names, separated by commas.")
-@click.option("--deny", metavar="NAMES", default="", help="No spans of these names; their children move up.")
+@click.option(
+    "--spans", metavar="NAMES", help="Only spans of these names, separated by commas (default: setting spans)."
+)
+@click.option(
+    "--deny", metavar="NAMES", help="No spans of these names; children move up (default: setting spans_deny)."
+)
 @store_option
-def trace(store: Store, run: str, output: Path | None, format: str, spans: str, deny: str) -> None:
+def trace(store: Store, run: str, output: Path | None, format: str, spans: str | None, deny: str | None) -> None:
     """Write where the time of a run went, span by span, for all its processes.
 
     RUN is an id, the beginning of one, a name, or `latest`. The timeline also shows what the machine did meanwhile.
     Open it in https://ui.perfetto.dev (nothing is uploaded) or in chrome://tracing.
     """
+    from tracelet import settings
     from tracelet.telemetry import onelogger, timeline
     from tracelet.telemetry.selection import Selection
 
-    found, chosen = store.run(run), Selection.parse(spans, deny)
+    settled = settings.load()
+    chosen = Selection.parse(settled.spans if spans is None else spans, settled.spans_deny if deny is None else deny)
+    found = store.run(run)
     with _opened(output) as stream:
         if format == "onelogger":
             _write_lines(onelogger.lines(found, chosen), stream)

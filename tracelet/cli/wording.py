@@ -1,4 +1,8 @@
-"""Numbers, times and values as people read them. Pure functions; imports nothing heavy."""
+"""Numbers, times, values and texts as people read them. Pure functions; imports nothing heavy.
+
+Texts of runs may hold anything, such as the escape sequences that rename a terminal's window or hide lines: all
+commands print them through `visible` or `value`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,11 @@ from datetime import datetime
 from typing import Any
 
 UNITS = (("d", 86400), ("h", 3600), ("m", 60))
+CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""What a terminal obeys instead of showing it: C0, DEL, C1, and what breaks or turns round a line in Unicode."""
+ESCAPES = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in CONTROLS if chr(code) not in "\n\t"}
+JSON_ESCAPES = {code: f"\\u{code:04x}" for code in CONTROLS if code >= 0x20}
+"""Those that JSON does not escape by itself; they can only stand within its texts."""
 NON_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
@@ -59,19 +68,25 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def visible(text: str) -> str:
+    """The text with control characters as escapes, except the ends of its lines and tabs."""
+    return text if text.isprintable() else text.translate(ESCAPES)
+
+
 def value(found: Any) -> str:
-    """A parameter or fact on one line."""
+    """A name, parameter or fact on one line, without control characters."""
     if isinstance(found, float):
         return number(found)
     if found is None or isinstance(found, (bool, int)):
         return str(found)
     text = found if isinstance(found, str) else as_json(found, indent=None)
-    return text.replace("\n", "\\n")
+    return visible(text.replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def as_json(found: Any, indent: int | None = 2) -> str:
     """Standard JSON: floats exact to the last bit, NaN and infinities as the texts "NaN", "Infinity", "-Infinity"."""
-    return json.dumps(_finite(found), indent=indent, ensure_ascii=False, allow_nan=False, default=str)
+    text = json.dumps(_finite(found), indent=indent, ensure_ascii=False, allow_nan=False, default=str)
+    return text.translate(JSON_ESCAPES)
 
 
 def _finite(found: Any) -> Any:

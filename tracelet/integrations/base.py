@@ -7,7 +7,7 @@ pass, and does our part under `guard`. What it finds goes into a `Sink`, which n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from tracelet.integrations.patching import Patch, Patcher
 from tracelet.sink import Item, KeyedPoint, PlainPoint, SeriesKey, Sink
@@ -28,6 +28,9 @@ class Integration:
     def patches(self) -> Iterable[Patch]:
         """The patches of this integration; called once for each `start`."""
         raise NotImplementedError
+
+    def trace(self, on_checkpoint: Callable[[str], None]) -> None:
+        """Before `start`: call this, on any thread, with the path of each checkpoint that the program goes on from."""
 
     def carry(self) -> dict[str, int]:
         """What processes that this one launches have to go on counting from."""

@@ -47,8 +47,8 @@ def findings(
         for part, what in (("callbacks", "callbacks"), ("logging", "logging metrics"), ("transfer", "moving batches")):
             if lead.share_of_training(part) >= WORTH_SAYING:
                 found.append(_share(lead, part, what))
-        found += _evaluations(lead) + _slow(lead) + _trend(lead)
-    found += _stragglers(processes) + _initialization(lead)
+        found += _evaluations(lead) + _slow(lead) + _trend(lead) + _stragglers(processes)
+    found += _initialization(lead)
     return sorted(found, key=lambda finding: -finding.seconds) + _open(processes)
 
 

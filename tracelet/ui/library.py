@@ -121,10 +121,15 @@ class Library:
 
     def row(self, run_id: str) -> Row:
         """The row of one run as it is now. RunNotFound if there is none."""
-        row = self._row(self.path(run_id))
-        if row is None:
-            raise RunNotFound(f"the run {run_id!r} is gone. It may have been deleted")
-        return row
+        known = self._rows.get(run_id)
+        try:
+            changed = self.path(run_id).stat().st_mtime_ns
+            if known is None or known.changed != changed or known.info.status == RUNNING:
+                with self.open(run_id) as run:
+                    known = self._rows[run_id] = self._read(run, changed)
+        except OSError as error:
+            raise RunNotFound(f"the run {run_id!r} is gone. It may have been deleted") from error
+        return known
 
     def _folders(self) -> list[Path]:
         try:

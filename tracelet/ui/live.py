@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tracelet.errors import RunNotFound
 from tracelet.journal import SUFFIX
 from tracelet.ui.library import Library
 
@@ -56,13 +57,21 @@ class Live:
     def _changed(self, wanted: frozenset[str]) -> set[str]:
         changed = set()
         for name in wanted:
-            signature = self._list_signature() if name == LIST else _signature(self.library.folder / name)
+            signature = self._list_signature() if name == LIST else self._run_signature(name)
             if self._seen.get(name, signature) != signature:
                 changed.add(name)
             self._seen[name] = signature
         for gone in self._seen.keys() - wanted:
             del self._seen[gone]
         return changed
+
+    def _run_signature(self, run_id: str) -> Signature:
+        """The files, and the status too: a process that was killed changes no file."""
+        try:
+            status = self.library.row(run_id).info.status
+        except RunNotFound:
+            return ()
+        return (*_signature(self.library.folder / run_id), (status, 0))
 
     def _list_signature(self) -> Signature:
         """The rows as far as people see them change: status, remarks, and that a heart still beats."""

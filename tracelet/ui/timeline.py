@@ -6,18 +6,18 @@ that a million iterations cost no more than a screenful.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tracelet.spans import SpanTable
-from tracelet.telemetry import names
+from tracelet.telemetry.analysis import CATEGORIES, analyse
+from tracelet.telemetry.findings import findings
 
 if TYPE_CHECKING:
     from tracelet.points import IntArray
 
 MOST = 6000
 """Spans of one answer: more rectangles than that are no picture any more."""
-LIST = 14
-"""Kinds in the list of shares."""
 
 
 def lanes(table: SpanTable, low: float | None, high: float | None, width: int) -> dict[str, Any]:
@@ -100,12 +100,24 @@ def _merged(
     return kept, counts
 
 
-def shares(table: SpanTable) -> dict[str, Any]:
-    """The time of rank 0 by kind of span: how often, how long in all, on average, at most; and of what share."""
+def shares(table: SpanTable, params: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the time of the leading process went, what stands out, and every kind of span of it."""
+    processes = analyse(table)
+    if not processes:
+        return {"kinds": [], "parts": [], "goodput": None, "findings": []}
+    lead = processes[0]
+    parts = [{"name": name, "seconds": lead.parts[name]} for name in CATEGORIES if lead.parts.get(name, 0.0) > 0]
+    return {
+        "kinds": _kinds(table), "parts": sorted(parts, key=_seconds),
+        "goodput": lead.goodput if lead.training else None,
+        "findings": [finding.text for finding in findings(processes, params, environment)],
+    }  # fmt: skip
+
+
+def _kinds(table: SpanTable) -> list[dict[str, Any]]:
+    """How often, how long in all, on average and at most, the longest in all first; of the lowest rank."""
     import numpy as np
 
-    if not len(table):
-        return {"kinds": [], "seconds": 0.0, "goodput": None}
     lowest = table.ranks == table.ranks.min()
     lengths = (_ends(table) - table.starts_ns)[lowest] / 1e9
     titles = np.array(table.names, dtype=object)[lowest]
@@ -114,41 +126,8 @@ def shares(table: SpanTable) -> dict[str, Any]:
         own = lengths[titles == name]
         kinds.append({"name": name, "count": len(own), "seconds": float(own.sum()), "mean": float(own.mean()),
                       "longest": float(own.max()), "p95": float(np.quantile(own, 0.95))})  # fmt: skip
-    total = {kind["name"]: float(kind["seconds"]) for kind in kinds}
-    span = float((_ends(table).max() - table.starts_ns.min()) / 1e9)
-    whole = total.get(names.APPLICATION, span)
-    productive = total.get(names.TRAINING_ITERATION, 0.0)
-    kinds.sort(key=lambda kind: -float(kind["seconds"]))
-    return {
-        "kinds": kinds, "seconds": whole, "goodput": productive / whole if whole and productive else None,
-        "phases": _parts(total, sorted(names.PHASES), total.get(names.TRAINING_ITERATION, 0.0)),
-    }  # fmt: skip
+    return sorted(kinds, key=_seconds)
 
 
-def _parts(total: dict[str, float], parts: list[str], whole: float) -> list[dict[str, Any]]:
-    """What an iteration consists of, the longest first, and what is left over."""
-    found = sorted(((total[name], name) for name in parts if total.get(name)), reverse=True)
-    rest = whole - sum(seconds for seconds, _ in found)
-    if rest > 0:
-        found.append((rest, "other"))
-    return [{"name": name, "seconds": seconds} for seconds, name in found]
-
-
-def findings(run_shares: dict[str, Any]) -> list[str]:
-    """What stands out, in sentences that say what to try."""
-    total = {kind["name"]: kind for kind in run_shares["kinds"]}
-    iterations = total.get(names.TRAINING_ITERATION)
-    found = []
-    if iterations and iterations["seconds"] > 0:
-        loading = total.get(names.DATA_LOADING, {"seconds": 0.0})["seconds"]
-        share = loading / (iterations["seconds"] + loading)
-        if share > 0.2:
-            found.append(f"Loading data takes {share:.0%} of the loop. Try more workers: DataLoader(num_workers=...).")
-        saving = sum(total[name]["seconds"] for name in names.SAVES if name in total)
-        if saving > 0.1 * run_shares["seconds"]:
-            found.append(f"Checkpoints take {saving / run_shares['seconds']:.0%} of the time. Save less often.")
-        if iterations["count"] > 50 and iterations["p95"] > 3 * iterations["mean"]:
-            found.append("One iteration in twenty takes three times the mean: look for stalls in the timeline.")
-    if run_shares["goodput"] is not None and run_shares["goodput"] < 0.5:
-        found.append(f"Only {run_shares['goodput']:.0%} of the time went into training iterations.")
-    return found
+def _seconds(row: Mapping[str, Any]) -> float:
+    return -float(row["seconds"])

@@ -105,7 +105,7 @@ def test_a_deleted_run_ends_with_its_process(tmp_path: Path) -> None:
 
 
 def test_the_leading_process_decides(tmp_path: Path) -> None:
-    """Rank 0 finished, rank 1 failed: the run's outcome is rank 0's."""
-    journal(tmp_path, "rank-1", started(os.getpid(), rank=1), Status(time=1, status="failed"))
-    journal(tmp_path, "rank-0", started(os.getpid()), Status(time=1, status="finished"))
-    assert look(tmp_path).outcome().status == "finished"
+    """Rank 0 was interrupted before rank 1 failed: the run's outcome is rank 0's."""
+    journal(tmp_path, "rank-1", started(os.getpid(), rank=1), Status(time=2, status="failed"))
+    journal(tmp_path, "rank-0", started(os.getpid()), Status(time=1, status="interrupted"))
+    assert look(tmp_path).outcome().status == "interrupted"

@@ -38,6 +38,15 @@ def test_one_unknown_name_deletes_nothing(record: Record, call: Call) -> None:
     assert names() == ["a"]
 
 
+def test_a_name_of_several_runs_deletes_none(record: Record, call: Call) -> None:
+    """A name that two runs have is refused with their ids, although `show` takes the newest."""
+    runs = [record("twice"), record("twice")]
+    refused = call("rm", "-y", "twice", code=2).stderr
+    assert all(run.id in refused for run in runs)
+    assert names() == ["twice", "twice"]
+    assert runs[1].id in call("show", "twice").output
+
+
 def test_a_running_run_needs_force(call: Call) -> None:
     """A run whose process lives is refused, unless --force is given."""
     with tracelet.start_logging("alive", config={"quiet": True, "track_system": False}) as experiment:

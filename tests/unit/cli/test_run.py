@@ -38,6 +38,8 @@ def test_the_interpreters_options_are_kept(command: list[str], options: list[str
         (["--config", "track_systm=no", "x.py"], "track_system"),
         (["--config", "nothing", "x.py"], "KEY=VALUE"),
         (["--config", "metrics_interval=-1", "x.py"], "metrics_interval"),
+        (["--backend", "mlfow", "missing.py"], "Did you mean 'mlflow'?"),
+        (["--backend", "jsonl,nowhere", "missing.py"], "no backend 'nowhere'"),
         ([], "TARGET"),
     ],
 )

@@ -102,6 +102,25 @@ def test_files_and_events_are_listed(call: Call, tmp_path: Path) -> None:
     assert any("fit 1 finished after 2.0s, 3 epochs" in line for line in lines)
 
 
+def test_telemetry_does_not_flood_the_page(call: Call) -> None:
+    """The bookkeeping of telemetry is left out and counted; of the program's own events the latest 20 are shown."""
+    experiment = tracelet.start_logging("busy", config={**BARE, "quiet": True})
+    for number in range(300):
+        for name in ("validation_metrics_update", "save_checkpoint_success", "sync_checkpoint_metrics_update"):
+            experiment._writer.emit(Event(time=number, name=name, attributes={"current_iteration": number}))
+    for number in range(25):
+        experiment._writer.emit(Event(time=1000 + number, name="mine", attributes={"number": number}))
+    experiment._writer.emit(Event(time=2000, name="early_stopping", attributes={"reason": "no better"}))
+    experiment.stop()
+    page = call("show", "busy").output
+    assert "_update" not in page
+    assert "save_checkpoint" not in page
+    assert [f"number={number}" in page for number in (5, 6, 24)] == [False, True, True]
+    assert "early_stopping reason=no better" in page
+    assert "and 906 more (--all shows them)" in page
+    assert call("show", "busy", "--all").output.count("validation_metrics_update") == 300
+
+
 def test_json_has_everything(record: Record, call: Call) -> None:
     """--json holds the fields, summaries with exact numbers, and lists for what the run has none of."""
     third = 1 / 3

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 import tracelet
 from tracelet import telemetry
 from tracelet.cli import main
+from tracelet.destinations import choosing_spans
 
 SETTINGS = {
     "track_git": False, "track_env": False, "track_lightning": False, "delivery": "off", "quiet": True,
@@ -98,6 +99,18 @@ def test_trace_to_standard_output(trained: str) -> None:
     """Without a file the timeline goes to standard output, and names choose spans."""
     found = json.loads(invoked("trace", trained, "--spans", "training_loop,application"))
     assert {event["name"] for event in found["traceEvents"] if event["ph"] == "X"} == {"application", "training_loop"}
+
+
+def test_names_from_the_settings(trained: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names come from the settings where the command line says nothing, and the otlp backend gets them as options."""
+    monkeypatch.setenv("TRACELET_SPANS_DENY", "data_loading, training_single_iteration")
+    found = json.loads(invoked("trace", trained))
+    names = {event["name"] for event in found["traceEvents"] if event["ph"] == "X"}
+    assert "model_forward" in names and not names & {"data_loading", "training_single_iteration"}
+    assert "data_loading" in invoked("trace", trained, "--deny", "")
+    given = choosing_spans({"otlp": {"spans": "mine"}, "jsonl": {}}, "other", "x,y")
+    assert given == {"otlp": {"spans": "mine", "spans_deny": "x,y"}, "jsonl": {}}
+    assert choosing_spans({"jsonl": {}}, "a", "b") == {"jsonl": {}}
 
 
 def test_a_file_that_cannot_be_written(trained: str, tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
+import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracelet.cli.wording import ago, as_json, duration, number, size, value
+from tracelet.cli.wording import ago, as_json, duration, number, size, value, visible
 
 
 @pytest.mark.parametrize(
@@ -72,3 +73,20 @@ def test_sizes_and_values() -> None:
 def test_json_is_exact(found: dict[str, list[float | str | None]]) -> None:
     """Whatever is finite comes back as it was."""
     assert json.loads(as_json(found)) == found
+
+
+@given(st.text())
+def test_texts_of_runs_hold_nothing_that_a_terminal_obeys(text: str) -> None:
+    """No control character of any kind is left, on one line for values; printable text stays as it is."""
+    assert all(unicodedata.category(letter) != "Cc" for letter in value(text))
+    assert all(unicodedata.category(letter) != "Cc" or letter in "\n\t" for letter in visible(text))
+    assert all(unicodedata.category(letter) != "Cc" or letter == "\n" for letter in as_json([text]))
+    assert json.loads(as_json(text)) == text
+    if text.isprintable():
+        assert value(text) == visible(text) == text
+
+
+def test_controls_are_shown_as_escapes() -> None:
+    """What was there can be read: escape, bell, the one-byte CSI, and what turns the direction of writing."""
+    assert visible("a\x1b]0;t\x07\x9b2J\u202eb\tc\nd") == "a\\x1b]0;t\\x07\\x9b2J\\u202eb\tc\nd"
+    assert value("a\nb\r") == "a\\nb\\x0d"

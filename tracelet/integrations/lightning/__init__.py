@@ -7,7 +7,7 @@ imports neither.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from tracelet.integrations.base import Integration, Sink
@@ -18,6 +18,7 @@ from tracelet.integrations.lightning.learning_rate import GradientNorms, Learnin
 from tracelet.integrations.lightning.lifecycle import Lifecycle
 from tracelet.integrations.lightning.loggers import LoggerCalls
 from tracelet.integrations.lightning.metrics import MetricCapture
+from tracelet.integrations.lightning.resumption import Resumption
 from tracelet.integrations.lightning.spans import Spans
 from tracelet.integrations.lightning.standalone import Standalone
 from tracelet.integrations.patching import Patch
@@ -38,10 +39,13 @@ class LightningIntegration(Integration):
         super().__init__(sink, settings)
         self.lifecycle = Lifecycle(sink)
         self._loggers = LoggerCalls(sink, self.lifecycle)
-        self._standalone = Standalone(sink)
-        self._fabric = FabricMetrics(sink)
+        self._standalone = Standalone(sink, self.lifecycle)
+        self._fabric = FabricMetrics(sink, self.lifecycle)
+        self._resumption = Resumption(self.lifecycle)
         self._parts: list[_Part] = [
             self.lifecycle,
+            self._resumption,
+            self._loggers,
             Hyperparameters(sink, self.lifecycle, self._loggers),
             MetricCapture(sink, self.lifecycle),
             Checkpoints(sink, self.lifecycle),
@@ -62,6 +66,10 @@ class LightningIntegration(Integration):
         if self._spans is not None:
             trainers += self._spans.common()
         return trainers + [patch for root in FABRICS for patch in self._fabric.patches(root)]
+
+    def trace(self, on_checkpoint: Callable[[str], None]) -> None:
+        """Have the paths of checkpoints from which trainings go on told."""
+        self._resumption.on_checkpoint = on_checkpoint
 
     def carry(self) -> dict[str, int]:
         """A launched process numbers its fits as this one does; the one that launches it is both's."""

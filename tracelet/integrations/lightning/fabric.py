@@ -13,6 +13,7 @@ from typing import Any
 
 from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
+from tracelet.integrations.lightning.lifecycle import Lifecycle
 from tracelet.integrations.lightning.metrics import frozen
 from tracelet.integrations.lightning.standalone import is_number
 from tracelet.integrations.patching import Function, Patch
@@ -23,8 +24,9 @@ FABRICS = ("lightning.fabric", "lightning_fabric")
 class FabricMetrics:
     """Takes what `Fabric.log_dict` is given; without a step, points of a name are counted."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
         self._emit = sink.emit
+        self._lifecycle = lifecycle
         self._keys: dict[str, SeriesKey] = {}
 
     def patches(self, root: str) -> list[Patch]:
@@ -35,7 +37,8 @@ class FabricMetrics:
         def log_dict(fabric: Any, *args: Any, **kwargs: Any) -> Any:
             with guard("capturing metrics logged through Fabric"):
                 self._take(*args, **kwargs)
-            return original(fabric, *args, **kwargs)
+            with self._lifecycle.relaying():
+                return original(fabric, *args, **kwargs)
 
         return log_dict
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,15 @@ from tracelet.parameters import flatten
 from tracelet.records import Facts, Params, Scalar
 
 _NEVER: object = object()
+INTERNAL = frozenset({"_class_path", "_instantiator"})
+"""What LightningCLI puts among the hyperparameters for itself, to load checkpoints."""
+READABLE = (
+    "max_epochs", "min_epochs", "max_steps", "min_steps", "precision", "accumulate_grad_batches", "gradient_clip_val",
+    "gradient_clip_algorithm", "log_every_n_steps", "val_check_interval", "check_val_every_n_epoch",
+    "num_sanity_val_steps", "limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches",
+    "overfit_batches", "fast_dev_run", "reload_dataloaders_every_n_epochs", "default_root_dir",
+)  # fmt: skip
+"""Arguments that a Trainer which was made before we came still shows, under their own names."""
 
 
 class Hyperparameters:
@@ -32,6 +42,8 @@ class Hyperparameters:
         self._lifecycle = lifecycle
         self._told: dict[str, Scalar] = {}
         self._loggers = loggers
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+        """Trainers whose arguments have been told."""
         loggers.tell = lambda values: self._tell(values, "logger")
 
     def patches(self, root: str) -> list[Patch]:
@@ -49,7 +61,7 @@ class Hyperparameters:
         fresh = {
             f"{prefix}{name}": value
             for name, value in flatten(values).items()
-            if _differs(self._told.get(f"{prefix}{name}", _NEVER), value)
+            if name not in INTERNAL and _differs(self._told.get(f"{prefix}{name}", _NEVER), value)
         }
         if fresh:
             self._told.update(fresh)
@@ -63,19 +75,23 @@ class Hyperparameters:
             with guard("recording the trainer's arguments"):
                 given = dict(signature.bind(trainer, *args, **kwargs).arguments)
                 given.pop("self", None)
-                # The first trainer has the short names; a later one adds what it was given otherwise.
-                index = self._lifecycle.index_of(trainer)
-                values = flatten(given)
-                if index > 1:
-                    values = {
-                        name: value for name, value in values.items()
-                        if _differs(self._told.get(f"trainer/{name}", _NEVER), value)
-                    }  # fmt: skip
-                self._tell(values, "trainer", "trainer/" if index == 1 else f"trainer/{index}/")
+                self._tell_arguments(trainer, given)
                 self._loggers.watch(trainer)
             return result
 
         return __init__
+
+    def _tell_arguments(self, trainer: Any, given: Mapping[str, Any]) -> None:
+        self._known.add(trainer)
+        # The first trainer has the short names; a later one adds what it was given otherwise.
+        index = self._lifecycle.index_of(trainer)
+        values = flatten(given)
+        if index > 1:
+            values = {
+                name: value for name, value in values.items()
+                if _differs(self._told.get(f"trainer/{name}", _NEVER), value)
+            }  # fmt: skip
+        self._tell(values, "trainer", "trainer/" if index == 1 else f"trainer/{index}/")
 
     def _around_log_hyperparams(self, original: Function) -> Function:
         def log_hyperparams(trainer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -109,6 +125,10 @@ class Hyperparameters:
 
     def _tell_setup(self, trainer: Any) -> None:
         module = trainer.lightning_module
+        # In a process that another one launched, the trainer was made and told there, with what it was given.
+        if trainer not in self._known and not self._lifecycle.launched:
+            shown = {name: getattr(trainer, name, None) for name in READABLE}
+            self._tell_arguments(trainer, {name: value for name, value in shown.items() if value is not None})
         setup: dict[str, Any] = {
             "precision": trainer.precision,
             "strategy": type(trainer.strategy).__name__,
@@ -160,7 +180,7 @@ def _hparams(holder: Any) -> dict[str, Any]:
     if not getattr(holder, "_log_hyperparams", False):
         return {}
     kept = {**_as_dict(vars(holder).get("_hparams_initial")), **_as_dict(vars(holder).get("_hparams"))}
-    return {name: value for name, value in kept.items() if name != "_class_path"}
+    return {name: value for name, value in kept.items() if name not in INTERNAL}
 
 
 def _as_dict(values: Any) -> dict[str, Any]:

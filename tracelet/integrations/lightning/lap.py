@@ -54,6 +54,8 @@ class Lap:
         self.marks: list[Any] = []
         self.begin = 0
         self.samples = 0
+        self.measuring = 0
+        """At 1 the next iteration's operations are counted, above it a later one's; see `Loops`."""
         self.manual = False
         self.loss: Any = None
         """The loss of the last batch, or whatever its step gave; read at the end of a window."""
@@ -114,10 +116,9 @@ class Lap:
         """The callbacks of one hook have run: tell their time from that of the phase around them."""
         now, marks = perf_counter_ns(), self.marks
         if hook in WITHIN:
-            if now - began > WORTH_TELLING:
-                # The phase that it interrupts has no mark yet, but it is known which number it will have.
-                phase = self._bracket.id + len(marks) // 2 + 1
-                self._recorder.add(CALLBACKS, began + self._origin, now - began, phase, {"hook": hook})
+            # Told only if it took long. The phase that it interrupts has no mark yet, but its number is known.
+            phase = self._bracket.id + len(marks) // 2 + 1
+            self._recorder.add(CALLBACKS, began + self._origin, now - began, phase, {"hook": hook})
         elif hook in OPENING:
             marks += BATCH_TRANSFER, began, CALLBACKS, now
             self._opened = True

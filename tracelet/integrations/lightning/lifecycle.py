@@ -57,8 +57,11 @@ class Lifecycle:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._counted = 0
+        self.launched = False
+        """Whether this process goes on with what the one that launched it began."""
         self._trainer_numbers = itertools.count(1)
-        self._fits: weakref.WeakKeyDictionary[Any, Fit] = weakref.WeakKeyDictionary()
+        self._fits: weakref.WeakKeyDictionary[Any, list[Fit]] = weakref.WeakKeyDictionary()
+        """What each trainer runs, the innermost last: a hook may call `trainer.validate()` within a fit."""
         self._latest: tuple[weakref.ref[Any], Fit] | None = None
         self._trainers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self.automatic: set[str] = set()
@@ -73,8 +76,10 @@ class Lifecycle:
         # Nearly always it is the same trainer again: a comparison is cheaper than a look-up by weak key.
         if self._latest is not None and self._latest[0]() is trainer:
             return self._latest[1]
-        fit = self._fits.get(trainer)
-        if fit is None:
+        running = self._fits.get(trainer)
+        if running:
+            fit = running[-1]
+        else:
             fit = self.begin(trainer)
             fit.joined = True
         self._latest = weakref.ref(trainer), fit
@@ -95,7 +100,8 @@ class Lifecycle:
         """Count a new fit and tell it."""
         function = trainer.state.fn
         kind = function.value if function is not None else "fit"
-        fit = self._fits[trainer] = Fit(self._next(), str(kind), self.index_of(trainer))
+        fit = Fit(self._next(), str(kind), self.index_of(trainer))
+        self._fits.setdefault(trainer, []).append(fit)
         self._latest = weakref.ref(trainer), fit
         self._sink.expect("", "")
         attributes: dict[str, Scalar] = {"number": fit.number, "kind": fit.kind, "trainer": fit.trainer}
@@ -112,6 +118,7 @@ class Lifecycle:
     @before.setter
     def before(self, number: int) -> None:
         self._counted = number
+        self.launched = True
 
     def _next(self) -> int:
         self._counted += 1
@@ -120,9 +127,12 @@ class Lifecycle:
     def end(self, trainer: Any, status: str, reason: str = "") -> None:
         """Tell how the fit ended, with what the modules that listen have to add."""
         self._latest = None
-        fit = self._fits.pop(trainer, None)
-        if fit is None:
+        running = self._fits.get(trainer)
+        if not running:
             return
+        fit = running.pop()
+        if not running:
+            del self._fits[trainer]
         # An exception that the user catches ends no process, and Python itself tells of one that nobody catches.
         silent = status == FINISHED or (status == FAILED and not reason.startswith(EXIT))
         self._sink.expect(*(("", "") if silent else (status, reason)))

@@ -6,6 +6,7 @@ happens inside an iteration is told by `phases`.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from tracelet.guard import guard
@@ -18,6 +19,11 @@ from tracelet.integrations.patching import Function, Patch
 from tracelet.telemetry.job import Job
 from tracelet.telemetry.names import LOOP_OF, TRAINING_ITERATION
 from tracelet.telemetry.recorder import Recorder
+
+MEASURED_BATCH = 2
+"""The batch whose operations are counted if the program asks for it: in the first one much happens that never does
+again.
+"""
 
 
 class Loops:
@@ -91,6 +97,8 @@ class Loops:
             job.training.opened(span)
         clock = device_clock(trainer.strategy.root_device, self._recorder.sink)
         self._here.loop = lap = Lap(TRAINING_ITERATION, self._recorder, job, bool(fit.trials), clock)
+        if job is not None and job.config.measure_flops and job.training.measured_flops is None:
+            lap.measuring = MEASURED_BATCH
         lap.manual = not trainer.lightning_module.automatic_optimization
 
     def _end_training(self, depth: int, error: BaseException | None) -> None:
@@ -104,16 +112,38 @@ class Loops:
                     job.training.end_loop(loss_of(lap.loss) if lap is not None else None)
                 span.end(error)
 
+    def _measured(self, original: Function, lap: Lap) -> Function:
+        """The original, once, with its floating-point operations counted by PyTorch's own counter."""
+
+        def advance(*args: Any, **kwargs: Any) -> Any:
+            counter: Any = None
+            with contextlib.ExitStack() as stack:
+                with guard("counting operations"):
+                    from torch.utils.flop_counter import FlopCounterMode
+
+                    counter = stack.enter_context(FlopCounterMode(display=False))
+                result = original(*args, **kwargs)
+            with guard("counting operations"):
+                if self._job is not None and lap.samples and counter is not None:
+                    self._job.training.measured_flops = counter.get_total_flops() / lap.samples
+            return result
+
+        return advance
+
     def _around_advance(self, original: Function) -> Function:
         def advance(loop: Any, *args: Any, **kwargs: Any) -> Any:
             here = self._here
             lap = here.loop
             if lap is None:
                 return original(loop, *args, **kwargs)
+            call = original
+            if lap.measuring:
+                lap.measuring -= 1
+                call = original if lap.measuring else self._measured(original, lap)
             lap.start()
             here.lap = lap
             try:
-                result = original(loop, *args, **kwargs)
+                result = call(loop, *args, **kwargs)
             except StopIteration:
                 with guard("closing the span of an iteration"):
                     (lap.skip if lap.untouched else lap.drop)()

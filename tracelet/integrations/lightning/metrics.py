@@ -16,6 +16,7 @@ from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
 from tracelet.integrations.lightning.lifecycle import Fit, Lifecycle
 from tracelet.integrations.patching import Function, Patch
+from tracelet.values import on_its_stream
 
 SANITY = "sanity_check"
 """The stage whose metrics Lightning throws away."""
@@ -29,7 +30,7 @@ def frozen(value: Any) -> Any:
     on_cpu = getattr(value, "is_cpu", None)
     if on_cpu is None:
         return value
-    return value.item() if on_cpu else value.detach().clone()
+    return value.item() if on_cpu else on_its_stream(value.detach().clone())
 
 
 def reduction(result: Any, on_step: bool) -> str:
@@ -113,7 +114,10 @@ class MetricCapture:
             key = found[2]
             # Lightning has cloned what was given as a number or tensor; a torchmetrics object may still change its own.
             # A later result of the same name replaces an earlier one, as in Lightning's dictionary.
-            taken[key.name] = key, value.item() if on_cpu else value.detach() if result.is_tensor else frozen(value)
+            if on_cpu:
+                taken[key.name] = key, value.item()
+            else:
+                taken[key.name] = key, on_its_stream(value.detach()) if result.is_tensor else frozen(value)
         if taken:
             self._emit_step(trainer, taken, loop.epoch_loop._batches_that_stepped)
 

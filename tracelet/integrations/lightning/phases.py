@@ -11,7 +11,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from tracelet.guard import guard
-from tracelet.integrations.lightning.lap import Here
+from tracelet.integrations.lightning.lap import WITHIN, WORTH_TELLING, Here
 from tracelet.integrations.patching import Function, Patch
 from tracelet.telemetry.names import (
     CALLBACKS,
@@ -59,8 +59,10 @@ class Phases:
         """A wrapper of what the phase ends with."""
 
         def around(original: Function) -> Function:
+            here = self._here
+
             def call(loop: Any, *args: Any, **kwargs: Any) -> Any:
-                lap = self._here.lap
+                lap = here.lap
                 if lap is None:
                     return original(loop, *args, **kwargs)
                 try:
@@ -76,8 +78,10 @@ class Phases:
         """A wrapper of what is the phase, in a manual optimization, and of what it ends with in an automatic one."""
 
         def around(original: Function) -> Function:
+            here = self._here
+
             def call(subject: Any, *args: Any, **kwargs: Any) -> Any:
-                lap = self._here.lap
+                lap = here.lap
                 if lap is None:
                     return original(subject, *args, **kwargs)
                 if lap.manual:
@@ -92,8 +96,10 @@ class Phases:
         return around
 
     def _around_manual(self, original: Function) -> Function:
+        here = self._here
+
         def run(loop: Any, *args: Any, **kwargs: Any) -> Any:
-            lap = self._here.lap
+            lap = here.lap
             if lap is None:
                 return original(loop, *args, **kwargs)
             try:
@@ -105,9 +111,10 @@ class Phases:
 
     def zero_grad(self, original: Function) -> Function:
         """A wrapper of PyTorch's `Optimizer.zero_grad`, which only a manual optimization calls by itself."""
+        here = self._here
 
         def zero_grad(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-            lap = self._here.lap
+            lap = here.lap
             if lap is None or not lap.manual:
                 return original(optimizer, *args, **kwargs)
             lap.interrupted()
@@ -119,14 +126,18 @@ class Phases:
         return zero_grad
 
     def _around_callbacks(self, original: Function) -> Function:
+        here = self._here
+
         def call_callback_hooks(trainer: Any, hook_name: str, *args: Any, **kwargs: Any) -> Any:
-            lap = self._here.lap
+            lap = here.lap
             if lap is not None:
                 began = perf_counter_ns()
                 try:
                     return original(trainer, hook_name, *args, **kwargs)
                 finally:
-                    lap.called(hook_name, began, args)
+                    # Most hooks of an iteration lie within a phase and take next to nothing: they cost no call.
+                    if hook_name not in WITHIN or perf_counter_ns() - began > WORTH_TELLING:
+                        lap.called(hook_name, began, args)
             if not self.recording or not trainer.callbacks:
                 return original(trainer, hook_name, *args, **kwargs)
             return self._between(original, trainer, hook_name, *args, **kwargs)
@@ -147,8 +158,9 @@ class Phases:
         return result
 
     def _before_fetch(self, original: Function) -> Function:
+        here = self._here
+
         def on_before_fetch(loop: Any) -> Any:
-            here = self._here
             lap = here.lap
             if lap is None:
                 if here.loop is not None and here.loop.name is not TRAINING_ITERATION:
@@ -161,8 +173,10 @@ class Phases:
         return on_before_fetch
 
     def _after_fetch(self, original: Function) -> Function:
+        here = self._here
+
         def on_after_fetch(loop: Any) -> Any:
-            lap = self._here.lap
+            lap = here.lap
             if lap is not None:
                 lap.fetched()
             return original(loop)

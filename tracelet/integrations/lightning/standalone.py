@@ -17,6 +17,7 @@ from typing import Any
 
 from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
+from tracelet.integrations.lightning.lifecycle import Lifecycle
 from tracelet.integrations.lightning.metrics import frozen
 from tracelet.integrations.patching import Function, Patch
 
@@ -27,8 +28,9 @@ REPLACED = ("log", "log_dict")
 class Standalone:
     """Takes what modules log that nobody trains but the user, or a framework that is not Lightning."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
         self._emit = sink.emit
+        self._lifecycle = lifecycle
         self._keys: dict[str, SeriesKey] = {}
         self._inside: set[int] = set()
         """Modules whose replaced `log` is running: what it calls in turn has been taken already."""
@@ -108,7 +110,9 @@ class Standalone:
             (self._take if name == "log" else self._take_all)(*args, **kwargs)
         self._inside.add(id(module))
         try:
-            return function(*args, **kwargs)
+            # It may hand the value on to one of Lightning's loggers.
+            with self._lifecycle.relaying():
+                return function(*args, **kwargs)
         finally:
             self._inside.discard(id(module))
 

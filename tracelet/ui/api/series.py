@@ -112,5 +112,4 @@ class SeriesApi:
     def shares(self, run_id: str) -> Response:
         """Where the time went by kind of span, goodput, and findings."""
         with self.library.open(run_id) as run:
-            found = timeline.shares(self._table(run))
-        return Json({**found, "findings": timeline.findings(found)})
+            return Json(timeline.shares(self._table(run), run.params, run.environment))

@@ -118,7 +118,7 @@ export class Chart {
       grid: { left: 8, right: 14, top: 14, bottom: 8, containLabel: true },
       textStyle: { fontFamily: "system-ui, sans-serif" },
       xAxis: { type: "value", min: extent[0], max: extent[1], axisLine: { lineStyle: { color: line } },
-        axisLabel: { color: text, hideOverlap: true, formatter: (found) => this.tick(found) }, splitLine: { show: false }, axisPointer: { label: { show: false } } },
+        axisLabel: { color: text, hideOverlap: true, showMinLabel: extent[0] === 0, showMaxLabel: false, formatter: (found) => this.tick(found) }, splitLine: { show: false }, axisPointer: { label: { show: false } } },
       yAxis: { type: this.settings.log ? "log" : "value", scale: true, ...scale, axisLabel: { color: text, formatter: (found) => number(found) },
         splitLine: { lineStyle: { color: line } } },
       tooltip: { trigger: "axis", confine: true, backgroundColor: css("--tl-surface"), borderColor: line, textStyle: { color: css("--tl-text"), fontSize: 12 },

@@ -48,7 +48,7 @@ export class Charts {
       if (!sections.has(prefix)) sections.set(prefix, []);
       sections.get(prefix).push(chart);
     }
-    put(this.body, [...sections].sort(([a], [b]) => (a === "") - (b === "")).map(([prefix, charts]) => h("details", { class: "tl-section", open: true },
+    put(this.body, [...sections].sort(([a], [b]) => (a === "") - (b === "")).map(([prefix, charts]) => h("details", { class: "tl-section" + (charts.length === 1 ? " tl-one" : ""), open: true },
       h("summary", {}, h("h2", {}, prefix || "metrics"), h("span", {}, String(charts.length))), h("div", { class: "tl-charts" }, charts.map((chart) => chart.box)))));
     this.none = empty("No metric is called so", "Search for another part of its name.");
     this.none.hidden = true;

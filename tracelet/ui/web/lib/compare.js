@@ -32,7 +32,7 @@ class Compare {
     const label = (one) => this.title(one.run) + (one.ranks > 1 && one.rank !== null ? ` rank ${one.rank}` : "");
     this.charts = new Charts(names.map((name) => ({ title: name, runs: ids, names: [name], place: (one) => this.place.get(one.run) ?? 0, label })));
     put(this.box, h("div", { class: "tl-title" }, h("h1", {}, `Compare ${ids.length} runs`)), this.runs(), h("div", { class: "tl-cards" }, this.params(), this.best()), this.relation(),
-      h("h2", { class: "tl-heading" }, "Curves"), this.charts.box, h("div", { class: "tl-cards" }, this.code(), this.packages()));
+      h("h2", { class: "tl-heading" }, "Curves"), h("div", { class: "tl-legend tl-hint" }, this.heads()), this.charts.box, h("div", { class: "tl-cards" }, this.code(), this.packages()));
     this.forget = onTheme(() => this.draw());
     this.draw();
     this.page.watch(ids);

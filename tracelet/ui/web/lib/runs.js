@@ -59,6 +59,7 @@ class Runs {
       put(this.error);
     } catch (error) {
       put(this.error, error.message);
+      this.box.dataset.ready = "yes";
       return;
     }
     const wanted = expression ? "" : text.toLowerCase();
@@ -95,7 +96,7 @@ class Runs {
       rowSelection: { mode: "multiRow", checkboxes: (found) => !found.data?.head, isRowSelectable: (node) => !node.data?.head, enableClickSelection: false, headerCheckbox: true },
       selectionColumnDef: { width: 46, pinned: "left", resizable: false },
       isFullWidthRow: (found) => Boolean(found.rowNode.data?.head),
-      fullWidthCellRenderer: (found) => h("div", { class: "tl-group" }, h("b", {}, found.data.group), h("span", {}, `${found.data.count} runs`)),
+      fullWidthCellRenderer: (found) => h("div", { class: "tl-group", role: "gridcell" }, h("b", {}, found.data.group), h("span", {}, `${found.data.count} ${found.data.count === 1 ? "run" : "runs"}`)),
       postSortRows: ({ nodes }) => view.get("group") && grouped(nodes),
       onSelectionChanged: () => this.selected(), onRowDoubleClicked: (event) => event.data.head || this.open(event.data.id), enableCellTextSelection: true,
       onSortChanged: () => view.set({ sort: this.api.getColumnState().filter((column) => column.sort).map((column) => `${column.colId} ${column.sort}`) }),

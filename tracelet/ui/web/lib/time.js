@@ -29,14 +29,14 @@ export class Time {
   }
 
   findings(shares) {
-    const good = shares.goodput === null ? null : h("div", { class: "tl-big" }, h("b", {}, `${(shares.goodput * 100).toFixed(1)} %`), h("span", {}, "of the time went into training iterations (goodput)"));
+    const good = shares.goodput === null ? null : h("div", { class: "tl-big" }, h("b", {}, `${(shares.goodput * 100).toFixed(1)} %`), h("span", {}, "of the time was forward, backward and optimizer (goodput)"));
     const words = shares.findings.length ? h("ul", {}, shares.findings.map((found) => h("li", {}, found))) : h("p", {}, "Nothing stands out.");
     return h("section", { class: "tl-card tl-wide-card tl-findings" }, good, h("div", {}, h("h2", {}, "Findings"), words));
   }
 
   parts(shares) {
-    const parts = shares.phases ?? [], whole = parts.reduce((sum, part) => sum + part.seconds, 0) || 1;
-    return h("section", { class: "tl-card" }, h("h2", {}, "Within an iteration"), parts.map((part) => h("div", { class: "tl-share" }, h("span", {}, words(part.name)),
+    const parts = shares.parts, whole = parts.reduce((sum, part) => sum + part.seconds, 0) || 1;
+    return h("section", { class: "tl-card" }, h("h2", {}, "Where the time went"), parts.map((part) => h("div", { class: "tl-share" }, h("span", {}, words(part.name)),
       h("div", { class: "tl-share-bar" }, h("i", { style: { width: `${(100 * part.seconds) / whole}%`, background: this.tint(part.name) } })), h("b", {}, `${((100 * part.seconds) / whole).toFixed(1)} %`))));
   }
 
@@ -76,6 +76,8 @@ export class Time {
   }
 
   tint(name) {
+    name = { forward: "model_forward", backward: "model_backward", loading: "data_loading", optimizer: "optimizer_update", logging: "metric_logging", transfer: "batch_transfer" }[name] ?? name;
+    if (name === "other") return css("--tl-muted");
     const fixed = ["model_forward", "model_backward", "data_loading", "optimizer_update", "callbacks", "zero_grad", "metric_logging", "batch_transfer"].indexOf(name);
     if (fixed >= 0) return colour([0, 1, 2, 3, 4, 5, 6, 7][fixed]);
     if (/iteration/.test(name)) return css("--tl-span-2");

@@ -1,0 +1,146 @@
+"""Ranks that die or hang: the status is right, what was on disk stays, nothing is left behind or held up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+import tracelet
+from tests.probes.agents import ended_agents
+from tracelet.run import Run
+
+TRAINING = """
+    import sys, time, warnings
+    warnings.filterwarnings("ignore")
+    import lightning.pytorch as pl
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+    import tracelet
+
+    class Module(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 1)
+        def training_step(self, batch, index):
+            loss = self.layer(batch[0]).pow(2).mean()
+            self.log("loss", loss)
+            time.sleep(0.05)
+            return loss
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.01)
+
+    if __name__ == "__main__":
+        tracelet.start_logging("ranks")
+        trainer = pl.Trainer(
+            max_steps=100000, max_epochs=-1, logger=False, accelerator="cpu", devices=2, strategy=sys.argv[1],
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )
+        trainer.fit(Module(), DataLoader(TensorDataset(torch.randn(64, 4)), batch_size=4))
+"""
+SETTINGS = {
+    "TRACELET_QUIET": "1", "TRACELET_DELIVERY": "agent", "TRACELET_TRACK_SYSTEM": "0", "TRACELET_TRACK_GIT": "0",
+    "TRACELET_TRACK_ENV": "0", "TRACELET_BACKEND": "jsonl", "OMP_NUM_THREADS": "1", "TRACELET_RANK_DEADLINE": "3",
+}  # fmt: skip
+BOUND = 120.0
+"""Seconds within which everything has to be over, Lightning's own observers included."""
+
+
+def start(strategy: str = "ddp") -> subprocess.Popen[bytes]:
+    """Begin a training on two ranks that would never end."""
+    Path("train.py").write_text(textwrap.dedent(TRAINING), encoding="utf-8")
+    with open("output.txt", "wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "train.py", strategy], stdout=log, stderr=log, env={**os.environ, **SETTINGS}
+        )
+
+
+def until(what: str, true: Callable[[], bool]) -> None:
+    """Wait for something."""
+    deadline = time.monotonic() + BOUND
+    while not true():
+        assert time.monotonic() < deadline, f"never came: {what}\n{Path('output.txt').read_text(errors='replace')}"
+        time.sleep(0.1)
+
+
+def the_run() -> Run | None:
+    """The run, once there is one."""
+    runs = tracelet.open_store().runs()
+    return runs[0] if runs else None
+
+
+def steps(rank: int) -> int:
+    """How many steps of a rank are on disk."""
+    run = the_run()
+    try:
+        return len(run.series("loss", rank=rank)) if run else 0
+    except KeyError:
+        return 0
+
+
+def process_of(rank: int) -> psutil.Process:
+    """The last process of a rank."""
+    run = the_run()
+    assert run is not None
+    return psutil.Process([one.started.pid for one in run.processes if one.started.rank == rank][-1])
+
+
+def over(process: subprocess.Popen[bytes]) -> Run:
+    """Wait until the training and all its ranks have ended, and nobody is left."""
+    until("the end of the launcher", lambda: process.poll() is not None)
+    run = the_run()
+    assert run is not None
+    until("the end of all ranks", lambda: all(not psutil.pid_exists(one.started.pid) for one in run.processes))
+    until("the status", lambda: Run(run.path).info.status != "running")
+    return Run(run.path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("victim", "strategy"), [(1, "ddp"), (0, "ddp"), (1, "ddp_fork")])
+def test_a_rank_is_killed(tmp_path: Path, victim: int, strategy: str) -> None:
+    """Whichever rank is killed, under whichever launcher: the run does not end well, and its steps are there."""
+    with ended_agents(tmp_path):
+        process = start(strategy)
+        until("some steps", lambda: min(steps(0), steps(1)) > 10)
+        before = min(steps(0), steps(1))
+        process_of(victim).kill()
+        if victim == 0:  # the launcher itself: nobody is left to end rank 1, which waits in a collective
+            time.sleep(2.0)
+            process_of(1).kill()
+        run = over(process)
+        assert run.info.status in ("failed", "killed"), run.info
+        killed = [one.status for one in run.processes if one.started.rank == victim][-1]
+        assert killed.status == "killed"
+        series = run.series("loss")
+        assert series.steps.tolist() == list(range(len(series)))
+        assert len(series) >= before
+        until("the delivery", lambda: run.deliveries["jsonl"].state == "done")
+
+
+@pytest.mark.slow
+def test_a_rank_that_hangs_holds_up_no_delivery(tmp_path: Path) -> None:
+    """A stopped rank keeps the other one waiting, as without us; what is there is delivered after the deadline."""
+    with ended_agents(tmp_path):
+        process = start()
+        until("some steps", lambda: min(steps(0), steps(1)) > 10)
+        hanging = process_of(1)
+        hanging.send_signal(signal.SIGSTOP)
+        try:
+            run = the_run()
+            assert run is not None
+            time.sleep(1.5)
+            reached = steps(0)
+            until("the delivery", lambda: run.deliveries["jsonl"].points >= reached)
+            assert Run(run.path).info.status == "running"
+        finally:
+            hanging.send_signal(signal.SIGCONT)
+        process.send_signal(signal.SIGTERM)
+        assert over(process).info.status in ("preempted", "failed", "killed")

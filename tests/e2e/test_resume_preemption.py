@@ -1,0 +1,195 @@
+"""A training that is preempted, killed and started again is one run: a series without gap or repetition, everywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import requests
+
+import tracelet
+from tests.servers.mlflow_server import mlflow_server
+from tracelet.run import Run
+
+STEPS = 60
+TRAINING = f"""
+    import os, sys, time, warnings
+    warnings.filterwarnings("ignore")
+    import lightning.pytorch as pl
+    import torch
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from torch.utils.data import DataLoader, TensorDataset
+    import tracelet
+
+    class Module(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 1)
+        def training_step(self, batch, index):
+            loss = self.layer(batch[0]).pow(2).mean()
+            self.log("loss", loss)
+            tracelet.log({{"count": 1.0}})
+            time.sleep(0.03)
+            return loss
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.01)
+
+    class Keep(pl.Callback):
+        def on_exception(self, trainer, module, error):
+            if os.environ.get("KEEP") and type(error).__name__ == "SIGTERMException":
+                trainer.save_checkpoint("checkpoints/last.ckpt")
+
+    pl.seed_everything(1, verbose=False)
+    tracelet.start_logging("preempted")
+    data = DataLoader(TensorDataset(torch.randn(80, 4)), batch_size=4)
+    last = "checkpoints/last.ckpt"
+    trainer = pl.Trainer(
+        max_steps={STEPS}, logger=False, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[ModelCheckpoint("checkpoints", save_last=True, every_n_train_steps=10, save_top_k=0), Keep()],
+    )
+    trainer.fit(Module(), data, ckpt_path=last if os.path.exists(last) else None)
+"""
+SETTINGS = {
+    "TRACELET_QUIET": "1", "TRACELET_DELIVERY": "off", "TRACELET_TRACK_SYSTEM": "0", "TRACELET_TRACK_GIT": "0",
+    "TRACELET_TRACK_ENV": "0", "OMP_NUM_THREADS": "1",
+}  # fmt: skip
+
+
+def start(**environment: str) -> subprocess.Popen[bytes]:
+    """Begin, or go on with, the training."""
+    Path("train.py").write_text(textwrap.dedent(TRAINING), encoding="utf-8")
+    with open("output.txt", "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "train.py"], stdout=log, stderr=log, env={**os.environ, **SETTINGS, **environment}
+        )
+
+
+def stop_somewhere(process: subprocess.Popen[bytes], number: int, least: int) -> None:
+    """Send a signal at a random step, once `least` steps more are on disk."""
+    deadline = time.monotonic() + 120
+    target = least + random.Random(os.getpid()).randrange(5)
+    while process.poll() is None and time.monotonic() < deadline:
+        runs = tracelet.open_store().runs()
+        if runs and "loss" in runs[0].metrics() and runs[0].series("loss").steps[-1] >= target:
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    process.wait(60)
+
+
+def finish(process: subprocess.Popen[bytes]) -> None:
+    """Let it come to its end."""
+    assert process.wait(120) == 0, Path("output.txt").read_text(encoding="utf-8")
+
+
+def only_run() -> Run:
+    """The one run that there is."""
+    (run,) = tracelet.open_store().runs()
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
+def test_a_run_that_is_stopped_and_resumed_again_and_again_is_one_run(how: str) -> None:
+    """Two stops at random steps, with and without a rollback: each step once, the abandoned ones still to be read."""
+    job = {"SLURM_JOB_ID": "77", "TRACELET_RESUME": "auto", "KEEP": "1" if how == "SIGTERM" else ""}
+    number = signal.Signals[how]
+    stop_somewhere(start(**job), number, 12)
+    stopped = only_run()
+    assert stopped.info.status == ("preempted" if how == "SIGTERM" else "killed")
+    first_end = int(stopped.series("loss").steps[-1])
+    resumed = start(**job)
+    stop_somewhere(resumed, number, 32)
+    finish(start(**job))
+    run = only_run()
+    assert (run.info.status, run.problems) == ("finished", [])
+    series = run.series("loss")
+    assert series.steps.tolist() == list(range(STEPS))
+    assert [view.started.branch for view in run.views if view.started] == [0, 1, 2]
+    assert run.series("loss", branch=0).steps.tolist() == list(range(first_end + 1))
+    counted = run.series("count").steps.tolist()
+    assert counted == list(range(len(counted)))
+    assert len(counted) >= STEPS
+
+
+@pytest.mark.slow
+def test_a_backend_shows_each_step_once() -> None:
+    """Delivered live through a kill and a rollback: one remote run, no step missing, none twice."""
+    job = {"TRACELET_RUN_ID": "mine", "TRACELET_BACKEND": "jsonl", "TRACELET_DELIVERY": "agent"}
+    stop_somewhere(start(**job), signal.SIGKILL, 17)
+    finish(start(**job))
+    run = only_run()
+    assert run.id == "mine"
+    (path,) = (run.path.parents[1] / "jsonl").rglob("*.jsonl")
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    steps = [line["step"] for line in lines if line["kind"] == "point" and line["name"] == "loss"]
+    assert Counter(steps) == Counter(range(STEPS))
+    assert {line["run"] for line in lines} == {"mine"}
+    assert run.deliveries["jsonl"].state == "done"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_mlflow_shows_each_step_once(tmp_path: Path) -> None:
+    """Preempted, resumed, killed with a rollback, resumed: one remote run, no step missing, none twice."""
+    (tmp_path / "server").mkdir()
+    with mlflow_server(tmp_path / "server") as server:
+        job = {"TRACELET_RUN_ID": "mine", "TRACELET_BACKEND": "mlflow", "TRACELET_DELIVERY": "agent",
+               "TRACELET_BACKEND_URL": server.url, "KEEP": "1"}  # fmt: skip
+        stop_somewhere(start(**job), signal.SIGTERM, 12)
+        stop_somewhere(start(**job), signal.SIGKILL, 37)
+        finish(start(**job))
+        assert only_run().deliveries["mlflow"].state == "done"
+        found = requests.post(
+            f"{server.url}/api/2.0/mlflow/runs/search", timeout=30,
+            json={"experiment_ids": [str(n) for n in range(3)], "filter": "tags.`tracelet.run_id` = 'mine'"},
+        ).json()["runs"]  # fmt: skip
+        assert len(found) == 1
+        history = requests.get(
+            f"{server.url}/api/2.0/mlflow/metrics/get-history", timeout=30,
+            params={"run_id": found[0]["info"]["run_id"], "metric_key": "loss", "max_results": "1000"},
+        ).json()["metrics"]  # fmt: skip
+    assert Counter(int(point["step"]) for point in history) == Counter(range(STEPS))
+
+
+@pytest.mark.slow
+def test_a_run_that_grows_out_of_another_ones_checkpoint_says_so() -> None:
+    """Started anew with a checkpoint of an earlier run: a run of its own, which names the one that it came from."""
+    stop_somewhere(start(), signal.SIGKILL, 12)
+    parent = only_run().id
+    finish(start())
+    child = tracelet.open_store().run("latest")
+    assert child.id != parent
+    assert child.info.resumed_from == parent
+    (event,) = child.events("training_resumed")
+    assert event.attributes["step"] == child.series("loss").steps[0] == 10
+
+
+def test_resuming_by_name_by_id_and_in_vain() -> None:
+    """`resume` takes what names a run, `run_id` a new id or one that is there; an unknown run is an error."""
+    from tracelet.errors import RunNotFound, SettingsError
+
+    with tracelet.start_logging("a", run_id="my-run") as run:
+        run.log_metric("m", 1.0)
+    assert run.id == "my-run"
+    with tracelet.start_logging("a", resume="my-run") as run:
+        run.log_metric("m", 2.0)
+    with tracelet.start_logging("a", run_id="my-run") as run:
+        run.log_metric("m", 3.0)
+    found = only_run()
+    assert found.series("m").steps.tolist() == [0, 1, 2]
+    assert found.series("m", branch=1).values.tolist() == [1.0, 2.0]
+    with pytest.raises(RunNotFound):
+        tracelet.start_logging("a", resume="nonsense")
+    with pytest.raises(SettingsError, match="run_id"):
+        tracelet.start_logging("a", run_id="../x")
+    assert tracelet.get_active_experiment() is None

@@ -1,0 +1,38 @@
+"""Where the dashboard listens, and whom it lets in by its options."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from tracelet.errors import StoreError
+from tracelet.ui.server import Options, listen, rules
+
+
+def test_a_port_in_use_is_told() -> None:
+    """The port asked for, if it is taken, is an error that says what to type; any free one is found with 0."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(StoreError, match="--port 0"):
+            listen("127.0.0.1", port)
+        with listen("127.0.0.1", 0) as free:
+            assert free.getsockname()[1] not in (0, port)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_this_machine_needs_no_token(host: str) -> None:
+    """On loopback there is a token only if one was asked for."""
+    assert rules(Options(host=host)).token == ""
+    assert rules(Options(host=host, token="asked")).token == "asked"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "gpu-box"])
+def test_other_machines_need_a_token(host: str) -> None:
+    """Beyond loopback there is always one, long and new each time."""
+    first, second = rules(Options(host=host)), rules(Options(host=host))
+    assert len(first.token) >= 32
+    assert first.token != second.token
+    assert first.beyond

@@ -1,0 +1,92 @@
+"""`tracelet top RUN`: a run as live text, for a terminal without a browser. Reads the store and nothing else."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from tracelet.cli.console import STATUS_STYLES, console, put, speaks_unicode, table
+from tracelet.cli.moments import telling
+from tracelet.cli.options import checked_metrics, store_option
+from tracelet.cli.sparkline import sparkline
+from tracelet.cli.wording import ago, duration, number, value, visible
+from tracelet.records import RUNNING, MetricSummary
+from tracelet.run import Run
+from tracelet.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+EVERY = 1.0
+"""Seconds between looks."""
+WIDTH = 40
+"""Characters of a curve."""
+LATELY = 8
+"""Events shown."""
+
+
+@click.command()
+@click.argument("run", default="latest")
+@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Only this metric (repeatable).")
+@click.option("--all", "everything", is_flag=True, help="Also what tracelet recorded by itself.")
+@click.option("--once", is_flag=True, help="Print it once and end.")
+@store_option
+def top(store: Store, run: str, metrics: tuple[str, ...], everything: bool, once: bool) -> None:
+    """Watch one run in the terminal: RUN is an id, the beginning of one, a name, or `latest`."""
+    found = store.run(run)
+    chosen = checked_metrics(metrics, found.metrics(), f"run {found.id}")
+    target = console()
+    if once or not target.is_terminal:
+        put(target, page(target, found, chosen, everything))
+        return
+    from rich.live import Live
+
+    try:
+        with Live(page(target, found, chosen, everything), console=target, screen=True, auto_refresh=False) as live:
+            while True:
+                time.sleep(EVERY)
+                found.refresh()
+                live.update(page(target, found, chosen, everything), refresh=True)
+    except KeyboardInterrupt:
+        pass  # how people end it
+
+
+def page(target: Console, run: Run, chosen: list[str], everything: bool) -> RenderableType:
+    """What stands on the screen now."""
+    from rich.console import Group
+    from rich.text import Text
+
+    info = run.info
+    head = Text.assemble(
+        (value(info.name), "bold"), "  ", (value(info.status), STATUS_STYLES.get(info.status, "")), "  ",
+        value(info.project),
+        f"  started {ago(info.started)}  {duration(info.duration)}  {info.id}",
+    )  # fmt: skip
+    why = [Text(visible(info.reason), "red")] if info.reason else []
+    events = [
+        Text(f"+{duration(max(0.0, event.time / 1e6 - info.started)):>8}  {value(event.name)}")
+        for event in telling(run.events())[-LATELY:]
+    ]
+    rest = max(3, target.height - len(events) - 8)
+    foot = [Text("Ctrl-C ends this, not the run", "dim")] if info.status == RUNNING else []
+    return Group(head, *why, Text(), _metrics(target, run, chosen, everything, rest), Text(), *events, Text(), *foot)
+
+
+def _metrics(target: Console, run: Run, chosen: list[str], everything: bool, rows: int) -> RenderableType:
+    shown = table(
+        "metric", "last", "least", "greatest", "points", "curve", right=("last", "least", "greatest", "points")
+    )
+    summaries = run.summaries()
+    names = (
+        chosen or [name for name, found in summaries.items() if everything or not found.automatic] or sorted(summaries)
+    )
+    for name in names[:rows]:
+        shown.add_row(*_row(run, name, summaries[name], speaks_unicode(target)))
+    return shown
+
+
+def _row(run: Run, name: str, found: MetricSummary, unicode: bool) -> tuple[str, ...]:
+    figures = (number(found.last), number(found.least), number(found.greatest), str(found.count))
+    return (value(name), *figures, sparkline(run.chart(name).values, WIDTH, unicode))

@@ -1,0 +1,58 @@
+"""How a run stands, out of how each of its processes does. Used by `Run` and by the agent. Pure.
+
+The process that leads is the one of the lowest rank that nobody of the run has launched, in the run's last branch. A
+rank that died alone is told in the run's reason; a run whose leading process came to its end although another rank had
+been killed or had failed has failed itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tracelet.records import FAILED, FINISHED, KILLED, RUNNING, Started, Status
+
+BAD = (FAILED, KILLED)
+
+
+class Standing(NamedTuple):
+    """One process of a run and how it ended, or that it goes on."""
+
+    started: Started
+    status: Status
+
+
+def leading(processes: Sequence[Standing]) -> Standing:
+    """The process that speaks for the run; there is at least one."""
+    last = max(one.started.branch for one in processes)
+    branch = [one for one in processes if one.started.branch == last]
+    own = [one for one in branch if not one.started.parent] or branch
+    return max(own, key=lambda one: (-one.started.rank, one.started.attempt))
+
+
+def verdict(processes: Sequence[Standing]) -> Status:
+    """How the run ended, or that it goes on."""
+    lead = leading(processes)
+    status = lead.status
+    if status.status == RUNNING:
+        return status
+    others = [one for one in processes if one.started.branch == lead.started.branch and one is not lead]
+    fallen = [one for one in others if one.status.status in BAD and one.started.rank != lead.started.rank]
+    if status.status == FINISHED:
+        fallen = [one for one in fallen if not one.started.parent]  # a launcher has heard of its own ranks
+    else:
+        fallen = [one for one in fallen if one.status.time <= status.time]
+    if not fallen:
+        return status
+    first = min(fallen, key=lambda one: one.status.time)
+    told = f"rank {first.started.rank} {first.status.status} ({first.status.reason})"
+    if status.status == FINISHED:
+        return Status(time=status.time, status=FAILED, reason=told)
+    reason = f"{status.reason}; before it {told}" if status.reason else told
+    return Status(time=status.time, status=status.status, reason=reason, traceback=status.traceback)
+
+
+def world_size(processes: Sequence[Standing]) -> int:
+    """How many ranks the last branch has."""
+    last = max(one.started.branch for one in processes)
+    return max(one.started.world_size for one in processes if one.started.branch == last)
