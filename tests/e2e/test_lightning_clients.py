@@ -101,11 +101,16 @@ def test_signatures_of_everything_patched_are_kept(pl: Any) -> None:
             if patch.module.startswith(("lightning.", "pytorch_lightning.", "lightning_fabric.")):
                 target: Any = importlib.import_module(patch.module)
                 for step in patch.target.split("."):
-                    target = getattr(target, step)
+                    target = getattr(target, step, None)
+                if target is None:
+                    assert patch.optional
+                    continue
                 found[f"{patch.module}.{patch.target}"] = (
                     inspect.signature(target), target.__doc__, target.__qualname__,
                     # Lightning hides its real signature from getfullargspec; ours is the real one.
-                    patch.target == "Trainer.__init__" or str(inspect.getfullargspec(target)),
+                    patch.target == "Trainer.__init__"
+                    or ".loggers." in patch.module
+                    or str(inspect.getfullargspec(target)),
                 )  # fmt: skip
         return found
 
