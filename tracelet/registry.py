@@ -65,8 +65,8 @@ def plugins(group: str, built_in: dict[str, str]) -> Iterator[tuple[str, Any]]:
     for point in entry_points(group=f"tracelet.{group}"):
         if point.name in built_in:
             raise SettingsError(
-                f"the package that provides {point.value!r} calls its {group} plug-in {point.name!r}, which is built in. "
-                "Uninstall it, or have it renamed."
+                f"the package that provides {point.value!r} calls its {group} plug-in {point.name!r}, which is built "
+                "in. Uninstall it, or have it renamed."
             )
         yield point.name, point.load()
 
@@ -74,7 +74,8 @@ def plugins(group: str, built_in: dict[str, str]) -> Iterator[tuple[str, Any]]:
 def backend_reference(name: str, options: Mapping[str, Any]) -> str:
     """Where the class of a backend is, as text: nothing is imported. SettingsError when there is no such backend.
 
-    The option `class` names one that is neither built in nor an entry point: `{"mine": {"class": "package.module:Mine"}}`.
+    The option `class` names one that is neither built in nor an entry point:
+    `{"mine": {"class": "package.module:Mine"}}`.
     """
     given = options.get("class")
     if given is not None:

@@ -24,7 +24,7 @@ def part(
     segments = tuple(Segment(n, n + 1, "train", fit, rank, 0, reduce) for n, fit in enumerate(numbers))
     return Series(
         "m", np.array([step for step, _ in points], dtype=np.int64), np.array([value for _, value in points]),
-        np.arange(count) + 0.1 * rank, np.zeros(count, dtype=np.int64),
+        np.arange(count, dtype=np.float64) + 0.1 * rank, np.zeros(count, dtype=np.int64),
         np.array(weights or [math.nan] * count, dtype=np.float64), segments, reduce,
     )  # fmt: skip
 
