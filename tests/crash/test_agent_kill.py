@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,6 +19,7 @@ from tests.probes.agents import (
     control,
     ended_agents,
     environment,
+    logged,
     printed,
     run_folder,
     train,
@@ -33,11 +33,6 @@ from tracelet.agent.locks import holder, lock_path
 def _no_agent_left(tmp_path: Path) -> Iterator[None]:
     with ended_agents(tmp_path):
         yield
-
-
-def logged(count: int) -> list[list[Any]]:
-    """What the training logs, as the probe has it."""
-    return [["loss", step, 1.0 / (step + 1)] for step in range(count)]
 
 
 def sync(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

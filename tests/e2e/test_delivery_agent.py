@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,6 +23,7 @@ from tests.probes.agents import (
     control,
     ended_agents,
     environment,
+    logged,
     printed,
     run_folder,
     train,
@@ -39,11 +39,6 @@ from tracelet.journal import JournalReader
 def _no_agent_left(tmp_path: Path) -> Iterator[None]:
     with ended_agents(tmp_path):
         yield
-
-
-def logged(count: int) -> list[list[Any]]:
-    """What the training logs, as the probe has it."""
-    return [["loss", step, 1.0 / (step + 1)] for step in range(count)]
 
 
 def test_everything_arrives_once_and_in_order(tmp_path: Path) -> None:
