@@ -44,6 +44,10 @@ class Nowhere:
         self.kept: list[Item] = []
         self._keep = keep
 
+    def flush(self, timeout: float | None = None) -> bool:
+        """Nothing is on its way."""
+        return True
+
     def emit(self, item: Item) -> None:
         """Keep it or not."""
         if len(self.kept) < self._keep:

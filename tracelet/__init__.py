@@ -99,6 +99,8 @@ def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
     """Record one point of each metric in the active run; without a run it does nothing but say so once."""
     experiment = get_active_experiment()
     if experiment is None:
+        if sys.is_finalizing():  # a finalizer logs while Python shuts down, when nothing can be imported any more
+            return
         from tracelet.guard import say
 
         say("log() found no run and recorded nothing. Type tracelet.start_logging('name') first.", once="log")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Union
 
 from tracelet import guard
 from tracelet.mending import storable_text
 from tracelet.points import pack_floats, pack_integers
 from tracelet.records import Chunk, Event, Packed, Points, Record, Span
-from tracelet.sink import Item, OpenSpan, SeriesKey
+from tracelet.sink import Item, OpenSpan, SeriesGroup, SeriesKey, points_of
 from tracelet.spans import packed
 from tracelet.tally import Tally
 from tracelet.values import resolve
@@ -42,10 +42,10 @@ class Packer:
         """Count on where an earlier process of the run had got to: the next step of each metric, by name."""
         self._next_step.update(following)
 
-    def pack(self, items: Iterable[Item]) -> list[Record]:
+    def pack(self, items: Sequence[Item]) -> list[Record]:
         """The records for the items: all others in their order, then one `Points` with everything else."""
         records: list[Record] = []
-        points: defaultdict[Any, list[Any]] = defaultdict(list)
+        points: dict[Any, list[Any]] = defaultdict(list)
         spans: list[Any] = []
         for item in items:
             if type(item) is tuple:
@@ -60,8 +60,13 @@ class Packer:
             elif isinstance(item, OpenSpan) and not item.ended:
                 records.append(_beginning(item))
         chunks: list[Chunk] = []
+        if mixed(points):
+            points = one_by_one(items)
         for name, series in points.items():
-            self._pack_series(name, series, chunks)
+            if type(name) is SeriesGroup:
+                self._pack_rows(name, series, chunks)
+            else:
+                self._pack_series(name, series, chunks)
         if chunks:
             records.append(Points(chunks=chunks))
         if spans:
@@ -80,6 +85,30 @@ class Packer:
                 with guard.guard(f"recording a point of {self._key(name).name!r}"):
                     chunks.append(self._chunk(name, [item]))
 
+    def _pack_rows(self, group: SeriesGroup, rows: list[Any], chunks: list[Chunk]) -> None:
+        """The chunks of series that share their steps, times and epochs, which are packed once for all of them."""
+        try:
+            times, steps = in_micros([row[3] for row in rows]), [row[1] for row in rows]
+            packed_steps, packed_times = pack_integers(steps), pack_integers(times)
+            epochs = pack_integers([row[4] for row in rows])
+            columns = [resolve(column) for column in zip(*[row[2] for row in rows])]
+            found = []
+            for key, values in zip(map(self._key, group.keys), columns):
+                found.append(
+                    Chunk(
+                        name=key.name, count=len(values), steps=packed_steps, times=packed_times,
+                        values=pack_floats(values), stage=key.stage, fit=key.fit, reduce=key.reduce, epochs=epochs,
+                        automatic=key.automatic,
+                    )
+                )  # fmt: skip
+        except (TypeError, ValueError, ArithmeticError, RuntimeError):
+            for name, series in one_by_one(rows).items():
+                self._pack_series(name, series, chunks)
+            return
+        chunks += found
+        for chunk, values in zip(found, columns):
+            self._tally(chunk, steps, times, values)
+
     def _key(self, name: str | SeriesKey) -> SeriesKey:
         key = self._keys.get(name)
         if key is None:
@@ -94,7 +123,7 @@ class Packer:
     def _chunk(self, name: str | SeriesKey, items: list[Any]) -> Chunk:
         """One chunk of the points of a series. By columns, because a loop over points costs four times as much."""
         key = self._key(name)
-        times = list(map(int, map(MICRO.__mul__, [item[3] for item in items])))
+        times = in_micros([item[3] for item in items])
         steps = self._steps(name, [item[1] for item in items])
         values = resolve([item[2] for item in items])
         keyed = len(items[0]) > PLAIN_WIDTH
@@ -105,12 +134,15 @@ class Packer:
             epochs=pack_integers([item[4] for item in items]) if keyed else None,
             weights=weights, automatic=key.automatic, totals=totals,
         )  # fmt: skip
-        tally = self.tallies.get(key.name)
-        if tally is None:
-            tally = self.tallies[key.name] = Tally()
-            tally.automatic = key.automatic
-        tally.add(steps, times, values)
+        self._tally(chunk, steps, times, values)
         return chunk
+
+    def _tally(self, chunk: Chunk, steps: list[int], times: list[int], values: list[float]) -> None:
+        tally = self.tallies.get(chunk.name)
+        if tally is None:
+            tally = self.tallies[chunk.name] = Tally()
+            tally.automatic = chunk.automatic
+        tally.add(steps, times, values)
 
     def _steps(self, name: str | SeriesKey, steps: list[Any]) -> list[int]:
         """The steps as integers: one without a step comes after the one before, one that is a tensor is read."""
@@ -126,6 +158,32 @@ class Packer:
         if type(name) is str:
             self._next_step[name] = found[-1] + 1
         return found
+
+
+def in_micros(times: list[float]) -> list[int]:
+    """Seconds as microseconds."""
+    return list(map(int, map(MICRO.__mul__, times)))
+
+
+def mixed(points: Mapping[Any, list[Any]]) -> bool:
+    """Whether a series has points in more than one place, so that their order would be lost: rare, but it happens where
+    a metric is logged in some steps only.
+    """
+    groups = [name for name in points if type(name) is SeriesGroup]
+    if len(groups) == len(points) == 1:
+        return False
+    keys = [key for group in groups for key in group.keys]
+    return len(set(keys)) < len(keys) or any(key in points for key in keys)
+
+
+def one_by_one(items: Iterable[Item]) -> dict[Any, list[Any]]:
+    """The points of each series in their order, rows taken apart."""
+    points: defaultdict[Any, list[Any]] = defaultdict(list)
+    for item in items:
+        if type(item) is tuple and len(item) < SPAN_WIDTH:
+            for point in points_of(item) if type(item[0]) is SeriesGroup else (item,):
+                points[point[0]].append(point)
+    return points
 
 
 def _readable(event: Event) -> Event:

@@ -37,6 +37,28 @@ several ranks the weight of a mean may be a pair: the batch sizes' sum, and the 
 """
 
 
+class SeriesGroup:
+    """Series that always get a value together. Compared by identity, as its keys are."""
+
+    __slots__ = ("keys",)
+
+    def __init__(self, keys: tuple[SeriesKey, ...]) -> None:
+        self.keys = keys
+
+
+Row = tuple[SeriesGroup, int, list[Any], float, int]
+"""(group, step, one value for each of the group's keys, seconds since the epoch, epoch or -1)
+
+What a training step logs, in one piece: one tuple to make, to keep and to collect instead of one for each metric.
+"""
+
+
+def points_of(row: Row) -> list[KeyedPoint]:
+    """The same as points."""
+    group, step, values, time, epoch = row
+    return [(key, step, value, time, epoch, None) for key, value in zip(group.keys, values)]
+
+
 class OpenSpan:
     """A span that goes on. Emitted when it begins: if it is still open when the writer comes by, its beginning is
     written, so that a killed run shows what it was doing; a span that ended by then costs nothing more.
@@ -72,7 +94,7 @@ the name and the end of each phase in turn. A phase begins where the one before 
 iteration; the nth phase has the iteration's id plus n; phases that would need more than `ROOM` are left out.
 """
 
-Item = Union[PlainPoint, KeyedPoint, FinishedSpan, FinishedLap, OpenSpan, Record]
+Item = Union[PlainPoint, KeyedPoint, Row, FinishedSpan, FinishedLap, OpenSpan, Record]
 """What may be put into a sink. A value may be any number or one-element tensor that nobody changes any more."""
 
 
@@ -81,6 +103,9 @@ class Sink(Protocol):
 
     def emit(self, item: Item) -> None:
         """Take one item; returns at once and never raises."""
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Have everything emitted so far written, and wait for it at most `timeout` seconds. False: not in time."""
 
     def expect(self, status: str, reason: str) -> None:
         """How the process would end if it ended now without anybody saying otherwise; empty: nothing known."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Union
@@ -162,7 +162,7 @@ class Writer:
         except Empty:
             return [request for request in found if request is not None]
 
-    def _write(self, items: Iterable[Item]) -> None:
+    def _write(self, items: Sequence[Item]) -> None:
         records = self.packer.pack(items)
         for record in records:
             if isinstance(record, Params):

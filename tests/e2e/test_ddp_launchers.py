@@ -14,6 +14,7 @@ import tracelet
 from tracelet.run import Run
 
 TRAINING = Path(__file__).with_name("ddp_training.py")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SETTINGS = {
     "TRACELET_QUIET": "1", "TRACELET_DELIVERY": "off", "TRACELET_TRACK_SYSTEM": "0", "TRACELET_TRACK_GIT": "0",
     "TRACELET_TRACK_ENV": "0",
@@ -56,7 +57,7 @@ def places(run: Run) -> list[Place]:
 def test_lightning_ranks_are_one_run(strategy: str) -> None:
     """Started by Lightning's launchers or torchrun, two ranks write one run, and each has the metrics of its own."""
     if strategy == "torchrun":
-        run_to_end("torchrun", "--standalone", "--nproc-per-node", "2", str(TRAINING), "ddp", "2")
+        run_to_end(*TORCHRUN, str(TRAINING), "ddp", "2")
     else:
         run_to_end(sys.executable, str(TRAINING), strategy, "2")
     run = only_run()
@@ -199,7 +200,7 @@ def test_an_elastic_restart_goes_on_with_the_run() -> None:
     tracelet.stop_logging()
     sys.exit(0 if again else 3)
     """
-    run_to_end("torchrun", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1", script(code))
+    run_to_end(*TORCHRUN, "--max-restarts", "1", script(code))
     run = only_run()
     assert [(view.started.rank, view.started.branch) for view in run.views if view.started] == [
         (0, 0), (0, 1), (1, 0), (1, 1),

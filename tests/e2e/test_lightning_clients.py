@@ -18,25 +18,15 @@ import torch
 import torchmetrics
 from torch.utils.data import DataLoader
 
-from tracelet.integrations.base import Item, SeriesKey
+from tests.sinks import ListSink
+from tracelet.integrations.base import SeriesKey
 from tracelet.integrations.lightning import LightningIntegration
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning says about tiny loaders is not our subject
 
 
-class Kept(list[Item]):
-    """A sink that keeps what it is given."""
-
-    def emit(self, item: Item) -> None:
-        self.append(item)
-
-    def expect(self, status: str, reason: str) -> None:
-        """Nothing here asks how a process ends."""
-
-    def series(self, name: str) -> list[tuple[Any, Any]]:
-        return [
-            (p[1], p[2]) for p in self if isinstance(p, tuple) and isinstance(p[0], SeriesKey) and p[0].name == name
-        ]
+class Kept(ListSink):
+    """What a training emitted, with the names that the program logged."""
 
     def names(self) -> set[str]:
         keys = [p[0] for p in self if isinstance(p, tuple) and isinstance(p[0], SeriesKey)]

@@ -19,7 +19,8 @@ import torch
 import torchmetrics
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from tracelet.integrations.base import Item, SeriesKey
+from tests.sinks import ListSink
+from tracelet.integrations.base import SeriesKey
 from tracelet.integrations.lightning import LightningIntegration
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning says about tiny loaders is not our subject
@@ -29,14 +30,8 @@ Series = dict[str, list[tuple[int, float]]]
 Hooks = dict[str, Any]
 
 
-class Kept(list[Item]):
-    """A sink that keeps what it is given."""
-
-    def emit(self, item: Item) -> None:
-        self.append(item)
-
-    def expect(self, status: str, reason: str) -> None:
-        """Nothing here asks how a process ends."""
+class Kept(ListSink):
+    """What a training emitted, with points."""
 
     def points(self) -> list[tuple[Any, ...]]:
         return [item for item in self if isinstance(item, tuple) and not self.key(item).automatic]
@@ -46,7 +41,7 @@ class Kept(list[Item]):
         assert isinstance(item[0], SeriesKey)
         return item[0]
 
-    def series(self) -> Series:
+    def all_series(self) -> Series:
         found: Series = defaultdict(list)
         for point in self.points():
             assert type(point[2]) is not torch.Tensor, "a value on the CPU is a number at once"
@@ -414,7 +409,7 @@ def test_series_equal_those_of_the_csv_logger(name: str, flavour: str, tmp_path:
     every_step = run_case(pl, CASES[name], tmp_path, logger, 1)
     written = read_csv(tmp_path / "csv" / "version_0" / "metrics.csv")
     assert sum(map(len, written.values())) >= 4, "the case logs something"
-    same(every_step.series(), written)
+    same(every_step.all_series(), written)
     seldom = run_case(pl, CASES[name], tmp_path, csv_logger(tmp_path, name="csv", version=1), 50)
     never = run_case(pl, CASES[name], tmp_path, False, 50)
     assert seldom.described() == every_step.described()

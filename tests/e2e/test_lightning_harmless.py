@@ -26,6 +26,7 @@ if tracked:
     class Sink:
         def emit(self, item): kept.append(item)
         def expect(self, *_): pass
+        def flush(self, *_): return True
     integration = LightningIntegration(Sink(), {"track_gradients": True, "track_spans": True})
     integration.start()
 

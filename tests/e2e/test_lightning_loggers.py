@@ -10,29 +10,18 @@ from typing import Any
 import pytest
 import torch
 
-from tracelet.integrations.base import Item, SeriesKey
+from tests.sinks import ListSink
 from tracelet.integrations.lightning import LightningIntegration
 from tracelet.records import Params, Scalar
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning says about tiny trainings is not our subject
 
 
-class Kept(list[Item]):
-    """A sink that keeps what it is given."""
-
-    def emit(self, item: Item) -> None:
-        self.append(item)
-
-    def expect(self, status: str, reason: str) -> None:
-        """Nothing here asks how a process ends."""
+class Kept(ListSink):
+    """What a training emitted, with parameters."""
 
     def params(self) -> dict[str, Scalar]:
         return {name: value for item in self if isinstance(item, Params) for name, value in item.values.items()}
-
-    def series(self, name: str) -> list[tuple[Any, Any]]:
-        return [
-            (p[1], p[2]) for p in self if isinstance(p, tuple) and isinstance(p[0], SeriesKey) and p[0].name == name
-        ]
 
 
 @pytest.fixture(params=["lightning.pytorch", "pytorch_lightning"])

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from tests.sinks import ListSink
 from tracelet.integrations.base import Item, SeriesKey
 from tracelet.integrations.lightning import LightningIntegration
 from tracelet.records import Artifact, Event, Facts, Params, Scalar
@@ -21,16 +22,8 @@ from tracelet.records import Artifact, Event, Facts, Params, Scalar
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning says about tiny loaders is not our subject
 
 
-class Kept(list[Item]):
-    """A sink that keeps what it is given."""
-
-    expected = ("", "")
-
-    def emit(self, item: Item) -> None:
-        self.append(item)
-
-    def expect(self, status: str, reason: str) -> None:
-        self.expected = (status, reason)
+class Kept(ListSink):
+    """What a training emitted, with parameters and events."""
 
     def params(self, source: str = "") -> dict[str, Scalar]:
         found: dict[str, Scalar] = {}
@@ -41,11 +34,6 @@ class Kept(list[Item]):
 
     def events(self, name: str) -> list[dict[str, Any]]:
         return [item.attributes for item in self if isinstance(item, Event) and item.name == name]
-
-    def series(self, name: str) -> list[tuple[Any, Any]]:
-        return [
-            (p[1], p[2]) for p in self if isinstance(p, tuple) and isinstance(p[0], SeriesKey) and p[0].name == name
-        ]
 
     def names(self) -> set[str]:
         return {p[0].name for p in self if isinstance(p, tuple) and isinstance(p[0], SeriesKey)}

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from tracelet.integrations.patching import Patch, Patcher
-from tracelet.sink import Item, KeyedPoint, PlainPoint, SeriesKey, Sink
+from tracelet.sink import Item, KeyedPoint, PlainPoint, Row, SeriesGroup, SeriesKey, Sink
 
-__all__ = ["Integration", "Item", "KeyedPoint", "PlainPoint", "SeriesKey", "Sink"]
+__all__ = ["Integration", "Item", "KeyedPoint", "PlainPoint", "Row", "SeriesGroup", "SeriesKey", "Sink"]
 
 
 class Integration:

@@ -20,7 +20,7 @@ from tracelet.collectors.scheduler import STRIKES, Scheduler, Task
 from tracelet.collectors.system import SystemCollector
 from tracelet.errors import Absent
 from tracelet.records import Facts
-from tracelet.sink import Item
+from tracelet.sink import Item, SeriesKey
 
 LONG = 3600.0
 """An interval that no test sees the end of."""
@@ -118,7 +118,7 @@ def test_samples_become_points_numbered_from_zero() -> None:
     found = points(items)
     assert found == [("count/calls", index, index + 1) for index in range(len(found))]
     keys = {item[0] for item in items if isinstance(item, tuple)}
-    assert [key.automatic for key in keys if not isinstance(key, str)] == [True]
+    assert [key.automatic for key in keys if isinstance(key, SeriesKey)] == [True]
     assert collector.threads == {"tracelet-collectors"}
     assert (collector.started, collector.stopped) == (1, 1)
     assert all(isinstance(item, tuple) and abs(float(str(item[3])) - time.time()) < 60 for item in items)

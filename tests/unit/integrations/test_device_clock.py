@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.sinks import ListSink
 from tracelet.integrations.lightning.device import MOST_WAITING, SAMPLE_EVERY, DeviceClock
-from tracelet.sink import FinishedLap, Item
+from tracelet.sink import FinishedLap
 
 LAP: FinishedLap = ("step", 256, 1, 0, 9, 7, 100, ["load", 2, "forward", 5, "backward", 9])
 
@@ -38,14 +39,6 @@ class Device:
         return Event()
 
 
-class Kept(list[Item]):
-    def emit(self, item: Item) -> None:
-        self.append(item)
-
-    def expect(self, status: str, reason: str) -> None:
-        return None
-
-
 def iterate(clock: DeviceClock, device: Device, now: int, lap: FinishedLap = LAP) -> None:
     clock.collect()
     clock.begin(now)
@@ -58,7 +51,7 @@ def iterate(clock: DeviceClock, device: Device, now: int, lap: FinishedLap = LAP
 
 def test_times_come_when_the_device_is_there() -> None:
     """An iteration waits until the device has passed its last event; then its phases have their device times."""
-    device, kept = Device(), Kept()
+    device, kept = Device(), ListSink()
     clock = DeviceClock(device.event, kept)
     iterate(clock, device, 0)
     clock.collect()
@@ -74,7 +67,7 @@ def test_times_come_when_the_device_is_there() -> None:
 
 def test_events_are_used_again() -> None:
     """Events come from a pool: a long training makes no more of them than were in use at once."""
-    device, kept = Device(), Kept()
+    device, kept = Device(), ListSink()
     clock = DeviceClock(device.event, kept)
     for number in range(50):
         iterate(clock, device, number * SAMPLE_EVERY)
@@ -84,7 +77,7 @@ def test_events_are_used_again() -> None:
 
 def test_iterations_are_sampled() -> None:
     """Between two samples iterations are told at once, without device times."""
-    device, kept = Device(), Kept()
+    device, kept = Device(), ListSink()
     clock = DeviceClock(device.event, kept)
     iterate(clock, device, 0)
     iterate(clock, device, SAMPLE_EVERY - 1)
@@ -93,7 +86,7 @@ def test_iterations_are_sampled() -> None:
 
 def test_a_device_far_behind() -> None:
     """No more than a bounded number of iterations waits; further ones are told without device times."""
-    device, kept = Device(), Kept()
+    device, kept = Device(), ListSink()
     clock = DeviceClock(device.event, kept)
     for number in range(MOST_WAITING + 5):
         iterate(clock, device, number * SAMPLE_EVERY)
@@ -102,7 +95,7 @@ def test_a_device_far_behind() -> None:
 
 def test_the_end_waits_for_nobody() -> None:
     """When the loop ends, what the device has not finished is told without its times."""
-    device, kept = Device(), Kept()
+    device, kept = Device(), ListSink()
     clock = DeviceClock(device.event, kept)
     iterate(clock, device, 0)
     device.done = device.queued

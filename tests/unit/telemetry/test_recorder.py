@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 import tracelet
+from tests.sinks import ListSink
 from tracelet import telemetry
 from tracelet.records import Event, Span
-from tracelet.sink import Item, OpenSpan
+from tracelet.sink import OpenSpan
 from tracelet.spans import SpanTable
 from tracelet.telemetry.recorder import Recorder, describe
 
@@ -20,14 +21,6 @@ SETTINGS = {
     "track_git": False, "track_env": False, "track_system": False, "track_lightning": False, "track_torch": False,
     "delivery": "off", "quiet": True,
 }  # fmt: skip
-
-
-class Kept(list[Item]):
-    def emit(self, item: Item) -> None:
-        self.append(item)
-
-    def expect(self, status: str, reason: str) -> None:
-        return None
 
 
 class Ran:
@@ -233,7 +226,7 @@ def test_without_a_run() -> None:
 
 def test_adopting() -> None:
     """A span that the program opens inside one of the same name that we found is that span, from its own start."""
-    kept = Kept()
+    kept = ListSink()
     recorder = Recorder(kept)
     found = recorder.begin_found("model_initialization", {"class": "M"})
     assert found is not None
@@ -247,7 +240,7 @@ def test_adopting() -> None:
 
 def test_inner_spans_end_with_outer_ones() -> None:
     """Closing a span closes what is open inside it; closing one twice does nothing."""
-    kept = Kept()
+    kept = ListSink()
     recorder = Recorder(kept)
     outer, inner = recorder.begin("outer"), recorder.begin("inner")
     recorder.end(outer)
@@ -258,7 +251,7 @@ def test_inner_spans_end_with_outer_ones() -> None:
 
 def test_what_reaches_the_sink() -> None:
     """A span that ended is a tuple, one that failed a record, an event names its span or the root."""
-    kept = Kept()
+    kept = ListSink()
     recorder = Recorder(kept)
     root = recorder.begin("application")
     recorder.root = root.id

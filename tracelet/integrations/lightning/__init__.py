@@ -42,13 +42,15 @@ class LightningIntegration(Integration):
         self._standalone = Standalone(sink, self.lifecycle)
         self._fabric = FabricMetrics(sink, self.lifecycle)
         self._resumption = Resumption(self.lifecycle)
+        metrics, checkpoints = MetricCapture(sink, self.lifecycle), Checkpoints(sink, self.lifecycle)
+        checkpoints.saving.append(metrics.before_checkpoint)
         self._parts: list[_Part] = [
             self.lifecycle,
             self._resumption,
             self._loggers,
             Hyperparameters(sink, self.lifecycle, self._loggers),
-            MetricCapture(sink, self.lifecycle),
-            Checkpoints(sink, self.lifecycle),
+            metrics,
+            checkpoints,
             self._standalone,
         ]
         if settings.get("track_learning_rate", True):

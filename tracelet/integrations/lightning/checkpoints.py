@@ -1,13 +1,16 @@
 """Checkpoints as references, the best of them at the end of a fit, and early stopping: why and when.
 
-Called on the training thread after Lightning has saved or decided. Nothing is copied, moved or read but the size of a
-file. A score is read after a save, which has itself waited for the device, so reading it waits for nothing.
+Called on the training thread. Before Lightning saves, what was recorded so far is written: a training that goes on from
+the checkpoint does not repeat it, so a kill must not take it away any more. After Lightning has saved or decided
+nothing is copied, moved or read but the size of a file. A score is read after a save, which has itself waited for the
+device, so reading it waits for nothing.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,10 @@ from tracelet.integrations.patching import Function, Patch
 from tracelet.parameters import plain
 from tracelet.records import Artifact, Scalar
 
+PATIENCE = 1.0
+"""Seconds that a checkpoint waits for the journal, once: it takes a millisecond unless the disk hangs, and if it does,
+nobody waits again."""
+
 
 class Checkpoints:
     """One artifact for each checkpoint file, and events for what callbacks decided."""
@@ -27,6 +34,9 @@ class Checkpoints:
         self._lifecycle = lifecycle
         self._saving: set[str] = set()
         """Files that a ModelCheckpoint is saving: it tells more about them than the trainer can."""
+        self.saving: list[Callable[[Any], None]] = []
+        """Called with the trainer before a ModelCheckpoint saves."""
+        self._patience = PATIENCE
         lifecycle.finishing.append(best_of)
 
     def patches(self, root: str) -> list[Patch]:
@@ -42,6 +52,9 @@ class Checkpoints:
 
     def _around_trainer(self, original: Function) -> Function:
         def save_checkpoint(trainer: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+            with guard("writing the journal before a checkpoint"):
+                if not self._sink.flush(self._patience):
+                    self._patience = 0.0
             result = original(trainer, filepath, *args, **kwargs)
             with guard("recording a checkpoint"):
                 if os.fspath(filepath) not in self._saving:
@@ -53,6 +66,9 @@ class Checkpoints:
     def _around_callback(self, original: Function) -> Function:
         def save_checkpoint(callback: Any, trainer: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
             path = str(filepath)
+            with guard("recording what a checkpoint holds"):
+                for told in self.saving:
+                    told(trainer)
             self._saving.add(path)
             try:
                 result = original(callback, trainer, filepath, *args, **kwargs)

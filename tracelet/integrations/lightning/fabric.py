@@ -14,8 +14,8 @@ from typing import Any
 from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
 from tracelet.integrations.lightning.lifecycle import Lifecycle
-from tracelet.integrations.lightning.metrics import frozen
 from tracelet.integrations.lightning.standalone import is_number
+from tracelet.integrations.lightning.steps import frozen
 from tracelet.integrations.patching import Function, Patch
 
 FABRICS = ("lightning.fabric", "lightning_fabric")

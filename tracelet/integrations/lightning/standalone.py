@@ -18,7 +18,7 @@ from typing import Any
 from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
 from tracelet.integrations.lightning.lifecycle import Lifecycle
-from tracelet.integrations.lightning.metrics import frozen
+from tracelet.integrations.lightning.steps import frozen
 from tracelet.integrations.patching import Function, Patch
 
 REPLACED = ("log", "log_dict")
