@@ -13,9 +13,9 @@ import operator
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
 from typing import Any
 
+from tracelet import dates
 from tracelet.errors import FilterError
 from tracelet.run import Run
 
@@ -186,7 +186,7 @@ def namespace(run: Run) -> dict[str, Any]:
     return {
         **last, **run.params, **fields,
         "command": " ".join(info.command),
-        "started": datetime.fromtimestamp(info.started).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+        "started": dates.local(info.started),
         "age": time.time() - info.started,
         "metrics": last, "params": run.params, "tags": run.tags,
         "least": {name: summary.least for name, summary in summaries.items()},

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracelet import branches, ranks, standing
+from tracelet import branches, facts, ranks, standing
 from tracelet.deliveries import Delivery, read_all
 from tracelet.downsampling import downsample, sample
 from tracelet.endings import ending, modified
@@ -115,9 +115,11 @@ class Run:
         processes = self.processes
         if not processes:
             started = Started(run=self.id, name=self.id, project="", time=modified(self.path), host="", pid=0)
-            return _info(started, started, Status(time=started.time, status="unreadable"), 1)
+            return _info(self.id, started, started, Status(time=started.time, status="unreadable"), 1)
         lead = standing.leading(processes)
-        return _info(processes[0].started, lead.started, standing.verdict(processes), standing.world_size(processes))
+        return _info(
+            self.id, processes[0].started, lead.started, standing.verdict(processes), standing.world_size(processes)
+        )
 
     @property
     def processes(self) -> list[standing.Standing]:
@@ -151,7 +153,7 @@ class Run:
             for record in view.records(Facts):
                 if record.topic == topic:
                     found = record.values
-        return found
+        return facts.sound(topic, found)
 
     @property
     def git(self) -> dict[str, Any]:
@@ -200,7 +202,10 @@ class Run:
 
     def summaries(self) -> dict[str, MetricSummary]:
         """Count, last, least and greatest of every metric, over all processes; reads no points of sealed runs."""
-        return merged(summary for view in self.views for summary in view.metrics.values())
+        tables = [view.metrics for view in self.views]
+        if len(tables) == 1:
+            return dict(tables[0])
+        return merged(summary for table in tables for summary in table.values())
 
     def series(self, name: str, rank: int | None = None, branch: int | None = None) -> Series:
         """The points of one metric: reduced over ranks as it was logged, or of one rank. KeyError if there is none.
@@ -280,9 +285,9 @@ def _order(started: Started | None) -> tuple[int, int, int]:
     return (started.role != "rank", started.rank, started.attempt)
 
 
-def _info(first: Started, last: Started, status: Status, world_size: int) -> RunInfo:
+def _info(run_id: str, first: Started, last: Started, status: Status, world_size: int) -> RunInfo:
     return RunInfo(
-        id=first.run, name=last.name, project=last.project, status=status.status, reason=status.reason,
+        id=run_id, name=last.name, project=last.project, status=status.status, reason=status.reason,
         started=first.time / 1e6, ended=None if status.status == RUNNING else status.time / 1e6, host=last.host,
         pid=last.pid, world_size=world_size, command=tuple(last.command), folder=last.folder,
         version=last.version, resumed_from=first.resumed_from, backends=tuple(last.backends),

@@ -59,12 +59,14 @@ class Page:
 
     def _pairs(self, pairs: Iterable[tuple[str, Any]]) -> None:
         from rich.table import Table
+        from rich.text import Text
 
         shown = Table.grid(padding=(0, 2))
         shown.add_column(style="dim", overflow="fold")
         shown.add_column(overflow="fold")
         for name, found in pairs:
-            shown.add_row("  " + value(name), found if not isinstance(found, str) else found.rstrip())
+            plain = found.rstrip() if isinstance(found, str) else found if isinstance(found, Text) else value(found)
+            shown.add_row("  " + value(name), plain)
         put(self.target, shown)
 
     def head(self) -> None:

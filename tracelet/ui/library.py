@@ -152,6 +152,7 @@ class Library:
 
     @staticmethod
     def _read(run: Run, changed: int) -> Row:
-        automatic = frozenset(name for name, summary in run.summaries().items() if summary.automatic)
-        beat = max((view.path.stat().st_mtime for view in run.views), default=run.info.started)
-        return Row(run.info, namespace(run), automatic, remarks.read(run.path), beat, changed)
+        info, names, summaries = run.info, namespace(run), run.summaries()
+        automatic = frozenset(name for name, summary in summaries.items() if summary.automatic)
+        beat = max((view.path.stat().st_mtime for view in run.views), default=info.started)
+        return Row(info, names, automatic, remarks.read(run.path), beat, changed)

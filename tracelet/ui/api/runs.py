@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Any, Union
 
-import msgspec
 from fastapi import APIRouter, Body, HTTPException, Query, Response
 
 from tracelet.filtering import Filter
@@ -179,4 +178,4 @@ def _delivery(delivery: Any) -> dict[str, Any]:
 
 
 def _event(event: Event) -> dict[str, Any]:
-    return {"time": event.time / 1e6, "name": event.name, "attributes": msgspec.to_builtins(event.attributes)}
+    return {"time": event.time / 1e6, "name": event.name, "attributes": event.attributes}
