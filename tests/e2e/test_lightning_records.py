@@ -328,10 +328,10 @@ def test_checkpoints_are_referred_to(pl: Any, kept: Kept, tmp_path: Path) -> Non
 
 def test_what_a_checkpoint_holds_is_recorded_before_it_is_written(pl: Any, kept: Kept, tmp_path: Path) -> None:
     """When the file is written the journal was asked to keep everything up to the very step that the file holds."""
-    plugins = importlib.import_module(f"{pl.__name__}.plugins.io")
+    plain: Any = importlib.import_module(f"{pl.__name__}.plugins.io").TorchCheckpointIO
     held: list[tuple[int, int, int]] = []
 
-    class Watching(plugins.TorchCheckpointIO):  # type: ignore[misc]
+    class Watching(plain):  # type: ignore[misc]
         def save_checkpoint(self, checkpoint: Any, *args: Any, **kwargs: Any) -> None:
             steps = [step for step, _ in kept.series("logged")]
             held.append((checkpoint["global_step"], len(steps), kept.flushed))
