@@ -46,7 +46,7 @@ def of_jsonl(run: Run) -> dict[str, Points]:
 
 @pytest.mark.slow
 def test_a_backend_gets_each_point_once() -> None:
-    """The remote series are the aggregated ones of the store, where the ranks are forked (`test_ddp_backends.py`: not)."""
+    """The remote series are the aggregated ones of the store, with forked ranks too."""
     run = train("ddp_fork", "jsonl")
     assert run.deliveries["jsonl"].state == "done"
     remote = of_jsonl(run)
