@@ -59,6 +59,11 @@ def points_of(row: Row) -> list[KeyedPoint]:
     return [(key, step, value, time, epoch, None) for key, value in zip(group.keys, values)]
 
 
+def weight_of(item: Item) -> int:
+    """How many points are lost with an item; what is no point counts as one."""
+    return len(item[2]) if type(item) is tuple and type(item[0]) is SeriesGroup else 1
+
+
 class OpenSpan:
     """A span that goes on. Emitted when it begins: if it is still open when the writer comes by, its beginning is
     written, so that a killed run shows what it was doing; a span that ended by then costs nothing more.
@@ -94,7 +99,16 @@ the name and the end of each phase in turn. A phase begins where the one before 
 iteration; the nth phase has the iteration's id plus n; phases that would need more than `ROOM` are left out.
 """
 
-Item = Union[PlainPoint, KeyedPoint, Row, FinishedSpan, FinishedLap, OpenSpan, Record]
+
+class Later:
+    """Something that makes its records when the writer comes by, on the writer's thread."""
+
+    def records(self) -> list[Record]:
+        """What there is to record now."""
+        raise NotImplementedError
+
+
+Item = Union[PlainPoint, KeyedPoint, Row, FinishedSpan, FinishedLap, OpenSpan, Later, Record]
 """What may be put into a sink. A value may be any number or one-element tensor that nobody changes any more."""
 
 
