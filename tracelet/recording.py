@@ -19,6 +19,7 @@ from tracelet.agent.dispatch import Dispatch
 from tracelet.agent.orders import Posting
 from tracelet.attachment import Carried, Coordinates, RankFunction, inherited_settings
 from tracelet.collectors.scheduler import Scheduler
+from tracelet.console import Listening
 from tracelet.experiment import Experiment
 from tracelet.identity import in_worker_process
 from tracelet.integrations.base import Integration
@@ -78,6 +79,8 @@ class Session:
         if in_worker_process():
             Finalize(None, self._at_exit, exitpriority=LAST_OF_ALL)  # such a process runs no atexit functions
         self.dispatch.start()
+        if self.settings.track_console:
+            self._add("listening to the console", lambda: Listening(self.writer))
         if self.settings.track_spans:
             self._add("recording spans", self._telemetry)
         self._start_collectors()

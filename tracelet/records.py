@@ -197,6 +197,20 @@ class Spans(Record, frozen=True, kw_only=True, omit_defaults=True):
     """By place in the columns, for the few that have any."""
 
 
+class Console(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """Lines that the process printed, as a terminal showed them."""
+
+    time: Whole
+    """When the earliest of them began."""
+    stream: str
+    """stdout or stderr."""
+    lines: list[tuple[int, int, str]]
+    """(number of the line in its stream, microseconds after `time` at which it began, text).
+
+    A line that comes again has changed (a progress bar); numbers that never come were left out, being too many.
+    """
+
+
 class MetricSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is known of one metric of one journal without reading its points. NaN is never least or greatest."""
 
@@ -242,6 +256,7 @@ KINDS: dict[int, type[Record]] = {
     9: Notice,
     10: Span,
     11: Spans,
+    12: Console,
     255: Footer,
 }
 """Frame kind to record type. Numbers are never used again for something else; 254 is the seal (see `journal`)."""

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tracelet.cli.console import STATUS_STYLES, fitting, put, speaks_unicode, table
-from tracelet.cli.moments import telling, told
+from tracelet.cli.moments import told
 from tracelet.cli.sparkline import sparkline
 from tracelet.cli.wording import ago, date, duration, number, size, value, visible
 from tracelet.deliveries import Delivery
 from tracelet.records import Artifact, MetricSummary
 from tracelet.run import Run
+from tracelet.telemetry.routine import telling
 
 if TYPE_CHECKING:
     from rich.console import Console
