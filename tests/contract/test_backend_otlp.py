@@ -19,7 +19,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 import tracelet
 from tracelet.agent.feed import Feed
 from tracelet.backends.base import Batch, Outcome, RunDescription, SpanPart
-from tracelet.backends.otlp import GRPC, MOST_EVENTS, OtlpBackend, OtlpOptions
+from tracelet.backends.otlp import GRPC, OtlpBackend, OtlpOptions
+from tracelet.backends.otlp_spans import MOST_EVENTS
 from tracelet.errors import Misconfigured, Rejected, Unavailable
 from tracelet.records import Event
 from tracelet.telemetry import model_forward, training_iteration, training_loop
