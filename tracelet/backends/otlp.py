@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tracelet.backends.base import Batch, Outcome, RunDescription, SpanPart
+from tracelet.backends.base import Batch, Outcome, RunDescription, Source, SpanPart
 from tracelet.backends.otlp_transport import Transport, connect
 from tracelet.errors import Misconfigured
 from tracelet.records import Event
+from tracelet.telemetry.names import TRACEBACK
 from tracelet.telemetry.selection import Selection
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ MOST_EVENTS = 128
 MOST_SPANS = 2048
 """Spans of one request; about 1 MB, a quarter of what gRPC servers take by default."""
 HTTP, GRPC = "http/protobuf", "grpc"
+OPEN = "tracelet.open"
+"""Attribute of a span whose end nobody saw: what ended it is told, and was no exception of its own."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class OtlpBackend:
     name: ClassVar[str] = "otlp"
     options: ClassVar[type] = OtlpOptions
     extra: ClassVar[str] = "otlp"
+    every_rank: ClassVar[bool] = True
 
     def __init__(self, options: OtlpOptions) -> None:
         self._options = options
@@ -92,17 +96,45 @@ class OtlpBackend:
             self._run.remember("spans", {"begun": begun, "sent": batch.id})
 
     def close(self, outcome: Outcome | None) -> None:
-        """Let go of the connection."""
-        del outcome  # the application's span says how the run ended
+        """Let go of the connection. With the run, what its processes left open has ended: they were killed."""
+        if self._transport is None or self._run is None:
+            return
+        if outcome is not None and self._begun:
+            spans = list(self._left_open(outcome))
+            for start in range(0, len(spans), MOST_SPANS):
+                self._transport.send(spans[start : start + MOST_SPANS])
+            self._begun = {}
+            self._run.remember("spans", {"begun": {}, "sent": self._sent})
         transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.close()
+        transport.close()
+
+    def _left_open(self, outcome: Outcome) -> Iterator[ReadableSpan]:
+        """Spans whose end nobody saw, as ended with the run."""
+        above: dict[str, dict[int, tuple[str, int]]] = {}
+        for key, known in self._begun.items():
+            process, _, number = key.rpartition("/")
+            above.setdefault(process, {})[int(number)] = known["name"], known["parent"]
+        for key, known in self._begun.items():
+            process, _, number = key.rpartition("/")
+            if not self._selection.keeps(known["name"]):
+                continue
+            source = Source(**known["source"])
+            end = max(int(outcome.ended * 1e9), known["start"])
+            part = SpanPart(
+                int(number), known["parent"], known["name"], known["start"], end, source.rank, known["thread"],
+                {**known["attributes"], OPEN: True}, error=outcome.reason or outcome.status,
+            )  # fmt: skip
+            parent = self._selection.parent(part.parent, above[process])
+            yield self._readable(part, process, parent, known["events"], source)
 
     def _finished(self, batch: Batch, begun: dict[str, dict[str, Any]]) -> Iterator[ReadableSpan]:
         """The spans that ended in this batch; `begun` is brought up to date."""
         process = batch.id.rpartition(":")[0]
         for part in batch.begun:
-            begun[f"{process}/{part.id}"] = {"name": part.name, "parent": part.parent, "events": []}
+            begun[f"{process}/{part.id}"] = {
+                "name": part.name, "parent": part.parent, "events": [], "start": part.start_ns, "thread": part.thread,
+                "attributes": _attributes(part.attributes), "source": asdict(batch.source),
+            }  # fmt: skip
         ended = {part.id for part in batch.spans}
         loose: dict[int, list[dict[str, Any]]] = {}
         for event in batch.events:
@@ -121,9 +153,11 @@ class OtlpBackend:
             earlier = begun.pop(f"{process}/{part.id}", {"events": []})["events"]
             if self._selection.keeps(part.name):
                 parent = self._selection.parent(part.parent, above)
-                yield self._readable(part, process, parent, [*earlier, *loose.get(part.id, ())])
+                yield self._readable(part, process, parent, [*earlier, *loose.get(part.id, ())], batch.source)
 
-    def _readable(self, part: SpanPart, process: str, parent: int, events: list[dict[str, Any]]) -> ReadableSpan:
+    def _readable(
+        self, part: SpanPart, process: str, parent: int, events: list[dict[str, Any]], source: Source
+    ) -> ReadableSpan:
         from opentelemetry.sdk.trace import Event as SpanEvent
         from opentelemetry.sdk.trace import ReadableSpan
         from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -131,15 +165,20 @@ class OtlpBackend:
 
         status = Status(StatusCode.ERROR, part.error) if part.error else Status(StatusCode.UNSET)
         told = [SpanEvent(event["name"], _attributes(event["attributes"]), event["time_ns"]) for event in events]
-        if part.error:
+        if part.error and OPEN not in part.attributes:
             kind, _, message = part.error.partition(": ")
             said = {"exception.type": kind, "exception.message": message}
+            if TRACEBACK in part.attributes:
+                said["exception.stacktrace"] = str(part.attributes[TRACEBACK])
             told.append(SpanEvent("exception", said, part.end_ns))
         return ReadableSpan(
             name=part.name, context=self._context(process, part.id), kind=SpanKind.INTERNAL,
-            resource=self._resource(part),
+            resource=self._resource(source),
             parent=self._context(process, parent) if parent else None, events=told[-MOST_EVENTS:], status=status,
-            attributes={"tracelet.span_id": part.id, "thread.id": part.thread, **_attributes(part.attributes)},
+            attributes={
+                "tracelet.span_id": part.id, "tracelet.rank": source.rank, "thread.id": part.thread,
+                **_attributes({name: value for name, value in part.attributes.items() if name != TRACEBACK}),
+            },
             start_time=part.start_ns, end_time=part.end_ns, instrumentation_scope=InstrumentationScope("tracelet"),
         )  # fmt: skip
 
@@ -152,18 +191,17 @@ class OtlpBackend:
         sampled = TraceFlags(TraceFlags.SAMPLED)
         return SpanContext(int.from_bytes(trace, "big"), int.from_bytes(span, "big"), False, sampled)
 
-    def _resource(self, part: SpanPart) -> Resource:
+    def _resource(self, source: Source) -> Resource:
         from opentelemetry.sdk.resources import Resource
 
         run = self._run
         assert run is not None  # `open` comes first
         service = self._options.service_name or os.environ.get("OTEL_SERVICE_NAME") or run.project or run.name
-        return Resource(
-            {
-                "service.name": service, "host.name": run.host, "tracelet.run.id": run.id,
-                "tracelet.run.name": run.name, "tracelet.rank": part.rank,
-            }
-        )  # fmt: skip
+        described: dict[str, Any] = {
+            "service.name": service, "host.name": source.host or run.host, "tracelet.run.id": run.id,
+            "tracelet.run.name": run.name, "tracelet.rank": source.rank, "tracelet.attempt": source.attempt,
+        }  # fmt: skip
+        return Resource({**described, "process.pid": source.pid} if source.pid else described)
 
 
 def _kept(event: Event) -> dict[str, Any]:
