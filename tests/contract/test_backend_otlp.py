@@ -14,7 +14,8 @@ import tracelet
 from tests.servers.collector import Collector, collecting, plain
 from tracelet.agent.feed import Feed
 from tracelet.backends.base import Batch, Outcome, RunDescription, Source, SpanPart
-from tracelet.backends.otlp import GRPC, MOST_EVENTS, OtlpBackend, OtlpOptions
+from tracelet.backends.otlp import GRPC, OtlpBackend, OtlpOptions
+from tracelet.backends.otlp_spans import MOST_EVENTS
 from tracelet.errors import Misconfigured, Rejected, Unavailable
 from tracelet.records import Event
 from tracelet.telemetry import model_forward, training_iteration, training_loop
@@ -163,7 +164,7 @@ def test_what_a_kill_left_open(collector: Collector, tmp_path: Path) -> None:
     loop, application = collector.by_name()["training_loop"], collector.by_name()["application"]
     assert len(collector.spans()) == 2 and loop.parent_span_id == application.span_id
     assert loop.end_time_unix_nano - START >= 59_000_000_000
-    assert (loop.status.code, loop.status.message) == (2, "the process is gone")
+    assert (loop.status.code, loop.status.message) == (2, "killed: the process is gone")
     assert plain(loop.attributes)["tracelet.open"] is True and plain(loop.attributes)["fit"] == 1
     assert [event.name for event in loop.events] == ["update"]
 

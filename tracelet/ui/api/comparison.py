@@ -51,9 +51,9 @@ class ComparisonApi:
         with self.library.open(run_id) as run:
             summaries = run.summaries()
             return {
-                "info": {"id": info.id, "name": row.name, "project": info.project, "status": info.status,
+                "info": {"id": info.id, "name": info.name, "project": info.project, "status": info.status,
                          "started": info.started, "ended": info.ended},
-                "params": run.params, "tags": row.tags, "git": run.git,
+                "params": run.params, "tags": run.tags, "git": run.git,
                 "packages": dict(run.environment.get("packages") or {}),
                 "metrics": {
                     name: {"last": found.last, "least": found.least, "greatest": found.greatest, "count": found.count,
