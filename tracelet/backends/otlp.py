@@ -8,14 +8,18 @@ same ids twice. Metrics are not sent: see the other backends.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from tracelet.backends.base import Batch, Outcome, RunDescription
 from tracelet.backends.otlp_spans import SpanStream
 from tracelet.backends.otlp_transport import Transport, connect
 from tracelet.errors import Misconfigured
 from tracelet.telemetry.selection import Selection
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
 
 MOST_SPANS = 2048
 """Spans of one request; about 1 MB, a quarter of what gRPC servers take by default."""
@@ -48,6 +52,7 @@ class OtlpBackend:
     name: ClassVar[str] = "otlp"
     options: ClassVar[type] = OtlpOptions
     extra: ClassVar[str] = "otlp"
+    every_rank: ClassVar[bool] = True
 
     def __init__(self, options: OtlpOptions) -> None:
         self._options = options
@@ -71,13 +76,20 @@ class OtlpBackend:
         if batch.again and batch.id == self._stream.sent:
             return
         spans, begun = self._stream.take(batch)
-        for start in range(0, len(spans), MOST_SPANS):
-            self._transport.send(spans[start : start + MOST_SPANS])
+        self._send(spans)
         self._stream.keep(batch, spans, begun)
 
     def close(self, outcome: Outcome | None) -> None:
-        """Let go of the connection."""
-        del outcome  # the application's span says how the run ended
+        """Let go of the connection. With the run, what its processes left open has ended: they were killed."""
+        if self._transport is None or self._stream is None:
+            return
+        if outcome is not None:
+            self._send(list(self._stream.cut_off(outcome)))
+            self._stream.forget()
         transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.close()
+        transport.close()
+
+    def _send(self, spans: Sequence[ReadableSpan]) -> None:
+        assert self._transport is not None  # `open` comes first
+        for start in range(0, len(spans), MOST_SPANS):
+            self._transport.send(spans[start : start + MOST_SPANS])

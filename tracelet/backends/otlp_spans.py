@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tracelet.backends.base import Batch, Outcome, RunDescription, SpanPart
+from tracelet.backends.base import Batch, Outcome, RunDescription, Source, SpanPart
 from tracelet.records import Event
+from tracelet.telemetry.names import TRACEBACK
 from tracelet.telemetry.selection import Selection
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 MOST_EVENTS = 128
 """Events of one span, the latest ones: what OpenTelemetry's SDK allows, and collectors expect."""
 MEMORY = "spans"
+OPEN = "tracelet.open"
+"""Attribute of a span whose end nobody saw: what ended it is told, and was no exception of its own."""
 
 Begun = dict[str, dict[str, Any]]
 """By process and id, what is known of a span that has not ended."""
@@ -52,6 +56,12 @@ class SpanStream:
             self._begun, self.sent = begun, batch.id
             self._run.remember(MEMORY, {"begun": begun, "sent": batch.id})
 
+    def forget(self) -> None:
+        """What never ended has been sent too."""
+        if self._begun:
+            self._begun = {}
+            self._run.remember(MEMORY, {"begun": {}, "sent": self.sent})
+
     def cut_off(self, outcome: Outcome) -> Iterator[ReadableSpan]:
         """The spans that never ended, because their process did: as if they had ended with the run."""
         for key, known in self._begun.items():
@@ -60,15 +70,21 @@ class SpanStream:
                 parent = self._selection.parent(known["parent"], _above(process, self._begun))
                 error = "" if outcome.status == "finished" else f"{outcome.status}: {outcome.reason}".rstrip(": ")
                 end = max(start, round(outcome.ended * 1e9))
-                part = SpanPart(int(number), parent, known["name"], start, end, known.get("rank", 0), error=error)
-                yield self._readable(part, process, parent, known["events"])
+                source = Source(**known["source"]) if "source" in known else Source(known.get("rank", 0))
+                attributes = {**known.get("attributes", {}), OPEN: True}
+                part = SpanPart(
+                    int(number), parent, known["name"], start, end, source.rank, known.get("thread", 0), attributes,
+                    error=error,
+                )  # fmt: skip
+                yield self._readable(part, process, parent, known["events"], source)
 
     def _finished(self, batch: Batch, begun: Begun) -> Iterator[ReadableSpan]:
         """The spans that ended in this batch; `begun` is brought up to date."""
         process = batch.id.rpartition(":")[0]
         for part in batch.begun:
             begun[f"{process}/{part.id}"] = {
-                "name": part.name, "parent": part.parent, "start": part.start_ns, "rank": part.rank, "events": []
+                "name": part.name, "parent": part.parent, "start": part.start_ns, "thread": part.thread,
+                "attributes": _attributes(part.attributes), "source": asdict(batch.source), "events": [],
             }  # fmt: skip
         ended = {part.id for part in batch.spans}
         loose: dict[int, list[dict[str, Any]]] = {}
@@ -85,9 +101,11 @@ class SpanStream:
             earlier = begun.pop(f"{process}/{part.id}", {"events": []})["events"]
             if self._selection.keeps(part.name):
                 parent = self._selection.parent(part.parent, above)
-                yield self._readable(part, process, parent, [*earlier, *loose.get(part.id, ())])
+                yield self._readable(part, process, parent, [*earlier, *loose.get(part.id, ())], batch.source)
 
-    def _readable(self, part: SpanPart, process: str, parent: int, events: list[dict[str, Any]]) -> ReadableSpan:
+    def _readable(
+        self, part: SpanPart, process: str, parent: int, events: list[dict[str, Any]], source: Source
+    ) -> ReadableSpan:
         from opentelemetry.sdk.trace import Event as SpanEvent
         from opentelemetry.sdk.trace import ReadableSpan
         from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -95,15 +113,20 @@ class SpanStream:
 
         status = Status(StatusCode.ERROR, part.error) if part.error else Status(StatusCode.UNSET)
         told = [SpanEvent(event["name"], _attributes(event["attributes"]), event["time_ns"]) for event in events]
-        if part.error:
+        if part.error and OPEN not in part.attributes:
             kind, _, message = part.error.partition(": ")
             said = {"exception.type": kind, "exception.message": message}
+            if TRACEBACK in part.attributes:
+                said["exception.stacktrace"] = str(part.attributes[TRACEBACK])
             told.append(SpanEvent("exception", said, part.end_ns))
         return ReadableSpan(
             name=part.name, context=self._context(process, part.id), kind=SpanKind.INTERNAL,
-            resource=self._resource(part),
+            resource=self._resource(source),
             parent=self._context(process, parent) if parent else None, events=told[-MOST_EVENTS:], status=status,
-            attributes={"tracelet.span_id": part.id, "thread.id": part.thread, **_attributes(part.attributes)},
+            attributes={
+                "tracelet.span_id": part.id, "tracelet.rank": source.rank, "thread.id": part.thread,
+                **_attributes({name: value for name, value in part.attributes.items() if name != TRACEBACK}),
+            },
             start_time=part.start_ns, end_time=part.end_ns, instrumentation_scope=InstrumentationScope("tracelet"),
         )  # fmt: skip
 
@@ -116,16 +139,15 @@ class SpanStream:
         sampled = TraceFlags(TraceFlags.SAMPLED)
         return SpanContext(int.from_bytes(trace, "big"), int.from_bytes(span, "big"), False, sampled)
 
-    def _resource(self, part: SpanPart) -> Resource:
+    def _resource(self, source: Source) -> Resource:
         from opentelemetry.sdk.resources import Resource
 
         run = self._run
-        return Resource(
-            {
-                "service.name": self._service, "host.name": run.host, "tracelet.run.id": run.id,
-                "tracelet.run.name": run.name, "tracelet.rank": part.rank,
-            }
-        )  # fmt: skip
+        described: dict[str, Any] = {
+            "service.name": self._service, "host.name": source.host or run.host, "tracelet.run.id": run.id,
+            "tracelet.run.name": run.name, "tracelet.rank": source.rank, "tracelet.attempt": source.attempt,
+        }  # fmt: skip
+        return Resource({**described, "process.pid": source.pid} if source.pid else described)
 
 
 def with_attributes(span: ReadableSpan, attributes: Mapping[str, Any]) -> ReadableSpan:
