@@ -26,7 +26,7 @@ GREATEST = 10**9
 """Of seconds and counts: some thirty years. Waits of Python itself refuse ten times as much."""
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
-BACKEND_TABLES = "mlflow", "wandb", "clearml", "tensorboard", "aim", "otlp", "jsonl"
+BACKEND_TABLES = "mlflow", "wandb", "clearml", "tensorboard", "aim", "otlp", "onelogger", "jsonl"
 """Keys of `config` that hold a table of one backend's options instead of one value; plug-ins add theirs."""
 
 
