@@ -8,11 +8,12 @@ import os
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from tests.e2e.ui.browser import Page, served
+from tests.e2e.ui.browser import Page, left_in_peace, served
 from tests.unit.ui import hostile
 from tests.unit.ui.test_hostile import filled
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 TABS = ("overview", "metrics", "system", "time", "log", "artifacts", "deliveries")
 MANY = 10_000
-WRONG = (
+WRONG: tuple[tuple[str, list[Any], Any], ...] = (
     ("facts:git", ["values", "diff"], [hostile.MARKUP]), ("facts:environment", ["values", "packages"], "none"),
     ("event", ["attributes"], {"a": {1: [None, {}]}}), ("artifact", ["metadata"], {"folder": 7, "score": [1]}),
     ("started", ["time"], 2**63 - 1), ("started", ["command"], []), ("points", ["chunks", 0, 1], -3),
@@ -36,7 +37,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs: `markup` has it in every text, `wrong0` ... a wrong field each, and one is no journal at all."""
     root = tmp_path_factory.mktemp("hostile") / ".tracelet"
     texts = {name: filled(record) for name, record in hostile.RECORDS.items()}
-    texts["facts:git"]["topic"], texts["facts:environment"]["topic"], texts["started"]["role"] = "git", "environment", "rank"
+    texts["facts:git"]["topic"], texts["facts:environment"]["topic"], texts["started"]["role"] = (
+        "git",
+        "environment",
+        "rank",
+    )
     run = hostile.write(root / "runs" / "markup", hostile.journal(texts)).parent
     (run / "delivery").mkdir()
     delivery = {"backend": hostile.MARKUP, "state": hostile.MARKUP, "url": "javascript:window.hacked=1", "points": 2,
@@ -52,10 +57,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hostile_address(folder: Path, environment: dict[str, str]) -> Iterator[str]:
+def hostile_address(driver: WebDriver, folder: Path, environment: dict[str, str]) -> Iterator[str]:
     """The dashboard over them."""
     with served(folder, environment) as found:
         yield found
+        left_in_peace(driver)
 
 
 @pytest.fixture
@@ -87,7 +93,7 @@ def test_texts_and_wrong_types_do_nothing(page: Page) -> None:
 
 
 def test_strangers_are_turned_away(hostile_address: str) -> None:
-    """The running server answers no foreign name, no other origin's request or websocket, and no change without header."""
+    """The running server answers no foreign name, no other origin, websockets included, and no bare change."""
     where = urllib.parse.urlsplit(hostile_address)
     upgrade = {
         "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
@@ -121,7 +127,10 @@ def test_ten_thousand_runs_are_a_list_of_which_few_are_drawn(
     driver: WebDriver, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     """The list has all of them and draws those in sight; the last one is found by its name and by scrolling."""
-    sealed = [*hostile.journal(hostile.RECORDS), (hostile.KIND["footer"], hostile.footer(hostile.RECORDS, {"lr": 0.1}, 3))]
+    sealed = [
+        *hostile.journal(hostile.RECORDS),
+        (hostile.KIND["footer"], hostile.footer(hostile.RECORDS, {"lr": 0.1}, 3)),
+    ]
     first = hostile.write(tmp_path / ".tracelet" / "runs" / "r00000", sealed)
     content = first.read_bytes()
     for number in range(1, MANY):
@@ -139,3 +148,4 @@ def test_ten_thousand_runs_are_a_list_of_which_few_are_drawn(
         page.open("/?filter=r09999")
         page.until("document.querySelector('.tl-count').innerText.startsWith('1 of')", 60)
         assert page.problems() == []
+        left_in_peace(driver)

@@ -14,7 +14,7 @@ from axe_core_python.selenium import Axe  # type: ignore[import-untyped]
 from selenium.webdriver.remote.webdriver import WebDriver
 
 import tracelet
-from tests.e2e.ui.browser import Page, served, wait
+from tests.e2e.ui.browser import Page, left_in_peace, served, wait
 from tests.e2e.ui.latency import CHART, WATCH
 from tests.probes.agents import ended_agents
 from tests.unit.ui import hostile
@@ -34,8 +34,9 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("living")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TRACELET_")}
     return {
-        **clean, "TRACELET_DIR": str(root / ".tracelet"), "TRACELET_QUIET": "1", "XDG_CONFIG_HOME": str(root / "config"),
-        "PYTHONPATH": str(Path(tracelet.__file__).parents[1]), "OMP_NUM_THREADS": "1",
+        **clean, "TRACELET_DIR": str(root / ".tracelet"), "TRACELET_QUIET": "1",
+        "XDG_CONFIG_HOME": str(root / "config"), "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(tracelet.__file__).parents[1]),
     }  # fmt: skip
 
 
@@ -58,10 +59,11 @@ def living_store(surroundings: dict[str, str]) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def living_address(living_store: Path, surroundings: dict[str, str]) -> Iterator[str]:
+def living_address(driver: WebDriver, living_store: Path, surroundings: dict[str, str]) -> Iterator[str]:
     """The dashboard over them."""
     with served(living_store, surroundings) as found:
         yield found
+        left_in_peace(driver)
 
 
 @pytest.fixture
@@ -125,7 +127,8 @@ def test_columns_are_chosen_and_shared(page: Page) -> None:
     page.until(f"{ROWS}.length === 5")
     page.click("Columns")
     page.run(
-        "for (const box of document.querySelectorAll('dialog input')) box.checked = ['m:loss', 'p:lr', 'git'].includes(box.value)"
+        "for (const box of document.querySelectorAll('dialog input'))"
+        " box.checked = ['m:loss', 'p:lr', 'git'].includes(box.value)"
     )
     page.click("Show", "dialog")
     heads = "[...document.querySelectorAll('.ag-header-cell-text')].map((head) => head.innerText)"
@@ -210,7 +213,7 @@ def serious(page: Page) -> list[tuple[str, str]]:
 def test_a_chart_in_sight_moves_and_the_others_rest(
     page: Page, living_store: Path, surroundings: dict[str, str]
 ) -> None:
-    """Points of a running training come onto the chart in sight soon after the log call; no other chart asks anything."""
+    """Points of a running training come onto the chart in sight soon after the log call; no other one asks anything."""
     process = subprocess.Popen(
         [sys.executable, str(LIVING), str(METRICS)], env={**surroundings, "TRACELET_DELIVERY": "off"},
         cwd=living_store.parent,
