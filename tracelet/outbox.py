@@ -15,6 +15,7 @@ from tracelet import guard
 from tracelet.journal import Journal
 from tracelet.mending import mended
 from tracelet.records import Notice, Points, Record, Started, Status
+from tracelet.store import RUNS, ignore_in_git
 
 BACKLOG_POINTS = 1_000_000
 """Points kept in memory while the disk refuses (packed: about 10 MB); the oldest are given up beyond it."""
@@ -89,6 +90,10 @@ class Outbox:
 
     def _rescue(self) -> None:
         complete = self.journal.rescue()
+        with guard.guard("telling git to ignore the store again"):
+            runs = self.journal.path.parents[1]
+            if runs.name == RUNS:
+                ignore_in_git(runs.parent)
         if complete:
             guard.say(f"{self.path} had been deleted or moved; the journal was written again there, complete.")
             return

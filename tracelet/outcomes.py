@@ -27,7 +27,7 @@ def outcome(error: BaseException | None, expected: tuple[str, str]) -> tuple[str
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "Ctrl-C", trace
     if type(error).__name__ == "SIGTERMException":  # Lightning's, known by name: Lightning may not be installed
-        return PREEMPTED, "SIGTERM", trace
+        return PREEMPTED, expected[1] if expected[0] == PREEMPTED else "SIGTERM", trace
     if isinstance(error, SystemExit) and expected[0]:
         return expected[0], expected[1], trace
     return FAILED, reason, trace

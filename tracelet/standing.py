@@ -10,9 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tracelet.records import FAILED, FINISHED, KILLED, RUNNING, Started, Status
+from tracelet.records import FAILED, FINISHED, INTERRUPTED, KILLED, PREEMPTED, RUNNING, Started, Status
 
 BAD = (FAILED, KILLED)
+FROM_OUTSIDE = (INTERRUPTED, PREEMPTED)
+"""Whoever ended the leading process so has ended the others too, or its launcher has: they are not why."""
+TOGETHER = 30_000_000
+"""Microseconds within which they then fall; a cluster kills for good after that."""
+LATE = 2_000_000
+"""Microseconds after the death of a process by which an agent has noticed it."""
 
 
 class Standing(NamedTuple):
@@ -40,15 +46,18 @@ def verdict(processes: Sequence[Standing]) -> Status:
     fallen = [one for one in others if one.status.status in BAD and one.started.rank != lead.started.rank]
     if status.status == FINISHED:
         fallen = [one for one in fallen if not one.started.parent]  # a launcher has heard of its own ranks
+    elif status.status in FROM_OUTSIDE:
+        fallen = [one for one in fallen if one.status.time < status.time - TOGETHER]
     else:
-        fallen = [one for one in fallen if one.status.time <= status.time]
+        fallen = [one for one in fallen if one.status.time - (LATE if one.status.about else 0) <= status.time]
     if not fallen:
         return status
     first = min(fallen, key=lambda one: one.status.time)
     told = f"rank {first.started.rank} {first.status.status} ({first.status.reason})"
     if status.status == FINISHED:
         return Status(time=status.time, status=FAILED, reason=told)
-    reason = f"{status.reason}; before it {told}" if status.reason else told
+    when = "before it" if first.status.time <= status.time else "at about that time"
+    reason = f"{status.reason}; {when} {told}" if status.reason else told
     return Status(time=status.time, status=status.status, reason=reason, traceback=status.traceback)
 
 

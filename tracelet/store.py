@@ -31,10 +31,15 @@ def prepare(path: str = "") -> Path:
     root = locate(path or None)
     runs = root / RUNS
     runs.mkdir(parents=True, exist_ok=True)
+    ignore_in_git(root)
+    return runs
+
+
+def ignore_in_git(root: Path) -> None:
+    """Have git overlook the store. Raises OSError."""
     ignore = root / ".gitignore"
     if not ignore.exists():
         ignore.write_text("*\n", encoding="ascii")
-    return runs
 
 
 class Store:
@@ -87,7 +92,9 @@ class Store:
         prefixed = [Run(folder) for run_id, folder in folders.items() if name and run_id.startswith(name)]
         matches = prefixed if len(name) >= LIKE_A_NAME else []
         if not matches:
-            named = [run for run in self.runs() if run.info.name == name]
+            runs = [(run, run.info) for run in self.runs()]
+            renamed = [run for run, info in runs if info.own_name == name]
+            named = [run for run, info in runs if info.name == name] or renamed
             matches = (named if unique else named[:1]) or prefixed
         if len(matches) == 1:
             return matches[0]

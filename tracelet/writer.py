@@ -25,7 +25,7 @@ from tracelet.mending import mended
 from tracelet.outbox import Outbox, now
 from tracelet.packer import Packer
 from tracelet.records import RUNNING, Footer, Params, Scalar, Started, Status, Tags
-from tracelet.sink import Item
+from tracelet.sink import Item, weight_of
 
 WAKES_PER_INTERVAL = 2.5
 """The writer wakes this often within the flush interval: waiting, packing and writing must fit into it together."""
@@ -124,8 +124,8 @@ class Writer:
             with self._taking:
                 excess = len(self.items) - OVERCROWDED
                 if excess > OVERCROWDED:
+                    self.outbox.given_up += sum(map(weight_of, self.items[:excess]))
                     del self.items[:excess]
-                    self.outbox.given_up += excess
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything emitted so far is in the journal (or the disk has refused it). False: not in time."""

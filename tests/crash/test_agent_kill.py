@@ -27,6 +27,7 @@ from tests.probes.agents import (
 )  # fmt: skip
 from tests.probes.probe_backend import lines, outcomes, points
 from tracelet.agent.locks import holder, lock_path
+from tracelet.endings import GONE
 
 
 @pytest.fixture(autouse=True)
@@ -113,17 +114,18 @@ def test_a_killed_training_is_noticed_within_five_seconds(tmp_path: Path) -> Non
     until(lambda: outcomes(tmp_path) == ["killed"])
     assert time.monotonic() - began < 5.0
     printed(process)
-    assert status(tmp_path) == ("killed", "the process is gone and did not say goodbye")
+    assert status(tmp_path) in {("killed", "SIGKILL"), ("killed", GONE)}  # not every kernel tells
 
 
 def test_sigterm_ends_the_training_and_the_agent_tells_it(tmp_path: Path) -> None:
-    """A SIGTERM that nobody catches kills the training as usual; what was logged arrives."""
+    """A SIGTERM that nobody catches ends the training as usual; what was logged arrives."""
     process = train(tmp_path, wait=False, count=100, end="wait")
     until(lambda: len(points(tmp_path)) == 100)
     process.terminate()
     printed(process)
     assert process.returncode == -signal.SIGTERM
-    until(lambda: outcomes(tmp_path) == ["killed"])
+    until(lambda: outcomes(tmp_path))
+    assert outcomes(tmp_path) in (["preempted"], ["killed"])  # not every kernel tells
 
 
 def test_the_agent_knows_how_a_killed_training_expected_to_end(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,34 +17,7 @@ import tracelet
 from tests.probes.agents import ended_agents
 from tracelet.run import Run
 
-TRAINING = """
-    import sys, time, warnings
-    warnings.filterwarnings("ignore")
-    import lightning.pytorch as pl
-    import torch
-    from torch.utils.data import DataLoader, TensorDataset
-    import tracelet
-
-    class Module(pl.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.layer = torch.nn.Linear(4, 1)
-        def training_step(self, batch, index):
-            loss = self.layer(batch[0]).pow(2).mean()
-            self.log("loss", loss)
-            time.sleep(0.05)
-            return loss
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), 0.01)
-
-    if __name__ == "__main__":
-        tracelet.start_logging("ranks")
-        trainer = pl.Trainer(
-            max_steps=100000, max_epochs=-1, logger=False, accelerator="cpu", devices=2, strategy=sys.argv[1],
-            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        )
-        trainer.fit(Module(), DataLoader(TensorDataset(torch.randn(64, 4)), batch_size=4))
-"""
+TRAINING = Path(__file__).parent.parent / "probes" / "interrupted.py"
 SETTINGS = {
     "TRACELET_QUIET": "1", "TRACELET_DELIVERY": "agent", "TRACELET_TRACK_SYSTEM": "0", "TRACELET_TRACK_GIT": "0",
     "TRACELET_TRACK_ENV": "0", "TRACELET_BACKEND": "jsonl", "OMP_NUM_THREADS": "1", "TRACELET_RANK_DEADLINE": "3",
@@ -56,11 +28,9 @@ BOUND = 120.0
 
 def start(strategy: str = "ddp") -> subprocess.Popen[bytes]:
     """Begin a training on two ranks that would never end."""
-    Path("train.py").write_text(textwrap.dedent(TRAINING), encoding="utf-8")
+    command = [sys.executable, str(TRAINING), strategy, "2"]
     with open("output.txt", "wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "train.py", strategy], stdout=log, stderr=log, env={**os.environ, **SETTINGS}
-        )
+        return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **SETTINGS}, start_new_session=True)
 
 
 def until(what: str, true: Callable[[], bool]) -> None:
@@ -144,3 +114,19 @@ def test_a_rank_that_hangs_holds_up_no_delivery(tmp_path: Path) -> None:
             hanging.send_signal(signal.SIGCONT)
         process.send_signal(signal.SIGTERM)
         assert over(process).info.status in ("preempted", "failed", "killed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_fork"])
+def test_ctrl_c_in_the_terminal(tmp_path: Path, strategy: str) -> None:
+    """The terminal interrupts all ranks at once; each is interrupted, also where its launcher kills it."""
+    with ended_agents(tmp_path):
+        process = start(strategy)
+        until("some steps", lambda: min(steps(0), steps(1)) > 10)
+        before = min(steps(0), steps(1))
+        os.killpg(process.pid, signal.SIGINT)
+        run = over(process)
+        assert (run.info.status, run.info.reason) == ("interrupted", "KeyboardInterrupt")
+        assert {one.status.status for one in run.processes} == {"interrupted"}
+        assert min(steps(0), steps(1)) >= before
+        until("the delivery", lambda: run.deliveries["jsonl"].state == "done")

@@ -1,4 +1,4 @@
-"""What is read without naming a rank is what Lightning itself computes with `sync_dist=True`, bit for bit."""
+"""Whoever launches the ranks, they are one run; what is read without naming a rank is what `sync_dist=True` gives."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import tracelet
+from tracelet.records import Event
+from tracelet.run import Run
 
 TRAINING = Path(__file__).with_name("ddp_training.py")
 SETTINGS = {
@@ -20,15 +22,27 @@ SETTINGS = {
     "OMP_NUM_THREADS": "1",
 }  # fmt: skip
 Points = list[tuple[int, float]]
+_oracles: dict[int, dict[str, Points]] = {}
+"""What Lightning itself computes with so many ranks: once is enough, for it is the same under each launcher."""
 
 
-def train(*arguments: str) -> None:
+def train(strategy: str, ranks: int, *more: str) -> None:
     """Run the training on several ranks."""
+    command = [sys.executable, str(TRAINING), "ddp" if strategy == "torchrun" else strategy, str(ranks), *more]
+    if strategy == "torchrun":
+        command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     done = subprocess.run(
-        [sys.executable, str(TRAINING), *arguments], capture_output=True, text=True, timeout=280, check=False,
-        env={**os.environ, **SETTINGS},
-    )  # fmt: skip
+        command, capture_output=True, text=True, timeout=280, check=False, env={**os.environ, **SETTINGS}
+    )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def oracle(ranks: int) -> dict[str, Points]:
+    """The series that a CSVLogger writes of the same training with `sync_dist=True`."""
+    if ranks not in _oracles:
+        train("ddp_fork", ranks, "oracle")  # the fastest to start
+        _oracles[ranks] = of_csv(next(Path("oracle").rglob("metrics.csv")))
+    return _oracles[ranks]
 
 
 def of_csv(path: Path) -> dict[str, Points]:
@@ -43,12 +57,14 @@ def of_csv(path: Path) -> dict[str, Points]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("strategy", "ranks"), [("ddp", "2"), ("ddp_fork", "2"), ("ddp", "4")])
-def test_the_aggregate_is_what_sync_dist_gives(strategy: str, ranks: str) -> None:
+@pytest.mark.parametrize(
+    ("strategy", "ranks"),
+    [("ddp", 2), ("ddp_spawn", 2), ("ddp_fork", 2), ("torchrun", 2), ("ddp", 4), ("ddp_fork", 4), ("torchrun", 4)],
+)
+def test_the_aggregate_is_what_sync_dist_gives(strategy: str, ranks: int) -> None:
     """Means, sums, minima and maxima, of steps and epochs, with unequal last batches; synced ones untouched."""
-    train(strategy, ranks, "oracle")
+    expected = oracle(ranks)
     train(strategy, ranks)
-    expected = of_csv(next(Path("oracle").rglob("metrics.csv")))
     (run,) = tracelet.open_store().runs()
     assert run.metrics() == sorted(expected)
     for name, points in expected.items():
@@ -56,7 +72,29 @@ def test_the_aggregate_is_what_sync_dist_gives(strategy: str, ranks: str) -> Non
         assert list(zip(series.steps.tolist(), series.values.tolist())) == points, name
         assert series.complete or name == "alone"
     spread = run.spread("loss_step")
-    each = [run.series("loss_step", rank=rank).values.tolist() for rank in range(int(ranks))]
+    each = [run.series("loss_step", rank=rank).values.tolist() for rank in range(ranks)]
     assert spread.least.tolist() == [min(values) for values in zip(*each)]
     assert spread.greatest.tolist() == [max(values) for values in zip(*each)]
-    assert set(spread.ranks.tolist()) == {int(ranks)}
+    assert set(spread.ranks.tolist()) == {ranks}
+    check_ranks(run, ranks)
+
+
+def check_ranks(run: Run, ranks: int) -> None:
+    """Each rank says rightly who it is, how it ended, and has the metrics of its own."""
+    assert (run.info.status, run.info.reason, run.problems) == ("finished", "", [])
+    assert run.info.world_size == ranks
+    launched = {view.started.parent for view in run.views if view.started}
+    trained = [view for view in run.views if view.started and view.path.name not in launched]
+    for rank, view in enumerate(trained):
+        one = view.started
+        assert one is not None
+        assert (one.rank, one.local_rank, one.node_rank, one.world_size) == (rank, rank, 0, ranks)
+        told = [(event.name, event.attributes.get("status")) for event in view.records(Event)]
+        assert [event for event in told if event[0].startswith("fit_")] == [
+            ("fit_started", None), ("fit_finished", "finished")
+        ]  # fmt: skip
+        series = run.series("loss_step", rank=rank)
+        assert series.steps.tolist() == list(range(9))
+        assert set(series.fits.tolist()) == {1}
+    assert len(trained) == ranks
+    assert len({tuple(run.series("loss_step", rank=rank).values.tolist()) for rank in range(ranks)}) == ranks

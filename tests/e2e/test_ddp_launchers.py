@@ -1,4 +1,4 @@
-"""One run for all ranks, however they start: each rank has a journal that says rightly who it is."""
+"""One run for all ranks, however they start. Lightning's launchers and torchrun are in `test_ddp_exact.py`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 import tracelet
 from tracelet.run import Run
 
-TRAINING = Path(__file__).with_name("ddp_training.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SETTINGS = {
     "TRACELET_QUIET": "1", "TRACELET_DELIVERY": "off", "TRACELET_TRACK_SYSTEM": "0", "TRACELET_TRACK_GIT": "0",
@@ -50,24 +49,6 @@ def places(run: Run) -> list[Place]:
     launched = {view.started.parent for view in run.views if view.started}
     started = [view.started for view in run.views if view.started and view.path.name not in launched]
     return [(one.rank, one.local_rank, one.node_rank, one.world_size) for one in started]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn", "ddp_fork", "torchrun"])
-def test_lightning_ranks_are_one_run(strategy: str) -> None:
-    """Started by Lightning's launchers or torchrun, two ranks write one run, and each has the metrics of its own."""
-    if strategy == "torchrun":
-        run_to_end(*TORCHRUN, str(TRAINING), "ddp", "2")
-    else:
-        run_to_end(sys.executable, str(TRAINING), strategy, "2")
-    run = only_run()
-    assert places(run) == [(0, 0, 0, 2), (1, 1, 0, 2)]
-    assert run.info.world_size == 2
-    for rank in range(2):
-        series = run.series("loss_step", rank=rank)
-        assert series.steps.tolist() == list(range(9))
-        assert set(series.fits.tolist()) == {1}
-    assert run.series("loss_step", rank=0).values.tolist() != run.series("loss_step", rank=1).values.tolist()
 
 
 WORK = """
@@ -191,13 +172,16 @@ def test_a_launched_rank_that_fails_says_why() -> None:
 def test_an_elastic_restart_goes_on_with_the_run() -> None:
     """When torchrun starts its workers again they are the next branch of the same run, on every rank."""
     code = """
-    import os, sys
+    import os, sys, time
     import tracelet
     run = tracelet.start_logging("elastic")
     again = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     for step in range(3 - again, 6):
         run.log_metric("m", 10.0 * again, step)
     tracelet.stop_logging()
+    open(f"{again}-{os.environ['RANK']}", "w").close()
+    while not all(os.path.exists(f"{again}-{rank}") for rank in range(2)):
+        time.sleep(0.05)  # torchrun ends the other one as soon as one has failed
     sys.exit(0 if again else 3)
     """
     run_to_end(*TORCHRUN, "--max-restarts", "1", script(code))

@@ -297,6 +297,16 @@ def everything_once(trainer: Any, module: Any) -> None:
     trainer.fit(module, loader(), loader(6, 4, 1))
 
 
+def save_often(pl: Any) -> list[Any]:
+    """Checkpoints between a batch's work and the end of its step, and at the end of epochs."""
+    return [
+        pl.callbacks.ModelCheckpoint(every_n_train_steps=2, save_top_k=-1, filename="a-{step}"),
+        pl.callbacks.ModelCheckpoint(
+            every_n_epochs=1, save_on_train_epoch_end=True, save_top_k=-1, filename="b-{epoch}"
+        ),
+    ]
+
+
 def resumed(trainer: Any, module: Any) -> None:
     trainer.fit(module, loader(), loader(6, 4, 1))
     path = Path(trainer.default_root_dir) / "own.ckpt"
@@ -357,6 +367,17 @@ CASES: dict[str, Case] = {
         training_step=logs(on_epoch=True),
         run=lambda trainer, module: trainer.fit(module, DataLoader(Endless(), batch_size=3), loader()),
     ),
+    "checkpoints": Case(
+        training_step=logs(on_step=True, on_epoch=True), callbacks=save_often, trainer={"enable_checkpointing": True}
+    ),
+    "checkpoints_with_gaps": Case(
+        training_step=sometimes, callbacks=save_often, trainer={"enable_checkpointing": True},
+        run=lambda trainer, module: trainer.fit(module, loader(26), loader()),
+    ),
+    "checkpoints_and_hooks": Case(**in_hooks(), callbacks=save_often, trainer={"enable_checkpointing": True}),
+    "checkpoints_and_own_step": Case(
+        training_step=own_step, callbacks=save_often, trainer={"enable_checkpointing": True}
+    ),
     "dictionary": Case(training_step=logs(on_epoch=True), run=as_dictionary),
 }  # fmt: skip
 
@@ -369,9 +390,10 @@ def run_case(pl: Any, case: Case, folder: Path, logger: Any, every: int) -> Kept
         torch.manual_seed(11)
         module = build(pl, case)
         arguments: dict[str, Any] = {
-            "max_epochs": 2, "num_sanity_val_steps": 0, **case.trainer, "logger": logger, "log_every_n_steps": every,
-            "default_root_dir": folder, "accelerator": "cpu", "devices": 1, "enable_checkpointing": False,
-            "enable_progress_bar": False, "enable_model_summary": False, "callbacks": case.callbacks(pl),
+            "max_epochs": 2, "num_sanity_val_steps": 0, "enable_checkpointing": False, **case.trainer,
+            "logger": logger, "log_every_n_steps": every, "default_root_dir": folder, "accelerator": "cpu",
+            "devices": 1, "enable_progress_bar": False, "enable_model_summary": False,
+            "callbacks": case.callbacks(pl),
         }  # fmt: skip
         case.run(pl.Trainer(**arguments), module)
     finally:

@@ -29,13 +29,9 @@ import torch, torchmetrics, logging
 from torch.utils.data import DataLoader
 from tracelet.integrations.lightning import LightningIntegration
 from tracelet.integrations.patching import Patcher, _Finder
+from tests.sinks import ListSink
 
 FLAVOURS = {"L": "lightning.pytorch", "P": "pytorch_lightning"}
-
-class Kept(list):
-    def emit(self, item): self.append(item)
-    def expect(self, *_): pass
-    def flush(self, *_): return True
 
 def train(name):
     pl = importlib.import_module(name)
@@ -53,7 +49,7 @@ def train(name):
 def owners():
     """Every class and module that we patch, as far as it is imported."""
     found = {}
-    for patch in LightningIntegration(Kept(), {"track_gradients": True}).patches():
+    for patch in LightningIntegration(ListSink(), {"track_gradients": True}).patches():
         owner = sys.modules.get(patch.module)
         if owner is None: continue
         *path, attribute = patch.target.split(".")
@@ -78,7 +74,7 @@ def leftovers():
     return found
 
 def play(order):
-    kept, problems, imported, before = Kept(), [], [], {}
+    kept, problems, imported, before = ListSink(), [], [], {}
     integration, active = LightningIntegration(kept, {"track_gradients": True}), False
     for step in order.split():
         if step in FLAVOURS:

@@ -326,6 +326,31 @@ def test_checkpoints_are_referred_to(pl: Any, kept: Kept, tmp_path: Path) -> Non
     assert (finished["best_checkpoint"], finished["best_score"], finished["monitor"]) == (second.path, 1.0, "val")
 
 
+def test_what_a_checkpoint_holds_is_recorded_before_it_is_written(pl: Any, kept: Kept, tmp_path: Path) -> None:
+    """When the file is written the journal was asked to keep everything up to the very step that the file holds."""
+    plain: Any = importlib.import_module(f"{pl.__name__}.plugins.io").TorchCheckpointIO
+    held: list[tuple[int, int, int]] = []
+
+    class Watching(plain):  # type: ignore[misc]
+        def save_checkpoint(self, checkpoint: Any, *args: Any, **kwargs: Any) -> None:
+            steps = [step for step, _ in kept.series("logged")]
+            held.append((checkpoint["global_step"], len(steps), kept.flushed))
+            super().save_checkpoint(checkpoint, *args, **kwargs)
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            self.log("logged", loss)
+            return loss
+
+    checkpoint = importlib.import_module(f"{pl.__name__}.callbacks").ModelCheckpoint(tmp_path, every_n_train_steps=3)
+    quiet(pl, callbacks=[checkpoint], enable_checkpointing=True, plugins=[Watching()]).fit(Module(), loader())
+    assert [step for step, _, _ in held] == [3, 6]
+    assert all(step == recorded for step, recorded, _ in held)
+    assert all(flushed for _, _, flushed in held)
+    assert [step for step, _ in kept.series("logged")] == list(range(8))
+
+
 def test_early_stopping_says_why_and_when(pl: Any, kept: Kept) -> None:
     """Monitor, value, reason, epoch and step of the decision."""
     stopping = importlib.import_module(f"{pl.__name__}.callbacks").EarlyStopping("val", patience=1, min_delta=100.0)

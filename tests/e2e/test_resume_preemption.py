@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from collections import Counter
 from pathlib import Path
@@ -21,55 +20,18 @@ from tests.servers.mlflow_server import mlflow_server
 from tracelet.run import Run
 
 STEPS = 60
-TRAINING = f"""
-    import os, sys, time, warnings
-    warnings.filterwarnings("ignore")
-    import lightning.pytorch as pl
-    import torch
-    from lightning.pytorch.callbacks import ModelCheckpoint
-    from torch.utils.data import DataLoader, TensorDataset
-    import tracelet
-
-    class Module(pl.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.layer = torch.nn.Linear(4, 1)
-        def training_step(self, batch, index):
-            loss = self.layer(batch[0]).pow(2).mean()
-            self.log("loss", loss)
-            tracelet.log({{"count": 1.0}})
-            time.sleep(0.03)
-            return loss
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), 0.01)
-
-    class Keep(pl.Callback):
-        def on_exception(self, trainer, module, error):
-            if os.environ.get("KEEP") and type(error).__name__ == "SIGTERMException":
-                trainer.save_checkpoint("checkpoints/last.ckpt")
-
-    pl.seed_everything(1, verbose=False)
-    tracelet.start_logging("preempted")
-    data = DataLoader(TensorDataset(torch.randn(80, 4)), batch_size=4)
-    last = "checkpoints/last.ckpt"
-    trainer = pl.Trainer(
-        max_steps={STEPS}, logger=False, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False,
-        callbacks=[ModelCheckpoint("checkpoints", save_last=True, every_n_train_steps=10, save_top_k=0), Keep()],
-    )
-    trainer.fit(Module(), data, ckpt_path=last if os.path.exists(last) else None)
-"""
+TRAINING = Path(__file__).parent.parent / "probes" / "interrupted.py"
 SETTINGS = {
     "TRACELET_QUIET": "1", "TRACELET_DELIVERY": "off", "TRACELET_TRACK_SYSTEM": "0", "TRACELET_TRACK_GIT": "0",
-    "TRACELET_TRACK_ENV": "0", "OMP_NUM_THREADS": "1",
+    "TRACELET_TRACK_ENV": "0", "OMP_NUM_THREADS": "1", "STEPS": str(STEPS), "EVERY": "10",
 }  # fmt: skip
 
 
 def start(**environment: str) -> subprocess.Popen[bytes]:
     """Begin, or go on with, the training."""
-    Path("train.py").write_text(textwrap.dedent(TRAINING), encoding="utf-8")
     with open("output.txt", "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "train.py"], stdout=log, stderr=log, env={**os.environ, **SETTINGS, **environment}
+            [sys.executable, str(TRAINING)], stdout=log, stderr=log, env={**os.environ, **SETTINGS, **environment}
         )
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tracelet.packer import Packer
 from tracelet.points import unpack_floats, unpack_integers
 from tracelet.records import Chunk, Event, Points, Record
-from tracelet.sink import Item, SeriesKey
+from tracelet.sink import Item, SeriesGroup, SeriesKey, points_of
 
 STEPS = st.one_of(st.none(), st.integers(-(2**63), 2**62))  # counting on from there stays within 64 bits
 FLOATS = st.one_of(st.floats(), st.integers(-5, 5).map(float))
@@ -68,6 +68,88 @@ def test_series_of_one_name_are_kept_apart_by_their_key() -> None:
     assert unpack_integers(first.epochs, 2).tolist() == [0, 1]
     assert unpack_floats(first.weights, 2).tolist() == [32.0, 16.0]
     assert second.weights is None
+
+
+def taken_apart(items: list[Item]) -> list[Item]:
+    """The same with a point for each value of a row."""
+    apart: list[Item] = []
+    for item in items:
+        if isinstance(item, tuple) and isinstance(item[0], SeriesGroup):
+            apart += points_of(item)
+        else:
+            apart.append(item)
+    return apart
+
+
+KEYS = tuple(SeriesKey(name, "train", 1, "mean") for name in "abc")
+GROUPS = (SeriesGroup(KEYS), SeriesGroup(KEYS[:2]), SeriesGroup(KEYS[2:]))
+MOMENTS = st.tuples(st.integers(0, 2**40), FLOATS, st.floats(0, 4e9), st.integers(-1, 50))
+ROWS = st.tuples(st.sampled_from(GROUPS), MOMENTS).map(
+    lambda found: (found[0], found[1][0], [found[1][1]] * len(found[0].keys), found[1][2], found[1][3])
+)
+LONE = st.tuples(st.sampled_from(KEYS), MOMENTS).map(lambda found: (found[0], *found[1], None))
+
+
+BY_NAME = tuple(SeriesGroup(names) for names in ("ab", "bc", "c"))
+NAMED_ROWS = st.tuples(st.sampled_from(BY_NAME), MOMENTS).map(
+    lambda found: (found[0], found[1][0], [found[1][1]] * len(found[0].keys), found[1][2], None)
+)
+
+
+@given(st.lists(st.lists(st.one_of(NAMED_ROWS, PLAIN), max_size=8), max_size=4))
+def test_rows_by_name_count_as_points_by_name(flushes: list[list[Item]]) -> None:
+    """Names logged together have the same points as names logged one by one, and the next step goes on from both."""
+
+    def told(flushes: list[list[Item]]) -> dict[str, list[Any]]:
+        packer = Packer()
+        found: dict[str, list[Any]] = {name: [] for name in "abc"}
+        for chunk in chunks_of([record for flush in flushes for record in packer.pack(flush)]):
+            assert (chunk.epochs, chunk.weights, chunk.reduce) == (None, None, "")
+            steps = unpack_integers(chunk.steps, chunk.count).tolist()
+            found[chunk.name] += zip(steps, map(repr, unpack_floats(chunk.values, chunk.count).tolist()))
+        return found
+
+    assert told(flushes) == told([taken_apart(flush) for flush in flushes])
+
+
+@given(st.lists(st.lists(st.one_of(ROWS, LONE), max_size=8), max_size=4))
+def test_rows_are_packed_as_their_points_would_be(flushes: list[list[Item]]) -> None:
+    """What is logged together, alone, or now this way and now that has the steps, values, times and epochs in order."""
+
+    def told(flushes: list[list[Item]]) -> dict[str, list[Any]]:
+        packer = Packer()
+        found: dict[str, list[Any]] = {key.name: [] for key in KEYS}
+        for chunk in chunks_of([record for flush in flushes for record in packer.pack(flush)]):
+            assert (chunk.stage, chunk.fit, chunk.reduce, chunk.weights) == ("train", 1, "mean", None)
+            assert chunk.epochs is not None
+            columns = [
+                unpack_integers(column, chunk.count).tolist() for column in (chunk.steps, chunk.times, chunk.epochs)
+            ]
+            values = [repr(value) for value in unpack_floats(chunk.values, chunk.count).tolist()]
+            found[chunk.name] += zip(*columns, values)
+        assert {name: tally.count for name, tally in packer.tallies.items()} == {
+            name: len(series) for name, series in found.items() if series
+        }
+        return found
+
+    assert told(flushes) == told([taken_apart(flush) for flush in flushes])
+
+
+@pytest.mark.allow_guarded
+def test_an_impossible_value_in_a_row_costs_itself_alone() -> None:
+    """The other values of its row, and of the rows around it, are there."""
+    rows: list[Item] = [(GROUPS[1], step, [float(step), "x" if step == 1 else 0.5], 1.0, 0) for step in range(3)]
+    chunks = chunks_of(Packer().pack(rows))
+    steps = {
+        name: [
+            step
+            for chunk in chunks
+            if chunk.name == name
+            for step in unpack_integers(chunk.steps, chunk.count).tolist()
+        ]
+        for name in "ab"
+    }
+    assert steps == {"a": [0, 1, 2], "b": [0, 2]}
 
 
 def test_records_go_through_in_their_order() -> None:

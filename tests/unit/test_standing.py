@@ -14,6 +14,11 @@ def one(rank: int, status: str, reason: str = "", time: int = 10, **more: object
     return Standing(Started(rank=rank, **fields), Status(time=time, status=status, reason=reason))  # type: ignore[arg-type]
 
 
+def told(rank: int, status: str, reason: str, time: int) -> Standing:
+    """A process whose end an agent has noticed."""
+    return Standing(one(rank, status).started, Status(time=time, status=status, reason=reason, about="rank-1.0.tlj"))
+
+
 @pytest.mark.parametrize(
     ("processes", "status", "reason"),
     [
@@ -23,11 +28,17 @@ def one(rank: int, status: str, reason: str = "", time: int = 10, **more: object
         ([one(0, "killed", "a"), one(1, "killed", "b", time=5)], "killed", "a; before it rank 1 killed (b)"),
         ([one(0, "killed", "a", time=5), one(1, "failed", "b")], "killed", "a"),
         ([one(0, "preempted", "SIGTERM"), one(1, "preempted", "SIGTERM")], "preempted", "SIGTERM"),
+        ([one(0, "failed", "lost", time=10), told(1, "killed", "memory", time=1_000_000)], "failed",
+         "lost; at about that time rank 1 killed (memory)"),
+        ([one(0, "interrupted", "Ctrl-C", time=10_000_000), told(1, "killed", "b", time=9_000_000)],
+         "interrupted", "Ctrl-C"),
+        ([one(0, "preempted", "SIGTERM", time=99_000_000), told(1, "killed", "b", time=9_000_000)],
+         "preempted", "SIGTERM; before it rank 1 killed (b)"),
         ([one(0, "finished", world_size=1), one(0, "failed", "x", attempt=1, parent="p")], "finished", ""),
         ([one(0, "killed", "old"), one(0, "finished", attempt=1, branch=1)], "finished", ""),
         ([one(1, "killed", "old"), one(0, "finished", attempt=1, branch=1)], "finished", ""),
     ],
-)
+)  # fmt: skip
 def test_the_verdict(processes: list[Standing], status: str, reason: str) -> None:
     """The leading process speaks for the run, and a rank that fell before it, or without it, is told."""
     found = verdict(processes)

@@ -174,18 +174,21 @@ def test_a_signal_handler_may_log_at_any_moment(tmp_path: Path) -> None:
 
 def test_a_deleted_folder_is_written_again_complete(tmp_path: Path, messages: list[str]) -> None:
     """The run's folder moved away while it is written: the journal is there again, whole, and the user is told."""
-    made = make(tmp_path / "store" / "r1")
+    folder = tmp_path / "store" / "runs" / "r1"
+    made = make(folder)
     made.emit(("m", 0, 0.0, 1.0))
     made.flush()
     (tmp_path / "store").rename(tmp_path / "elsewhere")
     made.emit(("m", 1, 1.0, 1.0))
     made.flush()
-    assert values(tmp_path / "store" / "r1") == [0.0, 1.0]
+    assert values(folder) == [0.0, 1.0]
+    assert (tmp_path / "store" / ".gitignore").read_text() == "*\n"
     made.emit(("m", 2, 2.0, 1.0))
     assert made.close(FINISHED)
-    run = Run(tmp_path / "store" / "r1")
-    assert (run.info.status, values(tmp_path / "store" / "r1")) == ("finished", [0.0, 1.0, 2.0])
+    run = Run(folder)
+    assert (run.info.status, values(folder)) == ("finished", [0.0, 1.0, 2.0])
     assert run.problems == []
+    assert not (tmp_path / ".gitignore").exists()
     assert [text for text in messages if "written again there, complete" in text]
 
 

@@ -41,6 +41,8 @@ TAKEOVER = 5.0
 """Seconds to wait for an agent that is about to leave; one that stays takes care of our training as well."""
 GRACE = 20.0
 """Seconds that the training gets to end after a SIGTERM; a cluster kills for good after 30."""
+NOT_FOR_US = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+"""Meant for the program: by its terminal, or by a cluster, which signals all processes of a job."""
 HASTE = 5.0
 """Seconds for delivering the rest after a SIGTERM."""
 
@@ -52,7 +54,7 @@ class Agent:
         self.folder = folder
         self.order = order
         self.log = AgentLog(folder / LOG, Redactor(*(posting.options for posting in order.backends)))
-        self.watch = Watch(folder)
+        self.watch = Watch(folder, witnessing=True)
         self.crew = Crew(folder, self.log.say, rank_deadline=order.rank_deadline)
         self.quitting = threading.Event()
         self._orders = orders
@@ -154,8 +156,8 @@ class Agent:
 
 def main(folder: Path, orders: BinaryIO) -> None:
     """Be the agent of the run in `folder`, unless this host has one already."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # they are meant for the program in the terminal
+    for number in NOT_FOR_US:
+        signal.signal(number, signal.SIG_IGN)
     line = orders.readline()
     if not line:
         return  # the training ended before it could say what it wants

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tracelet.agent.deaths import Witness
 from tracelet.backends.base import Outcome
 from tracelet.endings import GONE, SILENCE
 from tracelet.errors import JournalError
@@ -34,18 +35,24 @@ class Member:
     ended: bool = False
     cursor: Cursor = Cursor()
     seen: tuple[int, int] = (0, 0)
+    witness: Witness | None = None
 
-    def look(self, host: str) -> None:
-        """Read what is new and ask after the process."""
+    def look(self, host: str, witnessing: bool = False) -> None:
+        """Read what is new and ask after the process; `witnessing`: be able to tell what ended it."""
         if self.ended:
             return
         if self.started is None:
             self._read()
         alive = self._alive(host)  # asked first: what it wrote before it ended is read below
+        if witnessing and alive and self.started is not None and self.started.host == host:
+            self.witness = self.witness or Witness(self.started.pid, self.started.process_started)
+            self.witness.look()
         with suppress(OSError, JournalError):  # deleted or unreadable: then only the process itself can tell
             self._read()
         said = self.status is not None and self.status.status != RUNNING
         self.ended = self.started is not None and (said or not alive)
+        if said and self.witness is not None:
+            self.witness.leave()
 
     def _alive(self, host: str) -> bool:
         if self.started is None:
@@ -83,14 +90,16 @@ class Member:
         when = int(time.time() * 1e6)
         if last is not None and last.expected:
             return Status(time=when, status=last.expected, reason=last.reason, about=self.path.name)
-        return Status(time=when, status=KILLED, reason=GONE, about=self.path.name)
+        status, reason = self.witness.testimony() if self.witness is not None else (KILLED, GONE)
+        return Status(time=when, status=status, reason=reason, about=self.path.name)
 
 
 class Watch:
     """The processes of one run. Used on one thread."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, witnessing: bool = False) -> None:
         self.folder = folder
+        self._witnessing = witnessing
         self.host = socket.gethostname()
         self._members: dict[str, Member] = {}
 
@@ -100,7 +109,7 @@ class Watch:
             self._members.setdefault(path.name, Member(path))
         for member in self._members.values():
             with suppress(OSError, JournalError):  # unreadable for now, or for good: the reader of the run says so
-                member.look(self.host)
+                member.look(self.host, self._witnessing)
 
     def ranks(self) -> list[Member]:
         """The training processes."""

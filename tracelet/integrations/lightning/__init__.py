@@ -14,6 +14,7 @@ from tracelet.integrations.base import Integration, Sink
 from tracelet.integrations.lightning.checkpoints import Checkpoints
 from tracelet.integrations.lightning.fabric import FABRICS, FabricMetrics
 from tracelet.integrations.lightning.hyperparameters import Hyperparameters
+from tracelet.integrations.lightning.interruptions import Interruptions
 from tracelet.integrations.lightning.learning_rate import GradientNorms, LearningRates
 from tracelet.integrations.lightning.lifecycle import Lifecycle
 from tracelet.integrations.lightning.loggers import LoggerCalls
@@ -47,6 +48,7 @@ class LightningIntegration(Integration):
         self._parts: list[_Part] = [
             self.lifecycle,
             self._resumption,
+            Interruptions(sink, self.lifecycle),
             self._loggers,
             Hyperparameters(sink, self.lifecycle, self._loggers),
             metrics,
@@ -81,9 +83,15 @@ class LightningIntegration(Integration):
         """Go on numbering fits from there."""
         self.lifecycle.before = carried.get("fits", 0)
 
+    def start(self) -> None:
+        """Patch every flavour that is imported and wait for the others."""
+        self.lifecycle.recording = True
+        super().start()
+
     def stop(self) -> None:
         """Put everything back, on classes and on instances."""
         super().stop()
+        self.lifecycle.recording = False
         if self._spans is not None:
             self._spans.stop()
         self._loggers.stop()

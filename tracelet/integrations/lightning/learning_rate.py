@@ -31,7 +31,9 @@ class LearningRates:
         """The last thing that Lightning does before the callbacks' `on_train_batch_start`, where its monitor reads."""
         module = f"{root}.trainer.connectors.logger_connector.logger_connector"
         return [
-            Patch(module, "_LoggerConnector.on_batch_start", lambda original: self._around(original, root)),
+            Patch(
+                module, "_LoggerConnector.on_batch_start", lambda original: self._around(original, root), direct=True
+            ),
             Patch(f"{root}.loops.fit_loop", "_FitLoop.on_run_start", lambda original: self._before(original, root)),
         ]
 
@@ -45,23 +47,26 @@ class LearningRates:
         return on_run_start
 
     def _around(self, original: Function, root: str) -> Function:
+        lifecycle = self._lifecycle
+
         def on_batch_start(connector: Any, *args: Any, **kwargs: Any) -> Any:
-            with guard("capturing learning rates"):
-                self._take(connector.trainer, root)
+            trainer = connector.trainer
+            if lifecycle.recording and trainer.training:
+                with guard("capturing learning rates"):
+                    self._take(trainer, root)
             return original(connector, *args, **kwargs)
 
         return on_batch_start
 
     def _take(self, trainer: Any, root: str) -> None:
-        if not trainer.training:
-            return
         fit = self._lifecycle.fit_of(trainer)
-        step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        loop = trainer.fit_loop
+        step = loop.epoch_loop._batches_that_stepped
         # Under accumulation several batches belong to one step, and the rate does not change in between.
         if fit.trials or fit.cache.get("lr step") == step:
             return
         fit.cache["lr step"] = step
-        now, epoch, emit = time.time(), trainer.current_epoch, self._emit
+        now, epoch, emit = time.time(), loop.epoch_progress.current.completed, self._emit
         for optimizer, keys in self._rates(trainer, fit, root):
             for group, key in zip(optimizer.param_groups, keys):
                 rate = group.get("lr")

@@ -56,6 +56,8 @@ class Lifecycle:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self.recording = True
+        """Whether the run still records: what somebody keeps of our wrappers outlives it."""
         self._counted = 0
         self.launched = False
         """Whether this process goes on with what the one that launched it began."""
@@ -68,6 +70,8 @@ class Lifecycle:
         """Names of series that we record of ourselves, whoever else may log them."""
         self._relaying: set[int] = set()
         """Threads inside a call that hands to loggers what has been taken already."""
+        self.announced = ""
+        """What the cluster has told of an end that is to come."""
         self.finishing: list[Any] = []
         """Called with (trainer, fit) before a fit is told to be finished: each adds attributes to return."""
 
@@ -133,6 +137,8 @@ class Lifecycle:
         fit = running.pop()
         if not running:
             del self._fits[trainer]
+        if status == PREEMPTED and self.announced:
+            reason = f"{reason} after {self.announced}"
         # An exception that the user catches ends no process, and Python itself tells of one that nobody catches.
         silent = status == FINISHED or (status == FAILED and not reason.startswith(EXIT))
         self._sink.expect(*(("", "") if silent else (status, reason)))

@@ -38,21 +38,25 @@ class MetricCapture:
         """The two places through which every metric passes, for one flavour of Lightning."""
         module = f"{root}.trainer.connectors.logger_connector.logger_connector"
         return [
-            Patch(module, "_LoggerConnector.update_train_step_metrics", self._around_step),
+            Patch(module, "_LoggerConnector.update_train_step_metrics", self._around_step, direct=True),
             Patch(module, "_LoggerConnector.log_metrics", self._around_log),
         ]
 
     def _around_step(self, original: Function) -> Function:
+        lifecycle, stepping, metrics = self._lifecycle, self._stepping, self._steps
+
         def update_train_step_metrics(connector: Any, *args: Any, **kwargs: Any) -> Any:
+            if not lifecycle.recording:
+                return original(connector, *args, **kwargs)
             with guard("capturing the metrics of a step"):
-                self._steps.take(connector)
+                metrics.take(connector)
                 if self._saved:
                     self._hasten()
-            self._stepping.add(id(connector))
+            stepping.add(id(connector))
             try:
                 return original(connector, *args, **kwargs)
             finally:
-                self._stepping.discard(id(connector))
+                stepping.discard(id(connector))
 
         return update_train_step_metrics
 

@@ -47,7 +47,7 @@ class Standalone:
         assignment = Patch(module, "LightningModule.__setattr__", self._around_setattr, direct=True)
         self._assignments.append(assignment)
         return [
-            Patch(module, "LightningModule.log", self._around_log),
+            Patch(module, "LightningModule.log", self._around_log, direct=True),
             assignment,
             Patch(f"{root}.trainer.call", "_call_and_handle_interrupt", self._around_entry_point),
         ]
@@ -61,7 +61,7 @@ class Standalone:
 
     def _around_log(self, original: Function) -> Function:
         def log(module: Any, *args: Any, **kwargs: Any) -> Any:
-            if module._trainer is None and module._fabric is None:
+            if module._trainer is None and module._fabric is None and not self._stopped:
                 with guard("capturing a metric logged without a trainer"):
                     if id(module) not in self._inside:
                         self._take(*args, **kwargs)

@@ -18,6 +18,10 @@ STEP = "step"
 """The metric that Lightning takes for the step of all others."""
 
 
+Given = dict[str, tuple[SeriesKey, Any, Any]]
+"""By its name a series, its value, and Lightning's own object for that."""
+
+
 def frozen(value: Any) -> Any:
     """The value as something that no one changes any more: a number, or a detached copy on its device."""
     on_cpu = getattr(value, "is_cpu", None)
@@ -54,10 +58,14 @@ class Plan:
         self._index = index = results.dataloader_idx
         self.found: list[tuple[Any, Any, SeriesKey]] = []
         """Where the result stands, the result, its series."""
+        self.late: set[str] = set()
+        """Names that a batch's end callbacks log, when a checkpoint may have been saved already."""
         for place, result in results.items():
             meta = result.meta
             if meta.on_step and meta.logger and meta.dataloader_idx == index:
                 name = results._forked_name(result, True)[1]
+                if meta.fx.startswith("on_train_batch_end"):
+                    self.late.add(name)
                 self.found.append((place, result, fit.key(name, "train", reduction(result, True))))
         keys = [key for _, _, key in self.found]
         names = {key.name for key in keys}
@@ -81,8 +89,8 @@ class Plan:
             values.append(value.item() if on_cpu else _kept(result, value))
         return values
 
-    def given(self) -> dict[str, tuple[SeriesKey, Any, Any]]:
-        """By name the series that have a value in this step, the value, and Lightning's own object for it."""
+    def given(self) -> Given:
+        """What has a value in this step."""
         found = {}
         for place, _, key in self.found:
             result = self._results.get(place)
@@ -116,7 +124,7 @@ class StepMetrics:
             return
         values = plan.values() if plan.plain and not self._ahead else None
         if values is None:
-            self._one_by_one(trainer, plan)
+            self._one_by_one(trainer, plan.given())
         else:
             loop = trainer.fit_loop
             step, epoch = loop.epoch_loop._batches_that_stepped, loop.epoch_progress.current.completed
@@ -133,8 +141,9 @@ class StepMetrics:
             return
         plan = self._plan(trainer)
         if plan is not None and plan.plain:
-            self._one_by_one(trainer, plan)
-            self._ahead = {name: own for name, (_, _, own) in plan.given().items()}
+            given = {name: found for name, found in plan.given().items() if name not in plan.late}
+            self._one_by_one(trainer, given)
+            self._ahead = {name: own for name, (_, _, own) in given.items()}
 
     def _plan(self, trainer: Any) -> Plan | None:
         """What is there to take in this step."""
@@ -152,9 +161,8 @@ class StepMetrics:
             plan = fit.cache["plan"] = Plan(fit, results)
         return plan if plan.found else None
 
-    def _one_by_one(self, trainer: Any, plan: Plan) -> None:
+    def _one_by_one(self, trainer: Any, taken: Given) -> None:
         """Where series have gaps, share names, say their step, or were taken ahead."""
-        taken = plan.given()
         ahead, self._ahead = self._ahead, {}
         override = taken.pop(STEP, None)
         step = trainer.fit_loop.epoch_loop._batches_that_stepped if override is None else as_step(override[1])
