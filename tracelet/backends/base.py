@@ -155,4 +155,7 @@ class Backend(Protocol):
         """Deliver one batch; when it returns, the remote system (or its local spool) has it."""
 
     def close(self, outcome: Outcome | None) -> None:
-        """Let go. With an outcome the run is over and its remote status is set; without one it goes on elsewhere."""
+        """Let go. With an outcome the run is over and its remote status is set; without one it goes on elsewhere.
+
+        Called again after `Unavailable`. `Rejected` says: closed, but for these records of earlier batches.
+        """
