@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,8 +106,9 @@ class Source:
 class Gatherer:
     """The gathering of one run. `gather` may be called by several threads."""
 
-    def __init__(self, folder: Path, deadline: float = DEADLINE) -> None:
+    def __init__(self, folder: Path, deadline: float = DEADLINE, awaits: Callable[[], bool] = bool) -> None:
         self.folder = folder
+        self._awaits = awaits
         self._deadline = deadline
         self._watch = Watch(folder)
         self._mutex = threading.Lock()
@@ -129,7 +131,7 @@ class Gatherer:
                 if not self._held:
                     return not self._lock.path.exists() or self._complete()
                 self._recover()
-            over = all(member.ended for member in ranks)
+            over = all(member.ended for member in ranks) and not self._awaits()
             self._read(ranks)
             self._write()
             if over and not any(track.slots for track in self._tracks.values()):
@@ -229,7 +231,7 @@ class Gatherer:
         world = max((started.world_size for _, started in mine), default=0)
         seen = {started.rank for _, started in mine}
         living = {started.rank for member, started in mine if not (member.ended and self._drained(member))}
-        if mine and not living:
+        if mine and not living and not self._awaits():
             return set()
         return living | (set(range(world)) - seen)
 
