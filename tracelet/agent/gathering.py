@@ -99,6 +99,7 @@ class Source:
     member: Member
     counter: Counter = field(default_factory=Counter)
     cursor: Cursor = Cursor()
+    seen: tuple[int, int] = (0, 0)
     ranked: int | None = None
     """The number of the frame from which on the process knew that it was one of several."""
 
@@ -184,11 +185,12 @@ class Gatherer:
     def _drained(self, member: Member) -> bool:
         source = self._sources.get(member.path.name)
         try:
-            return source is not None and source.cursor.offset >= member.path.stat().st_size
+            return source is not None and source.seen == _seen(member.path)
         except OSError:
             return True
 
     def _take(self, source: Source) -> None:
+        source.seen = _seen(source.member.path)
         for frame in JournalReader(source.member.path).frames(source.cursor):
             source.cursor = frame.after
             record: Record | None = None
@@ -274,6 +276,12 @@ class Gatherer:
 def aggregates(folder: Path) -> list[Path]:
     """The journals that gatherers of this run have written."""
     return list((folder / deliveries.FOLDER).glob(f"{STEM}.*{SUFFIX}"))
+
+
+def _seen(path: Path) -> tuple[int, int]:
+    """Which file it is, for compaction puts a shorter one in its place, and how long."""
+    here = path.stat()
+    return here.st_ino, here.st_size
 
 
 def _number(path: Path) -> int:

@@ -340,4 +340,3 @@ def test_an_exchange_forwards_again_when_another_training_begins(nodes: Nodes) -
 def _joined(forwarder: Forwarder | None) -> None:
     assert forwarder is not None
     Nodes.leave(forwarder)
-
