@@ -1,4 +1,4 @@
-"""Two nodes that share no disk: torchrun on each, nothing between them but TCP, and one complete run on rank 0's side."""
+"""Two nodes that share no disk: torchrun on each, only TCP between them, and one complete run on rank 0's side."""
 
 from __future__ import annotations
 
@@ -84,6 +84,10 @@ class Node:
         except (KeyError, JournalError):
             return 0
 
+    def reaches(self, steps: int) -> None:
+        """Wait until so many steps of rank 2 are in this node's store."""
+        until(lambda: self.steps(2) > steps, PATIENCE)
+
 
 @contextmanager
 def started(first: Node, second: Node, address: str, processes: int, **environment: str) -> Iterator[list[int]]:
@@ -137,8 +141,7 @@ def test_two_folders_and_tcp_end_in_one_run(tmp_path: Path) -> None:
         for node in (second, first):
             (agent,) = agents(node.folder)
             agent.kill()
-            behind = max(node.steps(2), first.steps(2))
-            until(lambda: first.steps(2) > behind + 20, PATIENCE)
+            first.reaches(max(node.steps(2), first.steps(2)) + 20)
         (first.folder / "enough").touch()
     assert codes == [0, 0]
     until(lambda: not agents(tmp_path), PATIENCE)

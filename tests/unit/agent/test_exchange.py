@@ -303,12 +303,12 @@ def test_the_training_waits_for_last_words_within_a_limit(nodes: Nodes) -> None:
     exchange.obey(Order(receive=True))
     try:
         exchange.look(missing=True)
-        assert exchange.busy
+        before = exchange.busy
         assert not wait_for_nodes(nodes.here, True, time.monotonic() + 0.2, lambda: True)
         assert not wait_for_nodes(nodes.here, True, time.monotonic() + 60, lambda: False)
         exchange.look(missing=False)
         assert wait_for_nodes(nodes.here, True, time.monotonic() + 60, lambda: True)
-        assert not exchange.busy
+        assert (before, exchange.busy) == (True, False)
     finally:
         exchange.stop()
     assert wait_for_nodes(nodes.here, True, time.monotonic() + 60, lambda: True)
