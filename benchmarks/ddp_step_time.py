@@ -1,7 +1,9 @@
 """What a DDP training step on two ranks takes with tracelet, divided by what it takes without, trainings by turns.
 
 Both ranks (gloo, CPU) train the same short trainings again and again, with and without tracelet in turn, because a
-shared machine's speed swings by more than the budget. Rank 0's clock counts: in DDP every rank waits for the slowest.
+shared machine's speed swings by more than the budget; which of a pair comes first changes too. Rank 0's clock counts:
+in DDP every rank waits for the slowest. The time is that from one step to a later one, start and end of the training
+left out; CPU time is that of rank 0's process with all its threads, tracelet's among them, and not the agent's.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ import tracelet
 
 WARM_UP = 20
 """Steps before the clock runs."""
+SETTLE = 2.0
+"""Seconds after `start_logging()`: the agent's own start takes the processor for a while, and is no part of a step."""
 WORKS = (0, 20)
 """Milliseconds of sleep in a step: the least step there is, and one of an ordinary small model."""
 
 
-def train(steps: int, milliseconds: int) -> float:
-    """Seconds a step of one training on all ranks."""
+def train(steps: int, milliseconds: int) -> tuple[float, float]:
+    """Seconds a step of one training on all ranks: by the clock, and of the processor."""
     import torch
     from lightning import LightningModule, Trainer
 
@@ -34,11 +38,11 @@ def train(steps: int, milliseconds: int) -> float:
         def __init__(self) -> None:
             super().__init__()
             self.layer = torch.nn.Linear(8, 1)
-            self.began = 0.0
+            self.seen: list[tuple[float, float]] = []
 
         def training_step(self, batch: Any, index: int) -> Any:
-            if index == WARM_UP:
-                self.began = time.perf_counter()
+            if index in {WARM_UP, steps - 1}:
+                self.seen.append((time.perf_counter(), time.process_time()))
             loss = self.layer(batch[0]).pow(2).mean()
             for number in range(5):
                 self.log(f"m{number}", loss)
@@ -56,7 +60,23 @@ def train(steps: int, milliseconds: int) -> float:
     )  # fmt: skip
     data = torch.utils.data.TensorDataset(torch.randn(8 * steps, 8))
     trainer.fit(module, torch.utils.data.DataLoader(data, batch_size=4))
-    return (time.perf_counter() - module.began) / (steps - WARM_UP)
+    (began, cpu_began), (ended, cpu_ended) = module.seen
+    counted = steps - 1 - WARM_UP
+    return (ended - began) / counted, (cpu_ended - cpu_began) / counted
+
+
+def recorded(steps: int, milliseconds: int) -> tuple[float, float]:
+    """The same with tracelet."""
+    tracelet.start_logging("benchmark", config={"quiet": True})
+    time.sleep(SETTLE)
+    taken = train(steps, milliseconds)
+    tracelet.stop_logging()
+    return taken
+
+
+def shown(ratios: list[float]) -> str:
+    """The median of the pairs, and how far they are apart."""
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
 
 
 def rank(quick: bool) -> None:
@@ -65,18 +85,16 @@ def rank(quick: bool) -> None:
     pairs, steps = (3, 120) if quick else (9, 400)
     for milliseconds in WORKS:
         train(WARM_UP + 20, milliseconds)
-        ratios, bare = [], []
-        for _ in range(pairs):
-            without = train(steps, milliseconds)
-            tracelet.start_logging("benchmark", config={"quiet": True})
-            with_it = train(steps, milliseconds)
-            tracelet.stop_logging()
-            ratios.append(with_it / without)
-            bare.append(without)
+        clock, processor, bare = [], [], []
+        for number in range(pairs):
+            ways = (train, recorded) if number % 2 else (recorded, train)
+            taken = {way: way(steps, milliseconds) for way in ways}
+            clock.append(taken[recorded][0] / taken[train][0])
+            processor.append(taken[recorded][1] / taken[train][1])
+            bare.append(taken[train][0])
         if os.environ["RANK"] == "0":
-            step = 1000 * statistics.median(bare)
-            print(f"RESULT step of {step:.2f} ms on two ranks: with tracelet {statistics.median(ratios):.3f} of it "
-                  f"(median of {pairs} pairs; {min(ratios):.3f} to {max(ratios):.3f})", flush=True)  # fmt: skip
+            print(f"RESULT step of {1000 * statistics.median(bare):.2f} ms on two ranks, {pairs} pairs: with tracelet "
+                  f"{shown(clock)} of its time, {shown(processor)} of its CPU time", flush=True)  # fmt: skip
 
 
 def main() -> None:

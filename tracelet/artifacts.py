@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from tracelet.errors import ArtifactNotFound
 from tracelet.records import Artifact
 
@@ -24,6 +26,8 @@ FOLDER = "artifacts"
 BLOCK = 1024 * 1024
 DIGEST_SIZE = 20
 """160 bits: no two files of a run will ever share a name by chance."""
+
+_manifests = msgspec.json.Decoder(dict[str, tuple[str, int]])
 
 
 def object_path(run_folder: Path, digest: str) -> Path:
@@ -54,11 +58,16 @@ def keep(run_folder: Path, path: str | os.PathLike[str], name: str | None, kind:
 
 
 def manifest(run_folder: Path, artifact: Artifact) -> dict[str, tuple[str, int]]:
-    """The files of an artifact that was copied: relative path to (digest, size). A single file goes by its name."""
+    """The files of an artifact that was copied: relative path to (digest, size). A single file goes by its name.
+
+    OSError or ValueError when the list of a folder's files is not there or is none.
+    """
     if not artifact.metadata.get("folder"):
         return {artifact.name: (artifact.digest, artifact.size)}
-    with open(object_path(run_folder, artifact.digest), encoding="utf-8") as file:
-        return {name: (entry[0], entry[1]) for name, entry in json.load(file).items()}
+    try:
+        return _manifests.decode(object_path(run_folder, artifact.digest).read_bytes())
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(f"the list of the files of {artifact.name!r} is damaged: {error}") from None
 
 
 def _keep_folder(run_folder: Path, source: Path) -> tuple[str, int, dict[str, int]]:

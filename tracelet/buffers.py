@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from tracelet import guard
-from tracelet.sink import Item
+from tracelet.sink import PLAIN_WIDTH, Item, SeriesGroup
 
 
 class Forgetting(list[Item]):
@@ -23,12 +23,21 @@ class Ended(Forgetting):
 
     def append(self, item: Item) -> None:
         """Forget the item; say so if a program logged it by name."""
-        if type(item) is tuple and type(item[0]) is str and len(item) == 4 and not sys.is_finalizing():
+        name = _logged(item)
+        if name is not None and not sys.is_finalizing():
             guard.say(
-                f"{item[0]!r} was logged after its run had ended and is not recorded; nor is what follows. "
+                f"{name!r} was logged after its run had ended and is not recorded; nor is what follows. "
                 "Type tracelet.start_logging('name') before it.",
                 once="ended",
             )
+
+
+def _logged(item: Item) -> object:
+    """The first name that a program logged with the item; None if it did not log by name."""
+    if type(item) is not tuple:
+        return None
+    first = item[0].keys[0] if type(item[0]) is SeriesGroup else item[0]
+    return first if type(first) is str and len(item) <= PLAIN_WIDTH + 1 else None
 
 
 class Mute:

@@ -16,6 +16,9 @@ from tracelet.settings import Settings
 
 Backends = dict[str, dict[str, Any]]
 
+SPAN_BACKENDS = frozenset({"otlp", "onelogger"})
+"""Deliver spans, and have options by which they are chosen."""
+
 
 def settle(backend: object, settings: Settings) -> Backends:
     """Where the run goes: `backend` as `start_logging()` was given it, or what the settings say, with all options."""
@@ -65,11 +68,11 @@ def addressed(backends: Backends, api_key: str, url: str) -> Backends:
 
 
 def choosing_spans(backends: Backends, spans: str, deny: str) -> Backends:
-    """The same with the settings `spans` and `spans_deny` as options of `otlp`, whose own options win."""
-    if "otlp" not in backends:
+    """The same with the settings `spans` and `spans_deny` as options of backends for spans, whose own options win."""
+    if not SPAN_BACKENDS & backends.keys():
         return backends
     given = {name: value for name, value in (("spans", spans), ("spans_deny", deny)) if value not in ("", "all")}
-    return {**backends, "otlp": {**given, **backends["otlp"]}}
+    return {name: {**given, **own} if name in SPAN_BACKENDS else own for name, own in backends.items()}
 
 
 def without_credentials(backends: Mapping[str, Mapping[str, Any]]) -> Backends:

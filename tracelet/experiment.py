@@ -22,6 +22,7 @@ from tracelet.errors import ArtifactNotFound, InvalidMetric
 from tracelet.guard import say
 from tracelet.mending import GREATEST, LEAST
 from tracelet.records import Notice, Params, Started, Tags
+from tracelet.sink import SeriesGroup
 from tracelet.tags import given as given_tags
 from tracelet.values import checked
 from tracelet.writer import CROWDED, Writer, now
@@ -29,6 +30,9 @@ from tracelet.writer import CROWDED, Writer, now
 _clock = time.time
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """No room, or no more of it for this user; other errors are not mended by deleting something."""
+
+MOST_GROUPS = 1000
+"""Different sets of metrics that are remembered; a program that logs ever new names must not fill the memory."""
 
 
 class Experiment:
@@ -40,6 +44,7 @@ class Experiment:
         self._writer = writer
         self._stop = stop
         self._iteration: int | None = None
+        self._groups: dict[tuple[str, ...], SeriesGroup] = {}
 
     @property
     def id(self) -> str:
@@ -96,13 +101,25 @@ class Experiment:
                 "E.g. log_metrics({'loss': 0.5}, step=3)"
             )
         sound = [
-            (name, value if type(value) is float and type(name) is str and name else checked(name, value))
+            value if type(value) is float and type(name) is str and name else checked(name, value)
             for name, value in metrics.items()
         ]
         at = self._iteration if step is None else _index("metrics", step)
-        seconds = _clock()
-        for name, value in sound:
-            self._writer.emit((name, at, value, seconds))
+        names, seconds = tuple(metrics), _clock()
+        if at is not None and sound:
+            self._writer.emit((self._group(names), at, sound, seconds, None))
+        else:
+            for name, value in zip(names, sound):
+                self._writer.emit((name, at, value, seconds))
+
+    def _group(self, names: tuple[str, ...]) -> SeriesGroup:
+        """The same one for the same names, as long as a program does not make up ever new ones."""
+        group = self._groups.get(names)
+        if group is None:
+            group = SeriesGroup(names)
+            if len(self._groups) < MOST_GROUPS:
+                self._groups[names] = group
+        return group
 
     def log_params(self, params: Any) -> None:
         """Record hyperparameters; nested mappings are joined with `/`, a later value replaces an earlier one.

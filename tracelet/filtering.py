@@ -13,9 +13,9 @@ import operator
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
 from typing import Any
 
+from tracelet import dates
 from tracelet.errors import FilterError
 from tracelet.run import Run
 
@@ -28,7 +28,20 @@ TABLES = ("metrics", "least", "greatest", "params", "tags")
 """Names that take a quoted name: the last, least and greatest value of a metric, a parameter, a tag."""
 EXAMPLE = """For example: lr < 0.01 and status == "finished", or metrics["val/loss"] < 0.2"""
 QUOTED_NAMES = """A name with / or - in it is written metrics["val/loss"] or params["optimizer/0/lr"]."""
-FIELDS = ("id", "name", "project", "status", "host", "folder", "command", "world_size", "started", "duration", "age")
+FIELDS = (
+    "id",
+    "name",
+    "project",
+    "status",
+    "host",
+    "folder",
+    "command",
+    "world_size",
+    "started",
+    "duration",
+    "age",
+    "pinned",
+)
 """What every run has: `started` as text (2026-01-31 12:00:00, local), `duration` and `age` in seconds."""
 
 Namespace = Mapping[str, Any]
@@ -186,7 +199,7 @@ def namespace(run: Run) -> dict[str, Any]:
     return {
         **last, **run.params, **fields,
         "command": " ".join(info.command),
-        "started": datetime.fromtimestamp(info.started).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+        "started": dates.local(info.started),
         "age": time.time() - info.started,
         "metrics": last, "params": run.params, "tags": run.tags,
         "least": {name: summary.least for name, summary in summaries.items()},

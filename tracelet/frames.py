@@ -15,7 +15,7 @@ import msgspec
 
 from tracelet.errors import JournalError
 from tracelet.merging import cut
-from tracelet.records import KINDS, Chunk, Points, Record
+from tracelet.records import KINDS, Artifact, Chunk, Event, Facts, Points, Record, Span, Spans, Started
 
 MAGIC = b"TRACELET"
 VERSION = 1
@@ -33,6 +33,8 @@ NO_FRAME = "there is no sound frame from byte"
 OVERLAP = HEADER.size - 1
 """Blocks of a search overlap by this much, so that a header across two blocks is found."""
 
+DEEPEST = 50
+"""Levels of nesting in what a record holds. Nobody logs that; what shows or sends it further would run out of stack."""
 SHORT_ARRAY = 0x90
 """The upper half of the byte that begins a msgpack array of up to 15 values."""
 
@@ -48,6 +50,11 @@ _chunk = msgspec.msgpack.Decoder(Chunk)
 _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     kind: msgspec.msgpack.Decoder(record) for kind, record in KINDS.items()
 }
+FREE: dict[type[Record], str] = {
+    Started: "backends", Facts: "values", Event: "attributes", Artifact: "metadata", Span: "attributes",
+    Spans: "attributes",
+}  # fmt: skip
+"""Which field of a record may hold anything."""
 
 
 class Cursor(NamedTuple):
@@ -75,8 +82,10 @@ class Frame(NamedTuple):
             record: Record = _decoders[self.kind].decode(self.payload)
         except (msgspec.MsgspecError, ValueError, KeyError, RecursionError) as error:
             raise JournalError(f"frame {self.number} (kind {self.kind}) holds no such record: {error}") from None
-        if self.since and isinstance(record, Points):
-            return cut(record, self.since, self.number)
+        if isinstance(record, Points):
+            return cut(record, self.since, self.number) if self.since else record
+        if _is_deep(getattr(record, FREE.get(type(record), ""), None)):
+            raise JournalError(f"frame {self.number} (kind {self.kind}) is nested deeper than anybody's data")
         return record
 
     def chunks(self, name: str) -> list[Chunk]:
@@ -92,6 +101,13 @@ class Frame(NamedTuple):
     def after(self) -> Cursor:
         """The cursor behind this frame."""
         return Cursor(self.number + 1, self.offset + HEADER.size + len(self.payload))
+
+
+def _is_deep(value: Any, level: int = 0) -> bool:
+    if level > DEEPEST:
+        return True
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return any(_is_deep(item, level + 1) for item in inner)
 
 
 def _bears(chunk: msgspec.Raw, name: bytes) -> bool:
@@ -146,21 +162,28 @@ class Scan:
         offset = self._confirmed(start)
         block, base = b"", offset
         while offset < self.size:
-            if offset + HEADER.size > base + len(block):
-                block, base = self._read(offset, READ_BLOCK), offset
-            need = self._need(block, offset - base)
-            if need > base + len(block) - offset:
-                block, base = self._read(offset, max(need, READ_BLOCK)), offset
             frame = frame_in(block, offset - base, base)
             if frame is None:
-                found = self._resume(offset, need)
+                block, base, need = self._block_for(block, base, offset)  # it may have ended before the frame does
+                frame = frame_in(block, offset - base, base)
+                found = self._resume(offset, need) if frame is None else offset
                 if found is None:
                     return
                 offset = found
+            if frame is None:
                 continue
             offset = frame.after.offset
             if frame.number >= start.number:
                 yield frame
+
+    def _block_for(self, block: bytes, base: int, offset: int) -> tuple[bytes, int, int]:
+        """A block that has all of the frame at `offset`, as far as the file does; where it begins; the frame's size."""
+        if offset + HEADER.size > base + len(block):
+            block, base = self._read(offset, READ_BLOCK), offset
+        need = self._need(block, offset - base)
+        if need > base + len(block) - offset:
+            block, base = self._read(offset, max(need, READ_BLOCK)), offset
+        return block, base, need
 
     def _read(self, offset: int, length: int) -> bytes:
         return os.pread(self.descriptor, min(length, self.size - offset), offset)

@@ -7,13 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tracelet.points import FLOAT_CODES, INTEGER_CODES, NUMPY_TYPES, claims, sound_body, unpack_floats, unpack_integers
+from tracelet.points import (
+    FLOAT_CODES,
+    GREATEST,
+    INTEGER_CODES,
+    LEAST,
+    MOST_POINTS,
+    NUMPY_TYPES,
+    claims,
+    sound_body,
+    unpack_floats,
+    unpack_integers,
+)
 from tracelet.records import Packed
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from tracelet.points import FloatArray, IntArray
+
+    Number = TypeVar("Number", np.int64, np.float64)
 
 STEPPED = frozenset("BHIq")
 """Codes of differences."""
@@ -36,41 +52,73 @@ def join_integers(columns: Sequence[Counted]) -> IntArray:
         if len(group) < WORTH_JOINING or not (code == "=" or code in STEPPED):
             parts += [unpack_integers(packed, count) for packed, count in group]
             continue
-        sound = [claims(packed, count, INTEGER_CODES) for packed, count in group]
-        counts = np.array([count for _, count in group])
-        starts = np.array([start for _, start, _ in sound], dtype=np.int64)
-        bodies = [body for _, _, body in sound]
+        starts, bodies, lengths = _claimed(group, INTEGER_CODES)
+        counts = np.array(lengths, dtype=np.int64)
         if code == "=":
-            parts.append(_join_strides(starts, bodies, counts))
+            parts.append(_join_strides(np.array(starts, dtype=np.int64), np.array(bodies, dtype=np.int64), counts))
         else:
-            parts.append(_join_steps(code, starts, bodies, counts))
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+            parts.append(_join_steps(code, np.array(starts, dtype=np.int64), bodies, counts))
+    return _together(parts, np.dtype(np.int64))
 
 
-def _join_strides(starts: IntArray, strides: Sequence[int], counts: IntArray) -> IntArray:
+def _claimed(group: Sequence[Counted], codes: frozenset[str]) -> tuple[list[Any], list[Any], list[int]]:
+    """Starts, bodies and counts of columns of one code. All are looked at together; one by one only to tell the bad."""
+    starts, bodies = [packed[1] for packed, _ in group], [packed[2] for packed, _ in group]
+    counts = [count for _, count in group]
+    sound = min(counts) > 0 and max(counts) <= MOST_POINTS
+    if codes is INTEGER_CODES:
+        sound = sound and _all_fit(starts) and (group[0][0][0] != "=" or _all_fit(bodies))
+    if not sound:
+        for packed, count in group:
+            claims(packed, count, codes)
+    return starts, bodies, counts
+
+
+def _all_fit(numbers: list[Any]) -> bool:
+    return set(map(type, numbers)) == {int} and min(numbers) >= LEAST and max(numbers) <= GREATEST
+
+
+def _all_of(code: str, bodies: list[Any], lengths: list[int]) -> list[bytes]:
+    """The bodies, if each holds as many values as it should; JournalError if not."""
+    width = int(NUMPY_TYPES[code][2])
+    if set(map(type, bodies)) == {bytes} and list(map(len, bodies)) == [length * width for length in lengths]:
+        return bodies
+    return [sound_body(code, body, length)[1] for body, length in zip(bodies, lengths)]
+
+
+def _join_strides(starts: IntArray, strides: IntArray, counts: IntArray) -> IntArray:
+    """Columns that go on where the one before ended are one: most series have a step for each point."""
+    import numpy as np
+
+    fresh = np.ones(len(starts), dtype=np.bool_)
+    fresh[1:] = (strides[1:] != strides[:-1]) | (starts[1:] != starts[:-1] + strides[:-1] * counts[:-1])
+    begins = np.flatnonzero(fresh)
+    starts, strides, counts = starts[begins], strides[begins], np.add.reduceat(counts, begins)
+    if len(starts) < WORTH_JOINING:
+        columns = zip(starts.tolist(), strides.tolist(), counts.tolist())
+        return _together([unpack_integers(("=", a, stride), count) for a, stride, count in columns], np.dtype(np.int64))
+    return _summed(np.repeat(strides, counts), starts, counts)
+
+
+def _join_steps(code: str, starts: IntArray, bodies: list[Any], counts: IntArray) -> IntArray:
+    import numpy as np
+
+    gap = bytes(int(NUMPY_TYPES[code][2]))
+    sound = _all_of(code, bodies, (counts - 1).tolist())
+    whole = gap + gap.join(sound)  # where a column begins there is room for its start
+    return _summed(np.frombuffer(whole, dtype=NUMPY_TYPES[code]).astype(np.int64), starts, counts)
+
+
+def _summed(steps: IntArray, starts: IntArray, counts: IntArray) -> IntArray:
+    """The running sums of many columns of differences, in place; what stands where a column begins counts as none."""
     import numpy as np
 
     begins = counts.cumsum() - counts
-    places = np.arange(counts.sum()) - np.repeat(begins, counts)
-    joined: IntArray = np.repeat(starts, counts) + places * np.repeat(np.array(strides, dtype=np.int64), counts)
-    return joined
-
-
-def _join_steps(code: str, starts: IntArray, bodies: Sequence[object], counts: IntArray) -> IntArray:
-    import numpy as np
-
-    whole = b"".join(sound_body(code, body, count - 1)[1] for body, count in zip(bodies, counts.tolist()))
-    begins = counts.cumsum() - counts
-    column = np.empty(counts.sum(), dtype=np.int64)
-    later = np.ones(len(column), dtype=np.bool_)
-    later[begins] = False
-    column[later] = np.frombuffer(whole, dtype=NUMPY_TYPES[code])
-    column[begins] = starts
-    np.cumsum(column, out=column)
-    # The sum ran on from one column into the next: what it had reached there is taken off again.
-    reached = np.concatenate([[0], column[begins[1:] - 1]])
-    column -= np.repeat(reached, counts)
-    return column
+    steps[begins] = 0
+    ends = starts + np.add.reduceat(steps, begins)
+    steps[begins[0]] = starts[0]
+    steps[begins[1:]] = starts[1:] - ends[:-1]  # leads from the end of the one before to the start of this one
+    return np.cumsum(steps, out=steps)
 
 
 def join_floats(columns: Sequence[Counted]) -> FloatArray:
@@ -81,12 +129,21 @@ def join_floats(columns: Sequence[Counted]) -> FloatArray:
     for code, alike in groupby(columns, key=_code):
         group = list(alike)
         if code in ("f", "d"):
-            bodies = [(claims(packed, count, FLOAT_CODES)[2], count) for packed, count in group]
-            whole = b"".join(sound_body(code, body, count)[1] for body, count in bodies)
-            parts.append(np.frombuffer(whole, dtype=NUMPY_TYPES[code]).astype(np.float64))
+            _, bodies, lengths = _claimed(group, FLOAT_CODES)
+            whole = bytearray().join(_all_of(code, bodies, lengths))  # an array over it can be written to
+            parts.append(np.frombuffer(whole, dtype=NUMPY_TYPES[code]).astype(np.float64, copy=False))
         else:
             parts += [unpack_floats(packed, count) for packed, count in group]
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.float64)
+    return _together(parts, np.dtype(np.float64))
+
+
+def _together(parts: list[npt.NDArray[Number]], kind: np.dtype[Number]) -> npt.NDArray[Number]:
+    """The parts as one array; one alone is not copied."""
+    import numpy as np
+
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=kind)
 
 
 def _code(column: Counted) -> str:

@@ -47,7 +47,7 @@ from tracelet.frames import (
     preamble,
 )  # fmt: skip
 from tracelet.points import NOT_LITTLE
-from tracelet.records import KIND_OF, Footer, Points, Record, Spans
+from tracelet.records import KIND_OF, Console, Footer, Points, Record, Spans
 
 SEAL = 254
 SEAL_BODY = struct.Struct("<Q")
@@ -110,7 +110,7 @@ class Journal:
     def _remember(self, kind: int, number: int, offset: int) -> None:
         if kind == KIND_OF[Points]:
             self.point_offsets.append(offset)
-        elif kind != KIND_OF[Spans]:  # of these there are as many as of points, and the index must stay small
+        elif kind not in (KIND_OF[Spans], KIND_OF[Console]):  # of these there are many, and the index must stay small
             self.others.append((kind, number, offset))
 
     def _write(self, data: bytes) -> None:

@@ -18,6 +18,7 @@ from tracelet.points import unpack_floats, unpack_integers
 from tracelet.records import (
     KIND_OF,
     Chunk,
+    Console,
     Footer,
     MetricSummary,
     Params,
@@ -109,7 +110,7 @@ class JournalView:
             self.params.update(record.values)
         elif isinstance(record, Tags):
             self.tags.update(record.values)
-        if record is not None and not isinstance(record, (Points, Spans, Footer)):
+        if record is not None and not isinstance(record, (Points, Spans, Console, Footer)):
             self._records.append(record)
 
     def _decoded(self, frame: Frame) -> Record | None:
@@ -154,13 +155,13 @@ class JournalView:
         return True
 
     def records(self, of: type[RecordType]) -> list[RecordType]:
-        """All records of one type (any but points and packed spans, which may be many), in order."""
+        """All records of one type (any but points, packed spans and printed lines, which may be many), in order."""
         if not self._records_read:
             self._read_records()
         return [record for record in self._records if isinstance(record, of)]
 
     def _read_records(self) -> None:
-        skipped = KIND_OF[Points], KIND_OF[Spans], KIND_OF[Footer]
+        skipped = KIND_OF[Points], KIND_OF[Spans], KIND_OF[Console], KIND_OF[Footer]
         decoded = (self._decoded(frame) for frame in self.reader.frames() if frame.kind not in skipped)
         self._records = [record for record in decoded if record is not None]
         self._records_read = True
@@ -169,6 +170,12 @@ class JournalView:
         """The packed spans, read from the file each time."""
         for frame in self.reader.frames():
             if frame.kind == KIND_OF[Spans] and isinstance(record := self._decoded(frame), Spans):
+                yield record
+
+    def console(self) -> Iterator[Console]:
+        """What the process printed, read from the file each time."""
+        for frame in self.reader.frames():
+            if frame.kind == KIND_OF[Console] and isinstance(record := self._decoded(frame), Console):
                 yield record
 
     def chunks(self, name: str | None = None) -> Iterator[Chunk]:

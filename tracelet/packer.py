@@ -15,7 +15,7 @@ from tracelet import guard
 from tracelet.mending import storable_text
 from tracelet.points import pack_floats, pack_integers
 from tracelet.records import Chunk, Event, Packed, Points, Record, Span
-from tracelet.sink import Item, OpenSpan, SeriesGroup, SeriesKey, points_of
+from tracelet.sink import PLAIN_WIDTH, Item, Later, OpenSpan, SeriesGroup, SeriesKey, points_of
 from tracelet.spans import packed
 from tracelet.tally import Tally
 from tracelet.values import resolve
@@ -25,8 +25,6 @@ LONGEST_NAME = 1000
 """Characters of a metric's name. It stands in every chunk; a longer one is cut, which is said."""
 SPAN_WIDTH = 7
 """The length of a `FinishedSpan`; a `FinishedLap` is longer, a point shorter."""
-PLAIN_WIDTH = 4
-"""The length of a `PlainPoint`; what is longer is a `KeyedPoint`."""
 JUST_INTEGERS = {int}
 
 
@@ -53,12 +51,8 @@ class Packer:
                     spans.append(item)
                 else:
                     points[item[0]].append(item)
-            elif isinstance(item, Event):
-                records.append(_readable(item))
-            elif isinstance(item, Record):
-                records.append(item)
-            elif isinstance(item, OpenSpan) and not item.ended:
-                records.append(_beginning(item))
+            else:
+                records += _others(item)
         chunks: list[Chunk] = []
         if mixed(points):
             points = one_by_one(items)
@@ -90,7 +84,8 @@ class Packer:
         try:
             times, steps = in_micros([row[3] for row in rows]), [row[1] for row in rows]
             packed_steps, packed_times = pack_integers(steps), pack_integers(times)
-            epochs = pack_integers([row[4] for row in rows])
+            named = rows[0][4] is None
+            epochs = None if named else pack_integers([row[4] for row in rows])
             columns = [resolve(column) for column in zip(*[row[2] for row in rows])]
             found = []
             for key, values in zip(map(self._key, group.keys), columns):
@@ -106,6 +101,8 @@ class Packer:
                 self._pack_series(name, series, chunks)
             return
         chunks += found
+        if named:
+            self._next_step.update(dict.fromkeys(group.keys, steps[-1] + 1))
         for chunk, values in zip(found, columns):
             self._tally(chunk, steps, times, values)
 
@@ -162,7 +159,7 @@ class Packer:
 
 def in_micros(times: list[float]) -> list[int]:
     """Seconds as microseconds."""
-    return list(map(int, map(MICRO.__mul__, times)))
+    return [int(seconds * MICRO) for seconds in times]
 
 
 def mixed(points: Mapping[Any, list[Any]]) -> bool:
@@ -184,6 +181,20 @@ def one_by_one(items: Iterable[Item]) -> dict[Any, list[Any]]:
             for point in points_of(item) if type(item[0]) is SeriesGroup else (item,):
                 points[point[0]].append(point)
     return points
+
+
+def _others(item: Item) -> Sequence[Record]:
+    """The records of what is neither point nor span."""
+    if isinstance(item, Event):
+        return [_readable(item)]
+    if isinstance(item, Record):
+        return [item]
+    if isinstance(item, OpenSpan) and not item.ended:
+        return [_beginning(item)]
+    if isinstance(item, Later):
+        with guard.guard("recording what was put off"):
+            return item.records()
+    return []
 
 
 def _readable(event: Event) -> Event:

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from tracelet import guard, interruption, registry
+from tracelet import guard, interruption, notebook, registry
 from tracelet.agent.dispatch import Dispatch
 from tracelet.agent.orders import Posting
 from tracelet.attachment import Carried, Coordinates, RankFunction, inherited_settings
 from tracelet.collectors.scheduler import Scheduler
+from tracelet.console import Listening
 from tracelet.experiment import Experiment
 from tracelet.identity import in_worker_process
 from tracelet.integrations.base import Integration
@@ -63,6 +64,7 @@ class Session:
         self._conductor = conductor
         self._carried = carried
         self.experiment = Experiment(writer.started, writer.path.parent, writer, self._stop_from_handle)
+        self.cell = notebook.current_cell()
         self._parts: list[tuple[str, Any]] = []
         self._last_error = getattr(sys, "last_value", None)
         self._error: BaseException | None = None
@@ -78,6 +80,8 @@ class Session:
         if in_worker_process():
             Finalize(None, self._at_exit, exitpriority=LAST_OF_ALL)  # such a process runs no atexit functions
         self.dispatch.start()
+        if self.settings.track_console:
+            self._add("listening to the console", lambda: Listening(self.writer))
         if self.settings.track_spans:
             self._add("recording spans", self._telemetry)
         self._start_collectors()
@@ -85,6 +89,8 @@ class Session:
             if self.settings[f"track_{name}"]:
                 self._add(f"tracking {name}", lambda name=name, reference=reference: self._integration(name, reference))
         self._add("following ranks", lambda: Launchers(self._prepare, self._conductor.place))
+        if notebook.shell() is not None and not self.settings.quiet:
+            self._add("showing the run in the notebook", lambda: notebook.Panel(self.writer))
 
     def _telemetry(self) -> Any:
         started = self.writer.started
@@ -176,18 +182,25 @@ class Session:
             job.place = _placed(started)
 
     def _stop_from_handle(self, timeout: float | None = None, error: BaseException | None = None) -> None:
-        self._error = error
-        self._conductor.end(self, *outcome(error, self.writer.expected), timeout=timeout)
+        self.end_with(error, timeout)
 
     def _at_exit(self) -> None:
         """The process ends without `stop_logging()`: an uncaught exception is the reason, if there was one."""
         error = passing() or getattr(sys, "last_value", None)
         if error is self._last_error or hasattr(sys, "ps1"):
-            error = None
-        self._error = error
-        self._conductor.end(self, *outcome(error, self.writer.expected))
-        if isinstance(error, KeyboardInterrupt):
+            error = self.cell_error()
+        self.end_with(error, None if self.cell is None else notebook.EXIT_PATIENCE)
+        if isinstance(error, KeyboardInterrupt) and self.cell is None:  # a kernel has ended for another reason
             interruption.remind()
+
+    def cell_error(self) -> BaseException | None:
+        """In a notebook: the exception that came out of the cell that started the run."""
+        return notebook.error_of(self.cell, self._last_error)
+
+    def end_with(self, error: BaseException | None, timeout: float | None) -> None:
+        """End the run as one that this exception has ended, or none."""
+        self._error = error
+        self._conductor.end(self, *outcome(error, self.writer.expected), timeout=timeout)
 
     def abandon(self) -> None:
         """In a forked child: become inert without touching what the parent goes on using."""

@@ -9,9 +9,12 @@ directions stay readable. `Chunk` alone is stored as an array, because there are
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Annotated, Any, Union
 
 import msgspec
+
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What readers put into columns of 64 bits; a record with a greater number is damaged, and is left out as such."""
 
 Scalar = Union[str, int, float, bool, None]
 """What a parameter or an attribute may be once it is recorded."""
@@ -34,24 +37,24 @@ class Started(Record, frozen=True, kw_only=True, omit_defaults=True):
     run: str
     name: str
     project: str
-    time: int
+    time: Whole
     host: str
-    pid: int
+    pid: Whole
     process_started: float = 0.0
     """Start of the process in seconds since the epoch: tells a reused pid from the real one."""
     role: str = "rank"
     """`rank` for a training process, `node` for an agent's journal."""
-    rank: int = 0
-    local_rank: int = 0
-    node_rank: int = 0
-    world_size: int = 1
-    attempt: int = 0
+    rank: Whole = 0
+    local_rank: Whole = 0
+    node_rank: Whole = 0
+    world_size: Whole = 1
+    attempt: Whole = 0
     """0 for the first process of this rank, 1 for the one that resumed it, ..."""
     parent: str = ""
     """The file name of the journal of the process that launched this one as a rank of the run, if it records too."""
     launch: str = ""
     """Equal in all processes that were started together."""
-    branch: int = 0
+    branch: Whole = 0
     """How often the run was resumed before: what a branch trained again supersedes what earlier ones had trained."""
     command: list[str] = []
     folder: str = ""
@@ -65,13 +68,13 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Consecutive points of one series, as packed columns of `count` values each."""
 
     name: str
-    count: int
+    count: Whole
     steps: Packed
     times: Packed
     values: Packed
     stage: str = ""
     """`train`, `validate`, `test`, `predict`, or empty for points that the user logged."""
-    fit: int = 0
+    fit: Whole = 0
     """The number of the fit, validate, test or predict call in this process, from 1; 0 outside one."""
     reduce: str = ""
     """How ranks are to be reduced: mean, sum, min, max; `synced` when the value already is; empty for mean."""
@@ -95,7 +98,7 @@ class Points(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Params(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Hyperparameters, flat: nested names are joined by `/`. A later record overrides an earlier one name by name."""
 
-    time: int
+    time: Whole
     values: dict[str, Scalar]
     source: str = "user"
     """Who said so: user, module, trainer, optimizer, logger, ..."""
@@ -104,14 +107,14 @@ class Params(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Tags(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Tags of the run; an empty string takes a tag away."""
 
-    time: int
+    time: Whole
     values: dict[str, str]
 
 
 class Facts(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What a collector found once: git, environment, model, ... A later record of the same topic replaces it."""
 
-    time: int
+    time: Whole
     topic: str
     values: dict[str, Any]
 
@@ -119,17 +122,17 @@ class Facts(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Event(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Something that happened at one moment (fit started, early stopping, ...)."""
 
-    time: int
+    time: Whole
     name: str
     attributes: dict[str, Any] = {}
-    span: int = 0
+    span: Whole = 0
     """The id of the span that it belongs to; 0 for none."""
 
 
 class Artifact(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A file that belongs to the run: copied into the store (`digest` is set) or referred to where it is."""
 
-    time: int
+    time: Whole
     name: str
     path: str
     kind: str = "file"
@@ -142,7 +145,7 @@ class Artifact(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Status(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How the process ended, or that it goes on. `reason` is one line, `traceback` what Python would have printed."""
 
-    time: int
+    time: Whole
     status: str
     reason: str = ""
     traceback: str = ""
@@ -155,24 +158,24 @@ class Status(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Notice(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Something that the reader of a run ought to know about its record, such as points given up on a full disk."""
 
-    time: int
+    time: Whole
     code: str
     message: str
-    count: int = 0
+    count: Whole = 0
 
 
 class Span(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A piece of work with a beginning and an end, as OpenTelemetry has it. Written when it begins and when it ends."""
 
-    id: int
+    id: Whole
     """Unique in its process, from 1."""
     name: str
-    start_ns: int
+    start_ns: Whole
     """Nanoseconds since the epoch."""
-    duration_ns: int = -1
+    duration_ns: Whole = -1
     """-1 while it goes on; a later record with the same id replaces the earlier one."""
-    parent: int = 0
-    thread: int = 0
+    parent: Whole = 0
+    thread: Whole = 0
     attributes: dict[str, Any] = {}
     error: str = ""
     """`Type: message` of the exception that ended it."""
@@ -181,7 +184,7 @@ class Span(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Spans(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Many finished spans as packed columns of `count` values each, ordered by their start."""
 
-    count: int
+    count: Whole
     names: list[str]
     name_indexes: Packed
     ids: Packed
@@ -194,14 +197,28 @@ class Spans(Record, frozen=True, kw_only=True, omit_defaults=True):
     """By place in the columns, for the few that have any."""
 
 
+class Console(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """Lines that the process printed, as a terminal showed them."""
+
+    time: Whole
+    """When the earliest of them began."""
+    stream: str
+    """stdout or stderr."""
+    lines: list[tuple[int, int, str]]
+    """(number of the line in its stream, microseconds after `time` at which it began, text).
+
+    A line that comes again has changed (a progress bar); numbers that never come were left out, being too many.
+    """
+
+
 class MetricSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is known of one metric of one journal without reading its points. NaN is never least or greatest."""
 
     name: str
-    count: int
+    count: Whole
     last: float
     last_step: int
-    last_time: int
+    last_time: Whole
     least: float
     least_step: int
     greatest: float
@@ -239,6 +256,7 @@ KINDS: dict[int, type[Record]] = {
     9: Notice,
     10: Span,
     11: Spans,
+    12: Console,
     255: Footer,
 }
 """Frame kind to record type. Numbers are never used again for something else; 254 is the seal (see `journal`)."""

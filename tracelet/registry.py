@@ -46,6 +46,7 @@ BACKENDS: dict[str, str] = {
     "aim": "tracelet.backends.aim:AimBackend",
     "jsonl": "tracelet.backends.jsonl:JsonlBackend",
     "otlp": "tracelet.backends.otlp:OtlpBackend",
+    "onelogger": "tracelet.backends.onelogger:OneloggerBackend",
 }
 """Name to class, loaded by couriers alone; others join through the entry points `tracelet.backends`."""
 

@@ -5,21 +5,19 @@ Used by the store, the command line, the dashboard and user code, on any thread 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracelet import branches, ranks, standing
+from tracelet import branches, facts, ranks, remarks, standing, transcript
 from tracelet.deliveries import Delivery, read_all
 from tracelet.downsampling import downsample, sample
 from tracelet.endings import ending, modified
 from tracelet.errors import JournalError
+from tracelet.info import RunInfo, info_of
 from tracelet.journal import SUFFIX
 from tracelet.journal_view import JournalView
 from tracelet.records import (
-    RUNNING,
     Artifact,
     Chunk,
     Event,
@@ -37,32 +35,6 @@ from tracelet.tally import merged
 
 if TYPE_CHECKING:
     import pandas
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """What a list of runs shows. Times are seconds since the epoch; `ended` is None while the run goes on."""
-
-    id: str
-    name: str
-    project: str
-    status: str
-    reason: str
-    started: float
-    ended: float | None
-    host: str
-    pid: int
-    world_size: int
-    command: tuple[str, ...]
-    folder: str
-    version: str
-    resumed_from: str
-    backends: tuple[str, ...]
-
-    @property
-    def duration(self) -> float:
-        """Seconds from the start to the end, or to now."""
-        return (self.ended or time.time()) - self.started
 
 
 class Run:
@@ -115,9 +87,10 @@ class Run:
         processes = self.processes
         if not processes:
             started = Started(run=self.id, name=self.id, project="", time=modified(self.path), host="", pid=0)
-            return _info(started, started, Status(time=started.time, status="unreadable"), 1)
+            return info_of(self.id, started, started, Status(time=started.time, status="unreadable"), 1, self.remark)
         lead = standing.leading(processes)
-        return _info(processes[0].started, lead.started, standing.verdict(processes), standing.world_size(processes))
+        verdict, world_size = standing.verdict(processes), standing.world_size(processes)
+        return info_of(self.id, processes[0].started, lead.started, verdict, world_size, self.remark)
 
     @property
     def processes(self) -> list[standing.Standing]:
@@ -133,11 +106,17 @@ class Run:
         return found
 
     @property
+    def remark(self) -> remarks.Remark:
+        """What people changed in the dashboard: another name, tags over its own, and whether it is pinned."""
+        return remarks.read(self.path)
+
+    @property
     def tags(self) -> dict[str, str]:
-        """Tags by name."""
+        """Tags by name, with what was changed in the dashboard."""
         found: dict[str, str] = {}
         for view in self._first_rank_last():
             found.update(view.tags)
+        found.update(self.remark.tags)
         return {name: value for name, value in found.items() if value}
 
     def _first_rank_last(self) -> list[JournalView]:
@@ -151,7 +130,7 @@ class Run:
             for record in view.records(Facts):
                 if record.topic == topic:
                     found = record.values
-        return found
+        return facts.sound(topic, found)
 
     @property
     def git(self) -> dict[str, Any]:
@@ -187,6 +166,13 @@ class Run:
         found = [record for view in self.views for record in view.records(Event) if name in (None, record.name)]
         return sorted(found, key=lambda event: event.time)
 
+    def console(self, stream: str | None = None, rank: int | None = None) -> list[transcript.Line]:
+        """What was printed, by time: of all ranks and both streams, or of one (`stdout`, `stderr`)."""
+        pairs = [(view, view.started) for view in self._training()]
+        chosen = [(view, told) for view, told in pairs if told and rank in (None, told.rank)]
+        found = (transcript.lines(told.rank, told.attempt, view.console(), stream) for view, told in chosen)
+        return transcript.ordered(line for lines in found for line in lines)
+
     def spans(self, name: str | None = None) -> SpanTable:
         """Where the time went, of all processes, ordered by start; only spans of one name if given."""
         return tabulate(
@@ -200,7 +186,10 @@ class Run:
 
     def summaries(self) -> dict[str, MetricSummary]:
         """Count, last, least and greatest of every metric, over all processes; reads no points of sealed runs."""
-        return merged(summary for view in self.views for summary in view.metrics.values())
+        tables = [view.metrics for view in self.views]
+        if len(tables) == 1:
+            return dict(tables[0])
+        return merged(summary for table in tables for summary in table.values())
 
     def series(self, name: str, rank: int | None = None, branch: int | None = None) -> Series:
         """The points of one metric: reduced over ranks as it was logged, or of one rank. KeyError if there is none.
@@ -278,12 +267,3 @@ class Run:
 def _order(started: Started | None) -> tuple[int, int, int]:
     assert started is not None  # asked only of journals that have one
     return (started.role != "rank", started.rank, started.attempt)
-
-
-def _info(first: Started, last: Started, status: Status, world_size: int) -> RunInfo:
-    return RunInfo(
-        id=first.run, name=last.name, project=last.project, status=status.status, reason=status.reason,
-        started=first.time / 1e6, ended=None if status.status == RUNNING else status.time / 1e6, host=last.host,
-        pid=last.pid, world_size=world_size, command=tuple(last.command), folder=last.folder,
-        version=last.version, resumed_from=first.resumed_from, backends=tuple(last.backends),
-    )  # fmt: skip

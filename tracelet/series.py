@@ -132,13 +132,17 @@ def _totals(chunks: Sequence[Chunk]) -> FloatArray | None:
 
 
 def _segments(pairs: Iterable[tuple[Origin, Chunk]]) -> tuple[Segment, ...]:
-    segments: list[Segment] = []
-    total = 0
-    for origin, chunk in pairs:
-        segment = Segment(total, total + chunk.count, chunk.stage, chunk.fit, *origin, chunk.reduce)
-        total = segment.stop
-        _append(segments, segment)
-    return tuple(segments)
+    """What neighbours have in common is told once: of ten million points there are thousands of chunks."""
+    begins: list[tuple[int, tuple[str, int, int, int, str]]] = []
+    total, last = 0, None
+    for (rank, attempt), chunk in pairs:
+        common = (chunk.stage, chunk.fit, rank, attempt, chunk.reduce)
+        if common != last:
+            begins.append((total, common))
+            last = common
+        total += chunk.count
+    ends = [*(start for start, _ in begins[1:]), total]
+    return tuple(Segment(start, stop, *common) for (start, common), stop in zip(begins, ends))
 
 
 def _append(segments: list[Segment], segment: Segment) -> None:

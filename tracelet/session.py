@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from tracelet import adoption, guard, lineage, registry
+from tracelet import adoption, guard, lineage, notebook, registry
 from tracelet.agent.orders import Posting
 from tracelet.attachment import Coordinates
 from tracelet.destinations import without_credentials
@@ -46,7 +46,7 @@ def start(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experim
     """Start the run of this process, or hand out the one that is active if it was asked for again."""
     global _muted, _started_here
     with _lock:
-        if _current is not None:
+        if _current is not None and not _cell_repeats(_current):
             return _same_again(_current, settings, backends)
         if _inherited is not None:
             return _inherited.experiment
@@ -61,6 +61,15 @@ def start(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experim
         _begin(session)
         _announce(session)
         return session.experiment
+
+
+def _cell_repeats(session: Session) -> bool:
+    """Whether the cell of a notebook that started this run is executed again: then it means another run."""
+    cell = notebook.current_cell()
+    if cell is None or not cell.repeats(session.cell):
+        return False
+    session.end_with(session.cell_error(), notebook.EXIT_PATIENCE)
+    return True
 
 
 def _begin(session: Session) -> None:

@@ -26,7 +26,7 @@ GREATEST = 10**9
 """Of seconds and counts: some thirty years. Waits of Python itself refuse ten times as much."""
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
-BACKEND_TABLES = "mlflow", "wandb", "clearml", "tensorboard", "aim", "otlp", "jsonl"
+BACKEND_TABLES = "mlflow", "wandb", "clearml", "tensorboard", "aim", "otlp", "onelogger", "jsonl"
 """Keys of `config` that hold a table of one backend's options instead of one value; plug-ins add theirs."""
 
 
@@ -117,6 +117,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("track_system", True, _switch, "Sample the machine: CPU, memory, disk, network, GPU."),
     Setting("track_git", True, _switch, "Record the commit, the branch and the uncommitted diff."),
     Setting("track_env", True, _switch, "Record Python, packages, the command and the platform."),
+    Setting("track_console", True, _switch, "Record what the program prints, as a terminal shows it."),
     Setting("track_learning_rate", True, _switch, "Record the learning rate of every parameter group at every step."),
     Setting("track_gradients", False, _switch, "Record the norm of the gradients at every optimizer step."),
     Setting("track_spans", True, _switch, "Record where the time goes: data loading, forward, backward, ..."),

@@ -5,6 +5,7 @@ Items are made on the training thread, so they are tuples: cheap to make, told a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, Union
 
 from tracelet.records import Record
@@ -29,6 +30,9 @@ class SeriesKey:
 PlainPoint = tuple[str, Union[int, None], object, float]
 """(name, step or None for "the next one", value, seconds since the epoch)"""
 
+PLAIN_WIDTH = 4
+"""The length of a `PlainPoint`; a `KeyedPoint` and a `Row` are longer."""
+
 KeyedPoint = tuple[SeriesKey, object, object, float, int, object]
 """(key, step, value, seconds since the epoch, epoch or -1, weight or None)
 
@@ -38,25 +42,26 @@ several ranks the weight of a mean may be a pair: the batch sizes' sum, and the 
 
 
 class SeriesGroup:
-    """Series that always get a value together. Compared by identity, as its keys are."""
+    """Series that get a value together: by key, or all of them by name. Compared by identity, as keys are."""
 
     __slots__ = ("keys",)
 
-    def __init__(self, keys: tuple[SeriesKey, ...]) -> None:
-        self.keys = keys
+    def __init__(self, keys: Sequence[SeriesKey | str]) -> None:
+        self.keys = tuple(keys)
 
 
-Row = tuple[SeriesGroup, int, list[Any], float, int]
-"""(group, step, one value for each of the group's keys, seconds since the epoch, epoch or -1)
+Row = tuple[SeriesGroup, int, list[Any], float, Union[int, None]]
+"""(group, step, a value for each of the group's series, seconds since the epoch, epoch or -1; None for series by name)
 
 What a training step logs, in one piece: one tuple to make, to keep and to collect instead of one for each metric.
 """
 
 
-def points_of(row: Row) -> list[KeyedPoint]:
-    """The same as points."""
+def points_of(row: Row) -> list[Any]:
+    """The same as points, plain or keyed."""
     group, step, values, time, epoch = row
-    return [(key, step, value, time, epoch, None) for key, value in zip(group.keys, values)]
+    rest = () if epoch is None else (epoch, None)
+    return [(key, step, value, time, *rest) for key, value in zip(group.keys, values)]
 
 
 def weight_of(item: Item) -> int:

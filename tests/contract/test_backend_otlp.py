@@ -2,87 +2,33 @@
 
 from __future__ import annotations
 
-import gzip
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 import tracelet
+from tests.servers.collector import Collector, collecting, plain
 from tracelet.agent.feed import Feed
-from tracelet.backends.base import Batch, Outcome, RunDescription, SpanPart
-from tracelet.backends.otlp import GRPC, MOST_EVENTS, OtlpBackend, OtlpOptions
+from tracelet.backends.base import Batch, Outcome, RunDescription, Source, SpanPart
+from tracelet.backends.otlp import GRPC, OtlpBackend, OtlpOptions
+from tracelet.backends.otlp_spans import MOST_EVENTS
 from tracelet.errors import Misconfigured, Rejected, Unavailable
 from tracelet.records import Event
 from tracelet.telemetry import model_forward, training_iteration, training_loop
+from tracelet.telemetry.names import TRACEBACK
 
 START = 1_700_000_000_000_000_000
-
-
-class Collector:
-    """What arrived, and what to answer."""
-
-    def __init__(self) -> None:
-        self.requests: list[ExportTraceServiceRequest] = []
-        self.headers: list[dict[str, str]] = []
-        self.paths: list[str] = []
-        self.answer = 200
-        self.url = ""
-
-    def spans(self) -> list[Any]:
-        return [
-            span
-            for request in self.requests
-            for group in request.resource_spans
-            for scope in group.scope_spans
-            for span in scope.spans
-        ]
-
-    def by_name(self) -> dict[str, Any]:
-        return {span.name: span for span in self.spans()}
-
-    def resources(self) -> list[dict[str, Any]]:
-        return [_plain(group.resource.attributes) for request in self.requests for group in request.resource_spans]
-
-
-def _plain(attributes: Any) -> dict[str, Any]:
-    return {item.key: getattr(item.value, item.value.WhichOneof("value")) for item in attributes}
 
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     """An HTTP server that decodes what it is sent."""
-    found = Collector()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            found.paths.append(self.path)
-            found.headers.append({name.lower(): value for name, value in self.headers.items()})
-            if found.answer == 200:
-                found.requests.append(ExportTraceServiceRequest.FromString(gzip.decompress(body)))
-            self.send_response(found.answer)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            return None
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, name="collector")
-    thread.start()
-    found.url = f"http://127.0.0.1:{server.server_port}"
-    yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with collecting() as found:
+        yield found
 
 
 def described(folder: Path, **changes: Any) -> RunDescription:
@@ -138,7 +84,7 @@ def test_a_run_arrives_span_by_span(collector: Collector, tmp_path: Path) -> Non
         assert (one.start_time_unix_nano, one.end_time_unix_nano) == (
             expected[name].start_ns, expected[name].start_ns + expected[name].duration_ns,
         )  # fmt: skip
-    assert _plain(found["model_forward"].attributes)["tokens"] == 12
+    assert plain(found["model_forward"].attributes)["tokens"] == 12
     assert [event.name for event in found["mine"].events] == ["half"]
     events = [event.name for one in collector.spans() for event in one.events]
     assert events.count("one_logger_initialization") == 1 and events.count("training_metrics_update") == 1
@@ -150,6 +96,7 @@ def test_resource(collector: Collector, tmp_path: Path) -> None:
     (resource,) = collector.resources()
     assert resource["service.name"] == "vision" and resource["host.name"] == "node1"
     assert resource["tracelet.run.id"] == "abc123" and resource["tracelet.rank"] == 0
+    assert "process.pid" not in resource
 
 
 def test_error(collector: Collector, tmp_path: Path) -> None:
@@ -157,7 +104,9 @@ def test_error(collector: Collector, tmp_path: Path) -> None:
     delivered(collector, tmp_path, Batch("rank-0:0-1", spans=[span(1, error="ValueError: no")]))
     (one,) = collector.spans()
     assert one.status.code == 2 and one.status.message == "ValueError: no"
-    assert _plain(one.events[0].attributes) == {"exception.type": "ValueError", "exception.message": "no"}
+    assert plain(one.events[0].attributes) == {"exception.type": "ValueError", "exception.message": "no"}
+    delivered(collector, tmp_path, Batch("b:0-1", spans=[span(1, error="E: x", attributes={TRACEBACK: "line 3"})]))
+    assert plain(collector.spans()[-1].events[0].attributes)["exception.stacktrace"] == "line 3"
 
 
 def test_events_wait_for_their_span(collector: Collector, tmp_path: Path) -> None:
@@ -175,6 +124,49 @@ def test_events_wait_for_their_span(collector: Collector, tmp_path: Path) -> Non
     second.write(Batch("rank-0:1-2", spans=[span(1, name="training_loop")]))
     (one,) = collector.spans()
     assert len(one.events) == MOST_EVENTS and one.events[-1].time_unix_nano == (1_700_000_000_000_000 + 132) * 1000
+
+
+def test_ranks(collector: Collector, tmp_path: Path) -> None:
+    """Ranks use the same numbers for their spans: each keeps its own, and says which rank, host and process it is."""
+    batches = [
+        Batch(
+            f"rank-{rank}.0:0-1", spans=[span(1, name="application"), span(2, parent=1)],
+            source=Source(rank=rank, pid=100 + rank, host=f"node{rank}"),
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    delivered(collector, tmp_path, *batches)
+    received = collector.with_resources()
+    assert len({one.span_id for _, one in received}) == 4 and len({one.trace_id for _, one in received}) == 1
+    roots = {one.span_id: resource["tracelet.rank"] for resource, one in received if not one.parent_span_id}
+    for resource, one in received:
+        rank = resource["tracelet.rank"]
+        assert (resource["host.name"], resource["process.pid"]) == (f"node{rank}", 100 + rank)
+        assert plain(one.attributes)["tracelet.rank"] == rank
+        assert roots[one.parent_span_id or one.span_id] == rank
+
+
+def test_what_a_kill_left_open(collector: Collector, tmp_path: Path) -> None:
+    """Spans whose end nobody saw are sent when the run is over: with their events, as failed, marked as open."""
+    memory: dict[str, Any] = {}
+    begun = [
+        SpanPart(1, 0, "application", START, START - 1),
+        SpanPart(2, 1, "training_loop", START + 5, START, attributes={"fit": 1}),
+    ]
+    backend = OtlpBackend(OtlpOptions(url=collector.url))
+    backend.open(described(tmp_path, memory=memory))
+    backend.write(Batch("rank-0.0:0-1", begun=begun, events=[Event(time=START // 1000, name="update", span=2)]))
+    backend.close(None)
+    assert collector.spans() == []
+    for _ in range(2):
+        backend.open(described(tmp_path, memory=memory))
+        backend.close(Outcome("killed", "the process is gone", START / 1e9 + 60))
+    loop, application = collector.by_name()["training_loop"], collector.by_name()["application"]
+    assert len(collector.spans()) == 2 and loop.parent_span_id == application.span_id
+    assert loop.end_time_unix_nano - START >= 59_000_000_000
+    assert (loop.status.code, loop.status.message) == (2, "killed: the process is gone")
+    assert plain(loop.attributes)["tracelet.open"] is True and plain(loop.attributes)["fit"] == 1
+    assert [event.name for event in loop.events] == ["update"]
 
 
 def test_repeats_are_recognised(collector: Collector, tmp_path: Path) -> None:
@@ -251,7 +243,7 @@ def test_attributes_of_any_kind(collector: Collector, tmp_path: Path) -> None:
     """What OpenTelemetry has no type for arrives as text."""
     odd = {"none": None, "map": {"a": 1}, "mixed": [1, "a"], "large": 2**70, "list": [1, 2], "text": "x", "empty": []}
     delivered(collector, tmp_path, Batch("rank-0:0-1", spans=[span(1, attributes=odd)]))
-    found = _plain(collector.spans()[0].attributes)
+    found = plain(collector.spans()[0].attributes)
     assert found["map"] == "{'a': 1}" and found["mixed"] == "[1, 'a']" and found["large"] == str(2**70)
     assert [item.int_value for item in found["list"].values] == [1, 2] and "none" not in found
 

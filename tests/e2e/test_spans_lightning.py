@@ -21,7 +21,8 @@ from tracelet import telemetry
 from tracelet.records import Event, Span
 from tracelet.run import Run
 from tracelet.telemetry.names import ITERATIONS, PHASES
-from tracelet.telemetry.tree import Node, ProcessSpans, processes
+from tracelet.telemetry.nodes import Node
+from tracelet.telemetry.tree import ProcessSpans, processes
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning says about tiny loaders is not our subject
 
@@ -428,6 +429,54 @@ def test_events_of_the_training(lightning: Any) -> None:
     assert loop["train_iterations_start"] == 0 and loop["train_iterations_target"] == 10
 
 
+class Words(torch.utils.data.Dataset[Any]):
+    """Sequences of token ids; those of a batch are equally long, those of two batches are not."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> Any:
+        ids = torch.zeros(3 if index < 4 else 5, dtype=torch.float32 if self.kind == "numbers" else torch.int64)
+        return {"input_ids": ids, "labels": ids} if self.kind == "mapping" else (ids, torch.tensor(index))
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "tokens"),
+    [
+        ("mapping", None, 4 * 3 + 6 * 5),
+        ("tuple", None, 42),
+        ("tuple", 7, 70),
+        ("tuple", 0, None),
+        ("numbers", None, None),
+    ],
+)
+def test_tokens(lightning: Any, kind: str, told: int | None, tokens: int | None) -> None:
+    """Tokens are counted batch by batch where batches hold token ids; a length that is told wins, 0 means none."""
+
+    class Module(module_class(lightning)):  # type: ignore[misc]
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            ids = batch["input_ids"] if isinstance(batch, dict) else batch[0]
+            return self.layer(torch.ones(len(ids), 4)).square().mean()
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            return None
+
+    with recorded() as found:
+        telemetry.configure(seq_length=told)
+        data = DataLoader(Words(kind), batch_size=2)
+        trainer(lightning, num_sanity_val_steps=1).fit(Module(), data, data)
+    first, last = (event.attributes for event in found.events("training_metrics_update"))
+    assert last.get("train_tokens") == tokens and first["num_iterations"] == 4 and last["num_train_samples"] == 10
+    if tokens:
+        assert last["avg_seq_length"] == tokens / 10 and last["window_train_tokens"] == tokens - first["train_tokens"]
+        assert last["avg_tokens_per_second"] == pytest.approx(last["samples_per_second"] * tokens / 10)
+    else:
+        assert "avg_tokens_per_second" not in last
+
+
 def test_measured_operations(lightning: Any) -> None:
     """Operations are counted once if asked for, per sample, and the trained weights are the same."""
     weights = []
@@ -672,20 +721,52 @@ def test_model_constructor_is_seen_whole(lightning: Any) -> None:
             self.inner = Inner()
             time.sleep(0.05)
 
-    class Failing(Inner):
-        def __init__(self) -> None:
+    class Keeping(Inner):
+        def __init__(self, width: int) -> None:
             super().__init__()
-            raise ZeroDivisionError
+            self.save_hyperparameters()
+            time.sleep(0.05)
 
     with recorded() as found:
         Outer()
-        with contextlib.suppress(ZeroDivisionError):
-            Failing()
-        time.sleep(0.1)
-    first = found.named("model_initialization")[0]
-    assert 50_000_000 <= first.span.duration_ns < 100_000_000 + 50_000_000
-    assert first.span.attributes["class"].endswith("Outer")
-    assert len(found.named("model_initialization")) == 2
+        kept = Keeping(3)
+        with tracelet.span("afterwards"):
+            time.sleep(0.1)
+    assert dict(kept.hparams) == {"width": 3}
+    outer, keeping = found.named("model_initialization")
+    for model, name in ((outer, "Outer"), (keeping, "Keeping")):
+        assert 50_000_000 <= model.span.duration_ns < 150_000_000 and not model.span.error
+        assert model.span.attributes["class"].endswith(name)
+    assert found.one("afterwards").span.parent == found.one("application").span.id
+
+
+def test_a_model_constructor_that_raises(lightning: Any) -> None:
+    """Its span ends as failed, also where the exception is caught or kept, and is no parent of what follows."""
+
+    class Failing(module_class(lightning)):  # type: ignore[misc]
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            raise Broken(text)
+
+    with pytest.raises(Broken) as passed, recorded():  # noqa: PT012  # what follows a caught one is the point
+        with contextlib.suppress(Broken):
+            Failing("caught")
+        with pytest.raises(Broken) as kept:
+            Failing("kept")
+        with tracelet.span("afterwards"):
+            module_class(lightning)()
+        assert str(kept.value) == "kept"
+        Failing("passed on")
+    assert str(passed.value) == "passed on"
+    run = tracelet.open_store().run("latest")
+    (process,) = processes(run)
+    nodes = {node.span.id: node.span for node in process}
+    models = [span for span in nodes.values() if span.name == "model_initialization"]
+    caught = "NotConstructed: the constructor raised an exception"
+    assert [span.error for span in models] == [caught, "Broken: kept", "", "Broken: passed on"]
+    assert nodes[models[2].parent].name == "afterwards"
+    assert all(nodes[span.parent].name == "application" for span in (models[0], models[1], models[3]))
+    assert "raise Broken" in models[3].attributes["exception_traceback"]
 
 
 def test_open_spans_are_on_disk_while_they_last() -> None:

@@ -11,10 +11,22 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from lightning.pytorch import Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.plugins.io import AsyncCheckpointIO
 
 import tracelet
 from tracelet.cli import main as command_line
-from tracelet.telemetry import application, configure, hook_trainer_cls, timed_span, training_iteration, training_loop
+from tracelet.telemetry import (
+    OneLoggerPTLTrainer,
+    application,
+    configure,
+    hook_trainer_cls,
+    names,
+    timed_span,
+    training_iteration,
+    training_loop,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning says about tiny loaders is not our subject
 
@@ -41,9 +53,48 @@ THEIR_ATTRIBUTES: dict[str, dict[str, object]] = {
 }  # fmt: skip
 
 
+TIMES = {f"{which}_iteration_time_sec" for which in ("avg", "min", "max", "total")}
+CATALOGUE: dict[str, set[str]] = {
+    "training_loop": {
+        "train_iterations_start", "train_samples_start", "train_tokens_target", "train_iterations_target",
+        "train_samples_target", "completed_floating_point_operations_overall", "duration_msec",
+    },
+    "checkpoint_save_sync": {"checkpoint_strategy", "current_iteration", "save_checkpoint_attempt_count"},
+    "one_logger_initialization": {
+        "world_size", "one_logger_training_telemetry_version", "enable_for_current_rank", "session_tag", "node_name",
+        "is_baseline_run", "summary_data_schema_version", "rank", "custom_metadata",
+    },
+    "update_training_telemetry_config": {
+        "perf_tag", "global_batch_size", "log_every_n_train_iterations", "micro_batch_size", "seq_length",
+        "flops_per_sample", "train_iterations_target", "train_samples_target", "checkpoint_strategy", "custom_metadata",
+        "is_train_iterations_enabled", "is_validation_iterations_enabled", "is_test_iterations_enabled",
+        "is_save_checkpoint_enabled", "is_log_throughput_enabled",
+    },
+    "training_metrics_update": {
+        "train_iterations_start", "current_iteration", "num_iterations", "train_samples_start", "num_train_samples",
+        "interval", *TIMES, "train_tokens", "completed_floating_point_operations_overall", "total_flops",
+        "train_throughput_per_gpu", "train_throughput_per_gpu_max", "train_throughput_per_gpu_min",
+        "first_logged_train_iterations_finish_timestamp_sec", "last_logged_train_iterations_finish_timestamp_sec",
+        "avg_forward_time_sec", "avg_backward_time_sec", "avg_dataloader_time_sec", "avg_tflops",
+        "avg_tokens_per_second", "latest_loss", "avg_batch_size",
+    },
+    "validation_metrics_update": {"current_iteration", "interval", *TIMES},
+    "testing_metrics_update": {"current_iteration", "interval"},
+    "save_checkpoint_success": {
+        "checkpoint_strategy", "current_iteration", "first_successful_save_checkpoint_timestamp_sec",
+        "latest_successful_save_checkpoint_timestamp_sec", "save_checkpoint_success_count",
+        "productive_train_iterations", "productive_train_samples", "productive_train_iterations_sec",
+        "productive_validation_iterations_sec", "productive_train_tflops", "training_start_timestamp_sec",
+        "checkpoint_size", "checkpoint_directory",
+    },
+    "sync_checkpoint_metrics_update": {f"save_checkpoint_sync_time_{which}_sec" for which in ("total", "min", "max")},
+}  # fmt: skip
+"""The attributes of nv-one-logger 2.3.1 by span or event, those included that it declares and never sets."""
+
+
 def run_lightning_example() -> None:
     """The example of its Lightning integration; only the import and set-up lines are changed."""
-    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch import LightningModule
 
     class SimpleModel(LightningModule):
         def __init__(self, learning_rate: float = 1e-3) -> None:
@@ -127,13 +178,42 @@ def test_lightning_example() -> None:
         (stop,) = [record for record in records if record["type"] == "stop" and record["name"] == name]
         assert {key: stop["attributes"][key] for key in expected} == expected
     for kind in ("data_loading", "model_forward", "zero_grad", "model_backward", "optimizer_update"):
-        assert counts["complete", kind] == 32
+        assert counts["complete", kind] + counts["start", kind] == 32  # with a slow callback inside it is no leaf
     (initialization,) = [record for record in records if name_of(record) == "one_logger_initialization"]
     assert initialization["event"]["attributes"]["rank"] == 0
     updates = [record["event"]["attributes"] for record in records if name_of(record) == "training_metrics_update"]
     assert [update["current_iteration"] for update in updates] == [9, 19, 29, 31]
     assert [update["num_train_samples"] for update in updates] == [320, 640, 960, 1000]
     assert [update["total_flops"] for update in updates] == [32000, 64000, 96000, 100000]
+
+
+def test_the_catalogue_is_complete(tmp_path: Path) -> None:
+    """Every span of the catalogue is emitted, and every attribute of it by its name."""
+    configure(custom_metadata={"team": "vision"}, seq_length=2, flops_per_sample=3, train_samples_target=4)
+    configure(perf_tag="p", global_batch_size=1, micro_batch_size=1, train_iterations_target=4,
+              is_log_throughput_enabled=True)  # fmt: skip
+    tracelet.start_logging("all", config=SETTINGS)
+    options: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False,
+                               "enable_model_summary": False, "max_steps": 4, "default_root_dir": tmp_path}  # fmt: skip
+    model = BoringModel()
+    trainer = Trainer(**options)
+    trainer.fit(model)
+    trainer.test(model, verbose=False, ckpt_path=trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    late = Trainer(**options, plugins=[AsyncCheckpointIO()], callbacks=[])
+    late.fit(model)
+    tracelet.stop_logging()
+    records = exported()
+    attributes: dict[str, set[str]] = {}
+    for record in records:
+        found = record.get("event", record).get("attributes", {})
+        attributes.setdefault(name_of(record), set()).update(found)
+    for name, expected in CATALOGUE.items():
+        assert expected <= attributes[name], (name, expected - attributes[name])
+    spans = {name for name, value in vars(names).items() if name.isupper() and isinstance(value, str)} - {"TRACEBACK"}
+    emitted = {record["name"] for record in records if "name" in record}
+    wanted = {getattr(names, name) for name in spans if not getattr(names, name).endswith(("_update", "_config"))}
+    assert wanted - emitted == {"distributed_code_initialization", "predict_loop", "predict_single_iteration",
+                                "one_logger_initialization", "save_checkpoint_success"}  # fmt: skip
 
 
 def test_lines_form_a_tree() -> None:
@@ -215,10 +295,23 @@ def test_hooking_changes_nothing_of_the_class() -> None:
             assert not hasattr(given, "nv_one_logger_callback")
 
 
+def test_a_trainer_made_of_a_mapping() -> None:
+    """`OneLoggerPTLTrainer` takes the arguments as a mapping, which it leaves alone, and trains like any trainer."""
+    arguments = {"max_steps": 2, "logger": False, "enable_checkpointing": False, "accelerator": "cpu",
+                 "enable_progress_bar": False, "enable_model_summary": False}  # fmt: skip
+    before = dict(arguments)
+    with tracelet.start_logging("hooked", config=SETTINGS):
+        trainer = OneLoggerPTLTrainer(arguments, training_telemetry_provider=None)
+        trainer.nv_one_logger_callback.on_model_init_start()
+        trainer.nv_one_logger_callback.on_model_init_end()
+        trainer.fit(BoringModel())
+    assert arguments == before and type(trainer).__name__ == "Trainer"
+    names = Counter(tracelet.open_store().run("latest").spans().names)
+    assert names["training_single_iteration"] == 2 and names["model_initialization"] == 1
+
+
 def test_without_a_run() -> None:
     """Without an active run everything of it does nothing, and hooking says so once."""
-    from lightning.pytorch import Trainer
-
     _hooked, callback = hook_trainer_cls(Trainer)
     callback.on_model_init_start()
     callback.on_app_end()

@@ -56,7 +56,7 @@ class Keep(pl.Callback):
 def main() -> None:
     """Train, or go on."""
     warnings.filterwarnings("ignore")
-    strategy, devices = sys.argv[1:] or ("auto", "1")
+    strategy, devices = sys.argv[1:3] or ("auto", "1")
     steps, every = int(os.environ.get("STEPS", "1000000")), int(os.environ.get("EVERY", "0"))
     callbacks: list[Any] = [Keep()]
     if every:

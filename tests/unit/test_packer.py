@@ -70,6 +70,17 @@ def test_series_of_one_name_are_kept_apart_by_their_key() -> None:
     assert second.weights is None
 
 
+def taken_apart(items: list[Item]) -> list[Item]:
+    """The same with a point for each value of a row."""
+    apart: list[Item] = []
+    for item in items:
+        if isinstance(item, tuple) and isinstance(item[0], SeriesGroup):
+            apart += points_of(item)
+        else:
+            apart.append(item)
+    return apart
+
+
 KEYS = tuple(SeriesKey(name, "train", 1, "mean") for name in "abc")
 GROUPS = (SeriesGroup(KEYS), SeriesGroup(KEYS[:2]), SeriesGroup(KEYS[2:]))
 MOMENTS = st.tuples(st.integers(0, 2**40), FLOATS, st.floats(0, 4e9), st.integers(-1, 50))
@@ -77,6 +88,28 @@ ROWS = st.tuples(st.sampled_from(GROUPS), MOMENTS).map(
     lambda found: (found[0], found[1][0], [found[1][1]] * len(found[0].keys), found[1][2], found[1][3])
 )
 LONE = st.tuples(st.sampled_from(KEYS), MOMENTS).map(lambda found: (found[0], *found[1], None))
+
+
+BY_NAME = tuple(SeriesGroup(names) for names in ("ab", "bc", "c"))
+NAMED_ROWS = st.tuples(st.sampled_from(BY_NAME), MOMENTS).map(
+    lambda found: (found[0], found[1][0], [found[1][1]] * len(found[0].keys), found[1][2], None)
+)
+
+
+@given(st.lists(st.lists(st.one_of(NAMED_ROWS, PLAIN), max_size=8), max_size=4))
+def test_rows_by_name_count_as_points_by_name(flushes: list[list[Item]]) -> None:
+    """Names logged together have the same points as names logged one by one, and the next step goes on from both."""
+
+    def told(flushes: list[list[Item]]) -> dict[str, list[Any]]:
+        packer = Packer()
+        found: dict[str, list[Any]] = {name: [] for name in "abc"}
+        for chunk in chunks_of([record for flush in flushes for record in packer.pack(flush)]):
+            assert (chunk.epochs, chunk.weights, chunk.reduce) == (None, None, "")
+            steps = unpack_integers(chunk.steps, chunk.count).tolist()
+            found[chunk.name] += zip(steps, map(repr, unpack_floats(chunk.values, chunk.count).tolist()))
+        return found
+
+    assert told(flushes) == told([taken_apart(flush) for flush in flushes])
 
 
 @given(st.lists(st.lists(st.one_of(ROWS, LONE), max_size=8), max_size=4))
@@ -99,11 +132,7 @@ def test_rows_are_packed_as_their_points_would_be(flushes: list[list[Item]]) -> 
         }
         return found
 
-    taken_apart: list[list[Item]] = [
-        [point for item in flush for point in (points_of(item) if isinstance(item[0], SeriesGroup) else [item])]  # type: ignore[index,arg-type]
-        for flush in flushes
-    ]
-    assert told(flushes) == told(taken_apart)
+    assert told(flushes) == told([taken_apart(flush) for flush in flushes])
 
 
 @pytest.mark.allow_guarded

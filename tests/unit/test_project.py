@@ -16,9 +16,10 @@ import pytest
 
 import tracelet
 from tracelet import registry
+from tracelet.info import RunInfo
 from tracelet.points import COMPRESSED, FLOAT_CODES, INTEGER_CODES
 from tracelet.records import KINDS
-from tracelet.run import Run, RunInfo
+from tracelet.run import Run
 from tracelet.series import Series
 from tracelet.settings import TABLE
 

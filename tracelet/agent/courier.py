@@ -133,6 +133,7 @@ class Courier(threading.Thread):
         self._wait_for_the_run()
         progress.opening()
         self._backend = backend = plugin.make(self.backend, self._reference, self._options)
+        self._feed.every_rank = getattr(backend, "every_rank", False)
         run = describe(self.folder, progress.delivery.memory, progress.remember, progress.announce)
         self._call(lambda again: backend.open(run))
         progress.opened()

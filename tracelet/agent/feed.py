@@ -14,7 +14,7 @@ from typing import Any
 from tracelet import deliveries
 from tracelet.agent.boundaries import Boundaries, reached
 from tracelet.agent.gathering import MACHINE, STEM, aggregates
-from tracelet.backends.base import Batch, SeriesPart, SpanPart
+from tracelet.backends.base import Batch, SeriesPart, Source, SpanPart
 from tracelet.deliveries import Pending
 from tracelet.errors import JournalError
 from tracelet.frames import Cursor, Frame
@@ -37,10 +37,12 @@ Cursors = Mapping[str, tuple[int, int]]
 class _Parts:
     """A batch in the making."""
 
-    rank: int
+    source: Source
     prefix: str
     ranked: int | None = None
     """The frame from which on the process is one of several ranks: their points are gathered elsewhere."""
+    follower: bool = False
+    """Of a rank that does not lead: only its spans are wanted, and what happened in them."""
     floors: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
     """Steps that an earlier branch of a resumed run had reached: up to there the backend has the series already."""
     columns: dict[tuple[str, str, int, bool], Columns] = field(default_factory=dict)
@@ -57,7 +59,7 @@ class _Parts:
     def add(self, frame: Frame, until: int) -> None:
         """Take in one frame; of points, those that stood in frames before `until`."""
         try:
-            record = frame.record()
+            record = None if self.follower and frame.kind == POINTS else frame.record()
             if isinstance(record, Points):
                 for chunk in record.chunks:
                     self._add_chunk(chunk, frame.number, until)
@@ -65,8 +67,8 @@ class _Parts:
                 if self.ranked is None and record.world_size > 1 and record.role == "rank":
                     self.ranked = frame.number
             elif isinstance(record, Spans):
-                self.spans += _unpacked(record, self.rank)
-            else:
+                self.spans += _unpacked(record, self.source.rank)
+            elif not self.follower or isinstance(record, Span) or (isinstance(record, Event) and record.span):
                 self._add_record(record)
         except JournalError as error:
             self.damage.append(str(error))
@@ -102,7 +104,7 @@ class _Parts:
         elif isinstance(record, Span):
             (self.spans if record.duration_ns >= 0 else self.begun).append(SpanPart(
                 id=record.id, parent=record.parent, name=record.name, start_ns=record.start_ns,
-                end_ns=record.start_ns + record.duration_ns, rank=self.rank, thread=record.thread,
+                end_ns=record.start_ns + record.duration_ns, rank=self.source.rank, thread=record.thread,
                 attributes=record.attributes, error=record.error,
             ))  # fmt: skip
 
@@ -124,7 +126,7 @@ class _Parts:
         return Batch(
             id=name, points=[_series(key, columns) for key, columns in self.columns.items()], params=self.params,
             tags=self.tags, facts=self.facts, artifacts=self.artifacts, events=self.events, spans=self.spans,
-            begun=self.begun,
+            begun=self.begun, source=self.source,
         )  # fmt: skip
 
 
@@ -142,6 +144,8 @@ class Feed:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.every_rank = False
+        """Whether the spans of the ranks that do not lead are wanted too."""
         self._started: dict[str, Started] = {}
         self._exhausted: dict[str, tuple[int, int]] = {}
         self._boundaries = Boundaries()
@@ -163,12 +167,12 @@ class Feed:
         return self._after(path, Cursor(*pending.start), Cursor(*pending.stop))
 
     def _delivered(self) -> Iterator[Path]:
-        """The journals whose content goes to backends: those of rank 0, then those of the nodes."""
-        found: list[tuple[tuple[bool, int, int], Path]] = []
+        """The journals whose content goes to backends: those of rank 0, of other ranks if wanted, of the nodes."""
+        found: list[tuple[tuple[bool, int, int, int], Path]] = []
         for path in self.folder.glob("*" + SUFFIX):
             started = self._first(path)
-            if started is not None and (started.role == "node" or started.rank == 0):
-                found.append(((started.role == "node", started.node_rank, started.attempt), path))
+            if started is not None and (started.role == "node" or started.rank == 0 or self.every_rank):
+                found.append(((started.role == "node", started.node_rank, started.attempt, started.rank), path))
         yield from (path for _, path in sorted(found))
         for path in sorted(aggregates(self.folder)):
             if self._first(path) is not None:
@@ -190,7 +194,7 @@ class Feed:
             return {}
         if branch not in self._reached:
             paths = [(path, self._started[path.name]) for path in self._delivered()]
-            earlier = [path for path, one in paths if one.branch < branch and one.role != "node"]
+            earlier = [path for path, one in paths if one.branch < branch and one.role != "node" and one.rank == 0]
             self._reached[branch] = reached(earlier)
         return self._reached[branch]
 
@@ -200,7 +204,9 @@ class Feed:
             return None
         started = self._started[path.name]
         prefix = f"node{started.node_rank}/" if started.role == "node" and started.node_rank else ""
-        parts = _Parts(started.rank, prefix, self._boundaries.before(path, start), self._floors(started))
+        source = Source(started.rank, started.attempt, started.pid, started.host)
+        follower = started.role == "rank" and started.rank > 0
+        parts = _Parts(source, prefix, self._boundaries.before(path, start), follower, self._floors(started))
         reader = JournalReader(path)
         end = _gather(parts, reader, start, stop)
         if end is None and stop is None:

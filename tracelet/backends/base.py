@@ -88,6 +88,17 @@ class SpanPart:
 
 
 @dataclass(frozen=True)
+class Source:
+    """The process that wrote what is in a batch; the leading one, where it is the points of all ranks together."""
+
+    rank: int = 0
+    attempt: int = 0
+    """How often this rank had been started before."""
+    pid: int = 0
+    host: str = ""
+
+
+@dataclass(frozen=True)
 class Batch:
     """What one `write` delivers: the frames of the run's journals from one cursor to the next, sorted by kind.
 
@@ -105,6 +116,7 @@ class Batch:
     spans: Sequence[SpanPart] = ()
     begun: Sequence[SpanPart] = ()
     """Spans that have begun and not ended (their end is before their start): those that end later come in `spans`."""
+    source: Source = Source()
     again: bool = False
     """The first batch after `open`, or the repeat of one: it may have been delivered before, wholly or in part."""
 
@@ -130,6 +142,8 @@ class Backend(Protocol):
 
     A concrete class has `name: ClassVar[str]` (its key in `backend=...`), `options: ClassVar[type]` (a frozen dataclass
     whose field names, defaults and docstrings are the documented settings), `extra: ClassVar[str]` (what to install).
+    With `every_rank: ClassVar[bool] = True` it gets the spans of all ranks and their events, not those of rank 0 alone;
+    points come as one series over all ranks in any case.
     """
 
     def open(self, run: RunDescription) -> None:

@@ -18,19 +18,29 @@ from tracelet.backends.base import Batch, Outcome, RunDescription
 from tracelet.backends.files import laid_out
 from tracelet.backends.mlflow_calls import calling
 from tracelet.backends.mlflow_rows import LONGEST_NAME, legal_key, metric_rows, missing
+from tracelet.backends.mlflow_runs import (
+    KIND,
+    LONGEST_TAG,
+    PARENT,
+    create,
+    experiment_of,
+    find,
+    git_tags,
+    group_of,
+    parent_of,
+)
+from tracelet.backends.mlflow_traces import Traces
 from tracelet.errors import Misconfigured, Rejected
 from tracelet.records import Artifact, Scalar
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 T = TypeVar("T")
 
-RUN_ID = "tracelet.run_id"
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100
 """What one `log_batch` takes."""
-LONGEST_TAG_NAME, LONGEST_TAG = 250, 5000
+LONGEST_TAG_NAME = 250
 PARAM_LENGTHS = (6000, 500)
 """Longest parameters: of MLflow since 2.10, and of older servers, which are tried where the first is refused."""
 STATUSES = {"finished": "FINISHED", "failed": "FAILED"}
@@ -45,7 +55,13 @@ class MlflowOptions:
     api_key: str = ""
     """Bearer token of the server; MLFLOW_TRACKING_TOKEN if empty. Never stored."""
     experiment: str = ""
-    """The experiment that gets the run; the run's project if empty."""
+    """The experiment that gets the run; the parent's, else the run's project, if empty."""
+    parent: str = ""
+    """Id of an MLflow run to nest this one under."""
+    group: str = ""
+    """Name of a run to nest this one under, found in the experiment by this name or made: one for all of a sweep."""
+    spans: str = ""
+    """Spans to send as traces of MLflow 3: `outline` (all but those of iterations), `all`, or names; none if empty."""
     timeout: float = 20.0
     """Seconds that one request may take before it counts as failed."""
     upload_artifacts: bool = True
@@ -66,6 +82,7 @@ class MlflowBackend:
         self._run: RunDescription | None = None
         self._params: dict[str, str] = {}
         self._named: set[str] = set()
+        self._traces: Traces | None = None
 
     def open(self, run: RunDescription) -> None:
         """Find the run or create it, and learn what it has already."""
@@ -74,61 +91,34 @@ class MlflowBackend:
 
             address = self._options.url or get_tracking_uri()
             self._client = client = MlflowClient(tracking_uri=address)
-            experiment = self._experiment(client, self._options.experiment or run.project)
-            found = self._find(client, experiment, run) or self._create(client, experiment, run)
+            experiment, parent = self._place(client, run.project)
+            found = find(client, experiment, run) or create(client, experiment, run)
             if found.info.lifecycle_stage == "deleted":
                 raise Misconfigured(
                     "the MLflow run was deleted", f"Type mlflow runs restore --run-id {found.info.run_id}"
                 )
             if found.info.status != "RUNNING":
                 client.update_run(found.info.run_id, status="RUNNING")
+            if parent and found.data.tags.get(PARENT) != parent:
+                client.set_tag(found.info.run_id, PARENT, parent)
         self._run, self._run_id = run, found.info.run_id
         self._params = dict(found.data.params)
+        if self._options.spans:
+            self._traces = Traces(client, found.info.experiment_id, self._run_id, run, self._options.spans)
         run.remember("run_id", self._run_id)
         if address.startswith(("http://", "https://")):
-            run.announce(f"{address.rstrip('/')}/#/experiments/{experiment}/runs/{self._run_id}")
+            run.announce(f"{address.rstrip('/')}/#/experiments/{found.info.experiment_id}/runs/{self._run_id}")
 
-    def _experiment(self, client: MlflowClient, name: str) -> str:
-        from mlflow.exceptions import MlflowException
-
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            try:
-                return str(client.create_experiment(name))
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-            found = client.get_experiment_by_name(name)  # another run of the project was quicker
-        if found is None or found.lifecycle_stage == "deleted":
-            fix = f"Type mlflow experiments restore --experiment-id {found.experiment_id if found else '?'}"
-            raise Misconfigured(f"the MLflow experiment {name!r} was deleted", fix)
-        return str(found.experiment_id)
-
-    def _find(self, client: MlflowClient, experiment: str, run: RunDescription) -> Run | None:
-        from mlflow.entities import ViewType
-        from mlflow.exceptions import MlflowException
-
-        if known := run.memory.get("run_id"):
-            try:
-                return client.get_run(str(known))
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-        wanted = f"tags.`{RUN_ID}` = '{run.id}'"
-        runs = client.search_runs([experiment], wanted, run_view_type=ViewType.ALL, max_results=1)
-        return runs[0] if runs else None
-
-    def _create(self, client: MlflowClient, experiment: str, run: RunDescription) -> Run:
-        environment = run.environment.get("platform") or {}
-        tags = {
-            RUN_ID: run.id, "mlflow.source.name": " ".join(run.command)[:LONGEST_TAG], "mlflow.source.type": "LOCAL",
-            "mlflow.user": str(environment.get("user", "")), "mlflow.runName": run.name, "tracelet.host": run.host,
-            "tracelet.folder": run.folder, **_git_tags(run.git),
-        }  # fmt: skip
-        return client.create_run(
-            experiment, start_time=int(run.started * 1000), tags={name: text for name, text in tags.items() if text},
-            run_name=run.name or None,
-        )  # fmt: skip
+    def _place(self, client: MlflowClient, project: str) -> tuple[str, str]:
+        """The ids of the experiment and of the run to nest ours under, if any."""
+        options, tags = self._options, KIND if self._options.spans else {}
+        if options.parent:
+            parent = parent_of(client, options.parent)
+            # MLflow's pages nest runs of one experiment.
+            own = experiment_of(client, options.experiment, tags) if options.experiment else parent.info.experiment_id
+            return own, parent.info.run_id
+        experiment = experiment_of(client, options.experiment or project, tags)
+        return experiment, group_of(client, experiment, options.group).info.run_id if options.group else ""
 
     def write(self, batch: Batch) -> None:
         """Deliver everything that MLflow has a place for; what it refuses is raised at the end."""
@@ -140,6 +130,7 @@ class MlflowBackend:
                 *self._write_params(batch),
                 *self._write_tags(batch),
                 *self._write_files(batch),
+                *(self._traces.write(batch) if self._traces is not None else ()),
             ):
                 refused += records
                 why = reason
@@ -196,7 +187,7 @@ class MlflowBackend:
         from mlflow.entities import RunTag
 
         tags = {legal_key(name): text for name, text in batch.tags.items()}
-        tags.update(_git_tags(batch.facts.get("git", {})))
+        tags.update(git_tags(batch.facts.get("git", {})))
         tags.update({f"tracelet.name.{key}": name for key, name in self._renamed(batch)})
         tags.update({f"tracelet.artifact.{legal_key(a.name)}": a.path for a in batch.artifacts if not a.digest})
         for group in _groups(tags.items(), MOST_TAGS):
@@ -249,6 +240,8 @@ class MlflowBackend:
         """Set the run's status and end time, if it is over."""
         if outcome is not None and self._client is not None:
             with self._calling():
+                if self._traces is not None:
+                    self._traces.close(outcome)
                 status = STATUSES.get(outcome.status, "KILLED")
                 self._client.set_tag(self._run_id, "tracelet.status", outcome.status)
                 if outcome.reason:
@@ -261,14 +254,7 @@ class MlflowBackend:
         return self._client
 
     def _calling(self) -> Any:
-        return calling(self._options.timeout, self._options.api_key)
-
-
-def _git_tags(git: Mapping[str, Any]) -> dict[str, str]:
-    remotes = git.get("remotes") or {}
-    url = remotes.get("origin") or next(iter(remotes.values()), "")
-    found = {"commit": git.get("commit"), "branch": git.get("branch"), "repoURL": url}
-    return {f"mlflow.source.git.{name}": str(text) for name, text in found.items() if text}
+        return calling(self._options.timeout, self._options.api_key, self._options.url)
 
 
 def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:

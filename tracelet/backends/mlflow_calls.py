@@ -19,9 +19,9 @@ UNKNOWN_ADDRESS = frozenset({"UnsupportedModelRegistryStoreURIException", "Unsup
 
 
 @contextmanager
-def calling(timeout: float, token: str = "") -> Iterator[None]:
+def calling(timeout: float, token: str = "", url: str = "") -> Iterator[None]:
     """Run MLflow's code in here: raises `Unavailable` and `Misconfigured` instead of what MLflow raises."""
-    with _environment(timeout, token):
+    with _environment(timeout, token, url):
         try:
             import mlflow.exceptions
             import requests
@@ -59,7 +59,7 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _environment(timeout: float, token: str) -> Iterator[None]:
+def _environment(timeout: float, token: str, url: str) -> Iterator[None]:
     wanted = {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, round(timeout))),
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the courier tries again, and knows for how long
@@ -69,6 +69,7 @@ def _environment(timeout: float, token: str) -> Iterator[None]:
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         **({"MLFLOW_TRACKING_TOKEN": token} if token else {}),
+        **({"MLFLOW_TRACKING_URI": url} if url else {}),  # older versions upload to this one, whatever the client says
     }
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)

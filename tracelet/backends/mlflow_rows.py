@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 230
 """MLflow takes 250; the tag that keeps the original name is longer than the legal one by a prefix."""
-FORBIDDEN = re.compile(r"[^/\w.\- :]")
+FORBIDDEN = re.compile(r"[^/\w.\- ]")
+"""Newer versions take colons; a server of the oldest would refuse all points of such a name."""
 UNTIDY = re.compile(r"^/|^\.\.?(/|$)|/\.\.?(/|$)|//|/$")
 """MLflow takes a name only if it is a normalised relative path."""
 LARGEST = 1.7976931348623157e308

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracelet.cli.console import console, put, table
+from tracelet.cli.console import console, echo, put, table
 from tracelet.cli.options import store_option
 from tracelet.cli.wording import as_json, date, duration, number, value, visible
+from tracelet.codediff import CodeDifference, difference
 from tracelet.run import Run
 from tracelet.store import Store
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DIFF_LINES = 40
-"""Lines of the difference between two uncommitted diffs that are shown; all of them are in the JSON."""
+"""Lines of the difference of the code that are shown; `--diff` and the JSON have all of them."""
 
 Difference = dict[str, list[Any]]
 """Name to one value for each run, None where a run has none."""
@@ -30,13 +32,19 @@ Difference = dict[str, list[Any]]
 @click.option(
     "--all", "everything", is_flag=True, help="Also what tracelet recorded by itself (machine, learning rate)."
 )
+@click.option("--diff", "whole", is_flag=True, help="Print how the code differs in full, and nothing else.")
 @click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @store_option
-def compare(store: Store, runs: tuple[str, ...], metrics: tuple[str, ...], everything: bool, in_json: bool) -> None:
+def compare(
+    store: Store, runs: tuple[str, ...], metrics: tuple[str, ...], everything: bool, whole: bool, in_json: bool
+) -> None:
     """Compare runs: RUN is an id, the beginning of one, a name, or `latest`."""
     if len(runs) < 2:
         raise click.UsageError("Name two runs or more. See them: tracelet ls")
     found = [store.run(name) for name in runs]
+    if whole and not in_json:
+        _print_whole(difference(found[0].git, found[-1].git))
+        return
     compared = compared_runs(found, metrics, everything)
     if in_json:
         click.echo(as_json(compared))
@@ -56,7 +64,7 @@ def compared_runs(runs: list[Run], metrics: tuple[str, ...] = (), everything: bo
         "params": differing([run.params for run in runs]),
         "tags": differing([run.tags for run in runs]),
         "code": differing([_code(run) for run in runs]),
-        "diff": _diff_of_diffs([run.git for run in runs if run.git]),
+        "diff": asdict(difference(runs[0].git, runs[-1].git)),
         "environment": differing([_environment(run) for run in runs]),
         "packages": differing([run.environment.get("packages") or {} for run in runs]),
         "metrics": _metrics(runs, metrics, everything),
@@ -90,14 +98,6 @@ def _environment(run: Run) -> dict[str, Any]:
     found["cuda"] = (environment.get("torch") or {}).get("cuda")
     found["command"] = " ".join(run.info.command)
     return found
-
-
-def _diff_of_diffs(found: list[dict[str, Any]]) -> list[str]:
-    """How the uncommitted changes of the last run differ from those of the first."""
-    if len(found) < 2:
-        return []
-    diffs = [str(git.get("diff") or "") for git in (found[0], found[-1])]
-    return list(difflib.unified_diff(diffs[0].splitlines(), diffs[-1].splitlines(), "first", "last", lineterm="", n=1))
 
 
 def _metrics(runs: list[Run], asked: tuple[str, ...], everything: bool) -> dict[str, dict[str, list[float | None]]]:
@@ -150,15 +150,26 @@ def _section(target: Console, title: str, heads: list[str], difference: Differen
     put(target, shown)
 
 
-def _print_diff(target: Console, lines: list[str]) -> None:
+def _print_diff(target: Console, found: dict[str, Any]) -> None:
+    lines = found["text"].splitlines()
     if lines:
-        target.print("\nUncommitted changes, from the first run to the last", style="bold")
+        target.print("\nCode, from the first run to the last", style="bold")
+        target.print("  " + found["told"], style="dim")
         for line in lines[:DIFF_LINES]:
-            target.print(
-                "  " + line, style="green" if line.startswith("+") else "red" if line.startswith("-") else None
-            )
+            target.print("  " + line, style=_tint(line))
         if len(lines) > DIFF_LINES:
-            target.print(f"  and {len(lines) - DIFF_LINES} more lines: --json", style="dim")
+            target.print(f"  and {len(lines) - DIFF_LINES} more lines: --diff", style="dim")
+
+
+def _tint(line: str) -> str | None:
+    return "green" if line.startswith("+") else "red" if line.startswith("-") else None
+
+
+def _print_whole(found: CodeDifference) -> None:
+    """The patch on standard output; what was compared on standard error, so that the patch can be kept."""
+    echo(found.told + (" It is too long: the rest is left out." if found.truncated else ""), err=True)
+    if found.text:
+        echo(found.text.rstrip("\n"))
 
 
 def _print_metrics(target: Console, heads: list[str], metrics: dict[str, dict[str, list[float | None]]]) -> None:

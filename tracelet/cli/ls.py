@@ -1,4 +1,4 @@
-"""`tracelet ls`: the runs of a store, newest first."""
+"""`tracelet ls`: the runs of a store, newest first; pinned ones before the others."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from tracelet.cli.options import dir_hint, store_option
 from tracelet.cli.wording import ago, as_json, duration, value
 from tracelet.errors import FilterError
 from tracelet.filtering import Filter, namespace
+from tracelet.info import RunInfo
 from tracelet.records import STATUSES
-from tracelet.run import Run, RunInfo
+from tracelet.run import Run
 from tracelet.store import Store
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def ls(
     metrics: tuple[str, ...], params: tuple[str, ...], sort: str | None, reverse: bool, limit: int | None,
     in_json: bool,
 ) -> None:  # fmt: skip
-    """List runs, newest first."""
+    """List runs, newest first; those that were pinned in the dashboard before the others."""
     rows = [(run, namespace(run)) for run in store.runs(project, status)]
     if expression is not None:
         rows = _filtered(rows, Filter(expression))
@@ -68,7 +69,8 @@ def _filtered(rows: list[Row], chosen: Filter) -> list[Row]:
 def _sorted(rows: list[Row], column: str | None, reverse: bool) -> list[Row]:
     """Rows that have nothing in the column come last in both directions."""
     if column is None:
-        return rows[::-1] if reverse else rows
+        rows = rows[::-1] if reverse else rows
+        return sorted(rows, key=lambda row: not row[1]["pinned"])
     found = [(_sort_key(names, column), (run, names)) for run, names in rows]
     if rows and all(key is None for key, _ in found):
         raise FilterError(
@@ -100,6 +102,7 @@ def _described(row: Row) -> dict[str, Any]:
         "started": info.started, "ended": info.ended, "duration": info.duration, "host": info.host,
         "world_size": info.world_size, "command": list(info.command), "folder": info.folder,
         "metrics": names["metrics"], "params": names["params"], "tags": names["tags"],
+        "pinned": info.pinned,
     }  # fmt: skip
 
 
@@ -130,4 +133,5 @@ def _cell(info: RunInfo, names: dict[str, Any], column: str) -> RenderableType:
     if column in ("started", "duration"):
         return ago(info.started) if column == "started" else duration(info.duration)
     found = names.get(column)
-    return "-" if found is None else value(found)
+    mark = "* " if column == "name" and info.pinned else ""
+    return "-" if found is None else mark + value(found)

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tracelet.cli.console import STATUS_STYLES, fitting, put, speaks_unicode, table
-from tracelet.cli.moments import telling, told
+from tracelet.cli.moments import told
 from tracelet.cli.sparkline import sparkline
 from tracelet.cli.wording import ago, date, duration, number, size, value, visible
 from tracelet.deliveries import Delivery
 from tracelet.records import Artifact, MetricSummary
 from tracelet.run import Run
+from tracelet.telemetry.routine import telling
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,12 +60,14 @@ class Page:
 
     def _pairs(self, pairs: Iterable[tuple[str, Any]]) -> None:
         from rich.table import Table
+        from rich.text import Text
 
         shown = Table.grid(padding=(0, 2))
         shown.add_column(style="dim", overflow="fold")
         shown.add_column(overflow="fold")
         for name, found in pairs:
-            shown.add_row("  " + value(name), found if not isinstance(found, str) else found.rstrip())
+            plain = found.rstrip() if isinstance(found, str) else found if isinstance(found, Text) else value(found)
+            shown.add_row("  " + value(name), plain)
         put(self.target, shown)
 
     def head(self) -> None:

@@ -6,22 +6,28 @@ from typing import Any
 
 import click
 
+from tracelet.cli.console import echo
 from tracelet.cli.options import checked_metrics, store_option
 from tracelet.cli.wording import as_json
 from tracelet.deliveries import Delivery
 from tracelet.run import Run
 from tracelet.store import Store
+from tracelet.transcript import gaps
 
 
 @click.command()
 @click.argument("run")
 @click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Only this metric, drawn wide; several times.")
+@click.option("--log", is_flag=True, help="Print what the program printed, and nothing else.")
 @click.option("--all", "everything", is_flag=True, help="Also what is usually left out: all parameters and packages.")
 @click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @store_option
-def show(store: Store, run: str, metrics: tuple[str, ...], everything: bool, in_json: bool) -> None:
+def show(store: Store, run: str, metrics: tuple[str, ...], log: bool, everything: bool, in_json: bool) -> None:
     """Show one run: RUN is its id, the beginning of one, its name, or `latest`."""
     found = store.run(run)
+    if log:
+        _print_log(found, in_json)
+        return
     chosen = checked_metrics(metrics, found.metrics(), f"run {found.id}")
     if in_json:
         click.echo(as_json(described(found, chosen)))
@@ -34,6 +40,20 @@ def show(store: Store, run: str, metrics: tuple[str, ...], everything: bool, in_
         page.plots(chosen)
     else:
         page.whole(everything)
+
+
+def _print_log(run: Run, in_json: bool) -> None:
+    """What was printed, each line after its rank where there are several; a gap says how many lines are missing."""
+    found = run.console()
+    if in_json:
+        click.echo(as_json([line._asdict() for line in found]))
+        return
+    several = len({line.rank for line in found}) > 1
+    for line, missing in gaps(found):
+        head = f"[{line.rank}] " if several else ""
+        if missing:
+            echo(f"{head}... {missing:,} lines were left out ...")
+        echo(head + line.text)
 
 
 def described(run: Run, metrics: list[str]) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from tracelet.cli.console import STATUS_STYLES, console, put, speaks_unicode, table
-from tracelet.cli.moments import telling
 from tracelet.cli.options import checked_metrics, store_option
 from tracelet.cli.sparkline import sparkline
 from tracelet.cli.wording import ago, duration, number, value, visible
 from tracelet.records import RUNNING, MetricSummary
 from tracelet.run import Run
 from tracelet.store import Store
+from tracelet.telemetry.routine import telling
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

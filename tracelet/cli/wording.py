@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from datetime import datetime
 from typing import Any
+
+from tracelet import dates
 
 UNITS = (("d", 86400), ("h", 3600), ("m", 60))
 CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -56,7 +57,7 @@ def ago(moment: float) -> str:
 
 def date(moment: float) -> str:
     """Local date and time, to the second."""
-    return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return dates.local(moment)
 
 
 def size(count: float) -> str:

@@ -62,12 +62,12 @@ from tracelet.telemetry.context import (
     validation_loop,
     zero_grad,
 )
-from tracelet.telemetry.hooking import TelemetryCallbacks, hook_trainer_cls
+from tracelet.telemetry.hooking import OneLoggerPTLTrainer, TelemetryCallbacks, hook_trainer_cls
 from tracelet.telemetry.span import span, timed_span
 
 __all__ = [
-    "TelemetryCallbacks", "TelemetryConfig", "application", "checkpoint_load", "checkpoint_save", "configure",
-    "current_span", "data_loader_init", "data_loading", "dataloader_init", "dist_init", "hook_trainer_cls",
+    "OneLoggerPTLTrainer", "TelemetryCallbacks", "TelemetryConfig", "application", "checkpoint_load", "checkpoint_save",
+    "configure", "current_span", "data_loader_init", "data_loading", "dataloader_init", "dist_init", "hook_trainer_cls",
     "model_backward", "model_forward", "model_init", "on_app_end", "on_app_start", "on_dataloader_init_end",
     "on_dataloader_init_start", "on_distributed_init_end", "on_distributed_init_start", "on_load_checkpoint_end",
     "on_load_checkpoint_start", "on_model_init_end", "on_model_init_start", "on_optimizer_init_end",

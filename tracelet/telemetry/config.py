@@ -25,7 +25,9 @@ class TelemetryConfig:
     micro_batch_size: IntegerOrCall = None
     """Samples of one iteration on one rank; told on, not used."""
     seq_length: IntegerOrCall = None
-    """Tokens of one sample: gives tokens and tokens per second."""
+    """Tokens of one sample: gives tokens and tokens per second. Without it those of Lightning's batches are counted
+    where they are tables of token ids; 0 says that they are none.
+    """
     flops_per_sample: IntegerOrCall = None
     """Floating-point operations of forward and backward for one sample: gives TFLOP/s, and MFU where the peak is
     known.

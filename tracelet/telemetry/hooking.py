@@ -1,4 +1,5 @@
-"""For programs that come from nv-one-logger: `hook_trainer_cls`, and the object that its trainers carry.
+"""For programs that come from nv-one-logger: `hook_trainer_cls`, `OneLoggerPTLTrainer`, and the object that their
+trainers carry.
 
 Called by the user's program. Under Lightning the spans are automatic, so the class that is returned records nothing by
 itself: it only has the property through which such programs reach the callbacks. The class given is left as it is.
@@ -6,6 +7,9 @@ itself: it only has the property through which such programs reach the callbacks
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from tracelet.guard import say
@@ -59,3 +63,12 @@ def hook_trainer_cls(
     names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
     hooked: Any = type(cls)(cls.__name__, (cls,), {**names, "nv_one_logger_callback": property(lambda _: callback)})
     return hooked, callback
+
+
+def OneLoggerPTLTrainer(  # noqa: N802  # as the class that it stands for is called
+    trainer_config: Mapping[str, Any], training_telemetry_provider: Any = None
+) -> Any:
+    """A Lightning Trainer with these arguments and the property `nv_one_logger_callback`; see `hook_trainer_cls`."""
+    lightning = import_module("lightning.pytorch" if find_spec("lightning") else "pytorch_lightning")
+    hooked, _ = hook_trainer_cls(lightning.Trainer, training_telemetry_provider)
+    return hooked(**trainer_config)

@@ -10,24 +10,39 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+import traceback
 from collections.abc import Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from tracelet.guard import guard
+from tracelet.masking import mask_text
 from tracelet.records import Event, Span
 from tracelet.sink import ROOM, OpenSpan, Sink
+from tracelet.telemetry.names import TRACEBACK
 
 CO_GENERATOR_KINDS = 0x20 | 0x80 | 0x200
 """Code flags of generators, coroutines and asynchronous generators (see the `inspect` module)."""
 LONGEST_MESSAGE = 1000
 """Characters kept of an exception's message."""
+LONGEST_TRACEBACK = 8000
+"""Characters kept of its traceback, the last ones: where it was raised is at the end."""
+
+
+class Watch(Protocol):
+    """Knows whether what a span is about still goes on, where nobody may come to close it."""
+
+    def running(self) -> bool:
+        """Asked on the span's own thread."""
+
+    def error(self) -> BaseException | None:
+        """What ended it, if that was an exception and can still be seen."""
 
 
 class ActiveSpan(OpenSpan):
     """A span that goes on, as the user holds it. Its methods may be called from any thread."""
 
-    __slots__ = ("_recorder", "found", "frame", "stack")
+    __slots__ = ("_recorder", "found", "frame", "stack", "watch")
 
     def __init__(
         self, recorder: Recorder, id: int, name: str, parent: int, start_ns: int, frame: FrameType | None
@@ -40,6 +55,7 @@ class ActiveSpan(OpenSpan):
         """That of the thread that opened it; another one may close it."""
         self.found = False
         """Opened by us, not by the user's program."""
+        self.watch: Watch | None = None
 
     def add_attribute(self, name: str, value: Any) -> None:
         """Set one attribute; recorded when the span ends."""
@@ -71,6 +87,8 @@ class Recorder:
         self._local = threading.local()
         self._stacks: list[list[ActiveSpan]] = []
         """Of all threads that have anything open."""
+        self._passing = (0, 0)
+        """The exception whose traceback was told last, and the span that it is going to end next."""
         # Wall time for the origin, the monotonic clock for everything after: spans never run backwards.
         self._origin_ns = time.time_ns() - time.perf_counter_ns()
 
@@ -118,6 +136,7 @@ class Recorder:
     ) -> ActiveSpan:
         """Open a span under the calling thread's innermost one. `frame`: the caller's, if it may be a generator's."""
         stack = self.stack
+        self._close_left(stack)
         adopted = self._adopt(stack, name, attributes, start_ns)
         if adopted is not None:
             return adopted
@@ -136,11 +155,17 @@ class Recorder:
 
         If the user opens one of the same name inside it, that is the same span told more exactly: see `_adopt`.
         """
+        self._close_left(self.stack)
         if name in self.told or any(span.name == name and not span.ended for span in self.stack):
             return None
         span = self.begin(name, attributes)
         span.found = True
         return span
+
+    def _close_left(self, stack: list[ActiveSpan]) -> None:
+        """Close what is over although nobody has said so."""
+        while stack and stack[-1].watch is not None and not stack[-1].watch.running():
+            self.end(stack[-1], stack[-1].watch.error())
 
     @staticmethod
     def _adopt(
@@ -184,16 +209,20 @@ class Recorder:
 
     def _finish(self, span: ActiveSpan, error: BaseException | None, stop: int) -> None:
         span.ended = True
-        span.frame = None
+        span.frame = span.watch = None
         duration = max(0, stop - span.start_ns)
         if error is None:
             attributes = span.attributes or None
             self.sink.emit((span.name, span.id, span.parent, span.start_ns, duration, span.thread, attributes))
             return
+        attributes = dict(span.attributes)
+        if self._passing != (id(error), span.id) and error.__traceback__ is not None:
+            attributes[TRACEBACK] = trace_of(error)
+        self._passing = id(error), span.parent
         self.sink.emit(
             Span(
                 id=span.id, name=span.name, start_ns=span.start_ns, duration_ns=duration, parent=span.parent,
-                thread=span.thread, attributes=dict(span.attributes), error=describe(error),
+                thread=span.thread, attributes=attributes, error=describe(error),
             )
         )  # fmt: skip
 
@@ -246,3 +275,12 @@ def describe(error: BaseException) -> str:
     with guard("reading an exception's text"):
         message = str(error)
     return f"{type(error).__name__}: {message}"[:LONGEST_MESSAGE].rstrip(": ")
+
+
+def trace_of(error: BaseException) -> str:
+    """Where it was raised, as Python prints it; what looks like a secret is masked. Empty if that cannot be told."""
+    with guard("reading a traceback"):
+        return mask_text("".join(traceback.format_exception(type(error), error, error.__traceback__)))[
+            -LONGEST_TRACEBACK:
+        ]
+    return ""

@@ -90,10 +90,18 @@ def _end_application(job: Job, opened: ActiveSpan, stop: int) -> None:
         job.recorder.end(inner, None, stop)
 
 
+def _count(opened: ActiveSpan, name: str) -> int:
+    """What the program has told of an iteration: `span.add_attribute("samples", 32)`."""
+    told = opened.attributes.get(name)
+    return told if isinstance(told, int) else 0
+
+
 ENDINGS: dict[str, Callable[[Job, ActiveSpan, int], None]] = {
     APPLICATION: _end_application,
     TRAINING_LOOP: lambda job, opened, stop: job.training.end_loop(),
-    TRAINING_ITERATION: lambda job, opened, stop: job.training.timed(opened.start_ns, stop),
+    TRAINING_ITERATION: lambda job, opened, stop: job.training.timed(
+        opened.start_ns, stop, _count(opened, "samples"), _count(opened, "tokens")
+    ),
     VALIDATION_LOOP: lambda job, opened, stop: job.validation.ended(opened, stop),
     VALIDATION_ITERATION: lambda job, opened, stop: job.validation.meter.add(stop - opened.start_ns),
     TESTING_LOOP: lambda job, opened, stop: job.testing.ended(opened, stop),

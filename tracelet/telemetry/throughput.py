@@ -20,6 +20,7 @@ from tracelet.telemetry.names import (
 )
 from tracelet.telemetry.peaks import peak_of
 from tracelet.telemetry.recorder import ActiveSpan
+from tracelet.telemetry.sequences import Sequences
 
 if TYPE_CHECKING:
     from tracelet.telemetry.job import Job
@@ -55,6 +56,8 @@ class Training:
         self._phases = dict.fromkeys((DATA_LOADING, *PRODUCTIVE), 0)
         self._window_phases = dict(self._phases)
         self._samples = self._window_samples = 0
+        self.sequences = Sequences()
+        self._tokens = self._window_tokens = 0
         self._iterations_start = self._samples_start = 0
         self._earlier_iterations = 0
         """Those of this process's earlier loops, which the present loop's start already contains."""
@@ -119,15 +122,18 @@ class Training:
     def opened(self, span: ActiveSpan) -> None:
         """The loop's span is open."""
         self.span = span
+        self.sequences.wanted = self._job.config.get("seq_length") is None
         self.started_ns = self.started_ns or span.start_ns
         self.make_room()
 
-    def timed(self, start_ns: int, end_ns: int) -> None:
+    def timed(self, start_ns: int, end_ns: int, samples: int = 0, tokens: int = 0) -> None:
         """Take one iteration that was timed by hand, in times since the epoch; tells the figures when a window is
         full.
         """
         origin = self._job.recorder.origin_ns
-        self.pending.append((start_ns - origin, end_ns - origin, 0, []))
+        self.pending.append((start_ns - origin, end_ns - origin, samples, []))
+        if tokens:
+            self.sequences.note(start_ns - origin, tokens, samples)
         if len(self.pending) >= self.room:
             self.tell()
 
@@ -155,9 +161,12 @@ class Training:
         self.window.extend(durations)
         batch = int(self._job.config.get("global_batch_size") or 0)
         ranks = self._job.place.world_size
-        samples = sum(item[2] * ranks if item[2] else batch for item in pending)
+        tokens, known = self.sequences.take([begin for begin, *_ in pending])
+        samples = sum((item[2] or known.get(item[0], 0)) * ranks or batch for item in pending)
         self._samples += samples
         self._window_samples += samples
+        self._tokens += tokens * ranks
+        self._window_tokens += tokens * ranks
         phases = _sums(pending)
         for name in self._phases:
             self._phases[name] += phases.get(name, 0)
@@ -184,7 +193,7 @@ class Training:
         self._job.recorder.event(TRAINING_METRICS, attributes, span=self.span)
         self.window = Meter()
         self._window_phases = dict.fromkeys(self._window_phases, 0)
-        self._window_samples = 0
+        self._window_samples = self._window_tokens = 0
 
     def end_loop(self, loss: Any = None) -> None:
         """The loop ends: what no window was full enough for is told now."""
@@ -192,7 +201,7 @@ class Training:
         self.span = None
 
     def _cumulative(self) -> dict[str, Any]:
-        config, count = self._job.config, self.meter.count
+        count = self.meter.count
         seconds = self.meter.total / NANO
         found: dict[str, Any] = {
             "train_iterations_start": self._iterations_start, "current_iteration": self.iterations_overall - 1,
@@ -203,7 +212,7 @@ class Training:
             "goodput": self._job.goodput(self._job.recorder.now_ns()), "productive_sec": self.productive_ns / NANO,
         }  # fmt: skip
         found.update(_averages(self._phases, count, ""))
-        found.update(_rates(self._samples, count, seconds, config.get("seq_length"), ""))
+        found.update(_rates(self._samples, self._told_or(self._tokens, self._samples), count, seconds, ""))
         per_sample = self.flops_per_sample
         if per_sample is not None and seconds:
             rate = self._samples * per_sample / (seconds * TERA * self._job.world_size)
@@ -224,13 +233,18 @@ class Training:
             },
         }  # fmt: skip
         found.update(_averages(self._window_phases, window.count, "window_"))
-        length = self._job.config.get("seq_length")
-        found.update(_rates(self._window_samples, window.count, seconds, length, "window_"))
+        tokens = self._told_or(self._window_tokens, self._window_samples)
+        found.update(_rates(self._window_samples, tokens, window.count, seconds, "window_"))
         per_sample = self.flops_per_sample
         if per_sample is not None and seconds:
             rate = self._window_samples * per_sample / (seconds * TERA * self._job.world_size)
             found.update(window_tflops=rate, **self._utilization(rate, "window_"))
         return found
+
+    def _told_or(self, counted: int, samples: int) -> int:
+        """Tokens of so many samples: by the length that the program has told, or else as counted."""
+        length = self._job.config.get("seq_length")
+        return counted if length is None else samples * int(length)
 
     def _utilization(self, teraflops: float, prefix: str) -> dict[str, float]:
         peak = self._job.config.get("peak_flops") or peak_of(self.device)
@@ -260,15 +274,15 @@ def _averages(phases: dict[str, int], count: int, prefix: str) -> dict[str, floa
     }
 
 
-def _rates(samples: int, count: int, seconds: float, length: Any, prefix: str) -> dict[str, Any]:
+def _rates(samples: int, tokens: int, count: int, seconds: float, prefix: str) -> dict[str, Any]:
     """Batch size, samples and tokens per second of the training iterations' own time."""
     if not samples or not seconds:
         return {}
     found: dict[str, Any] = {
         f"{prefix}avg_batch_size": samples / count, f"{prefix}samples_per_second": samples / seconds,
     }  # fmt: skip
-    if length:
-        tokens = samples * int(length)
+    if tokens:
         found[f"{prefix}train_tokens"] = tokens
         found[f"{prefix}avg_tokens_per_second"] = tokens / seconds
+        found[f"{prefix}avg_seq_length"] = tokens / samples
     return found

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from tracelet.run import Run
+from tracelet.telemetry.nodes import Node
 from tracelet.telemetry.selection import Selection
-from tracelet.telemetry.tree import Node, ProcessSpans, plain_attributes, processes
+from tracelet.telemetry.tree import ProcessSpans, plain_attributes, processes
 
 NANOSECONDS = 1000
 """In the microsecond that the format counts in."""

@@ -6,27 +6,14 @@ A process here is one rank in one attempt. Ids are unique within it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tracelet.records import Event, Span
 from tracelet.run import Run
 from tracelet.spans import tabulate
+from tracelet.telemetry.nodes import Node
 from tracelet.telemetry.selection import Selection
-
-
-@dataclass
-class Node:
-    """One span with its events and children, both in the order of their times."""
-
-    span: Span
-    events: list[Event] = field(default_factory=list)
-    children: list[Node] = field(default_factory=list)
-
-    @property
-    def end_ns(self) -> int:
-        """When it ended; its start while it is open."""
-        return self.span.start_ns + max(0, self.span.duration_ns)
 
 
 @dataclass
@@ -66,6 +53,7 @@ def _grown(spans: list[Span], events: list[Event], chosen: Selection) -> tuple[d
     for node in nodes.values():
         above = chosen.parent(node.span.parent, known)
         if above in nodes and above != node.span.id:
+            node.above = above
             nodes[above].children.append(node)
         else:
             roots.append(node)

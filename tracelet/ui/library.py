@@ -17,10 +17,10 @@ from typing import Any
 
 from tracelet.errors import RunNotFound
 from tracelet.filtering import namespace
+from tracelet.info import RunInfo
 from tracelet.records import RUNNING
-from tracelet.run import Run, RunInfo
+from tracelet.run import Run
 from tracelet.store import RUNS, Store
-from tracelet.ui import remarks
 
 OPEN_RUNS = 48
 """Runs that stay open: as many as a person compares, with room for the runs that are going on."""
@@ -30,32 +30,21 @@ FRESH = 0.4
 
 @dataclass(frozen=True)
 class Row:
-    """One run in the list: its info, what a filter sees of it, and what people remarked on it in the dashboard."""
+    """One run in the list: its info, and what a filter sees of it."""
 
     info: RunInfo
     names: dict[str, Any]
     automatic: frozenset[str]
     """The metrics that tracelet recorded by itself."""
-    remark: remarks.Remark
     heartbeat: float
     """When its journals were last written, in seconds since the epoch."""
     changed: int
     """The folder's time of change; the row holds while it stays and the run is over."""
 
-    @property
-    def name(self) -> str:
-        """The name that it was given last."""
-        return self.remark.name or self.info.name
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """Its own tags, changed by what was remarked; an empty text took one away."""
-        return {name: text for name, text in {**self.names["tags"], **self.remark.tags}.items() if text}
-
     def namespace(self) -> dict[str, Any]:
         """What a filter sees now."""
         times = {"duration": self.info.duration, "age": time.time() - self.info.started}
-        return {**self.names, **times, "name": self.name, "tags": self.tags}
+        return {**self.names, **times}
 
 
 class _Opened:
@@ -152,6 +141,7 @@ class Library:
 
     @staticmethod
     def _read(run: Run, changed: int) -> Row:
-        automatic = frozenset(name for name, summary in run.summaries().items() if summary.automatic)
-        beat = max((view.path.stat().st_mtime for view in run.views), default=run.info.started)
-        return Row(run.info, namespace(run), automatic, remarks.read(run.path), beat, changed)
+        info, names, summaries = run.info, namespace(run), run.summaries()
+        automatic = frozenset(name for name, summary in summaries.items() if summary.automatic)
+        beat = max((view.path.stat().st_mtime for view in run.views), default=info.started)
+        return Row(info, names, automatic, beat, changed)

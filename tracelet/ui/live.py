@@ -75,7 +75,8 @@ class Live:
 
     def _list_signature(self) -> Signature:
         """The rows as far as people see them change: status, remarks, and that a heart still beats."""
-        return tuple((row.info.id + row.info.status + row.name, int(row.heartbeat) // 5) for row in self.library.rows())
+        rows = self.library.rows()  # a remark changes its folder, and so `changed`
+        return tuple((f"{row.info.id} {row.info.status} {row.changed}", int(row.heartbeat) // 5) for row in rows)
 
 
 def _signature(folder: Path) -> Signature:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tracelet import repository
 from tracelet.collectors import git
 from tracelet.collectors.environment import EnvironmentCollector
 from tracelet.collectors.git import GitCollector
@@ -43,8 +44,8 @@ def test_sizes_and_facts_of_git_are_told(tmp_path: Path) -> None:
     """The caps on the page are those of the code, and every fact is in its table."""
     assert f"cut at {git.DIFF_CAP // 1024} KiB" in PAGE
     assert f"cut at {git.UNTRACKED_CAP // 1024} KiB" in PAGE
-    assert f"within {git.TIMEOUT:.0f} seconds" in PAGE
-    git._git(tmp_path, "init", "-q")
+    assert f"within {repository.TIMEOUT:.0f} seconds" in PAGE
+    repository.run(tmp_path, "init", "-q")
     table = PAGE.partition("## Git")[2].partition("## Environment")[0]
     assert [name for name in GitCollector(tmp_path).collect() if f"`{name}`" not in table] == []
 

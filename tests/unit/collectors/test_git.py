@@ -266,7 +266,7 @@ def slow_git(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(git, "TIMEOUT", 1.5)
+    monkeypatch.setattr("tracelet.repository.TIMEOUT", 1.5)
     return repository
 
 

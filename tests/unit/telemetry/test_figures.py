@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 
 import tracelet
 from tracelet import telemetry
@@ -14,6 +16,7 @@ from tracelet.records import Event
 from tracelet.telemetry.meter import Meter
 from tracelet.telemetry.peaks import PEAKS, peak_of
 from tracelet.telemetry.selection import Selection
+from tracelet.telemetry.sequences import tokens_of
 
 SETTINGS = {
     "track_git": False, "track_env": False, "track_system": False, "track_lightning": False, "delivery": "off",
@@ -168,3 +171,31 @@ def test_selection() -> None:
     assert allow.keeps("mine") and not allow.keeps("application") and allow.parent(2, known) == 2
     assert allow.parent(1, known) == 0 and deny.parent(77, known) == 0 and Selection().parent(77, known) == 77
     assert Selection.parse(deny="a").parent(5, {5: ("a", 6), 6: ("a", 5)}) == 0
+
+
+def test_samples_and_tokens_of_an_iteration(run: Any) -> None:
+    """A loop by hand may tell what each iteration had; a sequence length that is told wins over tokens."""
+    with telemetry.training_loop():
+        for rows in (4, 6):
+            with telemetry.training_iteration() as iteration:
+                iteration.add_attribute("samples", rows)
+                iteration.add_attribute("tokens", rows * 10)
+        with telemetry.training_iteration():
+            pass
+    (event,) = run("training_metrics_update")
+    assert (event["num_train_samples"], event["train_tokens"], event["num_iterations"]) == (10, 100, 3)
+
+
+def test_tokens_of_a_batch() -> None:
+    """Tokens are a table of whole numbers, first or under a usual name; anything else has none."""
+    ids, pictures, names = (
+        torch.zeros(2, 7, dtype=torch.int64),
+        torch.zeros(2, 7),
+        UserDict(input_ids=torch.ones(3, 4).int()),
+    )
+    for batch in (ids, (ids, pictures), [ids], {"labels": pictures, "tokens": ids}, ({"idx": ids}, 1)):
+        assert tokens_of(batch) == (14, 2)
+    assert tokens_of(names) == (12, 3)
+    others: list[Any] = [pictures, (pictures, ids), {"x": ids}, ids[0], ids.bool(), None, 3, [], {"tokens": [1, 2]}]
+    for other in others:
+        assert tokens_of(other) is None

@@ -110,15 +110,18 @@ def test_runs_are_renamed_and_tagged_without_touching_journals(record: Record, c
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_pins_stay_out_of_the_store(record: Record, client: TestClient) -> None:
-    """A pinned run is listed as such, and nothing is written into the store for it."""
-    run = record("one")
-    files = sorted(run.path.rglob("*"))
+def test_pins_are_seen_by_all_readers(record: Record, client: TestClient) -> None:
+    """A pin stands beside the run's name and tags, where every reader of the store sees it; no journal changes."""
+    run = record("one", tags={"team": "a"})
+    before = {view.path: view.path.read_bytes() for view in run.views}
+    client.patch(f"/api/runs/{run.id}", json={"name": "other"})
     assert client.patch(f"/api/runs/{run.id}", json={"pinned": True}).is_success
     assert client.get("/api/runs").json()["runs"][0]["pinned"] is True
-    assert sorted(run.path.rglob("*")) == files
-    client.patch(f"/api/runs/{run.id}", json={"pinned": False})
+    assert (run.info.pinned, run.info.name, run.info.own_name, run.tags) == (True, "other", "one", {"team": "a"})
+    client.patch(f"/api/runs/{run.id}", json={"pinned": False, "tags": {"team": ""}})
     assert client.get("/api/runs").json()["runs"][0]["pinned"] is False
+    assert (run.info.pinned, run.info.name, run.tags) == (False, "other", {})
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_deleting_needs_the_id_twice(record: Record, client: TestClient) -> None:

@@ -8,30 +8,14 @@ that it opens inside ours becomes ours: nothing is told twice.
 from __future__ import annotations
 
 import sys
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 from tracelet.guard import guard
+from tracelet.integrations.lightning.constructors import Constructor, UntilReturn, outermost_constructor
 from tracelet.integrations.patching import Function, Patch
 from tracelet.telemetry.names import CHECKPOINT_LOAD, DATA_LOADER_INIT, DATA_LOADING, MODEL_INIT, OPTIMIZER_INIT
 from tracelet.telemetry.recorder import ActiveSpan, Recorder
-
-FOREIGN_FRAMES = 3
-"""Frames between two constructors of one object that may belong to somebody's decorator."""
-
-
-class _UntilReturn:
-    """Closes a span when the frame that holds it is gone, which is when the constructor has returned."""
-
-    def __init__(self, span: ActiveSpan) -> None:
-        self._span = span
-
-    def __call__(self, *_: Any) -> None:
-        return None  # as a trace function: nothing to trace
-
-    def __del__(self) -> None:
-        with guard("closing the span of a model's constructor"):
-            self._span.end()
 
 
 class Initialization:
@@ -45,8 +29,10 @@ class Initialization:
         Lightning.
         """
         connector = f"{root}.trainer.connectors.checkpoint_connector"
+        hyperparameters = f"{root}.core.mixins.hparams_mixin"
         return [
             Patch(f"{root}.core.module", "LightningModule.__init__", self._around_model),
+            Patch(hyperparameters, "HyperparametersMixin.save_hyperparameters", _around_hyperparameters, True, True),
             Patch(f"{root}.core.module", "_load_from_checkpoint", self._around_load),
             Patch(connector, "_CheckpointConnector._restore_modules_and_callbacks", self._around_restore),
             Patch(f"{root}.strategies.strategy", "Strategy.setup_optimizers", self._around_optimizers),
@@ -75,7 +61,8 @@ class Initialization:
             return
         span = self._recorder.begin_found(MODEL_INIT, {"class": type(module).__qualname__})
         if span is not None:
-            outermost.f_trace = _UntilReturn(span)
+            outermost.f_trace = mark = UntilReturn(span, module)
+            span.watch = Constructor(mark)
 
     def _around(self, name: str, original: Function, attributes: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         span: ActiveSpan | None = None
@@ -131,6 +118,17 @@ class Initialization:
         return on_run_start
 
 
+def _around_hyperparameters(original: Function) -> Function:
+    def save_hyperparameters(holder: Any, *args: Any, **kwargs: Any) -> Any:
+        # Lightning looks for the caller's frame and leaves a cycle around it, which would keep the constructor's from
+        # going when it returns. Given the frame, the very one that it would find, it does not.
+        if kwargs.get("frame") is None:
+            kwargs["frame"] = sys._getframe(1)
+        return original(holder, *args, **kwargs)
+
+    return save_hyperparameters
+
+
 def _reloads(loop: Any) -> bool:
     for name in ("_should_reload_train_dl", "_should_reload_val_dl"):
         if hasattr(type(loop), name):
@@ -142,28 +140,3 @@ def _end(span: ActiveSpan | None, error: BaseException | None = None) -> None:
     with guard("closing a span"):
         if span is not None:
             span.end(error)
-
-
-def outermost_constructor(instance: Any, frame: FrameType) -> FrameType | None:
-    """The frame of the outermost `__init__` of this object that called, directly or not, the frame given."""
-    codes = set(_constructors(type(instance)))
-    found, here, foreign = None, frame.f_back, 0
-    while here is not None and foreign <= FOREIGN_FRAMES:
-        if here.f_code in codes:
-            found, foreign = here, 0
-        else:
-            foreign += 1
-        here = here.f_back
-    return found
-
-
-def _constructors(kind: type) -> list[CodeType]:
-    codes: list[CodeType] = []
-    for base in kind.__mro__:
-        function = vars(base).get("__init__")
-        while function is not None:
-            code = getattr(function, "__code__", None)
-            if isinstance(code, CodeType):
-                codes.append(code)
-            function = getattr(function, "__wrapped__", None)
-    return codes

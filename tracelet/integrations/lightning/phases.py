@@ -36,8 +36,9 @@ class Phases:
     def patches(self, root: str) -> list[Patch]:
         """The points that every iteration passes, for one flavour of Lightning."""
         automatic = f"{root}.loops.optimization.automatic"
-        forward, zeroed = self._ends(MODEL_FORWARD), self._ends(ZERO_GRAD)
-        backward, update = self._around_phase(MODEL_BACKWARD), self._around_phase(OPTIMIZER_UPDATE)
+        forward, zeroed, backward, update = map(
+            self._around_phase, (MODEL_FORWARD, ZERO_GRAD, MODEL_BACKWARD, OPTIMIZER_UPDATE)
+        )
         found = [
             Patch(automatic, "_AutomaticOptimization._training_step", forward, direct=True),
             Patch(automatic, "_AutomaticOptimization._optimizer_zero_grad", zeroed, direct=True),
@@ -54,25 +55,6 @@ class Phases:
             found.append(Patch(f"{root}.loops.{module}", f"{name}._on_before_fetch", self._before_fetch, direct=True))
             found.append(Patch(f"{root}.loops.{module}", f"{name}._on_after_fetch", self._after_fetch, direct=True))
         return found
-
-    def _ends(self, phase: str) -> Callable[[Function], Function]:
-        """A wrapper of what the phase ends with."""
-
-        def around(original: Function) -> Function:
-            here = self._here
-
-            def call(loop: Any, *args: Any, **kwargs: Any) -> Any:
-                lap = here.lap
-                if lap is None:
-                    return original(loop, *args, **kwargs)
-                try:
-                    return original(loop, *args, **kwargs)
-                finally:
-                    lap.mark(phase)
-
-            return call
-
-        return around
 
     def _around_phase(self, phase: str) -> Callable[[Function], Function]:
         """A wrapper of what is the phase, in a manual optimization, and of what it ends with in an automatic one."""

@@ -14,6 +14,7 @@ from tracelet.errors import FilterError, JournalError, RunNotFound, StoreError, 
 from tracelet.store import Store
 from tracelet.ui.api.answers import Json
 from tracelet.ui.api.comparison import ComparisonApi
+from tracelet.ui.api.console import ConsoleApi
 from tracelet.ui.api.files import FilesApi
 from tracelet.ui.api.runs import RunsApi
 from tracelet.ui.api.series import SeriesApi
@@ -42,7 +43,7 @@ def application(service: Service) -> FastAPI:
     )  # fmt: skip
     routers = (
         RunsApi(service.library, service.edits), SeriesApi(service.library, service.columns),
-        FilesApi(service.library), ComparisonApi(service.library),
+        FilesApi(service.library), ComparisonApi(service.library), ConsoleApi(service.library),
     )  # fmt: skip
     for part in routers:
         app.include_router(part.router(), prefix="/api")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Response
 
+from tracelet.codediff import difference
 from tracelet.ui.api.answers import Json
 from tracelet.ui.library import Library
 
 MOST_RUNS = 200
 Runs = Annotated[list[str], Query()]
-LONGEST_DIFF = 4000
-"""Lines of the difference between two diffs."""
 
 
 class ComparisonApi:
@@ -27,6 +25,7 @@ class ComparisonApi:
         """The routes."""
         router = APIRouter(tags=["compare"])
         router.add_api_route("/compare", self.compared, methods=["GET"])
+        router.add_api_route("/compare/code", self.code, methods=["GET"])
         return router
 
     def compared(self, run: Runs) -> Response:
@@ -42,8 +41,15 @@ class ComparisonApi:
             "code": _side_by_side([_code(git) for git in gits]),
             "packages": _differing([column["packages"] for column in columns]),
             "metrics": _side_by_side([column["metrics"] for column in columns]),
-            "diff": _diff(gits[0], gits[1]) if len(gits) == 2 else None,
         })  # fmt: skip
+
+    def code(self, first: str, second: str) -> Response:
+        """What was changed from one run's code to another's, as a patch, and a sentence on what was compared."""
+        gits = []
+        for run_id in (first, second):
+            with self.library.open(run_id, refresh=False) as run:
+                gits.append(run.git)
+        return Json(difference(*gits))
 
     def _column(self, run_id: str) -> dict[str, Any]:
         row = self.library.row(run_id)
@@ -51,9 +57,9 @@ class ComparisonApi:
         with self.library.open(run_id) as run:
             summaries = run.summaries()
             return {
-                "info": {"id": info.id, "name": row.name, "project": info.project, "status": info.status,
+                "info": {"id": info.id, "name": info.name, "project": info.project, "status": info.status,
                          "started": info.started, "ended": info.ended},
-                "params": run.params, "tags": row.tags, "git": run.git,
+                "params": run.params, "tags": run.tags, "git": run.git,
                 "packages": dict(run.environment.get("packages") or {}),
                 "metrics": {
                     name: {"last": found.last, "least": found.least, "greatest": found.greatest, "count": found.count,
@@ -78,10 +84,3 @@ def _differing(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _code(git: Mapping[str, Any]) -> dict[str, Any]:
     return {key: git[key] for key in ("commit", "branch", "subject", "dirty") if key in git}
-
-
-def _diff(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-    """How the uncommitted changes of two runs differ. Their commits are named above; git itself compares those."""
-    old, new = (str(git.get("diff") or "").splitlines() for git in (first, second))
-    lines = list(difflib.unified_diff(old, new, "first run's changes", "second run's changes", lineterm="", n=2))
-    return "\n".join(lines[:LONGEST_DIFF])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Literal, Union
 
-import msgspec
 from fastapi import APIRouter, Body, HTTPException, Query, Response
 
 from tracelet.filtering import Filter
 from tracelet.records import Event
 from tracelet.run import Run
+from tracelet.telemetry.routine import telling
 from tracelet.ui.api.answers import Json, disposition
 from tracelet.ui.edits import Edits
 from tracelet.ui.library import Library, Row
@@ -48,22 +48,21 @@ class RunsApi:
     ) -> Response:  # fmt: skip
         """The runs, newest first, with the metrics (last, least, greatest) and parameters asked for by name."""
         rows = self.library.rows()
-        pins = set(self.edits.pins())
         total = len(rows)
         rows = [row for row in rows if project in (None, row.info.project) and status in (None, row.info.status)]
         if filter.strip():
             rows = _filtered(rows, Filter(filter))
-        found = [self._described(row, metric or [], param or [], pins, git) for row in rows]
+        found = [self._described(row, metric or [], param or [], git) for row in rows]
         return Json(
             {"runs": found, "total": total, "read_only": self.edits.read_only, "store": str(self.library.store.root)}
         )
 
-    def _described(self, row: Row, metrics: list[str], params: list[str], pins: set[str], git: bool) -> dict[str, Any]:
+    def _described(self, row: Row, metrics: list[str], params: list[str], git: bool) -> dict[str, Any]:
         info, names = row.info, row.names
         found = {
-            "id": info.id, "name": row.name, "project": info.project, "status": info.status, "reason": info.reason,
+            "id": info.id, "name": info.name, "project": info.project, "status": info.status, "reason": info.reason,
             "started": info.started, "ended": info.ended, "heartbeat": row.heartbeat, "host": info.host,
-            "world_size": info.world_size, "tags": row.tags, "pinned": info.id in pins,
+            "world_size": info.world_size, "tags": names["tags"], "pinned": info.pinned,
             "metrics": {
                 name: [names["metrics"][name], names["least"][name], names["greatest"][name]]
                 for name in metrics if name in names["metrics"]
@@ -87,12 +86,11 @@ class RunsApi:
             "own_params": _telling(rows, params), "projects": sorted({row.info.project for row in rows}),
         })  # fmt: skip
 
-    def one(self, run_id: str) -> Response:
-        """Everything about one run but its points, spans and diff."""
+    def one(self, run_id: str, events: Literal["telling", "all"] = "telling") -> Response:
+        """Everything about one run but its points, spans, diff and console; of events those that tell something."""
         row = self.library.row(run_id)
         with self.library.open(run_id) as run:
-            described = _whole(run, row)
-        described["pinned"] = run_id in self.edits.pins()
+            described = _whole(run, row, run.events() if events == "all" else telling(run.events()))
         described["read_only"] = self.edits.read_only
         return Json(described)
 
@@ -141,17 +139,17 @@ def _telling(rows: list[Row], params: Counter[str]) -> list[str]:
     return sorted(differing, key=lambda name: (name.count("/"), -params[name], name))[:OWN_PARAMS]
 
 
-def _whole(run: Run, row: Row) -> dict[str, Any]:
+def _whole(run: Run, row: Row, events: list[Event]) -> dict[str, Any]:
     info, end = run.info, run.status_record
     git = {key: value for key, value in run.git.items() if key != "diff"}
     return {
-        **{name: getattr(info, name) for name in info.__dataclass_fields__}, "name": row.name, "own_name": info.name,
-        "heartbeat": row.heartbeat, "traceback": end.traceback, "params": run.params, "tags": row.tags, "git": git,
+        **{name: getattr(info, name) for name in info.__dataclass_fields__},
+        "heartbeat": row.heartbeat, "traceback": end.traceback, "params": run.params, "tags": run.tags, "git": git,
         "environment": run.environment, "model": run.facts("model"), "problems": run.problems,
         "metrics": {name: _summary(summary) for name, summary in sorted(run.summaries().items())},
         "artifacts": [_artifact(number, artifact) for number, artifact in enumerate(run.artifacts)],
         "deliveries": [_delivery(delivery) for delivery in run.deliveries.values()],
-        "events": [_event(event) for event in run.events()[-MOST_EVENTS:]],
+        "events": [_event(event) for event in events[-MOST_EVENTS:]],
         "points": sum(summary.count for summary in run.summaries().values()),
         "ranks": sorted({view.started.rank for view in run.views if view.started and view.started.role == "rank"}),
         "has_diff": bool(run.git.get("diff")),
@@ -179,4 +177,4 @@ def _delivery(delivery: Any) -> dict[str, Any]:
 
 
 def _event(event: Event) -> dict[str, Any]:
-    return {"time": event.time / 1e6, "name": event.name, "attributes": msgspec.to_builtins(event.attributes)}
+    return {"time": event.time / 1e6, "name": event.name, "attributes": event.attributes}

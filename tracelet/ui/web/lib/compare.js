@@ -35,6 +35,7 @@ class Compare {
       h("h2", { class: "tl-heading" }, "Curves"), h("div", { class: "tl-legend tl-hint" }, this.heads()), this.charts.box, h("div", { class: "tl-cards" }, this.code(), this.packages()));
     this.forget = onTheme(() => this.draw());
     this.draw();
+    this.difference();
     this.page.watch(ids);
     this.box.dataset.ready = "yes";
   }
@@ -109,9 +110,23 @@ class Compare {
   }
 
   code() {
-    const rows = this.found.code;
+    const rows = this.found.code, runs = this.found.runs.map((run) => [run.id, this.title(run.id)]);
+    const chosen = (name, other) => (runs.some(([id]) => id === view.get(name)) ? view.get(name) : other);
+    this.pair = { from: chosen("from", runs[0][0]), to: chosen("to", runs.at(-1)[0]) };
+    this.changes = h("div", { class: "tl-changes", "aria-live": "polite" });
+    const pick = (name, label) => choice(label, runs, this.pair[name], (id) => (view.set({ [name]: id }), (this.pair[name] = id), this.difference()));
     return h("section", { class: "tl-card tl-wide-card" }, h("h2", {}, "Code"), rows.length ? table(["", ...this.heads()], rows.map((row) => [row.name, ...row.values.map((found) => (row.name === "commit" && found ? found.slice(0, 12) : value(found)))]), { label: "Code" }) : h("p", {}, "Nothing is known of their code."),
-      this.found.diff ? [h("h3", {}, "How their uncommitted changes differ"), patch(this.found.diff)] : null);
+      rows.length ? [h("h3", {}, "What was changed"), runs.length > 2 ? h("div", { class: "tl-bar" }, pick("from", "From"), pick("to", "to")) : null, this.changes] : null);
+  }
+
+  async difference() {
+    if (!this.changes?.isConnected) return;
+    put(this.changes, h("p", { class: "tl-hint" }, "Comparing ..."));
+    const asked = { ...this.pair };
+    const found = await get("compare/code", { first: asked.from, second: asked.to }).catch((error) => ({ told: error.message, text: "" }));
+    if (asked.from !== this.pair.from || asked.to !== this.pair.to) return;
+    put(this.changes, h("p", { class: "tl-hint" }, found.told, found.truncated ? " It is too long: the rest is left out." : ""), found.text ? patch(found.text) : null);
+    this.changes.dataset.told = found.told;
   }
 
   packages() {

@@ -76,7 +76,7 @@ class Run {
   async show(name) {
     this.charts?.stop();
     this.timeline?.stop();
-    this.charts = this.timeline = undefined;
+    this.charts = this.timeline = this.told = undefined;
     this.tab = name;
     view.set({ tab: name === "overview" ? "" : name });
     for (const tab of this.tabs.children) {
@@ -142,15 +142,11 @@ class Run {
     return this.timeline.start();
   }
 
-  log() {
-    const run = this.run;
-    const rows = [{ time: run.started, name: "run started", attributes: { command: run.command.join(" ") } }, ...run.events, ...(run.ended ? [{ time: run.ended, name: `run ${run.status}`, attributes: run.reason ? { reason: run.reason } : {} }] : [])];
-    const list = h("div", { class: "tl-events" }, rows.map((row) => h("div", { class: "tl-event" }, h("time", { title: date(row.time) }, "+" + duration(Math.max(0, row.time - run.started))), h("b", {}, row.name),
-      h("span", {}, Object.entries(row.attributes).map(([name, found]) => `${name}=${value(found)}`).join("  ")))));
-    const search = h("input", { type: "search", "data-search": true, "aria-label": "Search the log", placeholder: "Search  ( / )", oninput: () => {
-      for (const row of list.children) row.hidden = !row.textContent.toLowerCase().includes(search.value.toLowerCase());
-    } });
-    return [h("div", { class: "tl-bar" }, search), run.traceback && h("pre", { class: "tl-log", tabindex: "0" }, run.traceback), list];
+  async log() {
+    const { Log } = await import("tracelet-web/log.js");
+    this.told = new Log(this.run);
+    const parts = await this.told.start();
+    return [this.run.traceback && h("pre", { class: "tl-log", tabindex: "0" }, this.run.traceback), ...parts];
   }
 
   artifacts() {
@@ -178,7 +174,8 @@ class Run {
     const again = async () => {
       this.last = Date.now();
       await this.reload();
-      if (this.tab !== "time" && (!this.charts || before !== Object.keys(this.run.metrics).join())) await this.show(this.tab);
+      this.told?.refresh(this.run);
+      if (!["time", "log"].includes(this.tab) && (!this.charts || before !== Object.keys(this.run.metrics).join())) await this.show(this.tab);
     };
     this.later = setTimeout(again, Date.now() - (this.last ?? 0) > 1000 ? 0 : 1000);
   }

@@ -1,7 +1,7 @@
-"""What people say about a run in the dashboard: another name, tags. A small file, RUN/dashboard.json.
+"""What people say about a run in the dashboard: another name, tags, a pin. A small file, RUN/dashboard.json.
 
-Written by the dashboard alone, whole or not at all; journals belong to the processes that wrote them and are never
-touched. A file that cannot be read counts as none.
+Written by the dashboard alone, whole or not at all, and read by everybody who reads the run; journals belong to the
+processes that wrote them and are never touched. A file that cannot be read counts as none.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ class Remark(msgspec.Struct, frozen=True, omit_defaults=True):
 
     name: str = ""
     tags: dict[str, str] = {}
+    pinned: bool = False
+    """Kept at the top of lists."""
 
 
 _decoder = msgspec.json.Decoder(Remark)

@@ -1,0 +1,13 @@
+"""A moment as people read it. Pure; used by filters, the command line and whatever else shows a date."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+
+def local(moment: float) -> str:
+    """Local date and time, to the second; a moment that no calendar has (a damaged record) says so."""
+    try:
+        return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return "no such date"

@@ -1,0 +1,36 @@
+"""Which shapes the facts of collectors have, so that whoever shows them need not ask. Pure; used by `Run`.
+
+A journal may come from anywhere: what has another shape than its collector gives it is left out. What is not listed
+here may be anything, and whoever shows it turns it into text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NUMBER = (int, float)
+SHAPES: dict[str, dict[str, Any]] = {
+    "git": {"commit": str, "branch": str, "subject": str, "diff": str, "remotes": {}, "submodules": {},
+            "untracked": list, "untracked_count": int},
+    "environment": {"python": {}, "platform": {}, "machine": {"memory_bytes": NUMBER, "cpu_count": NUMBER}, "torch": {},
+                    "packages": {}, "command": {}, "job": {}},
+}  # fmt: skip
+"""Topic to name to type; a table stands for itself, with the types of some of its entries."""
+
+
+def sound(topic: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that have the shape that they should have, or are None."""
+    return _sound(values, SHAPES.get(topic, {}))
+
+
+def _sound(values: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        shape = shapes.get(name, object)
+        if isinstance(shape, dict):
+            if isinstance(value, dict):
+                found[str(name)] = _sound(value, shape)
+        elif value is None or isinstance(value, shape):
+            found[str(name)] = value
+    return found

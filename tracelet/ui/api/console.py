@@ -1,0 +1,53 @@
+"""/api/runs/ID/console: what a run printed."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Union
+
+from fastapi import APIRouter, Response
+
+from tracelet.transcript import Line, gaps
+from tracelet.ui.api.answers import Json, disposition
+from tracelet.ui.library import Library
+
+MOST_LINES = 5000
+"""Lines of one answer: what a page shows at once without growing slow."""
+
+
+class ConsoleApi:
+    """Answers with printed lines."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+
+    def router(self) -> APIRouter:
+        """The route."""
+        router = APIRouter(tags=["console"])
+        router.add_api_route("/runs/{run_id}/console", self.lines, methods=["GET"])
+        return router
+
+    def lines(
+        self, run_id: str, stream: Union[Literal["stdout", "stderr"], None] = None, rank: Union[int, None] = None,
+        search: str = "", before: Union[int, None] = None, limit: int = 1000, format: Literal["json", "text"] = "json",
+    ) -> Response:  # fmt: skip
+        """The last lines of those that hold the text searched for, or as many before a place; or all as a text file."""
+        with self.library.open(run_id) as run:
+            found = list(gaps(run.console(stream, rank)))
+        if format == "text":
+            text = "".join(line.text + "\n" for line, _ in found)
+            return Response(text, media_type="text/plain", headers=disposition(f"{run_id}.log"))
+        total, ranks = len(found), sorted({line.rank for line, _ in found})
+        wanted = search.lower()
+        if wanted:
+            found = [(line, missing) for line, missing in found if wanted in line.text.lower()]
+        stop = len(found) if before is None else max(0, min(before, len(found)))
+        start = max(0, stop - max(1, min(limit, MOST_LINES)))
+        return Json({
+            "lines": [_described(line, missing) for line, missing in found[start:stop]],
+            "start": start, "matching": len(found), "total": total, "ranks": ranks,
+        })  # fmt: skip
+
+
+def _described(line: Line, missing: int) -> dict[str, Any]:
+    """A line, and how many before it were left out of the record."""
+    return {"time": line.time, "rank": line.rank, "stream": line.stream, "text": line.text, "missing": missing}
