@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
-from tracelet.backends.base import RunDescription
+from tracelet.artifacts import keep
+from tracelet.backends.base import Batch, RunDescription
 from tracelet.backends.clearml import TAG, ClearmlBackend, ClearmlOptions
 from tracelet.backends.clearml_series import NOT_FINITE, SYSTEM
-from tracelet.testing import BackendConformance, Delivered, Traits
+from tracelet.records import Artifact
+from tracelet.testing import FINISHED, BackendConformance, Delivered, Traits
 
 STATUSES = {name: name for name in ("finished", "failed", "interrupted", "preempted", "killed")}
 
@@ -23,6 +27,8 @@ def read(run: RunDescription) -> Delivered:
         if TAG + run.id in task["tags"]:
             sessions.append((path.parent, task))
     ((folder, task),) = sessions
+    for artifact in task.get("execution", {}).get("artifacts", ()):
+        found.artifacts.update(contents(artifact["key"], artifact["uri"]))
     for section, entries in task.get("hyperparams", {}).items():
         for name, entry in entries.items():
             found.params[name if section == "General" else f"{section}/{name}"] = str(entry["value"])
@@ -39,8 +45,20 @@ def read(run: RunDescription) -> Delivered:
     return found
 
 
+def contents(key: str, uri: str) -> Iterator[tuple[str, bytes]]:
+    """A file, the files of an archive, or where a reference leads."""
+    if uri.startswith("file:"):
+        yield key, uri.encode()
+    elif uri.endswith(".zip"):
+        with ZipFile(uri) as archive:
+            for name in archive.namelist():
+                yield f"{key}/{name}", archive.read(name)
+    else:
+        yield key, Path(uri).read_bytes()
+
+
 def suite(folder: Path) -> BackendConformance:
-    traits = Traits(artifacts=False, statuses=STATUSES)
+    traits = Traits(statuses=STATUSES)
     return BackendConformance(lambda: ClearmlBackend(ClearmlOptions(mode="offline")), read, folder, traits)
 
 
@@ -50,3 +68,23 @@ def suite(folder: Path) -> BackendConformance:
 def test_conformance(check: str, tmp_path: Path) -> None:
     """What every backend must do, clearml does offline."""
     suite(tmp_path).run(check)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_artifacts_of_two_couriers(tmp_path: Path) -> None:
+    """A session that goes on has the artifacts of before and of now, each once; a reference says where its file is."""
+    conformance = suite(tmp_path)
+    run = conformance.description()
+    batches = []
+    for number, name in enumerate(("one.txt", "two.txt")):
+        (tmp_path / name).write_text(name)
+        kept = keep(run.artifacts_folder.parent, tmp_path / name, f"deep/{name}", None, 1)
+        reference = Artifact(time=2, name=f"{number}.ckpt", path=f"/nowhere/{number}.ckpt", kind="checkpoint")
+        batches.append(Batch(id=f"b:{number}", artifacts=[kept, reference]))
+    conformance.deliver(batches[0])
+    conformance.deliver(*batches, outcome=FINISHED)
+    assert read(run).artifacts == {
+        "deep/one.txt": b"one.txt", "deep/two.txt": b"two.txt",
+        "0.ckpt": b"file:///nowhere/0.ckpt", "1.ckpt": b"file:///nowhere/1.ckpt",
+    }  # fmt: skip

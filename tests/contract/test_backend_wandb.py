@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tracelet.backends.base import RunDescription
+from tracelet.artifacts import keep
+from tracelet.backends.base import Batch, RunDescription
 from tracelet.backends.wandb import WandbBackend, WandbOptions
 from tracelet.backends.wandb_spool import Spool, message
-from tracelet.testing import BackendConformance, Delivered, Traits
+from tracelet.records import Artifact
+from tracelet.testing import FINISHED, BackendConformance, Delivered, Traits
 
 FAILED = "1"
 STATUSES = {"finished": "0", "failed": FAILED, "interrupted": FAILED, "preempted": FAILED, "killed": FAILED}
@@ -33,6 +36,8 @@ def read(run: RunDescription) -> Delivered:
             record = message().FromString(data)
             for update in (*record.config.update, *record.run.config.update):
                 config[update.key or ".".join(update.nested_key)] = json.loads(update.value_json)
+            if record.HasField("artifact"):
+                found.artifacts.update(contents(record.artifact))
             if record.HasField("exit"):
                 found.status = str(record.exit.exit_code)
     names = config.get("tracelet/names", {})
@@ -45,6 +50,14 @@ def read(run: RunDescription) -> Delivered:
     return found
 
 
+def contents(artifact: Any) -> Iterator[tuple[str, bytes]]:
+    """What `wandb sync` would upload; of a reference, where it leads."""
+    folder = json.loads(artifact.metadata).get("folder")
+    for entry in artifact.manifest.contents:
+        path = f"{artifact.name}/{entry.path}" if folder else entry.path
+        yield path, entry.ref.encode() if entry.ref else Path(entry.local_path).read_bytes()
+
+
 @pytest.fixture(autouse=True)
 def _service() -> Iterator[None]:
     """The SDK's own process ends with the test instead of with Python."""
@@ -55,7 +68,7 @@ def _service() -> Iterator[None]:
 
 
 def suite(folder: Path) -> BackendConformance:
-    traits = Traits(value=lambda value: value + 0.0, time_precision=1e-6, artifacts=False, statuses=STATUSES)
+    traits = Traits(value=lambda value: value + 0.0, time_precision=1e-6, statuses=STATUSES)
     return BackendConformance(lambda: WandbBackend(WandbOptions(mode="offline")), read, folder, traits)
 
 
@@ -64,3 +77,23 @@ def suite(folder: Path) -> BackendConformance:
 def test_conformance(check: str, tmp_path: Path) -> None:
     """What every backend must do, wandb does offline."""
     suite(tmp_path).run(check)
+
+
+@pytest.mark.slow
+def test_artifacts_that_come_again(tmp_path: Path) -> None:
+    """An artifact whose batch comes again after a crash is in the folders once; a reference says where its file is."""
+    (tmp_path / "notes.txt").write_bytes(b"hello")
+    conformance = suite(tmp_path)
+    run = conformance.description()
+    kept = keep(run.artifacts_folder.parent, tmp_path / "notes.txt", "deep/notes.txt", None, 1)
+    reference = Artifact(time=2, name="last.ckpt", path="/nowhere/last.ckpt", kind="checkpoint")
+    batch = Batch(id="b:0-1", artifacts=[kept, reference])
+    conformance.deliver(batch)
+    conformance.deliver(batch, outcome=FINISHED)
+    delivered = read(run).artifacts
+    assert delivered == {"deep/notes.txt": b"hello", "last.ckpt": b"file:///nowhere/last.ckpt"}
+    records = [
+        message().FromString(data) for path in run.store.glob("wandb/*/*.wandb") for data in Spool(path)._records()
+    ]
+    logged = sorted(record.artifact.name for record in records if record.HasField("artifact"))
+    assert logged == ["checkpoint-conformance-run", "deep-notes.txt-" + logged[1][-6:]]

@@ -6,15 +6,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.servers.proxy import FaultyProxy
 from tests.servers.wandb_server import WandbServer, wandb_server
+from tracelet.artifacts import keep
 from tracelet.backends.base import Batch, RunDescription, SeriesPart
 from tracelet.backends.wandb import WandbBackend, WandbOptions
-from tracelet.errors import Misconfigured
+from tracelet.errors import Misconfigured, Unavailable
+from tracelet.records import Artifact
 from tracelet.testing import FINISHED, START, BackendConformance, Delivered
 
 pytestmark = pytest.mark.slow
@@ -137,3 +140,78 @@ def test_without_a_key_it_says_what_to_type(tmp_path: Path, monkeypatch: pytest.
         import wandb
 
         wandb.teardown()
+
+
+def artifacts(folder: Path, conformance: BackendConformance) -> Batch:
+    """A file, a folder with a file of some megabytes, and a reference to a checkpoint that is elsewhere."""
+    (folder / "out" / "deep").mkdir(parents=True, exist_ok=True)
+    (folder / "out" / "deep" / "large.bin").write_bytes(LARGE)
+    (folder / "notes.txt").write_bytes(b"hello")
+    place = conformance.description().artifacts_folder.parent
+    kept = [keep(place, folder / name, None, None, int(START * 1e6)) for name in ("notes.txt", "out")]
+    reference = Artifact(time=1, name="last.ckpt", path="/nowhere/last.ckpt", kind="checkpoint", metadata={"step": 7})
+    return Batch(id="b:0-1", artifacts=[*kept, reference])
+
+
+def stored(server: WandbServer) -> dict[str, bytes | str]:
+    """Collection and path of what the server has of whole artifacts, to its bytes, or to where it refers."""
+    return {
+        f"{one['type']} {one['collection']}/{path}": entry.get("ref") or server.content(entry)
+        for one in server.committed()
+        for path, entry in one["entries"].items()
+    }
+
+
+LARGE = bytes(range(256)) * 20_000
+STORED = {
+    "file notes.txt/notes.txt": b"hello", "folder out/deep/large.bin": LARGE,
+    "checkpoint checkpoint-conformance-run/last.ckpt": "file:///nowhere/last.ckpt",
+}  # fmt: skip
+
+
+def test_artifacts_arrive(tmp_path: Path, server: WandbServer) -> None:
+    """Files, folders and references are artifacts on the server, once, though their batch comes again."""
+    conformance = suite(server, server.url, tmp_path)
+    batch = artifacts(tmp_path, conformance)
+    conformance.deliver(batch)
+    conformance.deliver(batch, outcome=FINISHED)
+    assert stored(server) == STORED
+    assert len(server.artifacts) == len(STORED)
+    (reference,) = (one for one in server.committed() if one["type"] == "checkpoint")
+    assert reference["metadata"] == {"step": 7, "path": "/nowhere/last.ckpt", "size": 0}
+    assert sorted(reference["aliases"]) == ["last.ckpt", "latest"]
+    assert not conformance.memory.values["artifacts"]
+
+
+def test_a_server_that_is_away_at_the_end(tmp_path: Path, server: WandbServer) -> None:
+    """Artifacts wait for the server; closing fails while it is away, and in the end all is there, once."""
+    with FaultyProxy(server.url) as proxy:
+        conformance = suite(server, proxy.url, tmp_path)
+        batch = artifacts(tmp_path, conformance)
+        backend = WandbBackend(WandbOptions(url=proxy.url, api_key=KEY, timeout=3))
+        backend.open(conformance.description())
+        proxy.mode = "refuse"
+        with pytest.raises(Unavailable):
+            backend.write(batch)
+        proxy.mode = "pass"
+        backend.write(replace(batch, again=True))
+        proxy.mode = "refuse"
+        backend.write(ten(0))
+        with pytest.raises(Unavailable):
+            backend.close(FINISHED)
+        proxy.mode = "pass"
+        close(backend)
+        conformance.expect(ten(0))
+        assert stored(server) == STORED
+        assert server.runs["conformance-run"]["exit"] == 0
+
+
+def close(backend: WandbBackend) -> None:
+    """As a courier does it: again, until the backend does not object."""
+    for _ in range(40):
+        try:
+            backend.close(FINISHED)
+        except Unavailable:
+            continue
+        return
+    raise AssertionError("the server answers, and the run does not end")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-import gzip
+import email
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.servers.stand_in import StandIn, serving
 
 
 def _token() -> str:
@@ -19,22 +19,47 @@ def _token() -> str:
     return ".".join([*encoded, "c2lnbmF0dXJl"])
 
 
-class ClearmlServer(ThreadingHTTPServer):
-    """Tasks by id, and their scalars."""
-
-    daemon_threads = False
+class ClearmlServer(StandIn):
+    """Tasks by id, and their scalars; it is its own file server, at the same address."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__()
         self.tasks: dict[str, dict[str, Any]] = {}
         self.events: dict[tuple[Any, ...], dict[str, Any]] = {}
         """By task, title, series and iteration: the real server keeps one of each, too."""
         self.asked: list[str] = []
 
-    @property
-    def url(self) -> str:
-        """The API host."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
+    def reply(self, method: str, path: str, body: bytes) -> object:
+        """Answer a verb, or take and give files."""
+        if method in ("GET", "HEAD") and path in self.files:
+            return self.files[path]
+        verb = path.rpartition("/")[2]
+        self.asked.append(verb)
+        if body.startswith(b"--"):
+            return self._take(body)
+        data: dict[str, Any]
+        if verb == "events.add_batch":
+            lines = [json.loads(line) for line in body.splitlines() if line.strip()]
+            for event in (event for event in lines if "metric" in event):
+                self.events[event["task"], event["metric"], event["variant"], event["iter"]] = event
+            data = {"added": len(lines), "errors": 0}
+        else:
+            data = self.answer(verb, json.loads(body) if body.strip().startswith(b"{") else {})
+        meta = {"id": "1", "trx": "1", "result_code": 200, "result_subcode": 0, "result_msg": "OK", "error_stack": "",
+                "endpoint": {"name": verb, "requested_version": "2.23", "actual_version": "2.23"}}  # fmt: skip
+        return {"meta": meta, "data": data}
+
+    def _take(self, body: bytes) -> list[str]:
+        """Files in a form: each under the path that is its field's name."""
+        boundary = body.partition(b"\r\n")[0][2:]
+        form = email.message_from_bytes(b'Content-Type: multipart/form-data; boundary="' + boundary + b'"\n\n' + body)
+        for part in form.walk():
+            name = part.get_param("name", header="content-disposition")
+            if isinstance(name, str):
+                content = part.get_payload(decode=True)
+                assert isinstance(content, bytes)
+                self.files["/" + name.lstrip("/")] = content
+        return list(self.files)
 
     def answer(self, verb: str, given: dict[str, Any]) -> dict[str, Any]:
         """The data of one answer; an unknown verb gets an empty one."""
@@ -57,6 +82,11 @@ class ClearmlServer(ThreadingHTTPServer):
                 sections = task.setdefault("hyperparams", {})
                 sections.setdefault(entry["section"], {})[entry["name"]] = entry
             return {"updated": 1}
+        if task is not None and verb == "tasks.add_or_update_artifacts":
+            kept = task.setdefault("execution", {}).setdefault("artifacts", [])
+            keys = {artifact["key"] for artifact in given["artifacts"]}
+            kept[:] = [artifact for artifact in kept if artifact["key"] not in keys] + given["artifacts"]
+            return {"updated": 1}
         if task is not None and verb.removeprefix("tasks.") in STATES:
             task["status"] = STATES[verb.removeprefix("tasks.")]
             return {"updated": 1, "fields": {}}
@@ -74,48 +104,8 @@ class ClearmlServer(ThreadingHTTPServer):
 STATES = {"started": "in_progress", "completed": "completed", "failed": "failed", "stopped": "stopped"}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: ClearmlServer
-    protocol_version = "HTTP/1.1"
-
-    def _serve(self) -> None:
-        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        raw = gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
-        verb = self.path.partition("?")[0].rpartition("/")[2]
-        self.server.asked.append(verb)
-        if verb == "events.add_batch":
-            lines = [json.loads(line) for line in raw.splitlines() if line.strip()]
-            for event in (event for event in lines if "metric" in event):
-                key = (event["task"], event["metric"], event["variant"], event["iter"])
-                self.server.events[key] = event
-            data: dict[str, Any] = {"added": len(lines), "errors": 0}
-        else:
-            data = self.server.answer(verb, json.loads(raw) if raw.strip().startswith(b"{") else {})
-        meta = {"id": "1", "trx": "1", "result_code": 200, "result_subcode": 0, "result_msg": "OK", "error_stack": "",
-                "endpoint": {"name": verb, "requested_version": "2.23", "actual_version": "2.23"}}  # fmt: skip
-        body = json.dumps({"meta": meta, "data": data}).encode()
-        self.close_connection = True
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_POST = do_PUT = _serve  # noqa: N815  # names of the base
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
-
-
 @contextmanager
 def clearml_server() -> Iterator[ClearmlServer]:
     """A running stand-in, gone afterwards."""
-    with ClearmlServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(ClearmlServer()) as server:
+        yield server

@@ -199,7 +199,10 @@ class Courier(threading.Thread):
 
     def _close(self, backend: Backend) -> None:
         outcome = self._watch.outcome()
-        self._call(lambda again: backend.close(outcome))
+        try:
+            self._call(lambda again: backend.close(outcome))
+        except Rejected as error:
+            self.progress.reject("close", error.records, error.why)
         self._backend = None
         self.progress.done()
 

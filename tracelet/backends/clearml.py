@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tracelet.backends.base import Batch, Outcome, RunDescription
+from tracelet.backends.clearml_files import upload
 from tracelet.backends.clearml_series import mark, marks, scalar_events
-from tracelet.backends.files import laid_out
 from tracelet.errors import Misconfigured, Rejected, Unavailable
-from tracelet.records import Artifact
 
 MOST_EVENTS = 500
 """Events of one request."""
@@ -44,12 +43,16 @@ class ClearmlOptions:
     """Access key; what `clearml.conf` or CLEARML_API_ACCESS_KEY says if empty."""
     api_key: str = ""
     """Secret key; what `clearml.conf` or CLEARML_API_SECRET_KEY says if empty. Never stored."""
+    files_url: str = ""
+    """Address of the file server, for artifacts; what `clearml.conf` or CLEARML_FILES_HOST says if empty."""
     mode: str = "online"
     """`online`, or `offline`: a session in a folder, which `clearml-task --import-offline-session` takes."""
     dir: str = ""
     """Folder for the SDK's cache and offline sessions; the store's folder `clearml` if empty."""
     task_type: str = "training"
     """The type of the task."""
+    parent: str = ""
+    """Id of the task that is shown as this one's parent: those of one search or study, say."""
 
 
 class ClearmlBackend:
@@ -79,10 +82,10 @@ class ClearmlBackend:
             Task.set_offline(self._offline)
             quiet: Any = Task
             quiet._report_subprocess_enabled = False  # a fork of a process with threads, for what one thread does too
-            if not self._offline and (self._options.url or self._options.api_key):
+            if not self._offline and (self._options.url or self._options.files_url or self._options.api_key):
                 Task.set_credentials(
-                    api_host=self._options.url or None, key=self._options.access_key or None,
-                    secret=self._options.api_key or None,
+                    api_host=self._options.url or None, files_host=self._options.files_url or None,
+                    key=self._options.access_key or None, secret=self._options.api_key or None,
                 )  # fmt: skip
             known = run.memory.get("task") or self._found(run)
             task: Any
@@ -95,6 +98,8 @@ class ClearmlBackend:
             task.set_initial_iteration(0)  # going on would shift every step
             if not known:
                 task.add_tags([TAG + run.id])
+                if self._options.parent:
+                    task.set_parent(self._options.parent)
                 self._describe(task, run.git)
         run.remember("task", task.id)
         run.announce(str(task.get_offline_mode_folder()) if self._offline else str(task.get_output_log_web_page()))
@@ -129,6 +134,7 @@ class ClearmlBackend:
     def write(self, batch: Batch) -> None:
         """Send everything, and return when the server, or the session's folder, has it."""
         task: Any = self._task
+        assert self._run is not None
         refused: list[Any] = []
         with self._calling():
             events = list(scalar_events(batch.points))
@@ -143,11 +149,11 @@ class ClearmlBackend:
             for topic, facts in batch.facts.items():
                 self._write_facts(topic, facts)
             for artifact in batch.artifacts:
-                if not self._upload(artifact):
+                if not upload(task, self._run, artifact):
                     refused.append(artifact)
             task.flush(wait_for_uploads=True)
         if refused:
-            raise Rejected(refused, "ClearML did not take the artifact")
+            raise Rejected(refused, "its copy in the run's folder is gone")
 
     def _spool(self, events: list[Any], again: bool) -> None:
         there: Counter[Any] = marks(Path(self._task.get_offline_mode_folder())) if again else Counter()
@@ -180,21 +186,6 @@ class ClearmlBackend:
             self._describe(self._task, self._run.git)
         text = json.dumps({name: value for name, value in facts.items() if name != "diff"}, indent=2, default=str)
         self._task.set_configuration_object(name=f"tracelet {topic}", config_text=text)
-
-    def _upload(self, artifact: Artifact) -> bool:
-        assert self._run is not None
-        if not artifact.digest:
-            self._task.update_parameters({f"references/{artifact.name}": artifact.path})
-            return True
-        try:
-            with laid_out(self._run, artifact) as folder:
-                whole = next(folder.iterdir())
-                about = {"path": artifact.path, "kind": artifact.kind}
-                return bool(self._task.upload_artifact(
-                    artifact.name, whole, metadata=about, wait_on_upload=True, auto_pickle=False
-                ))  # fmt: skip
-        except FileNotFoundError:
-            return False
 
     def close(self, outcome: Outcome | None) -> None:
         """Set the task's status, if the run is over, and let go."""

@@ -7,30 +7,25 @@ metric has its real step on an axis, so that none is dropped for being out of or
 
 from __future__ import annotations
 
-import inspect
-import os
-import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tracelet.artifacts import manifest, object_path
+from tracelet.backends import wandb_session as session
 from tracelet.backends.base import Batch, Outcome, RunDescription
-from tracelet.backends.naming import legal
+from tracelet.backends.wandb_ledger import Ledger
 from tracelet.backends.wandb_rows import Row, batch_rows, column, same
+from tracelet.backends.wandb_session import calling
 from tracelet.backends.wandb_spool import Spool
-from tracelet.errors import Misconfigured, Unavailable
-from tracelet.records import Artifact
+from tracelet.backends.wandb_uploads import Uploads
+from tracelet.errors import Misconfigured, Rejected, Unavailable
 
 if TYPE_CHECKING:
     from wandb import Run
 
 LONGEST_TAG = 64
-UNFIT_FOR_ARTIFACTS = re.compile(r"[^\w.\-]", re.ASCII)
-LONGEST_ARTIFACT = 120
 MACHINE_AXIS = "_timestamp"
 
 
@@ -71,43 +66,60 @@ class WandbBackend:
         self._options = options
         self._run: Run | None = None
         self._described: RunDescription | None = None
-        self._spool: Spool | None = None
+        self._spool = Spool(Path())
+        self._ledger: Ledger | None = None
+        self._uploads: Uploads | None = None
         self._there: dict[int, Row] = {}
+        self._kept: set[tuple[str, str]] = set()
         self._next = 0
         self._noted: Mapping[str, Any] = {}
         self._defined: set[str] = set()
 
+    @property
+    def _offline(self) -> bool:
+        return self._options.mode == "offline"
+
     def open(self, run: RunDescription) -> None:
-        """Start the run, or go on with it; give it the rows that the SDK had on disk and had not sent."""
+        """Start the run, or go on with it; give it what the SDK had been given and had not sent or written."""
         folder = self._folder(run)
         for path in sorted(folder.glob(f"wandb/*run-*-{run.id}/run-{run.id}.wandb")):
-            self._there.update(Spool(path).rows())
-        with self._calling(folder):
+            spool = Spool(path)
+            self._there.update(spool.rows())
+            self._kept |= spool.artifacts
+        with calling(folder):
             import wandb
 
-            self._check_key()
-            _await_free_folder(folder, run.id)
+            if not self._offline and not self._options.api_key:
+                session.check_key(self._options.url)
+            session.await_free_folder(folder, run.id)
             self._run = wandb.init(
                 id=run.id, resume="allow", project=run.project or None, entity=self._options.entity or None,
                 name=run.name or None, group=self._options.group or None, job_type=self._options.job_type or None,
-                notes=self._options.notes or None, dir=str(folder), mode=self._mode(), reinit=_apart(wandb.__version__),
+                notes=self._options.notes or None, dir=str(folder), mode=self._mode(), reinit=session.apart(),
                 tags=_labels(run.tags), settings=self._settings(run),
             )  # fmt: skip
-            self._described, self._noted = run, run.memory.get("batch") or {}
+            self._described, self._noted, self._defined = run, run.memory.get("batch") or {}, set()
             self._spool = Spool(Path(self._run.dir).parent / f"run-{run.id}.wandb")
-            self._next = max(self._there, default=-1) + 1
-            self._resend(self._run)
+            self._uploads = Uploads(self._run, run, self._offline)
+            self._restore(self._run, folder / "wandb" / f"{run.id}.rows.jsonl")
             _configure(self._run, run.params)
-        if self._options.mode != "offline" and self._run.url:
+            self._uploads.resume()
+        if not self._offline and self._run.url:
             run.announce(self._run.url)
 
-    def _resend(self, run: Run) -> None:
-        """Rows that were on disk when the SDK's process was killed, and that the server does not have."""
-        if self._options.mode == "offline":
-            return
-        for step in sorted(step for step in self._there if step >= run.step):
+    def _restore(self, run: Run, path: Path) -> None:
+        """Rows that were on disk when the SDK's process was killed, and that the server, or its file, does not have."""
+        self._ledger = None if session.flushes() else Ledger(path)
+        lost: dict[int, Row] = {}
+        if self._ledger is not None:
+            lost = {step: row for step, row in self._ledger.rows.items() if step not in self._there}
+            self._there.update(lost)
+            _configure(run, self._ledger.config)
+        missing = lost if self._offline else [step for step in self._there if step >= run.step]
+        for step in sorted(missing):
             row = {name: value for name, value in self._there[step].items() if name not in ("_step", "_runtime")}
             run.log(row, step=step, commit=True)
+        self._next = max(self._there, default=-1) + 1
 
     def _folder(self, run: RunDescription) -> Path:
         folder = Path(self._options.dir or run.store).expanduser()
@@ -124,59 +136,45 @@ class WandbBackend:
             raise Misconfigured(f"wandb has no mode {self._options.mode!r}", "Give online, offline or shared")
         return self._options.mode
 
-    def _check_key(self) -> None:
-        import wandb
-
-        if self._options.mode == "offline" or self._options.api_key:
-            return
-        login: Any = wandb.login
-        if "prompt" in inspect.signature(login).parameters:
-            known = login(host=self._options.url or None, prompt=False)
-        else:  # before 0.20
-            known = wandb.api.api_key
-        if known:
-            return
-        fix = "Type wandb login, or set WANDB_API_KEY, or use backend={'wandb': {'mode': 'offline'}}"
-        raise Misconfigured("wandb has no API key", fix)
-
     def _settings(self, run: RunDescription) -> Any:
-        import wandb
-
-        wanted: dict[str, Any] = {
+        late = self._options.timeout if session.raises_when_late() else None
+        return session.quiet_settings({
             "api_key": self._options.api_key or None, "base_url": self._options.url or None, "host": run.host or None,
-            "console": "off", "silent": True, "quiet": True, "show_info": False, "show_warnings": False,
-            "show_errors": False, "disable_git": True, "disable_code": True, "save_code": False, "x_disable_meta": True,
-            "x_disable_stats": True, "x_save_requirements": False, "x_disable_machine_info": True,
-            "disable_job_creation": True, "x_start_time": run.started, "init_timeout": self._options.timeout,
-            "finish_timeout": self._options.timeout, "x_transaction_log_flush_interval": 0.05,
-        }  # fmt: skip
-        known = set(getattr(wandb.Settings, "model_fields", None) or dir(wandb.Settings))
-        return wandb.Settings(**{name: value for name, value in wanted.items() if name in known and value is not None})
+            "x_start_time": run.started, "init_timeout": self._options.timeout, "finish_timeout": late,
+            "finish_timeout_raises": True if late else None,
+        })  # fmt: skip
 
     def write(self, batch: Batch) -> None:
         """Log one row for each step and moment; parameters and facts go to the config."""
-        run, described, spool = self._opened()
-        with self._calling(None):
+        run, described, uploads = self._opened()
+        with calling(None):
             self._define(run, batch)
             rows = list(batch_rows(batch, self._options.step_axis))
             base = self._base(batch, rows)
             self._noted = {"id": batch.id, "base": base}
             described.remember("batch", self._noted)
-            for number, row in enumerate(rows, base):
-                if number >= self._next:
-                    run.log(row, step=number, commit=True)
-            self._next = max(self._next, base + len(rows))
+            fresh = [(number, row) for number, row in enumerate(rows, base) if number >= self._next]
             config: dict[str, Any] = dict(batch.params)
             config.update({f"tracelet/{topic}": _brief(facts) for topic, facts in batch.facts.items()})
+            if self._ledger is not None:
+                self._ledger.keep(fresh, config)
+            for number, row in fresh:
+                run.log(row, step=number, commit=True)
+            self._next = max(self._next, base + len(rows))
             _configure(run, config)
             if batch.tags:
                 run.tags = tuple({*(run.tags or ()), *_labels(batch.tags)})
             for artifact in batch.artifacts:
-                if artifact.digest:
-                    self._log_artifact(run, described, artifact)
-                else:
-                    _configure(run, {f"tracelet/references/{artifact.name}": artifact.path})
-            self._settle(spool, base + len(rows) - 1 if rows else -1)
+                uploads.log(artifact, there=self._kept if batch.again and self._offline else ())
+            self._settle(base + len(rows) - 1 if rows else -1)
+            uploads.settle(self._spool.artifacts)
+        self._tell_refused(uploads)
+
+    def _tell_refused(self, uploads: Uploads) -> None:
+        refused, uploads.refused = uploads.refused, []
+        if refused:
+            whys = sorted({why for _, why in refused})
+            raise Rejected([artifact for artifact, _ in refused], f"wandb did not take the artifact: {'; '.join(whys)}")
 
     def _base(self, batch: Batch, rows: list[Row]) -> int:
         """The number of the batch's first row: what was noted, what is on disk, or the next."""
@@ -204,82 +202,61 @@ class WandbBackend:
         if renamed:
             _configure(run, {"tracelet/names": {**dict(run.config).get("tracelet/names", {}), **renamed}})
 
-    def _log_artifact(self, run: Run, described: RunDescription, artifact: Artifact) -> None:
-        import wandb
+    def _settle(self, last: int) -> None:
+        """Wait until the SDK's other process has the rows on disk, or see how far it came and keep the rest."""
+        if self._ledger is not None:
+            self._spool.read()
+            self._ledger.reached(self._spool.highest)
+            return
+        self._await(lambda: self._spool.highest >= last or last in self._there, "what it was given")
 
-        title = legal(artifact.name, UNFIT_FOR_ARTIFACTS, LONGEST_ARTIFACT, "-")
-        made = wandb.Artifact(
-            title, type=artifact.kind or "file", metadata={"path": artifact.path, "size": artifact.size}
-        )
-        folder = described.artifacts_folder.parent
-        for name, (digest, _) in manifest(folder, artifact).items():
-            # Content addressed, so it stays as it is: no copy is made, and `wandb sync` finds it later.
-            made.add_file(str(object_path(folder, digest)), name=name, policy="immutable", skip_cache=True)
-        run.log_artifact(made)
-
-    def _settle(self, spool: Spool, last: int = -1, *, until_end: bool = False) -> None:
-        """Wait until the SDK's other process has the rows, or the end, on disk."""
+    def _await(self, true: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + self._options.timeout
         while True:
-            spool.read()
-            if spool.ended or (not until_end and (spool.highest >= last or last in self._there)):
+            self._spool.read()
+            if self._spool.ended or true():
                 return
             if time.monotonic() > deadline:
-                raise Unavailable(f"wandb did not take what it was given within {self._options.timeout:g} seconds")
+                raise Unavailable(f"wandb did not take {what} within {self._options.timeout:g} seconds")
             time.sleep(0.02)
 
     def close(self, outcome: Outcome | None) -> None:
-        """End the run's process. Without an outcome the run is shown as crashed until somebody goes on with it."""
-        run, self._run = self._run, None
-        if run is None:
+        """End the run's process. Without an outcome the run is shown as crashed until somebody goes on with it.
+
+        What had not arrived when an earlier call gave up is sent again.
+        """
+        if self._described is None:
             return
-        with self._calling(None):
+        if self._run is None:
+            if outcome is None:
+                return
+            memory = {
+                **self._described.memory,
+                "batch": self._noted,
+                **(self._uploads.memory() if self._uploads else {}),
+            }
+            self.open(replace(self._described, memory=memory))
+        run, _, uploads = self._opened()
+        with calling(None):
+            if outcome is not None and not self._offline:
+                self._await(lambda: uploads.settle(self._spool.artifacts), "the artifacts")
             if outcome is not None:
                 _configure(run, {"tracelet/status": f"{outcome.status} {outcome.reason}".strip()})
                 if outcome.status == "preempted":
                     run.mark_preempting()
+            self._run = None
             run.finish(exit_code=0 if outcome is not None and outcome.status == "finished" else 1)
-            if self._spool is not None:
-                self._settle(self._spool, until_end=True)
+            self._await(lambda: False, "the end of the run")
+        if self._offline:
+            uploads.settle(self._spool.artifacts)
+        if self._ledger is not None:
+            self._ledger.clear()
+        self._described = None
+        self._tell_refused(uploads)
 
-    def _opened(self) -> tuple[Run, RunDescription, Spool]:
-        assert self._run is not None and self._described is not None and self._spool is not None, "open() comes first"
-        return self._run, self._described, self._spool
-
-    @contextmanager
-    def _calling(self, folder: Path | None) -> Iterator[None]:
-        """Run the SDK's code in here: its files stay in our folder, its errors become ours."""
-        places = (
-            {f"WANDB_{kind}_DIR": str(folder / "wandb" / kind.lower()) for kind in ("CACHE", "DATA")} if folder else {}
-        )
-        places["WANDB_ERROR_REPORTING"] = "false"  # the SDK's reports about itself are no business of a training
-        fresh = {name: place for name, place in places.items() if name not in os.environ}
-        os.environ.update(fresh)
-        try:
-            import wandb.errors
-        except ImportError as error:
-            raise Misconfigured(f"wandb cannot be imported ({error})", "Type pip install 'tracelet[wandb]'") from error
-        try:
-            yield
-        except (wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
-            fix = "Type wandb login, or set WANDB_API_KEY; WANDB_BASE_URL is the server's address"
-            raise Misconfigured(f"wandb refuses ({_first_line(error)})", fix) from error
-        except (wandb.errors.Error, OSError, TimeoutError) as error:
-            raise Unavailable(f"wandb does not answer ({_first_line(error)})") from error
-        finally:
-            for name in fresh:
-                os.environ.pop(name, None)
-
-
-def _await_free_folder(folder: Path, run_id: str) -> None:
-    """The SDK names a run's folder by the second, and would write over what an earlier courier left in this one."""
-    while any(folder.glob(f"wandb/*run-{time.strftime('%Y%m%d_%H%M%S')}-{run_id}")):
-        time.sleep(0.05)
-
-
-def _apart(version: str) -> Any:
-    """How the SDK is told to leave other runs alone. Before 0.19.10 a process had one run at a time."""
-    return "create_new" if tuple(map(int, re.findall(r"\d+", version)[:3])) >= (0, 19, 10) else True
+    def _opened(self) -> tuple[Run, RunDescription, Uploads]:
+        assert self._run is not None and self._described is not None and self._uploads is not None, "open comes first"
+        return self._run, self._described, self._uploads
 
 
 def _configure(run: Run, values: Mapping[str, Any]) -> None:
@@ -294,7 +271,3 @@ def _labels(tags: Mapping[str, str]) -> list[str]:
 def _brief(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What a config page can show: a diff of a megabyte is not."""
     return {name: value for name, value in facts.items() if not isinstance(value, str) or len(value) <= 2000}
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:300]

@@ -37,6 +37,8 @@ class Spool:
         """The greatest step of the rows read so far."""
         self.ended = False
         """Whether the end of the run is written."""
+        self.artifacts: set[tuple[str, str]] = set()
+        """Name and digest of the artifacts read so far."""
         self._place = FILE_HEADER
 
     def read(self) -> None:
@@ -51,6 +53,8 @@ class Spool:
             record = record_type.FromString(data)
             kind = record.WhichOneof("record_type")
             self.ended = self.ended or kind == "exit"
+            if kind == "artifact":
+                self.artifacts.add((record.artifact.name, record.artifact.digest))
             if kind != "history":
                 continue
             row = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}

@@ -17,17 +17,20 @@ from tracelet.store import Store
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tracelet.telemetry.analysis import ProcessTimes
+    from tracelet.telemetry.times import ProcessTimes
 
 BAR = 30
 """Characters of the longest bar."""
+MOST_TABLES = 2
+"""Processes that have a table each; of more there is one with the extremes."""
 
 
 @click.command()
 @click.argument("run")
+@click.option("--rank", type=click.IntRange(0), help="Only this rank, with a table of its own.")
 @click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @store_option
-def time(store: Store, run: str, in_json: bool) -> None:
+def time(store: Store, run: str, rank: int | None, in_json: bool) -> None:
     """Show where the time of a run went: loading, forward, backward, optimizer, validation, checkpoints, ...
 
     RUN is an id, the beginning of one, a name, or `latest`. Goodput is the share of the whole time in which the model
@@ -43,14 +46,21 @@ def time(store: Store, run: str, in_json: bool) -> None:
             f"run {found.id} has no spans: it was recorded with track_spans=false, or nothing was timed in it."
         )
     said = findings(processes, found.params, found.environment)
+    if rank is not None:
+        processes = [times for times in processes if times.rank == rank]
+        if not processes:
+            raise RunNotFound(f"run {found.id} has no spans of rank {rank}.")
     if in_json:
         described = [{**asdict(times), "goodput": times.goodput} for times in processes]
         click.echo(as_json({"processes": described, "findings": [asdict(finding) for finding in said]}))
         return
     target = console()
     _head(target, found, processes[0])
-    for times in processes:
-        _shares(target, times, len(processes) > 1)
+    if len(processes) > MOST_TABLES:
+        _extremes(target, processes)
+    else:
+        for times in processes:
+            _shares(target, times, len(processes) > 1)
     _slowest(target, processes)
     target.print()
     target.print("Findings", style="bold")
@@ -73,17 +83,44 @@ def _shares(target: Console, times: ProcessTimes, several: bool) -> None:
     target.print()
     if several:
         target.print(f"Rank {times.rank}", style="bold")
-    figures = ("seconds", "share", "first third", "last third")
-    shown = table("", "seconds", "share", " ", "first third", "last third", right=figures)
-    block = "█" if speaks_unicode(target) else "#"
+    figures = ("seconds", "share", "per iteration, first third", "last third")
+    shown = table("", "seconds", "share", " ", *figures[2:], right=figures)
     most = max(times.parts.values(), default=0.0)
     for name, seconds in times.parts.items():
-        bar = block * round(BAR * seconds / most) if most else ""
+        bar = _bar(target, seconds, most)
         early, late = times.first_third.get(name), times.last_third.get(name)
         shown.add_row(name, f"{seconds:.2f}", f"{times.share(name):.1%}", bar, _each(early), _each(late))
     early, late = times.first_third.get("iteration"), times.last_third.get("iteration")
     shown.add_row("an iteration", "", "", "", _each(early), _each(late))
     put(target, shown)
+
+
+def _extremes(target: Console, processes: list[ProcessTimes]) -> None:
+    """One row for each part of the time: its mean over the ranks, and the ranks with the least and the most of it."""
+    from tracelet.telemetry.analysis import CATEGORIES
+
+    target.print()
+    target.print(f"{len(processes)} processes (one of them: --rank N)", style="bold")
+    shown = table(
+        "", "mean s", "share", " ", "least", "rank", "most", "rank ", right=("mean s", "share", "least", "most")
+    )
+    whole = sum(times.total for times in processes)
+    sums = {name: sum(times.parts.get(name, 0.0) for times in processes) for name in CATEGORIES}
+    for name, seconds in sums.items():
+        if not seconds:
+            continue
+        ordered = sorted((times.parts.get(name, 0.0), times.rank) for times in processes)
+        (least, quickest), (most, slowest) = ordered[0], ordered[-1]
+        shown.add_row(
+            name, f"{seconds / len(processes):.2f}", f"{seconds / whole:.1%}",
+            _bar(target, seconds, max(sums.values())), f"{least:.2f}", str(quickest), f"{most:.2f}", str(slowest),
+        )  # fmt: skip
+    put(target, shown)
+
+
+def _bar(target: Console, seconds: float, most: float) -> str:
+    block = "█" if speaks_unicode(target) else "#"
+    return block * round(BAR * seconds / most) if most else ""
 
 
 def _each(seconds: float | None) -> str:

@@ -7,7 +7,6 @@ something else (a checkpoint that a callback saves) counts where it lies deepest
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tracelet.spans import SpanTable
@@ -33,6 +32,7 @@ from tracelet.telemetry.names import (
     VALIDATION_LOOP,
     ZERO_GRAD,
 )
+from tracelet.telemetry.times import ProcessTimes, SlowIteration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,8 +49,6 @@ CATEGORIES = (
 )  # fmt: skip
 """In the order in which tables show them; the seconds of all together are those of the application."""
 IN_TRAINING = ("loading", "transfer", "forward", "backward", "optimizer", "callbacks", "logging")
-PRODUCTIVE = ("forward", "backward", "optimizer")
-"""The numerator of goodput."""
 CATEGORY_OF = {
     DATA_LOADING: "loading", BATCH_TRANSFER: "transfer", MODEL_FORWARD: "forward", MODEL_BACKWARD: "backward",
     ZERO_GRAD: "optimizer", OPTIMIZER_UPDATE: "optimizer", CALLBACKS: "callbacks", METRIC_LOGGING: "logging",
@@ -62,56 +60,6 @@ EVALUATIONS = frozenset({VALIDATION_LOOP, TESTING_LOOP, PREDICT_LOOP})
 SLOWEST = 10
 FEW = 6
 """Fewer iterations have no trend."""
-
-
-@dataclass(frozen=True)
-class SlowIteration:
-    """One of the slowest training iterations."""
-
-    number: int
-    seconds: float
-    start_ns: int
-    phase: str
-    """The category that took most of it."""
-    phase_seconds: float
-
-
-@dataclass
-class ProcessTimes:
-    """Where the time of one rank in one attempt went. All in seconds."""
-
-    rank: int
-    process: int
-    total: float
-    training: float
-    """Of its training loops, trials left out, all that happened in them."""
-    parts: dict[str, float]
-    """By category; see `CATEGORIES`."""
-    iterations: int = 0
-    median: float = 0.0
-    slow_limit: float = 0.0
-    slow_count: int = 0
-    slow_seconds: float = 0.0
-    """What the slow ones (five times the median and more) took beyond the median."""
-    first_third: dict[str, float] = field(default_factory=dict)
-    last_third: dict[str, float] = field(default_factory=dict)
-    """Mean seconds of an iteration, by category and `iteration`."""
-    slowest: list[SlowIteration] = field(default_factory=list)
-    open: list[str] = field(default_factory=list)
-    """Spans that never ended, outermost first: what a killed process was doing."""
-
-    def share(self, category: str) -> float:
-        """The category's share of the whole."""
-        return self.parts.get(category, 0.0) / self.total if self.total else 0.0
-
-    def share_of_training(self, category: str) -> float:
-        """The category's share of the time of the training loops."""
-        return self.parts.get(category, 0.0) / self.training if self.training else 0.0
-
-    @property
-    def goodput(self) -> float:
-        """Forward, backward and optimizer of the training, as a share of the application's time."""
-        return sum(self.parts.get(name, 0.0) for name in PRODUCTIVE) / self.total if self.total else 0.0
 
 
 def analyse(table: SpanTable) -> list[ProcessTimes]:
@@ -149,6 +97,9 @@ class _Process:
             for place in places.tolist()
             if names[place] == TRAINING_LOOP and table.attributes.get(place, {}).get("trial")
         }
+        self.hooks = {row: table.attributes.get(place, {}).get("hook") for row, place in enumerate(places.tolist())
+                      if place in table.attributes and names[place] == CALLBACKS}  # fmt: skip
+        """By place, the hook of callbacks that stand alone."""
         self.parents = table.parents[places]
         self.above = self._places_of(self.parents)
 
@@ -191,19 +142,21 @@ class _Process:
         application = self.named(APPLICATION)
         whole = self.durations[application] if application.any() else self.ends.max(keepdims=True) - self.starts.min()
         total = int(whole.max())
-        parts = self._parts(tuned, trial)
+        parts, within = self._parts(tuned, trial)
         parts["other"] = max(0.0, total / NANO - sum(parts.values()))
         found = ProcessTimes(
             rank=self.rank, process=self.process, total=total / NANO,
             training=float(self.durations[training & ~tuned].sum()) / NANO,
-            parts={name: parts[name] for name in CATEGORIES if parts.get(name)},
+            parts={name: parts[name] for name in CATEGORIES if parts.get(name)}, within=within,
             open=[self.names[self.kinds[place]] for place in self.open.tolist()],
         )  # fmt: skip
         self._iterations(found, self.named(TRAINING_ITERATION) & ~tuned)
         return found
 
-    def _parts(self, tuned: Mask, trial: Mask) -> dict[str, float]:
-        """Seconds by category. Each span counts less what lies deeper in it and is counted too."""
+    def _parts(self, tuned: Mask, trial: Mask) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """Seconds by category, and by what some of them consist of. Each span counts less what lies deeper in it and
+        is counted too.
+        """
         import numpy as np
 
         evaluated = self.inside(self.named(*EVALUATIONS))
@@ -213,11 +166,21 @@ class _Process:
         counted = (counted & main) | trial
         own = self._exclusive(np.flatnonzero(counted))
         parts: dict[str, float] = {}
+        within: dict[str, dict[str, float]] = {}
         for name, code in self.codes.items():
             seconds = float(own[counted & (self.kinds == code)].sum()) / NANO
             category = "tuning" if name == TRAINING_LOOP else CATEGORY_OF.get(name, "other")
             parts[category] = parts.get(category, 0.0) + seconds
-        return parts
+            if category == "initialization" and seconds:
+                within.setdefault(category, {})[name] = seconds
+        for row, hook in self.hooks.items():
+            if counted[row] and hook:
+                hooks = within.setdefault("callbacks", {})
+                hooks[hook] = hooks.get(hook, 0.0) + float(own[row]) / NANO
+        waits = self.inside(self.named(VALIDATION_LOOP)) & self.named(DATA_LOADING) & ~tuned
+        if waits.any():
+            within["validation"] = {"loading": float(self.durations[waits].sum()) / NANO}
+        return parts, within
 
     def _exclusive(self, places: IntArray) -> IntArray:
         """Durations less those of the counted spans that lie within; in the order of their starts, outer ones first."""

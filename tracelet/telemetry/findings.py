@@ -11,7 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tracelet.telemetry.analysis import IN_TRAINING, ProcessTimes
+from tracelet.telemetry.analysis import IN_TRAINING
+from tracelet.telemetry.names import (
+    CHECKPOINT_LOAD,
+    DATA_LOADER_INIT,
+    DIST_INIT,
+    MODEL_INIT,
+    OPTIMIZER_INIT,
+)
+from tracelet.telemetry.times import ProcessTimes
 
 WORTH_SAYING = 0.1
 """A tenth of the time is worth a sentence; below, there is little to win."""
@@ -23,6 +31,13 @@ WORDS = {
     "loading": "waiting for data", "transfer": "moving batches to the device", "forward": "forward",
     "backward": "backward", "optimizer": "the optimizer", "callbacks": "callbacks", "logging": "logging metrics",
 }  # fmt: skip
+
+BEGINNINGS = {
+    MODEL_INIT: "making models", DATA_LOADER_INIT: "making data loaders", OPTIMIZER_INIT: "making optimizers",
+    DIST_INIT: "until all processes have found one another", CHECKPOINT_LOAD: "loading checkpoints",
+}  # fmt: skip
+MOST = 0.5
+"""What takes half of a part is named."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +58,9 @@ def findings(
     lead = processes[0]
     found: list[Finding] = []
     if lead.training >= SHORTEST:
-        found += _loading(lead, params, environment)
+        # All ranks wait for the one that waits longest for its data.
+        waiting = max(processes, key=lambda times: times.parts.get("loading", 0.0))
+        found += _loading(waiting, params, environment, len(processes) > 1)
         for part, what in (("callbacks", "callbacks"), ("logging", "logging metrics"), ("transfer", "moving batches")):
             if lead.share_of_training(part) >= WORTH_SAYING:
                 found.append(_share(lead, part, what))
@@ -54,15 +71,19 @@ def findings(
 
 def _share(times: ProcessTimes, part: str, what: str) -> Finding:
     seconds = times.parts[part]
-    text = f"{times.share_of_training(part):.0%} of the training loop is {what} ({seconds:.1f} s)."
+    text = f"{times.share_of_training(part):.0%} of the training loop is {what} ({seconds:.1f} s)"
+    name, most = times.most_of(part)
+    text += f", {most:.1f} s of it in {name}." if most >= MOST * seconds else "."
     return Finding(part, text, seconds)
 
 
-def _loading(times: ProcessTimes, params: Mapping[str, Any], environment: Mapping[str, Any]) -> list[Finding]:
+def _loading(
+    times: ProcessTimes, params: Mapping[str, Any], environment: Mapping[str, Any], several: bool
+) -> list[Finding]:
     share = times.share_of_training("loading")
     if share < WORTH_SAYING:
         return []
-    text = f"{share:.0%} of the training loop waits for data"
+    text = f"{share:.0%} of the training loop" + (f" of rank {times.rank}" if several else "") + " waits for data"
     workers = params.get("data/train/workers")
     machine = environment.get("machine") or {}
     cores = machine.get("cpu_usable") or machine.get("cpu_count")
@@ -79,7 +100,9 @@ def _evaluations(times: ProcessTimes) -> list[Finding]:
         share = times.share_of_training(part)
         if share >= limit:
             seconds = times.parts[part]
-            text = f"{what[0].upper()}{what[1:]} takes {seconds:.1f} s, as much as {share:.0%} of the training loops."
+            text = f"{what[0].upper()}{what[1:]} takes {seconds:.1f} s, as much as {share:.0%} of the training loops"
+            name, most = times.most_of(part)
+            text += f"; {most:.1f} s of it wait for data." if name and most >= MOST * seconds else "."
             found.append(Finding(part, text, seconds))
     return found
 
@@ -113,17 +136,16 @@ def _stragglers(processes: Sequence[ProcessTimes]) -> list[Finding]:
     ranks = {times.rank: times for times in processes if times.iterations}
     if len(ranks) < 2:  # a rank can only be slower than another one
         return []
-    work = {
-        rank: (times.parts.get("loading", 0.0) + times.parts.get("forward", 0.0)) / times.iterations
-        for rank, times in ranks.items()
-    }
-    middle = statistics.median_low(work.values())
+    loading = {rank: times.parts.get("loading", 0.0) / times.iterations for rank, times in ranks.items()}
+    work = {rank: loading[rank] + times.parts.get("forward", 0.0) / times.iterations for rank, times in ranks.items()}
+    middle, usual = statistics.median_low(work.values()), statistics.median_low(loading.values())
     found = []
     for rank, seconds in work.items():
         if middle and seconds > SLOWER * middle:
             text = (
-                f"Rank {rank} needs {seconds * 1e3:.1f} ms for loading and forward of an iteration, the others "
-                f"{middle * 1e3:.1f} ms: they wait for it."
+                f"Rank {rank} needs {seconds * 1e3:.1f} ms for loading and forward of an iteration (loading: "
+                f"{loading[rank] * 1e3:.1f} ms), the others {middle * 1e3:.1f} ms ({usual * 1e3:.1f} ms): they wait "
+                "for it."
             )
             found.append(Finding("stragglers", text, (seconds - middle) * ranks[rank].iterations))
     return found
@@ -133,7 +155,11 @@ def _initialization(times: ProcessTimes) -> list[Finding]:
     seconds = times.parts.get("initialization", 0.0)
     if times.share("initialization") < 2 * WORTH_SAYING or seconds < 10 * SHORTEST:
         return []
-    text = f"{seconds:.0f} s pass before the training: models, loaders, optimizers."
+    text = f"{seconds:.0f} s pass before the training: models, loaders, optimizers"
+    name, most = times.most_of("initialization")
+    if most >= MOST * seconds:
+        text = f"{seconds:.0f} s pass before the training, {most:.0f} s of it {BEGINNINGS.get(name, name)}"
+    text += "."
     return [Finding("initialization", text, seconds)]
 
 

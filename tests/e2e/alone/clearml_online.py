@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
+import requests
 
 from tests.servers.clearml_server import ClearmlServer, clearml_server
+from tracelet.artifacts import keep
 from tracelet.backends.base import Batch, Outcome, SeriesPart
 from tracelet.backends.clearml import ClearmlBackend, ClearmlOptions
+from tracelet.records import Artifact
 from tracelet.testing import FINISHED, START, BackendConformance, Delivered
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # the SDK's own
@@ -30,7 +35,9 @@ def server(only_server: ClearmlServer) -> ClearmlServer:
 
 
 def suite(server: ClearmlServer, folder: Path) -> BackendConformance:
-    options = ClearmlOptions(url=server.url, access_key="a" * 20, api_key="s" * 40)
+    options = ClearmlOptions(
+        url=server.url, files_url=server.url, access_key="a" * 20, api_key="s" * 40, parent="p" * 32
+    )
     return BackendConformance(lambda: ClearmlBackend(options), lambda run: Delivered(), folder)
 
 
@@ -68,6 +75,34 @@ def test_a_run_goes_on_in_its_own_task(forget: bool, tmp_path: Path, server: Cle
     assert task["hyperparams"]["optimizer"]["lr"]["value"] == "0.5"
     assert task["script"]["version_num"] == "0" * 40
     assert task["script"]["entry_point"] == "train.py"
+    assert task["parent"] == "p" * 32
+
+
+LARGE = bytes(range(256)) * 20_000
+
+
+def test_artifacts_arrive(tmp_path: Path, server: ClearmlServer) -> None:
+    """Files and folders lie on the file server, references say where their file is; nothing is there twice."""
+    (tmp_path / "out" / "deep").mkdir(parents=True)
+    (tmp_path / "out" / "deep" / "large.bin").write_bytes(LARGE)
+    (tmp_path / "notes.txt").write_bytes(b"hello")
+    conformance = suite(server, tmp_path)
+    place = conformance.description().artifacts_folder.parent
+    kept = [keep(place, tmp_path / name, None, None, int(START * 1e6)) for name in ("notes.txt", "out")]
+    reference = Artifact(time=1, name="last.ckpt", path="/nowhere/last.ckpt", kind="checkpoint", metadata={"step": 7})
+    batch = Batch(id="b:0-1", artifacts=[*kept, reference])
+    conformance.deliver(batch)
+    conformance.deliver(batch, outcome=FINISHED)
+    (task,) = server.tasks.values()
+    artifacts = {one["key"]: one for one in task["execution"]["artifacts"]}
+    assert sorted(artifacts) == ["last.ckpt", "notes.txt", "out"]
+    assert artifacts["last.ckpt"]["uri"] == "file:///nowhere/last.ckpt"
+    assert {"key": "step", "value": "7"} in [
+        dict(zip(("key", "value"), one)) for one in artifacts["last.ckpt"]["display_data"]
+    ]
+    assert requests.get(artifacts["notes.txt"]["uri"], timeout=30).content == b"hello"
+    with ZipFile(BytesIO(requests.get(artifacts["out"]["uri"], timeout=30).content)) as archive:
+        assert archive.read("deep/large.bin") == LARGE
 
 
 SHOWN = [("failed", "failed"), ("preempted", "stopped"), ("finished", "completed")]

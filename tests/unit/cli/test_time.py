@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +15,9 @@ import tracelet
 from tracelet import telemetry
 from tracelet.cli import main
 from tracelet.destinations import choosing_spans
+from tracelet.journal import Journal, JournalReader, attempt_path
+from tracelet.points import list_integers, pack_integers
+from tracelet.records import Record, Span, Spans
 
 SETTINGS = {
     "track_git": False, "track_env": False, "track_lightning": False, "delivery": "off", "quiet": True,
@@ -58,6 +62,40 @@ def test_time_as_json(trained: str) -> None:
     assert process["parts"]["loading"] >= 0.12 and process["parts"]["forward"] >= 0.06
     assert sum(process["parts"].values()) == pytest.approx(process["total"])
     assert process["parts"]["loading"] > process["parts"]["forward"] and 0 < process["goodput"] < 1
+
+
+def test_time_of_many_ranks(trained: str) -> None:
+    """Of more than two processes one table tells the mean and the ranks with the least and the most; `--rank` asks for
+    one of them.
+    """
+    folder = tracelet.open_store().run(trained).path
+    (first,) = folder.glob("rank-0.*.tlj")
+    records = [frame.record() for frame in JournalReader(first).frames()]
+    for rank in (1, 2, 3):
+        journal = Journal.create(attempt_path(folder, f"rank-{rank}", 0))
+        others = [msgspec.structs.replace(records[0], rank=rank, world_size=4), *slower(records[1:], rank)]
+        journal.append(others)
+        journal.close()
+    page = invoked("time", trained)
+    assert "4 processes (one of them: --rank N)" in page
+    (row,) = [line.split() for line in page.splitlines() if line.startswith("loading")]
+    assert row[-3] == "0" and row[-1] == "3" and float(row[-2]) > float(row[1]) > float(row[-4]) > 0.1
+    (row,) = [line.split() for line in invoked("time", trained, "--rank", "0").splitlines() if line[:7] == "loading"]
+    assert "4 processes" not in invoked("time", trained, "--rank", "2") and float(row[1]) > 0.1
+    result = CliRunner().invoke(main, ["time", trained, "--rank", "9"])
+    assert result.exit_code == 2 and "no spans of rank 9" in result.output
+
+
+def slower(records: list[Record], rank: int) -> list[Record]:
+    """The same spans, `rank` + 1 times as long; the rest is left out."""
+    found: list[Record] = []
+    for record in records:
+        if isinstance(record, Span):
+            found.append(msgspec.structs.replace(record, duration_ns=record.duration_ns * (rank + 1)))
+        elif isinstance(record, Spans):
+            durations = [value * (rank + 1) for value in list_integers(record.durations, record.count)]
+            found.append(msgspec.structs.replace(record, durations=pack_integers(durations)))
+    return found
 
 
 def test_a_run_without_spans() -> None:

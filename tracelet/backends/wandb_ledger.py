@@ -1,0 +1,63 @@
+"""What the SDK of Weights & Biases was given and its own file does not hold yet: kept by us until it does.
+
+Used by the `wandb` backend on the courier's thread, with versions before 0.30, which keep the last rows in memory until
+the run ends. One line of JSON for each row, in a file beside the SDK's; gone when the run is over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+class Ledger:
+    """Rows by their numbers, and configuration. On disk when `keep` returns; never delays the SDK."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[int, Row] = {}
+        """What an earlier courier had kept."""
+        self.config: dict[str, Any] = {}
+        self._highest = -1
+        self._read()
+
+    def _read(self) -> None:
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return
+        for line in lines:
+            try:
+                number, values = json.loads(line)
+            except ValueError:
+                continue  # torn by a crash, so its batch comes again
+            if number >= 0:
+                self.rows[number] = values
+            else:
+                self.config.update(values)
+        self._highest = max(self.rows, default=-1)
+
+    def keep(self, rows: Sequence[tuple[int, Row]], config: Mapping[str, Any]) -> None:
+        """Write down what the SDK is about to be given."""
+        entries: list[tuple[int, Mapping[str, Any]]] = [*rows]
+        if config:
+            entries.append((-1, config))
+        if entries:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.writelines(json.dumps(entry, default=str) + "\n" for entry in entries)
+            self._highest = max([self._highest, *(number for number, _ in rows)])
+
+    def reached(self, highest: int) -> None:
+        """The SDK's file holds rows up to this one: forget them, if they are all."""
+        if 0 <= self._highest <= highest:
+            self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.path.unlink(missing_ok=True)
+        self._highest = -1

@@ -1,0 +1,68 @@
+"""Where the time of one process of a run went: what `analysis` finds, and commands and dashboard show. Plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+PRODUCTIVE = ("forward", "backward", "optimizer")
+"""The numerator of goodput."""
+
+
+@dataclass(frozen=True)
+class SlowIteration:
+    """One of the slowest training iterations."""
+
+    number: int
+    seconds: float
+    start_ns: int
+    phase: str
+    """The category that took most of it."""
+    phase_seconds: float
+
+
+@dataclass
+class ProcessTimes:
+    """Where the time of one rank in one attempt went. All in seconds."""
+
+    rank: int
+    process: int
+    total: float
+    training: float
+    """Of its training loops, trials left out, all that happened in them."""
+    parts: dict[str, float]
+    """By category; see `CATEGORIES`."""
+    within: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of some parts, seconds by what they consist of: callbacks by hook, initialization by span, and how much of a
+    validation waits for data.
+    """
+    iterations: int = 0
+    median: float = 0.0
+    slow_limit: float = 0.0
+    slow_count: int = 0
+    slow_seconds: float = 0.0
+    """What the slow ones (five times the median and more) took beyond the median."""
+    first_third: dict[str, float] = field(default_factory=dict)
+    last_third: dict[str, float] = field(default_factory=dict)
+    """Mean seconds of an iteration, by category and `iteration`."""
+    slowest: list[SlowIteration] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
+    """Spans that never ended, outermost first: what a killed process was doing."""
+
+    def share(self, category: str) -> float:
+        """The category's share of the whole."""
+        return self.parts.get(category, 0.0) / self.total if self.total else 0.0
+
+    def share_of_training(self, category: str) -> float:
+        """The category's share of the time of the training loops."""
+        return self.parts.get(category, 0.0) / self.training if self.training else 0.0
+
+    @property
+    def goodput(self) -> float:
+        """Forward, backward and optimizer of the training, as a share of the application's time."""
+        return sum(self.parts.get(name, 0.0) for name in PRODUCTIVE) / self.total if self.total else 0.0
+
+    def most_of(self, part: str) -> tuple[str, float]:
+        """What takes most of a part, and how long; an empty name where that is not known."""
+        found = self.within.get(part, {})
+        name = max(found, key=lambda name: found[name], default="")
+        return name, found.get(name, 0.0)
