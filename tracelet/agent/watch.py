@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tracelet.agent.deaths import Witness
 from tracelet.backends.base import Outcome
-from tracelet.endings import GONE, SILENCE
+from tracelet.endings import GONE, SILENCE, missing
 from tracelet.errors import JournalError
 from tracelet.frames import Cursor
 from tracelet.identity import is_alive
@@ -93,7 +93,10 @@ class Member:
         when = int(time.time() * 1e6)
         if last is not None and last.expected:
             return Status(time=when, status=last.expected, reason=last.reason, about=self.path.name)
-        status, reason = self.witness.testimony() if self.witness is not None else (KILLED, GONE)
+        if self.witness is not None:
+            status, reason = self.witness.testimony()
+        else:
+            status, reason = KILLED, missing(self.started) if self.started is not None else GONE
         return Status(time=when, status=status, reason=reason, about=self.path.name)
 
 
