@@ -29,7 +29,10 @@ def journals(folder: Path, ranks: int, world: int = 0, first: int = 0) -> list[J
     for rank in range(first, first + ranks):
         journal = Journal.create(attempt_path(folder, f"rank-{rank}", 0))
         journal.append([
-            Started(run="r", name="n", project="p", time=1, host=f"node{rank // 8}", pid=1, rank=rank, world_size=world or ranks)
+            Started(
+                run="r", name="n", project="p", time=1, host=f"node{rank // 8}", pid=1, rank=rank,
+                world_size=world or ranks,
+            )
         ])  # fmt: skip
         made.append(journal)
     return made
