@@ -1,7 +1,7 @@
 """Where the built-in backends find their server and their credentials, and whether the server answers. Used by
 `doctor`.
 
-Asks with one plain HTTP request and without an SDK, so a training that waits for a slow import is spared; a
+Asks with plain HTTP requests and without an SDK, so a training that waits for a slow import is spared; a
 credential is named by its source and never read out. What a plug-in of others wants, it tells by a method `check()`
 of its own.
 """
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tracelet.cli.whose import Denied, whose
 from tracelet.masking import mask_url
 
 PATIENCE = 5.0
@@ -75,7 +76,11 @@ def examine(name: str, options: Mapping[str, Any]) -> tuple[bool | None, str, st
         return False, f"{found}: {reason}", "Is the server up, and the address right?"
     if not credential and account.login:
         return False, found, f"Type {account.login}"
-    return True, found, ""
+    try:
+        who = whose(name, address, options)
+    except Denied:
+        return False, f"{found}: the server refuses it", f"Type {account.login}"
+    return True, f"{found}, as {who}" if who else found, ""
 
 
 def _address(account: Account, options: Mapping[str, Any]) -> tuple[str, str]:
