@@ -23,13 +23,16 @@ METRICS, STEPS = 10, 10
 FLUSHES = 5
 
 
-def journals(folder: Path, ranks: int) -> list[Journal]:
-    """The journals of ranks that have just begun."""
+def journals(folder: Path, ranks: int, world: int = 0, first: int = 0) -> list[Journal]:
+    """The journals of ranks that have just begun: of all, or of one node's in a larger world."""
     made = []
-    for rank in range(ranks):
+    for rank in range(first, first + ranks):
         journal = Journal.create(attempt_path(folder, f"rank-{rank}", 0))
         journal.append([
-            Started(run="r", name="n", project="p", time=1, host=f"node{rank // 8}", pid=1, rank=rank, world_size=ranks)
+            Started(
+                run="r", name="n", project="p", time=1, host=f"node{rank // 8}", pid=1, rank=rank,
+                world_size=world or ranks,
+            )
         ])  # fmt: skip
         made.append(journal)
     return made

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import time
 
 
 def local(moment: float) -> str:
     """Local date and time, to the second; a moment that no calendar has (a damaged record) says so."""
     try:
-        return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
     except (ValueError, OverflowError, OSError):
         return "no such date"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tracelet.identity import is_alive
 from tracelet.journal_view import JournalView
-from tracelet.records import KILLED, RUNNING, Status
+from tracelet.records import KILLED, RUNNING, Started, Status
 
 SILENCE = 60.0
 """Seconds without a sign of life after which a process on another host counts as gone; it gives one every 10."""
@@ -34,7 +34,12 @@ def ending(view: JournalView, nodes: Iterable[JournalView]) -> Status:
                 return told
     if view.status is not None and view.status.expected:
         return Status(time=seen, status=view.status.expected, reason=view.status.reason)
-    return Status(time=seen, status=KILLED, reason=GONE if here else f"no sign of life from {started.host}")
+    return Status(time=seen, status=KILLED, reason=missing(started))
+
+
+def missing(started: Started) -> str:
+    """Why a process counts as killed of which nothing else is known."""
+    return GONE if started.host == socket.gethostname() else f"no sign of life from {started.host}"
 
 
 def modified(path: Path) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 from tracelet import dates
 from tracelet.errors import FilterError
+from tracelet.info import RunInfo
 from tracelet.run import Run
 
 LONGEST = 2000
@@ -191,17 +192,17 @@ def _arithmetic(apply: Callable[[Any, Any], Any], left: Evaluator, right: Evalua
     return calculate
 
 
-def namespace(run: Run) -> dict[str, Any]:
+def namespace(run: Run, info: RunInfo | None = None) -> dict[str, Any]:
     """What a filter sees of a run: fields first, then parameters, then last values of metrics, and the tables."""
-    info, summaries = run.info, run.summaries()
+    info, params, summaries = info or run.info, run.params, run.summaries()
     last = {name: summary.last for name, summary in summaries.items()}
     fields = {name: getattr(info, name) for name in FIELDS if name not in ("age", "started", "command")}
     return {
-        **last, **run.params, **fields,
+        **last, **params, **fields,
         "command": " ".join(info.command),
         "started": dates.local(info.started),
         "age": time.time() - info.started,
-        "metrics": last, "params": run.params, "tags": run.tags,
+        "metrics": last, "params": params, "tags": run.tags,
         "least": {name: summary.least for name, summary in summaries.items()},
         "greatest": {name: summary.greatest for name, summary in summaries.items()},
     }  # fmt: skip

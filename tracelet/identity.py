@@ -98,6 +98,22 @@ def _knows_rank(env: Mapping[str, str]) -> bool:
     return any(names[0] in env and _number(env, names[3], 1) > 1 for names in RANK_VARIABLES)
 
 
+def several_nodes() -> bool:
+    """Whether the launcher of this process says that its ranks are on several nodes."""
+    env = os.environ
+    if "RANK" in env and "LOCAL_WORLD_SIZE" in env:
+        return _number(env, "WORLD_SIZE", 1) > _number(env, "LOCAL_WORLD_SIZE", 1)
+    if "SLURM_PROCID" in env and _number(env, "SLURM_NTASKS", 1) > 1:
+        return _number(env, "SLURM_STEP_NUM_NODES", _number(env, "SLURM_NNODES", 1)) > 1
+    if "OMPI_COMM_WORLD_RANK" in env:
+        return _number(env, "OMPI_COMM_WORLD_SIZE", 1) > _number(env, "OMPI_COMM_WORLD_LOCAL_SIZE", 1)
+    if "PMI_RANK" in env:
+        return _number(env, "PMI_SIZE", 1) > _number(env, "MPI_LOCALNRANKS", 1)
+    # Lightning sets these itself as well, but whoever starts it on several nodes has to do so before.
+    first = _first_environment(os.getppid() if _is_child(env) else os.getpid())
+    return "NODE_RANK" in first and "MASTER_ADDR" in first
+
+
 def _number(env: Mapping[str, str], name: str, default: int) -> int:
     try:
         return int(env.get(name, default))

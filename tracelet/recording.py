@@ -68,7 +68,7 @@ class Session:
         self._parts: list[tuple[str, Any]] = []
         self._last_error = getattr(sys, "last_value", None)
         self._error: BaseException | None = None
-        self._stopped = False
+        self._stopped = self._met = False
         sampled = list(registry.COLLECTORS.values()) if settings.track_system else []
         self.dispatch = Dispatch(settings, writer.started, writer.path, postings, sampled)
         self.adoptable: frozenset[str] | None = None
@@ -121,6 +121,14 @@ class Session:
 
     def _prepare(self, function: Any, count: int) -> Any:
         return function if isinstance(function, RankFunction) else RankFunction(function, self.coordinates(count))
+
+    def meet(self) -> None:
+        """The ranks know one another now: find the other nodes, once."""
+        if not self._met:
+            self._met = True
+            meeting = self.dispatch.meeting(self.writer.started.rank)
+            if meeting is not None:
+                self._add("meeting the other nodes", lambda: meeting)
 
     def _start_collectors(self) -> None:
         wanted = [row for name, row in registry.FACT_COLLECTORS.items() if self.settings[f"track_{name}"]]

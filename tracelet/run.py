@@ -5,6 +5,7 @@ Used by the store, the command line, the dashboard and user code, on any thread 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ class Run:
 
     def refresh(self) -> None:
         """Read what is new."""
-        for path in sorted(self.path.glob("*" + SUFFIX)):
+        for path in self._journals():
             try:
                 if path in self._views:
                     self._views[path].refresh()
@@ -57,6 +58,12 @@ class Run:
                 self._unreadable.pop(path, None)
             except (JournalError, OSError) as error:
                 self._unreadable[path] = str(error)
+
+    def _journals(self) -> list[Path]:
+        try:
+            return [self.path / name for name in sorted(os.listdir(self.path)) if name.endswith(SUFFIX)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []  # the run was deleted meanwhile
 
     def __repr__(self) -> str:
         return f"<tracelet.Run {self.path.name}>"
@@ -70,7 +77,7 @@ class Run:
     def views(self) -> list[JournalView]:
         """The readable journals, ordered by rank and attempt; those of nodes come last."""
         known = [view for view in self._views.values() if view.started is not None]
-        return sorted(known, key=lambda view: _order(view.started))
+        return known if len(known) == 1 else sorted(known, key=lambda view: _order(view.started))
 
     @property
     def problems(self) -> list[str]:

@@ -119,6 +119,7 @@ def place(rank: int, world_size: int) -> None:
     )  # fmt: skip
     if placed != known:
         session.restate(placed)
+    session.meet()
 
 
 def stop(timeout: float | None = None) -> None:

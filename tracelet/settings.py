@@ -130,6 +130,8 @@ TABLE: tuple[Setting, ...] = (
             "Who delivers to the backends: a process of its own, a thread, or nobody until `tracelet sync`."),
     Setting("agent_linger", 600.0, _seconds,
             "How long the agent goes on trying to deliver after the end of the training."),
+    Setting("gather_nodes", True, _switch,
+            "Bring what other nodes record to rank 0's node, where they do not share the store."),
     Setting("rank_deadline", 30.0, _seconds, "How long the delivery of a step waits for a rank that is late."),
     Setting("stop_timeout", 60.0, _seconds, "Longest wait of stop_logging() for what is not delivered yet."),
     Setting("quiet", False, _switch, "Print nothing when a run starts and stops."),

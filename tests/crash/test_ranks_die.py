@@ -89,6 +89,7 @@ def test_a_rank_is_killed(tmp_path: Path, victim: int, strategy: str) -> None:
         assert run.info.status in ("failed", "killed"), run.info
         killed = [one.status for one in run.processes if one.started.rank == victim][-1]
         assert killed.status == "killed"
+        assert victim == 0 or "rank 1 killed" in run.info.reason
         series = run.series("loss")
         assert series.steps.tolist() == list(range(len(series)))
         assert len(series) >= before

@@ -19,13 +19,18 @@ class Crew:
     """Couriers that work side by side and know nothing of each other."""
 
     def __init__(
-        self, folder: Path, log: Callable[[str], None], follow: bool = True, rank_deadline: float = DEADLINE
+        self,
+        folder: Path,
+        log: Callable[[str], None],
+        follow: bool = True,
+        rank_deadline: float = DEADLINE,
+        awaits: Callable[[], bool] = bool,
     ) -> None:
         self.folder = folder
         self.couriers: dict[str, Courier] = {}
         self._log = log
         self._follow = follow
-        self._gatherer = Gatherer(folder, rank_deadline)
+        self._gatherer = Gatherer(folder, rank_deadline, awaits)
         self._late: set[str] = set()
 
     def hire(self, postings: Iterable[Posting]) -> None:

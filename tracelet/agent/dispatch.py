@@ -10,15 +10,19 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tracelet import guard
 from tracelet.agent.keeper import Keeper
 from tracelet.agent.orders import Order, Posting
 from tracelet.agent.waiting import Waiting
 from tracelet.collectors.processes import root_pid
+from tracelet.identity import several_nodes
 from tracelet.records import Started
 from tracelet.settings import Settings
+
+if TYPE_CHECKING:
+    from tracelet.agent.meeting import Meeting
 
 
 class Deliverer(Protocol):
@@ -50,7 +54,8 @@ class Dispatch:
     ) -> None:
         self.folder = journal.parent
         self._settings = settings
-        self._leads = started.rank == 0
+        # Started by Lightning, the first rank of each node takes itself for rank 0 until the ranks have met.
+        self._leads = started.rank == 0 and started.node_rank == 0
         self._first_here = started.local_rank == 0
         self._journal = journal
         self._postings = list(postings) if self._leads else []
@@ -96,6 +101,15 @@ class Dispatch:
             with guard.guard("adding backends"):
                 self._deliverer.add(fresh)
 
+    def meeting(self, rank: int) -> Meeting | None:
+        """What joins this node to the others; None where there are none, or where no agent could speak to theirs."""
+        apart = self._first_here and self._settings.gather_nodes and several_nodes()
+        if not apart or not isinstance(self._deliverer, Keeper):
+            return None
+        from tracelet.agent.meeting import Meeting
+
+        return Meeting(self.folder, rank == 0, self._deliverer.direct)
+
     def finish(self, deadline: float) -> None:
         """Wait for the deliveries, to the moment `deadline` of the monotonic clock at the longest, and let go."""
         deliverer, self._deliverer = self._deliverer, None
@@ -107,5 +121,16 @@ class Dispatch:
                     names = [posting.name for posting in self._postings]
                     waiting = Waiting(self.folder, names, self._settings.quiet, deliverer.revive)
                     waiting.wait(max(0.0, deadline - time.monotonic()))
+                if isinstance(deliverer, Keeper) and deliverer.directed:
+                    self._wait_for_nodes(deliverer, deadline)
             finally:
                 deliverer.stop()
+
+    def _wait_for_nodes(self, keeper: Keeper, deadline: float) -> None:
+        from tracelet.agent.tails import wait_for_nodes
+
+        if not wait_for_nodes(self.folder, keeper.receives, deadline, keeper.revive) and not self._settings.quiet:
+            what = "other nodes recorded is" if keeper.receives else "this node recorded is"
+            sys.stderr.write(
+                f"tracelet: not all that {what} on rank 0's node yet. Nothing is lost: each node keeps its journals.\n"
+            )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,7 @@ class Source:
     member: Member
     counter: Counter = field(default_factory=Counter)
     cursor: Cursor = Cursor()
+    seen: tuple[int, int] = (0, 0)
     ranked: int | None = None
     """The number of the frame from which on the process knew that it was one of several."""
 
@@ -105,8 +107,9 @@ class Source:
 class Gatherer:
     """The gathering of one run. `gather` may be called by several threads."""
 
-    def __init__(self, folder: Path, deadline: float = DEADLINE) -> None:
+    def __init__(self, folder: Path, deadline: float = DEADLINE, awaits: Callable[[], bool] = bool) -> None:
         self.folder = folder
+        self._awaits = awaits
         self._deadline = deadline
         self._watch = Watch(folder)
         self._mutex = threading.Lock()
@@ -129,7 +132,7 @@ class Gatherer:
                 if not self._held:
                     return not self._lock.path.exists() or self._complete()
                 self._recover()
-            over = all(member.ended for member in ranks)
+            over = all(member.ended for member in ranks) and not self._awaits()
             self._read(ranks)
             self._write()
             if over and not any(track.slots for track in self._tracks.values()):
@@ -182,11 +185,12 @@ class Gatherer:
     def _drained(self, member: Member) -> bool:
         source = self._sources.get(member.path.name)
         try:
-            return source is not None and source.cursor.offset >= member.path.stat().st_size
+            return source is not None and source.seen == _seen(member.path)
         except OSError:
             return True
 
     def _take(self, source: Source) -> None:
+        source.seen = _seen(source.member.path)
         for frame in JournalReader(source.member.path).frames(source.cursor):
             source.cursor = frame.after
             record: Record | None = None
@@ -229,7 +233,7 @@ class Gatherer:
         world = max((started.world_size for _, started in mine), default=0)
         seen = {started.rank for _, started in mine}
         living = {started.rank for member, started in mine if not (member.ended and self._drained(member))}
-        if mine and not living:
+        if mine and not living and not self._awaits():
             return set()
         return living | (set(range(world)) - seen)
 
@@ -272,6 +276,12 @@ class Gatherer:
 def aggregates(folder: Path) -> list[Path]:
     """The journals that gatherers of this run have written."""
     return list((folder / deliveries.FOLDER).glob(f"{STEM}.*{SUFFIX}"))
+
+
+def _seen(path: Path) -> tuple[int, int]:
+    """Which file it is, for compaction puts a shorter one in its place, and how long."""
+    here = path.stat()
+    return here.st_ino, here.st_size
 
 
 def _number(path: Path) -> int:

@@ -55,6 +55,24 @@ class Keeper:
             self._order.backends += postings
             self._tell(Order(backends=list(postings)))
 
+    @property
+    def receives(self) -> bool:
+        """Whether other nodes bring their journals to this one."""
+        return self._order.receive
+
+    @property
+    def directed(self) -> bool:
+        """Whether the agent has been told of other nodes."""
+        return self._order.receive or self._order.leader is not None
+
+    def direct(self, order: Order) -> None:
+        """What has been found out about the other nodes."""
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            self._order.receive, self._order.leader = order.receive, order.leader
+            self._tell(order)
+
     def _spawn(self) -> None:
         self._release()
         with open(self.folder / LOG, "ab") as log:

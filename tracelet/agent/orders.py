@@ -20,8 +20,15 @@ class Posting(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any] = {}
 
 
+class Leader(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the agent of rank 0's node listens, and the secret that all nodes of the launch know."""
+
+    addresses: list[tuple[str, int]]
+    secret: str
+
+
 class Order(msgspec.Struct, kw_only=True):
-    """The first line says everything; a later one brings more backends."""
+    """The first line says everything; a later one brings more backends, or other nodes."""
 
     journal: str = ""
     """The training's journal."""
@@ -36,3 +43,7 @@ class Order(msgspec.Struct, kw_only=True):
     backends: list[Posting] = []
     path: list[str] = []
     """Where the training finds its modules: that is where the SDKs are."""
+    receive: bool = False
+    """Listen for nodes that do not share the run's folder."""
+    leader: Leader | None = None
+    """Forward this node's journals there."""

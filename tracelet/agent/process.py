@@ -21,6 +21,7 @@ import msgspec
 
 from tracelet._version import __version__
 from tracelet.agent.crew import Crew
+from tracelet.agent.exchange import Exchange
 from tracelet.agent.feed import first_record
 from tracelet.agent.locks import Lock, lock_path
 from tracelet.agent.log import AgentLog
@@ -39,6 +40,8 @@ POLL = 1.0
 """Seconds between two looks at the training processes: their end is to be noticed in less than five."""
 TAKEOVER = 5.0
 """Seconds to wait for an agent that is about to leave; one that stays takes care of our training as well."""
+BRIEFLY = 0.2
+"""Seconds between two looks whether the other nodes are done."""
 GRACE = 20.0
 """Seconds that the training gets to end after a SIGTERM; a cluster kills for good after 30."""
 NOT_FOR_US = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
@@ -55,7 +58,8 @@ class Agent:
         self.order = order
         self.log = AgentLog(folder / LOG, Redactor(*(posting.options for posting in order.backends)))
         self.watch = Watch(folder, witnessing=True)
-        self.crew = Crew(folder, self.log.say, rank_deadline=order.rank_deadline)
+        self.exchange = Exchange(folder, self.log.say)
+        self.crew = Crew(folder, self.log.say, rank_deadline=order.rank_deadline, awaits=self.exchange.awaits)
         self.quitting = threading.Event()
         self._orders = orders
         self._changed = threading.Event()
@@ -66,14 +70,18 @@ class Agent:
         self.log.start()
         self.log.say(f"tracelet {__version__}, agent {os.getpid()} of {self.folder.name}")
         threading.Thread(target=self._listen, name="tracelet-agent-orders", daemon=True).start()
+        self.exchange.obey(self.order)
         self.crew.hire(self.order.backends)
         while True:
             with guard("accompanying the training"):
                 self._accompany()
             self.crew.nudge()
+            self.exchange.ending()
             if self._delivered():
                 break
+            self.exchange.begin()
         self.crew.dismiss()
+        self.exchange.stop()
         self._tidy()
         self.log.say("the end")
         self.log.stop()
@@ -94,7 +102,9 @@ class Agent:
     def _listen(self) -> None:
         for line in self._orders:
             with guard("reading an order"):
-                self.crew.hire(msgspec.json.decode(line, type=Order).backends)
+                order = msgspec.json.decode(line, type=Order)
+                self.exchange.obey(order)
+                self.crew.hire(order.backends)
         self._changed.set()  # the training has let go of the pipe: probably it has ended
 
     def _accompany(self) -> None:
@@ -120,6 +130,7 @@ class Agent:
             self._changed.wait(POLL)
             self._changed.clear()
             self.watch.look()
+            self.exchange.look(self.watch.missing())
             self.crew.inspect()
 
     def _recorder(self) -> tuple[Writer, Scheduler]:
@@ -140,10 +151,16 @@ class Agent:
                 collectors.append(resolve_name(reference)(self.order.pid))
         return writer, Scheduler(collectors, writer.emit, self.order.interval)
 
+    def _busy(self) -> bool:
+        self.exchange.look(self.watch.missing())
+        if not self.crew.busy and self.exchange.busy:
+            time.sleep(BRIEFLY)
+        return self.crew.busy or self.exchange.busy
+
     def _delivered(self) -> bool:
         """Wait for the couriers within the limit. False when another training has begun here meanwhile."""
         deadline = time.monotonic() + self.order.linger
-        while self.crew.busy and time.monotonic() < deadline and self.folder.exists():
+        while self._busy() and time.monotonic() < deadline and self.folder.exists():
             self.crew.wait(time.monotonic() + POLL)
             self.crew.inspect()
             self.watch.look()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tracelet.agent.deaths import Witness
 from tracelet.backends.base import Outcome
-from tracelet.endings import GONE, SILENCE
+from tracelet.endings import GONE, SILENCE, missing
 from tracelet.errors import JournalError
 from tracelet.frames import Cursor
 from tracelet.identity import is_alive
@@ -36,10 +36,11 @@ class Member:
     cursor: Cursor = Cursor()
     seen: tuple[int, int] = (0, 0)
     witness: Witness | None = None
+    _silent: bool = False
 
     def look(self, host: str, witnessing: bool = False) -> None:
         """Read what is new and ask after the process; `witnessing`: be able to tell what ended it."""
-        if self.ended:
+        if self.ended and not self._silent:
             return
         if self.started is None:
             self._read()
@@ -51,6 +52,8 @@ class Member:
             self._read()
         said = self.status is not None and self.status.status != RUNNING
         self.ended = self.started is not None and (said or not alive)
+        # A process on another host that fell silent may only have been out of reach.
+        self._silent = self.ended and not said and self.started is not None and self.started.host != host
         if said and self.witness is not None:
             self.witness.leave()
 
@@ -90,7 +93,10 @@ class Member:
         when = int(time.time() * 1e6)
         if last is not None and last.expected:
             return Status(time=when, status=last.expected, reason=last.reason, about=self.path.name)
-        status, reason = self.witness.testimony() if self.witness is not None else (KILLED, GONE)
+        if self.witness is not None:
+            status, reason = self.witness.testimony()
+        else:
+            status, reason = KILLED, missing(self.started) if self.started is not None else GONE
         return Status(time=when, status=status, reason=reason, about=self.path.name)
 
 
@@ -117,6 +123,12 @@ class Watch:
 
     def _with_role(self, role: str) -> list[Member]:
         return [m for m in self._members.values() if m.started is not None and m.started.role == role]
+
+    def missing(self) -> bool:
+        """Whether there are ranks of the run of which no journal is here."""
+        told = [member.started for member in self._with_role("rank") if member.started is not None]
+        world = max((started.world_size for started in told), default=1)
+        return not set(range(world)) <= {started.rank for started in told}
 
     def ended(self, here: bool = False) -> bool:
         """Whether all training processes (of this host only, if `here`) have ended."""

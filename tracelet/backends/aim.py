@@ -16,8 +16,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tracelet.backends.base import Batch, Outcome, RunDescription, SeriesPart
+from tracelet.backends.checks import installed, listening, writable
+from tracelet.backends.files import placed
 from tracelet.errors import Misconfigured, Unavailable
 
+FIX = "backend={'aim': {'repo': 'FOLDER'}}"
+AIM_PORT = 53800
+"""Where `aim server` listens unless told otherwise."""
 OURS = "tracelet"
 """The attribute of the run that holds what Aim has no place for."""
 LISTED = 0.6
@@ -54,7 +59,7 @@ class AimBackend:
             fix = "Type pip install 'tracelet[aim]' (Aim has no packages for Python 3.13 and newer)"
             raise Misconfigured(f"Aim cannot be imported ({error})", fix) from error
         except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            fix = "Give another folder: backend={'aim': {'repo': 'FOLDER'}}"
+            fix = f"Give another folder: {FIX}"
             raise Misconfigured(f"the Aim repository {where} cannot be used ({error})", fix) from error
         except (OSError, RuntimeError) as error:
             raise Unavailable(f"the Aim repository {where} cannot be opened ({error})") from error
@@ -63,10 +68,15 @@ class AimBackend:
         run.announce(where)
 
     def _where(self, run: RunDescription) -> str:
-        where = self._options.repo or str(run.store)
-        if "://" in where or Path(where).expanduser().is_absolute():
-            return str(Path(where).expanduser()) if "://" not in where else where
-        return str(Path(run.folder) / where)
+        return self._options.repo if "://" in self._options.repo else str(placed(run, self._options.repo))
+
+    def check(self) -> str:
+        """For `doctor`: whether the package is there, and the repository can be written or its server listens."""
+        installed("aim", self.extra)
+        repo = self._options.repo
+        if "://" in repo:
+            return listening(repo, AIM_PORT)
+        return f"files in {writable(repo, FIX)}" if repo else "files in the store"
 
     def _describe(self, run: RunDescription) -> None:
         self._run.name = run.name

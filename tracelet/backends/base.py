@@ -142,6 +142,8 @@ class Backend(Protocol):
 
     A concrete class has `name: ClassVar[str]` (its key in `backend=...`), `options: ClassVar[type]` (a frozen dataclass
     whose field names, defaults and docstrings are the documented settings), `extra: ClassVar[str]` (what to install).
+    It may have `check() -> str` too: `tracelet doctor` asks it, before any `open`, where it would deliver and with
+    whose credentials, told by where they come from; it raises as the verbs do, and imports no SDK that takes seconds.
     With `every_rank: ClassVar[bool] = True` it gets the spans of all ranks and their events, not those of rank 0 alone;
     points come as one series over all ranks in any case.
     """

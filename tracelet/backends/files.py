@@ -1,4 +1,5 @@
-"""Copied artifacts under the names that they were logged with, for SDKs that upload what lies at a path.
+"""Where backends find and put files: copied artifacts under the names that they were logged with, for SDKs that upload
+what lies at a path, and the places that options name.
 
 Used by concrete backends, on the courier's thread. Links, never copies: an artifact may be larger than the free disk.
 """
@@ -29,6 +30,12 @@ def laid_out(run: RunDescription, artifact: Artifact) -> Iterator[Path]:
             source.stat()  # a dangling link would be left out by some SDKs without a word
             link.symlink_to(source)
         yield root
+
+
+def placed(run: RunDescription, given: str, *default: str) -> Path:
+    """Where an option points, seen from the training's folder; where it is empty, a place in the store."""
+    path = Path(given).expanduser() if given else run.store.joinpath(*default)
+    return path if path.is_absolute() else Path(run.folder) / path
 
 
 def safe_path(name: str) -> PurePosixPath:

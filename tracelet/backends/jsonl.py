@@ -13,15 +13,17 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
 
 from tracelet.backends.base import Batch, Outcome, RunDescription
+from tracelet.backends.checks import writable
+from tracelet.backends.files import placed
 from tracelet.errors import Misconfigured, Unavailable
 
 STDOUT = "-"
+FIX = "backend={'jsonl': {'path': 'FILE'}}"
 BLOCK = 1024 * 1024
 """Bytes read at a time when looking back for the end of the last whole line."""
 
@@ -47,6 +49,12 @@ class JsonlBackend:
         self._run = ""
         self._regular = False
 
+    def check(self) -> str:
+        """For `doctor`: whether the file can be written."""
+        if self._options.path == STDOUT:
+            return "the standard output of the agent"
+        return f"the file {writable(self._options.path, FIX)}" if self._options.path else "files in the store"
+
     def open(self, run: RunDescription) -> None:
         """Open the file for appending and write what the run is."""
         self._run = run.id
@@ -64,9 +72,7 @@ class JsonlBackend:
             run.remember("begun", True)
 
     def _open_path(self, run: RunDescription) -> int:
-        path = Path(self._options.path or run.store / "jsonl" / f"{run.id}.jsonl").expanduser()
-        if not path.is_absolute():
-            path = Path(run.folder) / path
+        path = placed(run, self._options.path, "jsonl", f"{run.id}.jsonl")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # A pipe that nobody reads yet must not hold us; a regular file does not mind.
@@ -74,9 +80,7 @@ class JsonlBackend:
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | flags, 0o644)
             os.set_blocking(descriptor, True)
         except (IsADirectoryError, NotADirectoryError, PermissionError, FileExistsError) as error:
-            raise Misconfigured(
-                f"{path} cannot be written ({error.strerror})", "Give another file: backend={'jsonl': {'path': 'FILE'}}"
-            ) from error
+            raise Misconfigured(f"{path} cannot be written ({error.strerror})", f"Give another file: {FIX}") from error
         except OSError as error:
             raise Unavailable(f"{path} cannot be opened ({error.strerror})") from error
         run.announce(str(path))

@@ -17,6 +17,7 @@ import msgspec
 from tracelet.backends.base import Batch, Outcome, RunDescription
 from tracelet.backends.files import laid_out
 from tracelet.backends.mlflow_calls import calling
+from tracelet.backends.mlflow_check import check
 from tracelet.backends.mlflow_rows import LONGEST_NAME, legal_key, metric_rows, missing
 from tracelet.backends.mlflow_runs import (
     KIND,
@@ -83,6 +84,10 @@ class MlflowBackend:
         self._params: dict[str, str] = {}
         self._named: set[str] = set()
         self._traces: Traces | None = None
+
+    def check(self) -> str:
+        """For `doctor`: what answers, and with whose credentials."""
+        return check(self._options.url, self._options.api_key)
 
     def open(self, run: RunDescription) -> None:
         """Find the run or create it, and learn what it has already."""

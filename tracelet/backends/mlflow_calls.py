@@ -71,8 +71,11 @@ def _environment(timeout: float, token: str, url: str) -> Iterator[None]:
         **({"MLFLOW_TRACKING_TOKEN": token} if token else {}),
         **({"MLFLOW_TRACKING_URI": url} if url else {}),  # older versions upload to this one, whatever the client says
     }
-    before = {name: os.environ.get(name) for name in wanted}
+    unwanted = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD") if token else ()  # they would win over it
+    before = {name: os.environ.get(name) for name in (*wanted, *unwanted)}
     os.environ.update(wanted)
+    for name in unwanted:
+        os.environ.pop(name, None)
     try:
         yield
     finally:

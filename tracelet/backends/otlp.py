@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 from tracelet.backends.base import Batch, Outcome, RunDescription
 from tracelet.backends.otlp_spans import SpanStream
 from tracelet.backends.otlp_transport import Transport, connect
-from tracelet.errors import Misconfigured
+from tracelet.errors import Misconfigured, Rejected
 from tracelet.telemetry.selection import Selection
 
 if TYPE_CHECKING:
@@ -61,14 +61,26 @@ class OtlpBackend:
 
     def open(self, run: RunDescription) -> None:
         """Settle where to send to; nothing is sent yet."""
+        service = self._options.service_name or os.environ.get("OTEL_SERVICE_NAME") or run.project or run.name
+        self._stream = SpanStream(run, Selection.parse(self._options.spans, self._options.spans_deny), service)
+        self._transport = self._connect()
+
+    def _connect(self) -> Transport:
         protocol = self._options.protocol or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", HTTP)
         if protocol not in (HTTP, GRPC):
             raise Misconfigured(f"protocol={protocol!r} is not spoken", f"Give {HTTP!r} or {GRPC!r}")
-        service = self._options.service_name or os.environ.get("OTEL_SERVICE_NAME") or run.project or run.name
-        self._stream = SpanStream(run, Selection.parse(self._options.spans, self._options.spans_deny), service)
-        self._transport = connect(
-            protocol == GRPC, self._options.url, self._options.api_key, self._options.timeout
-        )  # fmt: skip
+        return connect(protocol == GRPC, self._options.url, self._options.api_key, self._options.timeout)
+
+    def check(self) -> str:
+        """For `doctor`: whether the collector takes a request without spans, and with whose credentials."""
+        transport = self._connect()
+        try:
+            transport.send([])
+        except Rejected:
+            pass  # it answers: nothing was sent that it could take
+        finally:
+            transport.close()
+        return transport.told
 
     def write(self, batch: Batch) -> None:
         """Send the batch's spans. One whose batch was sent before is left out."""

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tracelet.errors import Misconfigured, Rejected, Unavailable
+from tracelet.masking import mask_url
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -32,6 +33,9 @@ FORBIDDEN = frozenset({401, 403, 404, 405})
 class Transport(Protocol):
     """Sends spans. Raises what a backend may raise."""
 
+    told: str
+    """Where to, and where the credential comes from, which is not told itself."""
+
     def send(self, spans: Sequence[ReadableSpan]) -> None:
         """Deliver; when it returns the collector has them."""
 
@@ -41,11 +45,11 @@ class Transport(Protocol):
 
 def connect(grpc: bool, url: str, api_key: str, timeout: float) -> Transport:
     """The transport of a protocol. Misconfigured if its package is missing."""
-    headers = _headers(api_key)
+    headers, source = _headers(api_key)
     if grpc:
         address = url or _from_environment() or GRPC_ENDPOINT
         try:
-            return GrpcTransport(address, headers, timeout)
+            return GrpcTransport(address, headers, timeout, source)
         except ImportError as error:
             raise Misconfigured(
                 f"OTLP over gRPC needs a package that is missing ({error.name})",
@@ -59,7 +63,7 @@ def connect(grpc: bool, url: str, api_key: str, timeout: float) -> Transport:
         raise Misconfigured(
             f"the otlp backend needs a package that is missing ({error.name})", "Type: pip install 'tracelet[otlp]'"
         ) from None
-    return HttpTransport(address, headers, timeout)
+    return HttpTransport(address, headers, timeout, source)
 
 
 def _from_environment() -> str:
@@ -72,22 +76,26 @@ def _with_path(url: str) -> str:
     return address if urllib.parse.urlsplit(address).path not in ("", "/") else address.rstrip("/") + PATH
 
 
-def _headers(api_key: str) -> dict[str, str]:
-    given = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_HEADERS") or os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", "")
-    pairs = (part.partition("=") for part in given.split(",") if "=" in part)
+def _headers(api_key: str) -> tuple[dict[str, str], str]:
+    """What goes with every request, and where the credential among it comes from."""
+    names = "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"
+    variable = next((name for name in names if os.environ.get(name)), "")
+    pairs = (part.partition("=") for part in os.environ.get(variable, "").split(",") if "=" in part)
     found = {name.strip().lower(): urllib.parse.unquote(value.strip()) for name, _, value in pairs}
     if api_key:
         found["authorization"] = f"Bearer {api_key}"
-    return found
+        return found, "with the api_key that tracelet was given"
+    return found, f"with the headers in {variable}" if found else "without a credential"
 
 
 class HttpTransport:
     """OTLP as protobuf in HTTP."""
 
-    def __init__(self, url: str, headers: dict[str, str], timeout: float) -> None:
+    def __init__(self, url: str, headers: dict[str, str], timeout: float, source: str) -> None:
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise Misconfigured(f"{url!r} is no address of a collector", f"Give one such as {HTTP_ENDPOINT}")
-        self._url = url
+            raise Misconfigured(f"{mask_url(url)!r} is no address of a collector", f"Give one such as {HTTP_ENDPOINT}")
+        self._url, self._shown = url, mask_url(url)
+        self.told = f"{self._shown}, {source}"
         self._headers = {**headers, "content-type": "application/x-protobuf", "content-encoding": "gzip"}
         self._timeout = timeout
 
@@ -104,10 +112,10 @@ class HttpTransport:
             with error:
                 self._told(error.code, error.reason)
         except (OSError, ValueError) as error:
-            raise Unavailable(f"the collector at {self._url} does not answer ({error})") from error
+            raise Unavailable(f"the collector at {self._shown} does not answer ({error})") from error
 
     def _told(self, code: int, reason: str) -> None:
-        said = f"the collector at {self._url} answered {code} {reason}"
+        said = f"the collector at {self._shown} answered {code} {reason}"
         if code in FORBIDDEN:
             raise Misconfigured(said, "Check the url option and the api_key, or OTEL_EXPORTER_OTLP_HEADERS")
         if code in REFUSED:
@@ -121,7 +129,7 @@ class HttpTransport:
 class GrpcTransport:
     """OTLP over gRPC, with the stub that belongs to the protocol's definition."""
 
-    def __init__(self, address: str, headers: dict[str, str], timeout: float) -> None:
+    def __init__(self, address: str, headers: dict[str, str], timeout: float, source: str) -> None:
         import grpc
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
@@ -136,7 +144,8 @@ class GrpcTransport:
         self._stub = make_stub(self._channel)
         self._metadata = tuple(headers.items())
         self._timeout = timeout
-        self._target = target
+        self._target = target.rpartition("@")[2]
+        self.told = f"{self._target}, {source}"
 
     def send(self, spans: Sequence[ReadableSpan]) -> None:
         """One call."""

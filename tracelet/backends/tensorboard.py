@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tracelet.backends.base import Batch, Outcome, RunDescription
+from tracelet.backends.checks import installed, writable
+from tracelet.backends.files import placed
 from tracelet.errors import Misconfigured, Unavailable
 from tracelet.records import Scalar
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
+FIX = "backend={'tensorboard': {'log_dir': 'FOLDER'}}"
 PREFIX = "events.out.tfevents."
 LONGEST_TEXT = 100_000
 """Characters of one text: TensorBoard shows it all on one page."""
@@ -55,6 +58,11 @@ class TensorboardBackend:
         self._run: RunDescription | None = None
         self._params: dict[str, Scalar] = {}
 
+    def check(self) -> str:
+        """For `doctor`: whether the package is there, and the folder can be written."""
+        installed("tensorboard", self.extra)
+        return f"files in {writable(self._options.log_dir, FIX)}" if self._options.log_dir else "files in the store"
+
     def open(self, run: RunDescription) -> None:
         """Make the run's folder."""
         try:
@@ -62,16 +70,16 @@ class TensorboardBackend:
         except ImportError as error:
             fix = "Type pip install 'tracelet[tensorboard]'"
             raise Misconfigured(f"TensorBoard cannot be imported ({error})", fix) from error
-        root = Path(self._options.log_dir or run.store / "tensorboard").expanduser()
-        root = root if root.is_absolute() else Path(run.folder) / root
+        root = placed(run, self._options.log_dir, "tensorboard")
         name = "-".join(part for part in (_as_file(run.name), run.id) if part)
         self._folder = Path(run.memory.get("folder") or root / _as_file(run.project or "default") / name)
         self._run, self._params = run, dict(run.params)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            fix = "Give another folder: backend={'tensorboard': {'log_dir': 'FOLDER'}}"
-            raise Misconfigured(f"{self._folder} cannot be made ({error.strerror})", fix) from error
+            raise Misconfigured(
+                f"{self._folder} cannot be made ({error.strerror})", f"Give another folder: {FIX}"
+            ) from error
         run.remember("folder", str(self._folder))
         run.announce(str(self._folder))
 

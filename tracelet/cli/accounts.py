@@ -1,9 +1,7 @@
-"""Where the built-in backends find their server and their credentials, and whether the server answers. Used by
-`doctor`.
+"""Where wandb and clearml find their server and their credentials, and whether the server answers. Used by `doctor`.
 
 Asks with plain HTTP requests and without an SDK, so a training that waits for a slow import is spared; a
-credential is named by its source and never read out. What a plug-in of others wants, it tells by a method `check()`
-of its own.
+credential is named by its source and never read out. The other backends tell by a method `check()` of their own.
 """
 
 from __future__ import annotations
@@ -42,9 +40,6 @@ class Account:
 
 
 ACCOUNTS: dict[str, Account] = {
-    "mlflow": Account(
-        ("MLFLOW_TRACKING_URI",), "", ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD"), ("~/.mlflow/credentials",)
-    ),
     "wandb": Account(
         ("WANDB_BASE_URL",), "https://api.wandb.ai", ("WANDB_API_KEY",), ("~/.netrc", "~/_netrc"), ("wandb",),
         "wandb login, or set WANDB_API_KEY",
@@ -53,12 +48,8 @@ ACCOUNTS: dict[str, Account] = {
         ("CLEARML_API_HOST", "TRAINS_API_HOST"), "https://api.clear.ml", ("CLEARML_API_SECRET_KEY",),
         ("~/clearml.conf",), ("secret_key",), "clearml-init, or set CLEARML_API_ACCESS_KEY and CLEARML_API_SECRET_KEY",
     ),
-    "otlp": Account(
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"), "http://localhost:4318",
-        ("OTEL_EXPORTER_OTLP_HEADERS",), (),
-    ),
 }  # fmt: skip
-"""The systems with servers; the others write files, and need nobody's leave."""
+"""The systems that are asked from here; the others have a method `check()`."""
 
 
 def examine(name: str, options: Mapping[str, Any]) -> tuple[bool | None, str, str]:

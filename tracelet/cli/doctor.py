@@ -159,7 +159,7 @@ def _page(found: dict[str, Any]) -> Iterator[str]:
         yield f"  {row['backend']:12} {packages or 'ready'}" + (f"; {row['fix']}" if row["fix"] else "")
     yield "\nbackends in use"
     for row in found["backends"]:
-        mark = {True: "answers", False: "does not answer", None: "-"}[row["answers"]]
+        mark = {True: "answers", False: "does not work", None: "-"}[row["answers"]]
         yield f"  {row['backend']:12} {mark}: {row['says']}" + (f". {row['fix']}" if row["fix"] else "")
     if not found["backends"]:
         yield "  none"

@@ -28,6 +28,9 @@ LONGEST_MESSAGE = 1000
 LONGEST_TRACEBACK = 8000
 """Characters kept of its traceback, the last ones: where it was raised is at the end."""
 
+NO_FAILURES = frozenset({"_TunerExitException"})
+"""Exceptions by which a framework leaves a part of itself when all is well: Lightning's tuner its trial fit."""
+
 
 class Watch(Protocol):
     """Knows whether what a span is about still goes on, where nobody may come to close it."""
@@ -211,7 +214,7 @@ class Recorder:
         span.ended = True
         span.frame = span.watch = None
         duration = max(0, stop - span.start_ns)
-        if error is None:
+        if error is None or type(error).__name__ in NO_FAILURES:
             attributes = span.attributes or None
             self.sink.emit((span.name, span.id, span.parent, span.start_ns, duration, span.thread, attributes))
             return

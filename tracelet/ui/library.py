@@ -141,7 +141,7 @@ class Library:
 
     @staticmethod
     def _read(run: Run, changed: int) -> Row:
-        info, names, summaries = run.info, namespace(run), run.summaries()
+        info, summaries = run.info, run.summaries()
         automatic = frozenset(name for name, summary in summaries.items() if summary.automatic)
         beat = max((view.path.stat().st_mtime for view in run.views), default=info.started)
-        return Row(info, names, automatic, beat, changed)
+        return Row(info, namespace(run, info), automatic, beat, changed)

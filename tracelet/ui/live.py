@@ -7,6 +7,7 @@ that is told of a change fetches what is new for the charts in its sight, so tha
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tracelet.ui.library import Library
 
 EVERY = 0.5
 """Seconds between looks: with the flush interval of half a second, a point is on the screen within two."""
+SHARE = 0.05
+"""Of one core, at most, goes into looking: of 10,000 runs a look takes long, and trainings run beside it."""
 LIST = "*"
 """Stands for the list of all runs."""
 
@@ -47,12 +50,14 @@ class Live:
         """Until nobody looks any more."""
         while self._watched:
             wanted = frozenset().union(*self._watched.values())
+            began = time.monotonic()
             changed = await asyncio.to_thread(self._changed, wanted)
+            took = time.monotonic() - began
             for listener, runs in list(self._watched.items()):
                 news = sorted(changed & runs)
                 if news:
                     listener(news)
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(max(EVERY, took / SHARE))
 
     def _changed(self, wanted: frozenset[str]) -> set[str]:
         changed = set()

@@ -77,6 +77,12 @@ def browser(profile: Path) -> Iterator[WebDriver]:
         os.kill(int(started.stdout), signal.SIGTERM)
 
 
+def left_in_peace(driver: WebDriver) -> None:
+    """Leave the page before its server goes, so that the next test does not hear the browser complain of that."""
+    driver.get("about:blank")
+    Page(driver, "").problems()
+
+
 def _answers(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=5):

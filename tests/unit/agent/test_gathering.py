@@ -12,9 +12,10 @@ import pytest
 from tracelet.agent.feed import Feed
 from tracelet.agent.gathering import Gatherer
 from tracelet.agent.reduction import Part, reduced
+from tracelet.compaction import compact
 from tracelet.journal import Journal, attempt_path
 from tracelet.points import pack_floats, pack_integers
-from tracelet.records import Chunk, Points, Record, Started, Status
+from tracelet.records import Chunk, Footer, Points, Record, Started, Status
 
 WORLD = 2
 
@@ -224,3 +225,46 @@ def test_the_reductions_of_the_agent_are_those_of_readers() -> None:
                 for c in range(200)
             ]
             assert found == expected.tolist(), name
+
+
+def test_the_tail_of_a_journal_that_was_compacted_at_once_is_not_lost(tmp_path: Path) -> None:
+    """What a rank wrote last is gathered, though its file is a shorter one by the time the gatherer looks."""
+    first, second = Rank(tmp_path, 0), Rank(tmp_path, 1)
+    gatherer = Gatherer(tmp_path)
+    for step in range(50):
+        first.log("m", {step: 1.0})
+        second.log("m", {step: 10.0})
+    assert not gatherer.gather()
+    for rank in (first, second):
+        rank.log("m", {50: 1.0})
+        before = rank.journal.size
+        status = Status(time=2, status="finished")
+        rank.journal.append([status])
+        rank.journal.seal(Footer(
+            started=rank.started, status=status, metrics=[], params={}, tags={}, frames=rank.journal.number,
+            others=rank.journal.others, points=rank.journal.index(),
+        ))  # fmt: skip
+        rank.journal.close()
+        assert compact(rank.journal.path)
+        assert rank.journal.path.stat().st_size < before
+    assert gatherer.gather()
+    gatherer.close()
+    assert delivered(tmp_path)["m"][-1] == (50, 2.0)
+
+
+def test_ranks_of_nodes_that_are_awaited_are_waited_for(tmp_path: Path) -> None:
+    """When all ranks that are known have ended, others may still be on their way from another node."""
+    awaited = [True]
+    gatherer = Gatherer(tmp_path, awaits=lambda: awaited[0])
+    first = Rank(tmp_path, 0)
+    first.log("m", {0: 1.0})
+    first.end()
+    assert not gatherer.gather()
+    assert delivered(tmp_path) == {}
+    second = Rank(tmp_path, 1)
+    second.log("m", {0: 10.0})
+    second.end()
+    awaited[0] = False
+    assert gatherer.gather()
+    gatherer.close()
+    assert delivered(tmp_path) == {"m": [(0, 11.0)]}

@@ -12,6 +12,11 @@ const sight = new IntersectionObserver(
   { rootMargin: "150px" },
 );
 
+// A page behind another one, or on a screen that is off, asks for nothing; it catches up when it is seen again.
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) document.querySelectorAll(".tl-chart").forEach((box) => box.chart?.seen(box.chart.visible));
+});
+
 export class Chart {
   // spec: title, runs [id], names [metric], label(series) -> text, place(series) -> colour's place
   constructor(spec, settings) {
@@ -46,7 +51,7 @@ export class Chart {
 
   refresh() {
     this.stale = true;
-    if (this.visible) this.fetch();
+    if (this.visible && !document.hidden) this.fetch();
   }
 
   parameters() {

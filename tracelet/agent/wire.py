@@ -1,0 +1,173 @@
+"""What agents of different nodes say to one another: messages over TCP, each with a proof that it is of the launch.
+
+Used by `receiving` and `forwarding`, one thread a channel. Both sides know a secret that the training's own store has
+carried; it is never sent. Each message bears a code that only the secret and its place in the conversation give, so
+that nobody can add, change or repeat one. Nothing is encrypted, as little as the training's gradients are. Every
+failure is an OSError.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import socket
+import struct
+from hashlib import blake2b
+from typing import TypeAlias
+
+import msgspec
+
+GREETING = b"tracelet nodes 1\n"
+NONCE, PROOF, CODE = 32, 32, 16
+LENGTH = struct.Struct("<I")
+LONGEST = 8 * 1024 * 1024
+"""Bytes of one message: a load of journal pieces is far below."""
+PATIENCE = 20.0
+"""Seconds without an answer after which a connection counts as lost."""
+
+
+class Hello(msgspec.Struct, tag=True, frozen=True):
+    """Who connects: a name for its folder that no other node has, and its host."""
+
+    node: str
+    host: str
+
+
+class Offer(msgspec.Struct, tag=True, frozen=True):
+    """There is a journal of this name that begins so."""
+
+    name: str
+    head: bytes
+
+
+class Piece(msgspec.Struct, tag=True, frozen=True):
+    """Bytes of a journal; `fresh`: of one that was rewritten, which takes the place of the other when it is `last`."""
+
+    name: str
+    offset: int
+    data: bytes
+    age: float
+    """Seconds since the last sign of life of its process: clocks differ, ages do not."""
+    fresh: bool = False
+    last: bool = False
+
+
+class Load(msgspec.Struct, tag=True, frozen=True):
+    """What is new in all journals of a node."""
+
+    pieces: list[Piece]
+
+
+class Farewell(msgspec.Struct, tag=True, frozen=True):
+    """All is said; nothing more comes from this node."""
+
+
+class Kept(msgspec.Struct, tag=True, frozen=True):
+    """How much of the journal that was offered is here, and the CRC-32 of that."""
+
+    size: int
+    crc: int
+
+
+class Taken(msgspec.Struct, tag=True, frozen=True):
+    """Of each piece, where its journal ends here now."""
+
+    sizes: list[int]
+
+
+class Shared(msgspec.Struct, tag=True, frozen=True):
+    """The journal is here by itself: the folder is on a shared file system."""
+
+
+class Later(msgspec.Struct, tag=True, frozen=True):
+    """Not now; ask again."""
+
+    why: str
+
+
+Message: TypeAlias = Hello | Offer | Load | Farewell | Kept | Taken | Shared | Later
+_encode = msgspec.msgpack.Encoder().encode
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+class Channel:
+    """One connection after both sides have proved themselves. For one thread."""
+
+    def __init__(self, connection: socket.socket, outgoing: bytes, incoming: bytes) -> None:
+        self._connection = connection
+        self._outgoing, self._incoming = outgoing, incoming
+        self._sent = self._received = 0
+
+    def send(self, message: Message) -> None:
+        """Send one message."""
+        payload = _encode(message)
+        code = _code(self._outgoing, self._sent, payload)
+        self._sent += 1
+        self._connection.sendall(LENGTH.pack(len(payload)) + code + payload)
+
+    def receive(self) -> Message:
+        """The next message. OSError when the other side is silent, gone, or not the one that it was."""
+        (length,) = LENGTH.unpack(read(self._connection, LENGTH.size))
+        if length > LONGEST:
+            raise ConnectionAbortedError("a message is too long to be one")
+        code = read(self._connection, CODE)
+        payload = read(self._connection, length)
+        if not hmac.compare_digest(code, _code(self._incoming, self._received, payload)):
+            raise ConnectionAbortedError("a message is not from where it claims to be")
+        self._received += 1
+        try:
+            return _decoder.decode(payload)
+        except msgspec.MsgspecError as error:
+            raise ConnectionAbortedError(f"the other node runs another version of tracelet ({error})") from None
+
+    def ask(self, message: Message) -> Message:
+        """Send, and return what is answered."""
+        self.send(message)
+        return self.receive()
+
+
+def accepted(connection: socket.socket, secret: bytes) -> Channel:
+    """The listening side: let nobody in who does not know the secret. OSError for all others."""
+    connection.settimeout(PATIENCE)
+    mine = os.urandom(NONCE)
+    connection.sendall(GREETING + mine)
+    theirs, proof = read(connection, NONCE), read(connection, PROOF)
+    if not hmac.compare_digest(proof, _derived(secret, b"I forward", mine + theirs)):
+        raise ConnectionAbortedError("somebody connected who does not know the launch's secret")
+    connection.sendall(_derived(secret, b"I receive", mine + theirs))
+    return Channel(
+        connection, _derived(secret, b"from leader", mine + theirs), _derived(secret, b"to leader", mine + theirs)
+    )
+
+
+def connected(connection: socket.socket, secret: bytes) -> Channel:
+    """The connecting side: prove to know the secret, and have the other side prove it. OSError if it does not."""
+    connection.settimeout(PATIENCE)
+    if read(connection, len(GREETING)) != GREETING:
+        raise ConnectionAbortedError("what listens there is no tracelet of this version")
+    nonces = read(connection, NONCE) + (mine := os.urandom(NONCE))
+    connection.sendall(mine + _derived(secret, b"I forward", nonces))
+    if not hmac.compare_digest(read(connection, PROOF), _derived(secret, b"I receive", nonces)):
+        raise ConnectionAbortedError("what listens there does not know the launch's secret")
+    return Channel(connection, _derived(secret, b"to leader", nonces), _derived(secret, b"from leader", nonces))
+
+
+def _derived(secret: bytes, purpose: bytes, nonces: bytes) -> bytes:
+    return blake2b(purpose + b":" + nonces, key=secret, digest_size=PROOF).digest()
+
+
+def _code(key: bytes, number: int, payload: bytes) -> bytes:
+    digest = blake2b(number.to_bytes(8, "little"), key=key, digest_size=CODE)
+    digest.update(payload)
+    return digest.digest()
+
+
+def read(connection: socket.socket, length: int) -> bytes:
+    """Exactly so many bytes."""
+    found = bytearray()
+    while len(found) < length:
+        block = connection.recv(min(length - len(found), 1024 * 1024))
+        if not block:
+            raise ConnectionResetError("the connection was closed")
+        found += block
+    return bytes(found)
