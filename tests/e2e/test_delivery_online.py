@@ -144,3 +144,20 @@ def sync(folder: Path) -> None:
         env=environment(**KEYS), capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_only_the_agent_is_killed(service: Service, tmp_path: Path) -> None:
+    """A SIGKILL ends the agent alone: the next one goes on in the same run, and each point is there once."""
+    process = train(
+        tmp_path, wait=False, env=environment(**KEYS), count=400, pause=0.02, timeout=60.0, backend=service.options(),
+        config={"agent_linger": PATIENCE, "track_git": False},
+    )  # fmt: skip
+    folder = run_folder(tmp_path)
+    begun(folder, service)
+    (agent,) = agents(tmp_path)
+    agent.kill()
+    printed(process)
+    assert process.returncode == 0
+    until(lambda: delivered(folder, service), PATIENCE)
+    until(lambda: service.points() == logged(400))
+    assert service.ended()

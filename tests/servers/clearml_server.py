@@ -66,6 +66,8 @@ class ClearmlServer(StandIn):
         task = self.tasks.get(str(given.get("task")))
         if verb == "auth.login":
             return {"token": _token()}
+        if verb == "users.get_current_user":
+            return {"user": {"id": "u", "name": "tester"}}
         if verb == "tasks.create":
             known = f"{len(self.tasks):032x}"
             self.tasks[known] = {"id": known, "status": "created", "type": "training", **given}

@@ -23,6 +23,8 @@ class StandIn(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.status, self.location = 200, ""
+        """Of every answer from now on; where to go instead, if it is a redirection."""
         self.files: dict[str, bytes] = {}
         """What was uploaded, by the path it was sent to."""
 
@@ -46,7 +48,9 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.server.reply(self.command, unquote(urlsplit(self.path).path), raw)
         body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.close_connection = True
-        self.send_response(404 if answer is None else 200)
+        self.send_response(404 if answer is None else self.server.status)
+        if self.server.location:
+            self.send_header("Location", self.server.location)
         kind = "application/octet-stream" if isinstance(answer, bytes) else "application/json"
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))

@@ -1,6 +1,6 @@
 """Where wandb and clearml find their server and their credentials, and whether the server answers. Used by `doctor`.
 
-Asks with one plain HTTP request and without an SDK, so a training that waits for a slow import is spared; a
+Asks with plain HTTP requests and without an SDK, so a training that waits for a slow import is spared; a
 credential is named by its source and never read out. The other backends tell by a method `check()` of their own.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tracelet.cli.whose import Denied, whose
 from tracelet.masking import mask_url
 
 PATIENCE = 5.0
@@ -66,7 +67,11 @@ def examine(name: str, options: Mapping[str, Any]) -> tuple[bool | None, str, st
         return False, f"{found}: {reason}", "Is the server up, and the address right?"
     if not credential and account.login:
         return False, found, f"Type {account.login}"
-    return True, found, ""
+    try:
+        who = whose(name, address, options)
+    except Denied:
+        return False, f"{found}: the server refuses it", f"Type {account.login}"
+    return True, f"{found}, as {who}" if who else found, ""
 
 
 def _address(account: Account, options: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,0 +1,60 @@
+"""Offline runs of wandb after a crash: `tracelet sync` leaves a second folder, `wandb sync` makes one run of both."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tracelet
+from tests.probes.agents import agents, ended_agents, environment, run_folder, train, until
+from tests.servers.wandb_server import wandb_server
+from tracelet import deliveries
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+KEY = "k" * 40
+BACKEND = {"wandb": {"mode": "offline", "group": "a group", "job_type": "train"}}
+
+
+@pytest.fixture(autouse=True)
+def _no_agent_left(tmp_path: Path) -> Iterator[None]:
+    with ended_agents(tmp_path):
+        yield
+
+
+def command(folder: Path, *words: str, **more: str) -> None:
+    """Run a module of Python, which has to succeed."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=folder, env=environment(**more), capture_output=True, text=True,
+        timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_two_folders_are_one_run(tmp_path: Path) -> None:
+    """Training and agent are killed, the rest goes to a folder of its own; on the server each point is there once."""
+    process = train(
+        tmp_path, wait=False, count=300, pause=0.01, end="wait", backend=BACKEND, config={"track_git": False}
+    )
+    folder = run_folder(tmp_path)
+    until(lambda: (delivery := deliveries.read(folder, "wandb")) and delivery.points > 50, 100)
+    for agent in agents(tmp_path):
+        for child in (*agent.children(recursive=True), agent):
+            child.kill()
+    process.kill()
+    process.wait()
+    command(tmp_path, "tracelet", "sync", "latest")
+    places = sorted((tmp_path / ".tracelet" / "wandb").glob("offline-run-*"))
+    assert len(places) == 2
+    series = tracelet.open_store(tmp_path / ".tracelet").run("latest").series("loss")
+    with wandb_server() as server:
+        account = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_ERROR_REPORTING": "false"}
+        command(tmp_path, "wandb", "sync", "--yes", *map(str, places), **account)
+        (run,) = server.runs.values()
+        (name,) = server.runs
+        rows = [row for row in server.history(name) if "loss" in row]
+    assert [(row["trainer/global_step"], row["loss"]) for row in rows] == list(zip(series.steps, series.values))
+    assert (run["group"], run["job_type"], run["exit"]) == ("a group", "train", 1)

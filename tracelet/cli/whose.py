@@ -1,0 +1,106 @@
+"""Who a server takes us for: Weights & Biases and ClearML are asked with the key that their clients would use. Used by
+`doctor`.
+
+Plain HTTP requests, without an SDK. A key goes to its own server and nowhere else; what is returned is a name.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import netrc
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+PATIENCE = 5.0
+"""Seconds for one request."""
+DENIED = (401, 403)
+
+
+class Denied(Exception):
+    """The server does not take the key."""
+
+
+def whose(name: str, address: str, options: Mapping[str, Any]) -> str:
+    """The account that the server knows us as; empty where it does not say. Raises Denied."""
+    ask = ASK.get(name)
+    if ask is None:
+        return ""
+    try:
+        return ask(address.rstrip("/"), options)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code in DENIED:
+            raise Denied from error
+    except (OSError, ValueError, LookupError, TypeError):
+        pass  # a server that answers something else altogether: there is nothing to tell
+    return ""
+
+
+def _wandb(address: str, options: Mapping[str, Any]) -> str:
+    key = options.get("api_key") or os.environ.get("WANDB_API_KEY") or _netrc(urlsplit(address).hostname or "")
+    if not key:
+        return ""
+    answer = _post(f"{address}/graphql", {"query": "query { viewer { username entity } }"}, _basic("api", key))
+    viewer = answer["data"]["viewer"]
+    if viewer is None:
+        raise Denied
+    return str(viewer["username"] or viewer["entity"])
+
+
+def _clearml(address: str, options: Mapping[str, Any]) -> str:
+    access = options.get("access_key") or os.environ.get("CLEARML_API_ACCESS_KEY") or _conf("access_key")
+    secret = options.get("api_key") or os.environ.get("CLEARML_API_SECRET_KEY") or _conf("secret_key")
+    if not (access and secret):
+        return ""
+    token = _post(f"{address}/auth.login", {}, _basic(access, secret))["data"]["token"]
+    user = _post(f"{address}/users.get_current_user", {}, f"Bearer {token}")["data"]["user"]
+    return str(user["name"])
+
+
+ASK: dict[str, Callable[[str, Mapping[str, Any]], str]] = {"wandb": _wandb, "clearml": _clearml}
+
+
+def _netrc(host: str) -> str:
+    for path in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc"):
+        try:
+            found = netrc.netrc(Path(path).expanduser()).authenticators(host) if path else None
+        except (OSError, netrc.NetrcParseError):
+            continue
+        if found:
+            return found[2] or ""
+    return ""
+
+
+def _conf(name: str) -> str:
+    path = Path(os.environ.get("CLEARML_CONFIG_FILE") or "~/clearml.conf").expanduser()
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    found = re.search(rf'^[^#\n]*\b{name}"?\s*[:=]\s*"?([^"\s,}}]+)', text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _post(url: str, body: Mapping[str, Any], authorization: str) -> Any:
+    headers = {"Content-Type": "application/json", "Authorization": authorization}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - http, see `examine`
+    with urllib.request.build_opener(_Staying).open(request, timeout=PATIENCE) as answer:
+        return json.load(answer)
+
+
+class _Staying(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: it would take the key along to another server."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Nowhere."""
