@@ -38,7 +38,7 @@ export function retag(runs, done) {
     const row = h("span", { class: "tl-tag" }, found === "true" ? key : `${key}: ${found}`, h("button", { type: "button", class: "tl-untag", "aria-label": `Take away ${key}`, onclick: () => ((changes[key] = ""), row.remove()) }, "×"));
     return row;
   };
-  const box = dialog(runs.length === 1 ? `Tags of ${runs[0].name}` : `Tags of ${runs.length} runs`, [h("div", { class: "tl-tags" }, common.map(entry)), h("div", { class: "tl-pair" }, name, text)],
+  const box = dialog(runs.length === 1 ? `Tags of ${runs[0].name}` : `Tags of ${runs.length} runs`, [common.length > 0 && h("div", { class: "tl-tags" }, common.map(entry)), h("div", { class: "tl-pair" }, name, text)],
     (close) => [button("Cancel", close), button("Save", () => save(close), { class: "tl-button tl-primary" })]);
   box.addEventListener("keydown", (event) => event.key === "Enter" && event.target.matches("input") && save(() => box.close()));
   name.focus();

@@ -88,7 +88,7 @@ class Runs {
   }
 
   group(row, key) {
-    if (key.startsWith("t:")) return `${key.slice(2)}: ${row.tags[key.slice(2)] ?? "–"}`;
+    if (key.startsWith("t:")) return row.tags[key.slice(2)] === undefined ? `without ${key.slice(2)}` : `${key.slice(2)}: ${row.tags[key.slice(2)]}`;
     return key.startsWith("p:") ? `${key.slice(2)} = ${value(row.params[key.slice(2)])}` : row[key];
   }
 
@@ -173,8 +173,10 @@ class Runs {
     const metric = (name) => h("div", { class: "tl-pick", "data-name": name.toLowerCase() }, h("span", {}, name), ["m:", "l:", "g:"].map((kind, place) => box(kind + name, WHICH[place], `${WHICH[place]} ${name}`)));
     const param = (name) => h("div", { class: "tl-pick", "data-name": name.toLowerCase() }, box("p:" + name, name, name));
     const list = (title, rows) => h("fieldset", {}, h("legend", {}, title), rows);
-    const body = h("div", { class: "tl-picks" }, list("Metrics", this.about.metrics.slice(0, 400).map(metric)), list("Parameters", this.about.params.slice(0, 400).map(param)), list("Code", [box("git", "Commit", "Commit")]));
-    const search = h("input", { type: "text", class: "tl-wide", placeholder: "Search", "aria-label": "Search columns", oninput: () => {
+    const shown = new Set(this.columns.map((id) => id.slice(2))), rank = (name) => (shown.has(name) ? 0 : /^(system|gpu)\//.test(name) ? 2 : 1);
+    const metrics = [...this.about.metrics].sort((one, other) => rank(one) - rank(other)); // the machine's last
+    const body = h("div", { class: "tl-picks" }, list("Metrics", metrics.slice(0, 400).map(metric)), list("Parameters", this.about.params.slice(0, 400).map(param)), list("Code", [box("git", "Commit", "Commit")]));
+    const search = h("input", { type: "text", class: "tl-wide", placeholder: "Search", "aria-label": "Search columns", autofocus: true, oninput: () => {
       for (const row of body.querySelectorAll(".tl-pick")) row.hidden = !row.dataset.name.includes(search.value.toLowerCase());
     } });
     const save = (close) => {
