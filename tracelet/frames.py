@@ -37,6 +37,8 @@ DEEPEST = 50
 """Levels of nesting in what a record holds. Nobody logs that; what shows or sends it further would run out of stack."""
 SHORT_ARRAY = 0x90
 """The upper half of the byte that begins a msgpack array of up to 15 values."""
+SINGLE = b"\x81\xa6chunks\x91"
+"""How points of one series begin; these are decoded at once."""
 
 
 class _RawPoints(msgspec.Struct):
@@ -47,6 +49,7 @@ class _RawPoints(msgspec.Struct):
 
 _raw_points = msgspec.msgpack.Decoder(_RawPoints)
 _chunk = msgspec.msgpack.Decoder(Chunk)
+_points = msgspec.msgpack.Decoder(Points)
 _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     kind: msgspec.msgpack.Decoder(record) for kind, record in KINDS.items()
 }
@@ -90,10 +93,13 @@ class Frame(NamedTuple):
 
     def chunks(self, name: str) -> list[Chunk]:
         """The chunks of one metric in a frame of points, without decoding the others; JournalError as in `record`."""
-        wanted = msgspec.msgpack.encode(name)
         try:
-            found = [raw for raw in _raw_points.decode(self.payload).chunks if _bears(raw, wanted)]
-            return [chunk for chunk in map(_chunk.decode, found) if chunk.name == name]
+            if self.payload.startswith(SINGLE):
+                found = _points.decode(self.payload).chunks
+            else:
+                wanted = msgspec.msgpack.encode(name)
+                found = [_chunk.decode(raw) for raw in _raw_points.decode(self.payload).chunks if _bears(raw, wanted)]
+            return [chunk for chunk in found if chunk.name == name]
         except (msgspec.MsgspecError, ValueError) as error:
             raise JournalError(f"frame {self.number} (kind {self.kind}) holds no such record: {error}") from None
 

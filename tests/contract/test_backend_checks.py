@@ -130,6 +130,9 @@ def test_mlflow_without_a_server(tmp_path: Path) -> None:
     )
     assert mlflow(url=f"postgresql://me:{KEY}@db/mlflow").startswith("postgresql://***@db/mlflow")
     assert "no address" in mlflow()
+    with pytest.raises(Misconfigured) as caught:
+        mlflow(url="tracking:5000")  # MLflow would make a folder of this name
+    assert caught.value.fix == "Type http://tracking:5000 for a server"
 
 
 def test_a_collector_with_and_without_headers(server: str, monkeypatch: pytest.MonkeyPatch) -> None:

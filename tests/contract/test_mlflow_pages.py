@@ -169,8 +169,11 @@ def test_a_folder_takes_points_and_no_spans(tmp_path: Path, monkeypatch: pytest.
     """Where MLflow keeps no spans that is told once, as a refusal, and everything else arrives."""
     from mlflow.tracking import MlflowClient
 
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     address = (tmp_path / "mlruns").as_uri()
+    with pytest.raises(Misconfigured, match="no folder") as refused:
+        MlflowBackend(MlflowOptions(url=address)).open(described(tmp_path))
+    assert "MLFLOW_ALLOW_FILE_STORE" in refused.value.fix
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     memory: dict[str, Any] = {}
     backend = MlflowBackend(MlflowOptions(url=address, spans="outline", group="sweep"))
     backend.open(described(tmp_path, memory=memory, remember=memory.__setitem__))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -131,3 +132,25 @@ def test_ctrl_c_in_the_terminal(tmp_path: Path, strategy: str) -> None:
         assert {one.status.status for one in run.processes} == {"interrupted"}
         assert min(steps(0), steps(1)) >= before
         until("the delivery", lambda: run.deliveries["jsonl"].state == "done")
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_its_patience(tmp_path: Path) -> None:
+    """SIGTERM to all ranks at once, over which Lightning's own ranks wait for each other, then SIGKILL: preempted."""
+    with ended_agents(tmp_path):
+        process = start()
+        until("some steps", lambda: min(steps(0), steps(1)) > 10)
+        os.killpg(process.pid, signal.SIGTERM)
+
+        def told() -> bool:
+            run = the_run()
+            assert run is not None
+            said = [view.status for view in run.views if view.path.name.startswith("rank-")]
+            return all(status is not None and "preempted" in (status.expected, status.status) for status in said)
+
+        until("word of the SIGTERM", told)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        run = over(process)
+        assert (run.info.status, run.info.reason) == ("preempted", "SIGTERM")
+        assert {(one.status.status, one.status.reason) for one in run.processes} == {("preempted", "SIGTERM")}

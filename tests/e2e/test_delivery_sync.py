@@ -62,6 +62,22 @@ def test_sync_to_a_backend_that_the_run_never_had(tmp_path: Path) -> None:
     assert command(tmp_path, "sync", "latest").stdout.startswith("nothing to deliver")
 
 
+def test_a_delivery_that_only_sync_was_asked_for_stays_in_sight(tmp_path: Path) -> None:
+    """What `--backend` began and could not end is listed by `doctor`, with the command that ends it."""
+    printed(train(tmp_path, count=30, names=[], config=OFF))
+    (tmp_path / "file").touch()
+    project = tmp_path / "pyproject.toml"
+    project.write_text('[tool.tracelet.jsonl]\npath = "file/below"\n')
+    assert command(tmp_path, "sync", "latest", "--backend", "jsonl").returncode == 1
+    found = command(tmp_path, "doctor", "--json")
+    assert found.returncode == 1
+    (row,) = json.loads(found.stdout)["deliveries"]
+    assert row["command"] == f"tracelet sync {run_folder(tmp_path).name} --backend jsonl"
+    project.unlink()
+    assert command(tmp_path, *row["command"].split()[1:]).returncode == 0
+    assert json.loads(command(tmp_path, "doctor", "--json").stdout)["deliveries"] == []
+
+
 def test_an_unknown_backend_names_the_nearest(tmp_path: Path) -> None:
     """The error says what was probably meant, in one line."""
     printed(train(tmp_path, count=3, names=[], config=OFF))

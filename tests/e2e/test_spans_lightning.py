@@ -7,7 +7,7 @@ import importlib
 import os
 import signal
 import time
-from collections import Counter
+from collections import Counter, UserDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -440,6 +440,8 @@ class Words(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         ids = torch.zeros(3 if index < 4 else 5, dtype=torch.float32 if self.kind == "numbers" else torch.int64)
+        if self.kind == "encoding":  # as tokenizers give it: a mapping, and no dict
+            return UserDict(input_ids=ids)
         return {"input_ids": ids, "labels": ids} if self.kind == "mapping" else (ids, torch.tensor(index))
 
 
@@ -458,7 +460,7 @@ def test_tokens(lightning: Any, kind: str, told: int | None, tokens: int | None)
 
     class Module(module_class(lightning)):  # type: ignore[misc]
         def training_step(self, batch: Any, batch_idx: int) -> Any:
-            ids = batch["input_ids"] if isinstance(batch, dict) else batch[0]
+            ids = batch[0] if isinstance(batch, (list, tuple)) else batch["input_ids"]
             return self.layer(torch.ones(len(ids), 4)).square().mean()
 
         def validation_step(self, batch: Any, batch_idx: int) -> None:

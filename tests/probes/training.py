@@ -2,6 +2,7 @@
 
     python training.py '{"folder": ..., "names": ["probe"], "count": 100, "pause": 0.01, "end": "stop", "config": {}}'
 
+With `until` it goes on after `count` points until there is a file of this name in the folder.
 `end`: stop, exit (no stop_logging), os_exit, raise, wait (until it is killed).
 """
 
@@ -11,6 +12,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import tracelet
@@ -28,10 +30,12 @@ def train(order: dict[str, Any]) -> None:
     experiment = tracelet.start_logging("trained", backend=backend, config=order.get("config", {}))
     print("run", experiment.id, flush=True)
     print("start", time.perf_counter() - began, flush=True)
-    for step in range(order.get("count", 100)):
+    step, stop = 0, Path(order["folder"]) / order.get("until", ".")
+    while step < order.get("count", 100) or not stop.exists():
         experiment.log_metric("loss", 1.0 / (step + 1), step=step)
         time.sleep(order.get("pause", 0.0))
-    print("logged", order.get("count", 100), flush=True)
+        step += 1
+    print("logged", step, flush=True)
     end(order.get("end", "stop"), order.get("timeout"))
     print("modules", json.dumps(sorted(sys.modules)), flush=True)
 

@@ -171,7 +171,9 @@ class Feed:
         found: list[tuple[tuple[bool, int, int, int], Path]] = []
         for path in self.folder.glob("*" + SUFFIX):
             started = self._first(path)
-            if started is not None and (started.role == "node" or started.rank == 0 or self.every_rank):
+            # Started by Lightning, the first rank of each node begins as rank 0, until the ranks have met.
+            leads = started is not None and started.rank == started.node_rank == 0
+            if started is not None and (started.role == "node" or leads or self.every_rank):
                 found.append(((started.role == "node", started.node_rank, started.attempt, started.rank), path))
         yield from (path for _, path in sorted(found))
         for path in sorted(aggregates(self.folder)):

@@ -93,7 +93,7 @@ class Meeting:
         store, pause, deadline = None, FIRST_POLL, time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             # Asked of the system first, for torch prints a page of warnings when its store is gone.
-            if not (store_address() and _answers(host, port)):
+            if not _answers(host, port):
                 return
             store = store or _store(host, port)
             if store is None or store.check([self._key]):

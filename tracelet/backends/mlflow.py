@@ -16,7 +16,7 @@ import msgspec
 
 from tracelet.backends.base import Batch, Outcome, RunDescription
 from tracelet.backends.files import laid_out
-from tracelet.backends.mlflow_calls import calling
+from tracelet.backends.mlflow_calls import calling, checked
 from tracelet.backends.mlflow_check import check
 from tracelet.backends.mlflow_rows import LONGEST_NAME, legal_key, metric_rows, missing
 from tracelet.backends.mlflow_runs import (
@@ -94,7 +94,7 @@ class MlflowBackend:
         with self._calling():
             from mlflow.tracking import MlflowClient, get_tracking_uri
 
-            address = self._options.url or get_tracking_uri()
+            address = checked(self._options.url or get_tracking_uri())
             self._client = client = MlflowClient(tracking_uri=address)
             experiment, parent = self._place(client, run.project)
             found = find(client, experiment, run) or create(client, experiment, run)

@@ -7,6 +7,7 @@ these settings are put back afterwards.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,9 @@ from tracelet.errors import Misconfigured, Unavailable
 
 REFUSED_CREDENTIALS = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
 
+HOST_AND_PORT = re.compile(r"[\w.-]+:\d{2,5}/?")
+OLD_STORE = "filesystem tracking backend"
+"""In what MLflow says since 3.17 when its tracking URI is a folder."""
 UNKNOWN_ADDRESS = frozenset({"UnsupportedModelRegistryStoreURIException", "UnsupportedTrackingStoreURIException"})
 """MLflow keeps these where no public name leads."""
 
@@ -41,6 +45,13 @@ def calling(timeout: float, token: str = "", url: str = "") -> Iterator[None]:
             raise Misconfigured(f"MLflow lacks a package ({error})", f"Type pip install {error.name}") from error
 
 
+def checked(address: str) -> str:
+    """The tracking URI; Misconfigured if it is a server without its scheme, which MLflow takes for a folder."""
+    if HOST_AND_PORT.fullmatch(address):
+        raise Misconfigured(f"the tracking URI {address} would be a folder", f"Type http://{address} for a server")
+    return address
+
+
 def _translated(error: Exception) -> Exception:
     code, line = str(getattr(error, "error_code", "")), _first_line(error)
     if type(error).__name__ in UNKNOWN_ADDRESS:
@@ -48,6 +59,9 @@ def _translated(error: Exception) -> Exception:
     if code in REFUSED_CREDENTIALS:
         fix = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         return Misconfigured(f"the MLflow server refuses the credentials ({line})", fix)
+    if OLD_STORE in line:
+        fix = "Give sqlite:///mlflow.db or a server as tracking URI, or set MLFLOW_ALLOW_FILE_STORE=true"
+        return Misconfigured("this MLflow writes to no folder any more", fix)
     if code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"):
         return Misconfigured(f"MLflow refuses ({line})", "Look whether the run and its experiment are still there")
     return Unavailable(f"MLflow does not answer ({line})")

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tracelet.backends.checks import installed, writable
+from tracelet.backends.mlflow_calls import checked
 from tracelet.errors import Misconfigured, Unavailable
 from tracelet.masking import mask_url
 
@@ -28,7 +29,7 @@ def check(url: str, api_key: str) -> str:
     """What was found, in a line. Raises what a backend raises where it was not what is needed."""
     installed("mlflow", "mlflow")
     variable = os.environ.get("MLFLOW_TRACKING_URI", "")
-    address = url or variable
+    address = checked(url or variable)
     where = " (given as an option)" if url else " (from MLFLOW_TRACKING_URI)" if variable else ""
     scheme = urlsplit(address).scheme
     if scheme in ("http", "https"):

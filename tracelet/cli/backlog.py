@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from tracelet.agent.feed import Feed
 from tracelet.agent.locks import holder, lock_path
 from tracelet.agent.orders import Posting
 from tracelet.deliveries import DONE, Delivery
+from tracelet.errors import SettingsError
 from tracelet.records import RUNNING
 from tracelet.run import Run
 from tracelet.settings import Settings
@@ -25,6 +27,13 @@ class Debt:
     delivery: Delivery
     total: int
     """Points of the run that go to backends."""
+    named: bool = True
+    """Whether the run itself names the backend; one that only `sync --backend` named has to be named there again."""
+
+    @property
+    def command(self) -> str:
+        """What to type to have it delivered."""
+        return f"tracelet sync {self.run.id}" + ("" if self.named else f" --backend {self.posting.name}")
 
     @property
     def left(self) -> int:
@@ -48,13 +57,16 @@ class Debt:
         return holder(lock_path(self.run.path))
 
 
-def debts(run: Run, settings: Settings, asked: Sequence[str] = ()) -> Iterator[Debt]:
+def debts(run: Run, settings: Settings, asked: Sequence[str] = (), begun: bool = False) -> Iterator[Debt]:
     """What is to be delivered of a run: to the backends asked for, else to those that it was started with.
 
-    Options come from the run's record, and over them from the settings, which know the credentials.
+    `begun` adds those that `sync --backend` named once and that have not got all of it. Options come from the run's
+    record, and over them from the settings, which know the credentials.
     """
     recorded = _recorded(run)
     names = list(asked) or list(recorded)
+    if begun:
+        names += [name for name in _begun(run) if name not in names]
     tables = {name: {**recorded.get(name, {}), **settings.tables.get(name, {})} for name in names}
     backends = destinations.parse(names, tables)
     if len(backends) == 1:
@@ -62,7 +74,15 @@ def debts(run: Run, settings: Settings, asked: Sequence[str] = ()) -> Iterator[D
     total = _points(run)
     for posting in registry.postings(backends):
         delivery = deliveries.read(run.path, posting.name) or Delivery(backend=posting.name)
-        yield Debt(run, posting, delivery, total)
+        yield Debt(run, posting, delivery, total, named=posting.name in recorded)
+
+
+def _begun(run: Run) -> Iterator[str]:
+    for name, delivery in run.deliveries.items():
+        if delivery.state != DONE:
+            with suppress(SettingsError):  # a class that only the settings of that time knew
+                registry.backend_reference(name, {})
+                yield name
 
 
 def _recorded(run: Run) -> Mapping[str, Mapping[str, Any]]:

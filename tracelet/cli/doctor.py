@@ -55,7 +55,7 @@ def doctor(store: Store, in_json: bool, offline: bool) -> None:
 
 def _owed(run: Any, settled: Settings) -> Iterator[Debt]:
     try:
-        yield from (debt for debt in debts(run, settled) if not debt.paid)
+        yield from (debt for debt in debts(run, settled, begun=True) if not debt.paid)
     except SettingsError as error:
         echo(f"{run.id}: {error}", err=True)
 
@@ -141,7 +141,7 @@ def _delivery(debt: Debt) -> Finding:
     live = bool(debt.holder or debt.agent)
     fix = delivery.fix if delivery.state == MISCONFIGURED else ""
     waits = not live and not running(run)
-    command = f"tracelet sync {run.id}" if waits or delivery.state == MISCONFIGURED else ""
+    command = debt.command if waits or delivery.state == MISCONFIGURED else ""
     return {
         "run": run.id, "name": run.info.name, "backend": debt.posting.name, "state": delivery.state,
         "left": debt.left, "rejected": delivery.rejected, "why": delivery.error, "delivering": live, "fix": fix,

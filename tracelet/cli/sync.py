@@ -125,7 +125,7 @@ def _report(run: Run, debt: Debt) -> bool:
         echo(f"{name}: {sent:,} points delivered{_at(delivery)}{aside}")
         return True
     why = delivery.error or "it has not answered"
-    fix = delivery.fix if delivery.state == MISCONFIGURED else f"Nothing is lost; try again: tracelet sync {run.id}"
+    fix = delivery.fix if delivery.state == MISCONFIGURED else f"Nothing is lost; try again: {debt.command}"
     echo(f"{name}: {sent:,} points delivered, the rest is not: {why}. {fix}{aside}", err=True)
     return False
 

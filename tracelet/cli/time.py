@@ -55,12 +55,7 @@ def time(store: Store, run: str, rank: int | None, in_json: bool) -> None:
         click.echo(as_json({"processes": described, "findings": [asdict(finding) for finding in said]}))
         return
     target = console()
-    _head(target, found, processes[0])
-    if len(processes) > MOST_TABLES:
-        _extremes(target, processes)
-    else:
-        for times in processes:
-            _shares(target, times, len(processes) > 1)
+    _tables(target, found, processes)
     _slowest(target, processes)
     target.print()
     target.print("Findings", style="bold")
@@ -70,19 +65,39 @@ def time(store: Store, run: str, rank: int | None, in_json: bool) -> None:
         target.print("  Nothing stands out.")
 
 
-def _head(target: Console, run: Run, lead: ProcessTimes) -> None:
+def _tables(target: Console, run: Run, processes: list[ProcessTimes]) -> None:
+    shown = [times for times in processes if times.iterations] or processes
+    _head(target, run, [times for times in shown if times.rank == shown[0].rank])
+    if len(shown) < len(processes):
+        target.print(
+            f"  left out: {len(processes) - len(shown)} that trained nothing (it launched the others, or ended before)"
+        )
+    if len(shown) > MOST_TABLES:
+        _extremes(target, shown)
+        return
+    for times in shown:
+        starts = [other for other in shown if other.rank == times.rank]
+        again = f", start {starts.index(times) + 1} of {len(starts)}" if len(starts) > 1 else ""
+        _shares(target, times, f"Rank {times.rank}{again}" if len(shown) > 1 else "")
+
+
+def _head(target: Console, run: Run, starts: list[ProcessTimes]) -> None:
+    """What the leading rank did, over all its starts."""
+    total = sum(times.total for times in starts)
+    productive = sum(times.goodput * times.total for times in starts) / total if total else 0.0
     target.print(f"{run.info.name}  {run.id}", style="bold")
     target.print(
-        f"  {duration(lead.total)} in all, {duration(lead.training)} in training loops, {lead.iterations} iterations "
-        f"(median {lead.median * 1e3:.2f} ms), goodput {lead.goodput:.1%}"
+        f"  {duration(total)} in all, {duration(sum(times.training for times in starts))} in training loops, "
+        f"{sum(times.iterations for times in starts)} iterations (median {starts[-1].median * 1e3:.2f} ms), goodput "
+        f"{productive:.1%}"
     )
 
 
-def _shares(target: Console, times: ProcessTimes, several: bool) -> None:
+def _shares(target: Console, times: ProcessTimes, title: str) -> None:
     """One row for each part of the time, longest bars for the longest times."""
     target.print()
-    if several:
-        target.print(f"Rank {times.rank}", style="bold")
+    if title:
+        target.print(title, style="bold")
     figures = ("seconds", "share", "per iteration, first third", "last third")
     shown = table("", "seconds", "share", " ", *figures[2:], right=figures)
     most = max(times.parts.values(), default=0.0)

@@ -55,12 +55,13 @@ def findings(
     """Everything worth a sentence, the costliest first."""
     if not processes:
         return []
-    lead = processes[0]
+    trained = [times for times in processes if times.iterations]
+    lead = (trained or processes)[0]  # one that trains nothing has launched those that do
     found: list[Finding] = []
     if lead.training >= SHORTEST:
         # All ranks wait for the one that waits longest for its data.
-        waiting = max(processes, key=lambda times: times.parts.get("loading", 0.0))
-        found += _loading(waiting, params, environment, len(processes) > 1)
+        waiting = max(trained, key=lambda times: times.parts.get("loading", 0.0), default=lead)
+        found += _loading(waiting, params, environment, len({times.rank for times in trained}) > 1)
         for part, what in (("callbacks", "callbacks"), ("logging", "logging metrics"), ("transfer", "moving batches")):
             if lead.share_of_training(part) >= WORTH_SAYING:
                 found.append(_share(lead, part, what))

@@ -31,6 +31,9 @@ LONGEST_TRACEBACK = 8000
 NO_FAILURES = frozenset({"_TunerExitException"})
 """Exceptions by which a framework leaves a part of itself when all is well: Lightning's tuner its trial fit."""
 
+MOST_TRACEBACKS = 100
+"""Told in one process: who raises exceptions by the thousand knows where."""
+
 
 class Watch(Protocol):
     """Knows whether what a span is about still goes on, where nobody may come to close it."""
@@ -90,6 +93,7 @@ class Recorder:
         self._local = threading.local()
         self._stacks: list[list[ActiveSpan]] = []
         """Of all threads that have anything open."""
+        self._traces = MOST_TRACEBACKS
         self._passing = (0, 0)
         """The exception whose traceback was told last, and the span that it is going to end next."""
         # Wall time for the origin, the monotonic clock for everything after: spans never run backwards.
@@ -219,7 +223,8 @@ class Recorder:
             self.sink.emit((span.name, span.id, span.parent, span.start_ns, duration, span.thread, attributes))
             return
         attributes = dict(span.attributes)
-        if self._passing != (id(error), span.id) and error.__traceback__ is not None:
+        if self._passing != (id(error), span.id) and error.__traceback__ is not None and self._traces:
+            self._traces -= 1
             attributes[TRACEBACK] = trace_of(error)
         self._passing = id(error), span.parent
         self.sink.emit(

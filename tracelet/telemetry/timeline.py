@@ -16,8 +16,10 @@ from tracelet.telemetry.tree import ProcessSpans, plain_attributes, processes
 
 NANOSECONDS = 1000
 """In the microsecond that the format counts in."""
-MACHINE_PID = 1_000_000
-"""The process number of the machine's figures: ranks have theirs from 0."""
+ATTEMPT = 1_000_000
+"""Between the process numbers of two starts of one rank: a rank's own is that of its first."""
+MACHINE_PID = 1_000 * ATTEMPT
+"""The process number of the machine's figures."""
 MACHINE = ("system/", "gpu/")
 COUNTER_POINTS = 5000
 """Points of a counter: more than a screen is wide."""
@@ -32,7 +34,7 @@ def trace_events(run: Run, selection: Selection | None = None) -> Iterator[dict[
 
 
 def _process(process: ProcessSpans, origin: int) -> Iterator[dict[str, Any]]:
-    pid = process.rank
+    pid = process.rank + process.attempt * ATTEMPT
     label = f"rank {process.rank}" + (f", attempt {process.attempt}" if process.attempt else "")
     yield _named("process_name", pid, 0, f"{label} ({process.host}, pid {process.pid})")
     yield {"ph": "M", "name": "process_sort_index", "pid": pid, "tid": 0, "args": {"sort_index": process.rank}}

@@ -19,6 +19,8 @@ from tracelet.ui.security import Gate, Rules
 
 PORT = 8765
 """Where the dashboard is found unless the port is taken."""
+BACKLOG = 2048
+"""Connections that wait until the server takes them; uvicorn's own figure."""
 TOKEN_BYTES = 24
 
 
@@ -62,6 +64,7 @@ def listen(host: str, port: int | None) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, attempt))
+            listener.listen(BACKLOG)  # now: whoever opens the address as soon as it is told must not be refused
         except OSError as error:
             listener.close()
             if port is not None:

@@ -11,16 +11,17 @@ from pathlib import Path
 import tracelet
 from tests.e2e.ui.browser import Page, browser, served
 
+PICTURES = {
+    "runs": ("/", "light"), "metrics": ("/compare?{waves}", "light"), "time": ("/run/{digits}?tab=time", "light"),
+    "compare": ("/compare?{waves}", "dark"),
+}  # fmt: skip
+"""Name to page and colours. The store has the runs of trainings.py and `tracelet demo`; no test makes pictures anew."""
+
 
 def main(target: Path, store: Path) -> None:
     """Open each page and keep a picture of it."""
     runs = {run.info.name: run.id for run in tracelet.open_store(store).runs()}
     waves = "&".join(f"run={runs[f'wave-{place}']}" for place in range(3))
-    pictures = {
-        "runs": ("/", "light"),
-        "metrics": (f"/compare?{waves}", "light"), "time": (f"/run/{runs['digits']}?tab=time", "light"),
-        "compare": (f"/compare?{waves}", "dark"),
-    }  # fmt: skip
     target.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as profile,
@@ -28,9 +29,9 @@ def main(target: Path, store: Path) -> None:
         browser(Path(profile)) as driver,
     ):
         page = Page(driver, address)
-        for name, (path, scheme) in pictures.items():
+        for name, (path, scheme) in PICTURES.items():
             page.emulate("setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-            page.open(path)
+            page.open(path.format(waves=waves, digits=runs["digits"]))
             page.run("document.querySelector('.tl-store').textContent = '.tracelet'")
             if name == "metrics":
                 page.run("document.querySelector('.tl-heading').scrollIntoView({block: 'start'}); scrollBy(0, -70)")

@@ -165,8 +165,11 @@ def test_a_run_is_tagged_then_deleted_once_that_is_confirmed(page: Page, living_
     page.until(f"{ROWS}.length === 1")
     select = "const box = document.querySelector('.ag-row input[type=checkbox]'); if (!box.checked) box.click()"
     page.run(select)
-    page.click("Tag")
-    page.run("document.querySelector('dialog input').value = 'verdict = <b>bad</b>'")
+    page.click("Tags")
+    page.run(
+        "const [name, text] = document.querySelectorAll('dialog .tl-pair input');"
+        "name.value = 'verdict'; text.value = '<b>bad</b>'"
+    )
     page.click("Save", "dialog")
     page.until("document.querySelector('.ag-row .tl-tags')?.innerText.includes('verdict: <b>bad</b>')")
     for answer, remains in (("Cancel", True), ("Delete", False)):
@@ -241,7 +244,7 @@ def test_a_chart_in_sight_moves_and_the_others_rest(
         page.until(f"Number({CHART}.dataset.points) > {before + 40}")
         page.run("document.querySelector('.tl-chart[aria-label=\"layer/00\"]').scrollIntoView()")
         page.until("document.querySelector('.tl-chart[aria-label=\"layer/00\"]').chart.data")
-        assert "layer/00" in asked_for(page)
+        wait(lambda: "layer/00" in asked_for(page))  # the browser notes a request when all of it has come
         assert page.problems() == []
     finally:
         page.driver.set_window_size(1400, 950)

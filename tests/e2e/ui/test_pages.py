@@ -108,7 +108,7 @@ def test_the_other_tabs_tell_their_part(page: Page, ids: dict[str, str]) -> None
     assert "RuntimeError" in overview
     assert "the loss went astray" in overview
     assert "git checkout" in overview or "did not run in a git repository" in overview
-    for tab, words in (("log", "fit started"), ("artifacts", ".ckpt"), ("deliveries", "tracelet sync")):
+    for tab, words in (("log", "fit finished"), ("artifacts", ".ckpt"), ("deliveries", "tracelet sync")):
         page.open(f"/run/{ids['astray']}?tab={tab}")
         assert words in page.text(), tab
     assert page.problems() == []

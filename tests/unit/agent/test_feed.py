@@ -101,6 +101,7 @@ def test_rank_0_and_the_nodes_are_delivered(tmp_path: Path) -> None:
     for name, first in (
         ("rank-0", started()), ("rank-1", started(rank=1)), ("node-a", started(role="node")),
         ("node-b", started(role="node", rank=4, node_rank=1)),
+        ("rank-n1l0", started(node_rank=1)),  # by Lightning: it does not know yet that it is rank 2
     ):  # fmt: skip
         metric = "loss" if name.startswith("rank") else "system/x"
         write(attempt_path(tmp_path, name, 0), first, [points(Packer(), metric, range(1), automatic=True)])

@@ -205,6 +205,15 @@ def test_what_takes_most_is_named() -> None:
     ]
 
 
+def test_who_launches_others_is_not_asked() -> None:
+    """A process that trains nothing beside ranks that do is no measure of the training."""
+    launcher = Made()
+    launcher.add(names.APPLICATION, 0, 60_000)
+    rank, _ = training(20, data_loading=300.0, model_forward=50.0)
+    (text,) = said(analyse(table(launcher, rank)))
+    assert "of the training loop waits for data" in text
+
+
 def test_a_short_training_says_nothing() -> None:
     """Shares of a training of less than a second are noise: nothing is said about them, nor about its ranks."""
     quick, times = training(3, data_loading=10.0, model_forward=1.0)

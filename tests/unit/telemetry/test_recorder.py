@@ -15,7 +15,8 @@ from tracelet import telemetry
 from tracelet.records import Event, Span
 from tracelet.sink import OpenSpan
 from tracelet.spans import SpanTable
-from tracelet.telemetry.recorder import Recorder, describe
+from tracelet.telemetry.names import TRACEBACK
+from tracelet.telemetry.recorder import MOST_TRACEBACKS, Recorder, describe
 
 SETTINGS = {
     "track_git": False, "track_env": False, "track_system": False, "track_lightning": False, "track_torch": False,
@@ -196,6 +197,28 @@ def test_an_exception_that_cannot_speak() -> None:
         assert describe(Mute()) == "Mute"
     finally:
         guard.observers[:] = observers
+
+
+def test_tracebacks() -> None:
+    """The innermost span that an exception passes tells where it came from, secrets masked, a hundred times at most."""
+    sink = ListSink()
+    recorder = Recorder(sink)
+
+    def fail(number: int) -> None:
+        outer, inner = recorder.begin("outer"), recorder.begin("inner")
+        try:
+            raise ValueError(f"password=hunter{number}")
+        except ValueError as error:
+            inner.end(error)
+            outer.end(error)
+
+    for number in range(MOST_TRACEBACKS + 5):
+        fail(number)
+    told = [span for span in sink if isinstance(span, Span) and span.duration_ns >= 0]
+    traces = [span.attributes.get(TRACEBACK) for span in told]
+    assert traces[1::2] == [None] * (MOST_TRACEBACKS + 5)
+    assert all("raise ValueError" in str(trace) and "hunter" not in str(trace) for trace in traces[0:-10:2])
+    assert traces[-10::2] == [None] * 5
 
 
 def test_attributes_and_events(ran: Ran) -> None:

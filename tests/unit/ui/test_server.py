@@ -22,6 +22,12 @@ def test_a_port_in_use_is_told() -> None:
             assert free.getsockname()[1] not in (0, port)
 
 
+def test_the_address_can_be_opened_before_anything_is_served() -> None:
+    """A browser that is as quick as the line that names the address waits for the answer instead of being refused."""
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname(), timeout=10) as early:
+        assert early.getpeername() == listener.getsockname()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
 def test_this_machine_needs_no_token(host: str) -> None:
     """On loopback there is a token only if one was asked for."""

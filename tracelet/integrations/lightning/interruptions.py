@@ -32,6 +32,7 @@ class Interruptions:
         connector = f"{root}.trainer.connectors.signal_connector"
         return [
             Patch(connector, "_SignalConnector._slurm_sigusr_handler_fn", self._around_requeue, optional=True),
+            Patch(connector, "_SignalConnector._sigterm_notifier_fn", self._around_sigterm, optional=True),
             Patch(f"{root}.trainer.call", "_interrupt", self._around_interrupt, optional=True),
         ]
 
@@ -43,6 +44,16 @@ class Interruptions:
             return original(connector, number, *args, **kwargs)
 
         return slurm_sigusr_handler_fn
+
+    def _around_sigterm(self, original: Function) -> Function:
+        def sigterm_notifier_fn(connector: Any, *args: Any, **kwargs: Any) -> Any:
+            with guard("noting a SIGTERM"):
+                # Lightning talks to the other ranks before it stops at the end of a batch, and may wait there for ever.
+                told = self._lifecycle.announced
+                self._sink.expect(PREEMPTED, f"SIGTERM after {told}" if told else "SIGTERM")
+            return original(connector, *args, **kwargs)
+
+        return sigterm_notifier_fn
 
     def _around_interrupt(self, original: Function) -> Function:
         def interrupt(trainer: Any, error: BaseException, *args: Any, **kwargs: Any) -> Any:

@@ -7,6 +7,7 @@ with a file. A save that fails is recorded as failed; its exception is Lightning
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 from tracelet.guard import guard
@@ -105,7 +106,8 @@ class Saving:
                 after = getattr(plugin, "_error", None)
                 self._finalized(str(path), step, trial, parent, began, after if after is not before else None)
 
-        executor.submit(done)
+        with suppress(RuntimeError):  # it takes no more work: then it has not taken the save either
+            executor.submit(done)
 
     def _finalized(self, path: str, step: int, trial: bool, parent: int, began: int, error: Any) -> None:
         recorder, now = self._recorder, self._recorder.now_ns()

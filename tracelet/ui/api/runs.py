@@ -18,6 +18,8 @@ from tracelet.ui.library import Library, Row
 OWN_METRICS, OWN_PARAMS = 4, 4
 """Columns shown when nobody chose any: what fits a laptop's screen."""
 MOST_EVENTS = 2000
+MOST_TAGS = 50
+"""Names of tags to group by."""
 Names = Annotated[Union[list[str], None], Query()]
 Tags = Annotated[Union[dict[str, str], None], Body()]
 Text = Annotated[Union[str, None], Body()]
@@ -62,7 +64,7 @@ class RunsApi:
         found = {
             "id": info.id, "name": info.name, "project": info.project, "status": info.status, "reason": info.reason,
             "started": info.started, "ended": info.ended, "heartbeat": row.heartbeat, "host": info.host,
-            "world_size": info.world_size, "tags": names["tags"], "pinned": info.pinned,
+            "world_size": info.world_size, "tags": names["tags"], "pinned": info.pinned, "own_name": info.own_name,
             "metrics": {
                 name: [names["metrics"][name], names["least"][name], names["greatest"][name]]
                 for name in metrics if name in names["metrics"]
@@ -82,6 +84,7 @@ class RunsApi:
         params = Counter(name for row in rows for name in row.names["params"])
         return Json({
             "metrics": _ordered(metrics), "params": _ordered(params),
+            "tags": _ordered(Counter(name for row in rows for name in row.names["tags"]))[:MOST_TAGS],
             "own_metrics": sorted(sorted(own), key=lambda name: (-own[name], name.startswith("train")))[:OWN_METRICS],
             "own_params": _telling(rows, params), "projects": sorted({row.info.project for row in rows}),
         })  # fmt: skip
@@ -141,13 +144,14 @@ def _telling(rows: list[Row], params: Counter[str]) -> list[str]:
 
 def _whole(run: Run, row: Row, events: list[Event]) -> dict[str, Any]:
     info, end = run.info, run.status_record
+    removed = {event.attributes.get("path") for event in run.events("checkpoint_removed")}
     git = {key: value for key, value in run.git.items() if key != "diff"}
     return {
         **{name: getattr(info, name) for name in info.__dataclass_fields__},
         "heartbeat": row.heartbeat, "traceback": end.traceback, "params": run.params, "tags": run.tags, "git": git,
         "environment": run.environment, "model": run.facts("model"), "problems": run.problems,
         "metrics": {name: _summary(summary) for name, summary in sorted(run.summaries().items())},
-        "artifacts": [_artifact(number, artifact) for number, artifact in enumerate(run.artifacts)],
+        "artifacts": [_artifact(number, artifact, removed) for number, artifact in enumerate(run.artifacts)],
         "deliveries": [_delivery(delivery) for delivery in run.deliveries.values()],
         "events": [_event(event) for event in events[-MOST_EVENTS:]],
         "points": sum(summary.count for summary in run.summaries().values()),
@@ -164,10 +168,11 @@ def _summary(found: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _artifact(number: int, artifact: Any) -> dict[str, Any]:
+def _artifact(number: int, artifact: Any, removed: set[Any]) -> dict[str, Any]:
     return {
         "number": number, "name": artifact.name, "kind": artifact.kind, "size": artifact.size, "path": artifact.path,
         "kept": bool(artifact.digest), "time": artifact.time / 1e6, "metadata": artifact.metadata,
+        "removed": artifact.path in removed and not artifact.digest,
     }  # fmt: skip
 
 

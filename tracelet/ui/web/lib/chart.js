@@ -2,7 +2,7 @@
 import { echarts } from "nicegui-echart";
 import { get, query } from "tracelet-web/api.js";
 import { h, put, told } from "tracelet-web/dom.js";
-import { date, duration, number } from "tracelet-web/format.js";
+import { date, duration, number, size } from "tracelet-web/format.js";
 import { colour, css, onTheme } from "tracelet-web/theme.js";
 
 const PAUSE = 250; // milliseconds between fetches of one chart: zooming by wheel asks for many
@@ -124,7 +124,7 @@ export class Chart {
       textStyle: { fontFamily: "system-ui, sans-serif" },
       xAxis: { type: "value", min: extent[0], max: extent[1], axisLine: { lineStyle: { color: line } },
         axisLabel: { color: text, hideOverlap: true, showMinLabel: extent[0] === 0, showMaxLabel: false, formatter: (found) => this.tick(found) }, splitLine: { show: false }, axisPointer: { label: { show: false } } },
-      yAxis: { type: this.settings.log ? "log" : "value", scale: true, ...scale, axisLabel: { color: text, formatter: (found) => number(found) },
+      yAxis: { type: this.settings.log ? "log" : "value", scale: true, ...scale, axisLabel: { color: text, formatter: (found) => this.amount(found) },
         splitLine: { lineStyle: { color: line } } },
       tooltip: { trigger: "axis", confine: true, backgroundColor: css("--tl-surface"), borderColor: line, textStyle: { color: css("--tl-text"), fontSize: 12 },
         axisPointer: { type: "line", lineStyle: { color: text, type: "dashed" } }, formatter: (found) => this.tip(found) },
@@ -138,6 +138,7 @@ export class Chart {
   extent() {
     if (!this.range) {
       const all = this.data.flatMap((one) => (one.x.length ? [Math.min(...ends(one.x)), Math.max(...ends(one.x))] : []));
+      if (this.settings.extent) all.push(...this.settings.extent());
       this.wholeExtent = all.length ? [Math.min(...all), Math.max(...all)] : [0, 1];
     }
     return this.wholeExtent ?? [0, 1];
@@ -177,6 +178,13 @@ export class Chart {
     ];
   }
 
+  // Bytes and percent as such; the machine's figures say in their names what they are.
+  amount(found) {
+    const [name] = this.spec.names;
+    if (/bytes(_per_second)?$/.test(name) && Number.isFinite(found)) return size(Math.abs(found)).replace(/^/, found < 0 ? "-" : "") + (/second$/.test(name) ? "/s" : "");
+    return /_percent$/.test(name) && Number.isFinite(found) ? `${number(found)} %` : number(found);
+  }
+
   tick(found) {
     if (this.settings.x === "relative") return duration(found);
     if (this.settings.x === "time") return date(found).slice(11);
@@ -189,7 +197,7 @@ export class Chart {
     const at = rows[0].value[0];
     const title = { step: "step ", epoch: "epoch ", relative: "", time: "" }[this.settings.x] + (this.settings.x === "time" ? date(at) : this.tick(at));
     return h("div", { class: "tl-tip" }, h("div", { class: "tl-tip-title" }, title), rows.map((row) => h("div", { class: "tl-tip-row" },
-      h("i", { style: { background: row.color } }), h("span", {}, row.seriesName), h("b", {}, typeof row.value[2] === "string" ? row.value[2] : number(row.value[1])))));
+      h("i", { style: { background: row.color } }), h("span", {}, row.seriesName), h("b", {}, typeof row.value[2] === "string" ? row.value[2] : this.amount(row.value[1])))));
   }
 
   save(kind) {

@@ -112,11 +112,12 @@ class Compare {
   code() {
     const rows = this.found.code, runs = this.found.runs.map((run) => [run.id, this.title(run.id)]);
     const chosen = (name, other) => (runs.some(([id]) => id === view.get(name)) ? view.get(name) : other);
-    this.pair = { from: chosen("from", runs[0][0]), to: chosen("to", runs.at(-1)[0]) };
+    const aged = [...this.found.runs].sort((one, other) => one.started - other.started);
+    this.pair = { from: chosen("from", aged[0].id), to: chosen("to", aged.at(-1).id) };
     this.changes = h("div", { class: "tl-changes", "aria-live": "polite" });
     const pick = (name, label) => choice(label, runs, this.pair[name], (id) => (view.set({ [name]: id }), (this.pair[name] = id), this.difference()));
     return h("section", { class: "tl-card tl-wide-card" }, h("h2", {}, "Code"), rows.length ? table(["", ...this.heads()], rows.map((row) => [row.name, ...row.values.map((found) => (row.name === "commit" && found ? found.slice(0, 12) : value(found)))]), { label: "Code" }) : h("p", {}, "Nothing is known of their code."),
-      rows.length ? [h("h3", {}, "What was changed"), runs.length > 2 ? h("div", { class: "tl-bar" }, pick("from", "From"), pick("to", "to")) : null, this.changes] : null);
+      rows.length ? [h("h3", {}, "What was changed"), h("div", { class: "tl-bar" }, pick("from", "From"), pick("to", "to")), this.changes] : null);
   }
 
   async difference() {

@@ -10,6 +10,7 @@ export function number(value) {
 
 export function duration(seconds) {
   if (!(seconds >= 0)) return "–";
+  if (seconds === 0) return "0 s";
   if (seconds < 1e-3) return `${Math.round(seconds * 1e6)} µs`;
   if (seconds < 1) return `${Number((seconds * 1e3).toPrecision(3))} ms`;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;

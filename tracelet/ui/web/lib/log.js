@@ -57,7 +57,7 @@ export class Log {
     const more = async (event) => {
       const found = await get(this.path().slice(5), { ...this.asked, before: start, limit: PAGE });
       const height = this.lines.scrollHeight;
-      event.target.replaceWith(...[found.start > 0 && this.earlier(found.start), ...found.lines.map((line) => this.line(line, found.ranks.length > 1))].filter(Boolean));
+      event.target.replaceWith(...[found.start > 0 && this.earlier(found.start), ...found.lines.map((line) => this.line(line, found.ranks.length > 1))].flat().filter(Boolean));
       this.lines.scrollTop += this.lines.scrollHeight - height;
     };
     return h("button", { type: "button", class: "tl-button tl-earlier", onclick: more }, `${start.toLocaleString("en-US")} earlier lines`);
@@ -72,7 +72,7 @@ export class Log {
     const run = this.run;
     const rows = [{ time: run.started, name: "run started", attributes: { command: run.command.join(" ") } }, ...run.events, ...(run.ended ? [{ time: run.ended, name: `run ${run.status}`, attributes: run.reason ? { reason: run.reason } : {} }] : [])];
     put(this.events, h("div", { class: "tl-events" }, rows.map((row) => h("div", { class: "tl-event" }, h("time", { title: date(row.time) }, "+" + duration(Math.max(0, row.time - run.started))), h("b", {}, row.name.replaceAll("_", " ")),
-      h("span", {}, Object.entries(row.attributes).map(([name, found]) => `${name}=${value(found)}`).join("  "))))));
+      h("span", {}, words(row))))));
   }
 
   // The run as it is now, after a push.
@@ -81,4 +81,12 @@ export class Log {
     this.draw();
     if (this.below()) this.fetch();  // whoever reads further up is not disturbed
   }
+}
+
+// What an event says, without what it does not know.
+function words({ name, attributes }) {
+  const known = Object.entries(attributes).filter(([, found]) => found !== null && found !== undefined && found !== "");
+  if (name !== "fit_finished") return known.map(([key, found]) => `${key.replaceAll("_", " ")} ${value(found)}`).join(", ");
+  const { kind, number, status, seconds, epochs, steps, reason } = attributes;
+  return [`${kind} ${number} ${status} after ${duration(seconds ?? 0)}`, epochs && `${epochs} epochs`, steps && `${steps} steps`, reason].filter(Boolean).join(", ");
 }

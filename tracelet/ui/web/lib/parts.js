@@ -17,8 +17,31 @@ export function tagged(tags) {
 export function rename(run, done) {
   const input = h("input", { type: "text", class: "tl-wide", value: run.name, "aria-label": "New name" });
   const save = (close) => change(run.id, { name: input.value }).then(() => (close(), done()), (error) => told(error.message));
-  dialog("Rename", input, (close) => [button("Cancel", close), button("Save", () => save(close), { class: "tl-button tl-primary" })]);
+  const hint = run.own_name && run.own_name !== run.name ? h("p", { class: "tl-hint" }, `Empty: ${run.own_name}, the name that it began with`) : null;
+  const box = dialog("Rename", [input, hint], (close) => [button("Cancel", close), button("Save", () => save(close), { class: "tl-button tl-primary" })]);
+  box.addEventListener("keydown", (event) => event.key === "Enter" && event.target === input && save(() => box.close()));
   input.select();
+}
+
+// Tags of one run or several: what they have, each to be taken away, and a new one.
+export function retag(runs, done) {
+  const changes = {}, first = runs[0].tags;
+  const common = Object.entries(first).filter(([name, text]) => runs.every((run) => run.tags[name] === text));
+  const name = h("input", { type: "text", "aria-label": "Name of the tag", placeholder: "name" }), text = h("input", { type: "text", "aria-label": "Text of the tag", placeholder: "text (optional)" });
+  const save = async (close) => {
+    if (name.value.trim()) changes[name.value.trim()] = text.value.trim() || "true";
+    if (!Object.keys(changes).length) return close();
+    for (const run of runs) await change(run.id, { tags: changes }).then(close, (error) => told(error.message));
+    done();
+  };
+  const entry = ([key, found]) => {
+    const row = h("span", { class: "tl-tag" }, found === "true" ? key : `${key}: ${found}`, h("button", { type: "button", class: "tl-untag", "aria-label": `Take away ${key}`, onclick: () => ((changes[key] = ""), row.remove()) }, "×"));
+    return row;
+  };
+  const box = dialog(runs.length === 1 ? `Tags of ${runs[0].name}` : `Tags of ${runs.length} runs`, [common.length > 0 && h("div", { class: "tl-tags" }, common.map(entry)), h("div", { class: "tl-pair" }, name, text)],
+    (close) => [button("Cancel", close), button("Save", () => save(close), { class: "tl-button tl-primary" })]);
+  box.addEventListener("keydown", (event) => event.key === "Enter" && event.target.matches("input") && save(() => box.close()));
+  name.focus();
 }
 
 export function table(head, rows, attributes = {}) {
@@ -33,5 +56,5 @@ export function facts(pairs) {
 
 export function patch(text) {
   const kind = (line) => (line.startsWith("+++") || line.startsWith("---") || line.startsWith("diff ") ? "tl-file" : line.startsWith("@@") ? "tl-hunk" : line[0] === "+" ? "tl-plus" : line[0] === "-" ? "tl-minus" : "");
-  return h("pre", { class: "tl-diff", tabindex: "0", role: "region", "aria-label": "Code changes" }, text.split("\n").slice(0, 4000).map((line) => h("span", { class: kind(line) }, line + "\n")));
+  return h("pre", { class: "tl-diff", tabindex: "0", role: "region", "aria-label": "Code changes" }, text.replace(/\n$/, "").split("\n").slice(0, 4000).map((line) => h("span", { class: kind(line) }, line + "\n")));
 }

@@ -4,11 +4,12 @@ import { Charts } from "tracelet-web/charts.js";
 import { button, code, dialog, empty, h, outside, put, told } from "tracelet-web/dom.js";
 import { ago, date, duration, number, size, value } from "tracelet-web/format.js";
 import { onKey } from "tracelet-web/keys.js";
-import { badge, facts, patch, rename, table, tagged } from "tracelet-web/parts.js";
-import { colour } from "tracelet-web/theme.js";
+import { overview } from "tracelet-web/overview.js";
+import { badge, facts, rename, retag, table, tagged } from "tracelet-web/parts.js";
 
 const TABS = [["overview", "Overview"], ["metrics", "Metrics"], ["system", "System"], ["time", "Time"], ["log", "Log"], ["artifacts", "Artifacts"], ["deliveries", "Deliveries"]];
 const SYSTEM = /^(system|gpu)/;
+const STATES = { waiting: "nothing to deliver yet", opening: "the remote run is being opened", ok: "delivered as it comes", offline: "it does not answer; everything is kept until it does", misconfigured: "nothing can be delivered until the settings are mended; everything is kept", done: "everything is delivered" };
 
 class Run {
   constructor(box, page) {
@@ -43,7 +44,7 @@ class Run {
     document.title = `${run.name} · tracelet`;
     const edits = run.read_only ? [] : [
       button(run.pinned ? "★ Pinned" : "☆ Pin", () => this.edit({ pinned: !run.pinned }), { "aria-pressed": String(run.pinned) }),
-      button("Rename", () => rename(run, () => this.reload())), button("Delete", () => this.remove(), { class: "tl-button tl-danger" })];
+      button("Rename", () => rename(run, () => this.reload())), button("Tags", () => retag([run], () => this.reload())), button("Delete", () => this.remove(), { class: "tl-button tl-danger" })];
     put(this.head, h("div", {}, h("div", { class: "tl-crumb" }, h("a", { href: "/" }, "Runs"), " / ", run.project), h("h1", {}, run.name),
       h("div", { class: "tl-under" }, badge(run), h("span", {}, `started ${ago(run.started)}`), h("span", {}, duration((run.ended ?? Date.now() / 1000) - run.started)),
         h("span", {}, `${number(run.points)} points`), run.world_size > 1 && h("span", {}, `${run.world_size} ranks`), tagged(run.tags))), h("div", { class: "tl-actions" }, edits));
@@ -90,30 +91,7 @@ class Run {
   }
 
   overview() {
-    const run = this.run, git = run.git, own = Object.entries(run.metrics).filter(([, found]) => !found.automatic);
-    const failed = run.traceback && h("section", { class: "tl-card tl-wide-card tl-failed-card" }, h("h2", {}, run.reason || "It failed"), h("pre", { class: "tl-log", tabindex: "0" }, run.traceback));
-    const best = run.artifacts.filter((artifact) => artifact.metadata?.best).at(-1);
-    const environment = run.environment;
-    return h("div", { class: "tl-cards" }, failed,
-      h("section", { class: "tl-card" }, h("h2", {}, "Summary"), facts([["Status", h("span", {}, badge(run), run.reason ? ` ${run.reason}` : "")], ["Run", run.id], ["Project", run.project], ["Started", date(run.started)], ["Ended", run.ended ? date(run.ended) : "still going on"],
-        ["Host", run.host], ["Ranks", run.world_size > 1 ? run.world_size : null], ["Resumed from", run.resumed_from], ["Best checkpoint", best && `${best.name} (${best.metadata.monitor ?? "score"} ${number(best.metadata.score)})`]])),
-      h("section", { class: "tl-card" }, h("h2", {}, "Metrics"), own.length ? table(["Metric", "Last", "Least", "Greatest"], own.map(([name, found]) => [name, number(found.last), number(found.least), number(found.greatest)]), { label: "Metrics" })
-        : h("p", {}, "Nothing was logged. In the program: ", h("code", {}, "tracelet.log({\"loss\": loss})"))),
-      h("section", { class: "tl-card" }, h("h2", {}, "Parameters"), Object.keys(run.params).length ? table(["Name", "Value"], Object.entries(run.params).sort(([a], [b]) => a.split("/").length - b.split("/").length || a.localeCompare(b)).map(([name, found]) => [name, value(found)]), { label: "Parameters" }) : h("p", {}, "No parameters were logged.")),
-      h("section", { class: "tl-card" }, h("h2", {}, "Code"), facts([["Commit", git.commit && git.commit.slice(0, 12)], ["Branch", git.branch], ["Subject", git.subject], ["State", git.commit && (git.dirty ? "with uncommitted changes" : "clean")], ["Folder", run.folder]]),
-        !git.commit && h("p", {}, "It did not run in a git repository."), h("h3", {}, "To reproduce"), code(reproduce(run)), run.has_diff && this.diff()),
-      h("section", { class: "tl-card" }, h("h2", {}, "Environment"), facts([["Python", text(environment.python)], ["Platform", text(environment.platform)], ["Machine", text(environment.machine)], ["PyTorch", text(environment.torch)], ["tracelet", run.version]]),
-        environment.packages && h("details", {}, h("summary", {}, `${Object.keys(environment.packages).length} packages`), table(["Package", "Version"], Object.entries(environment.packages).map(([name, found]) => [name, value(found)]), { label: "Packages" }))),
-      run.problems.length > 0 && h("section", { class: "tl-card tl-wide-card" }, h("h2", {}, "Problems of this record"), h("ul", {}, run.problems.slice(0, 50).map((problem) => h("li", {}, problem)))));
-  }
-
-  diff() {
-    const body = h("div", {});
-    return h("details", { ontoggle: async (event) => {
-      if (!event.target.open || body.hasChildNodes()) return;
-      const answer = await fetch(`/api/runs/${encodeURIComponent(this.id)}/diff`);
-      put(body, patch(await answer.text()));
-    } }, h("summary", {}, "Uncommitted changes"), body);
+    return overview(this.run);
   }
 
   specs(names, group) {
@@ -132,7 +110,7 @@ class Run {
     const all = Object.keys(this.run.metrics), names = all.filter((name) => SYSTEM.test(name));
     const training = all.filter((name) => !SYSTEM.test(name)).sort((a, b) => /loss/.test(b) - /loss/.test(a)).slice(0, 2);
     if (!names.length) return empty("Nothing is known of the machine", "The agent beside the training records it. Were track_system or delivery switched off?", code("tracelet doctor"));
-    this.charts = new Charts(this.specs([...training, ...names]), { x: "relative", group: "system" });
+    this.charts = new Charts(this.specs([...training, ...names]), { x: "relative", group: "system", extent: () => [0, (this.run.ended ?? Date.now() / 1000) - this.run.started] });
     return [h("p", { class: "tl-hint" }, "The training's own curves stand above, on the same axis of time: drag to zoom all charts together, double-click to go back."), this.charts.box];
   }
 
@@ -152,18 +130,27 @@ class Run {
   artifacts() {
     const run = this.run;
     if (!run.artifacts.length) return empty("No artifacts", "Keep a file with the run:", code('experiment.log_artifact("model.pt")'));
-    const link = (artifact) => (artifact.metadata?.folder ? `${artifact.name} (${artifact.metadata.files ?? ""} files)` : h("a", { href: `/api/runs/${encodeURIComponent(this.id)}/artifacts/${artifact.number}`, download: "" }, artifact.name));
-    return table(["Name", "Kind", "Size", "Logged", "About", "Where"], run.artifacts.map((artifact) => [link(artifact), artifact.kind, size(artifact.size), "+" + duration(artifact.time - run.started),
-      Object.entries(artifact.metadata).filter(([, found]) => found !== null && found !== false).map(([name, found]) => `${name} ${value(found)}`).join(", "), artifact.kept ? "in the run" : artifact.path]), { label: "Artifacts" });
+    const best = run.artifacts.filter((artifact) => artifact.metadata?.best && !artifact.removed).at(-1);
+    const name = (artifact) => [artifact.metadata?.folder ? `${artifact.name} (${artifact.metadata.files ?? ""} files)` : artifact.kept ? h("a", { href: `/api/runs/${encodeURIComponent(this.id)}/artifacts/${artifact.number}`, download: "" }, artifact.name) : artifact.name, artifact === best && h("span", { class: "tl-tag tl-good" }, "best")].filter(Boolean);
+    const about = (artifact) => Object.entries(artifact.metadata).filter(([key, found]) => found !== null && found !== false && key !== "best").map(([key, found]) => `${key.replaceAll("_", " ")} ${value(found)}`).join(", ");
+    const where = (artifact) => (artifact.removed ? h("span", { class: "tl-muted" }, "replaced by a later one") : artifact.kept ? "in the run" : h("code", {}, artifact.path));
+    return h("section", { class: "tl-card" }, table(["Name", "Kind", "Size", "Logged", "About", "Where"], run.artifacts.map((artifact) => [name(artifact), artifact.kind, size(artifact.size), "+" + duration(artifact.time - run.started), about(artifact), where(artifact)]), { label: "Artifacts" }));
   }
 
   deliveries() {
     const run = this.run;
     if (!run.deliveries.length) return empty("Delivered nowhere", "Everything is in the store. To send this run to a backend, now or later:", code(`tracelet sync ${this.id} --backend mlflow`));
-    return h("div", { class: "tl-cards" }, run.deliveries.map((found) => h("section", { class: "tl-card" }, h("h2", {}, found.backend), facts([["State", h("span", { class: `tl-status tl-delivery-${found.state}` }, h("i", {}), found.state)],
-      ["Delivered", `${number(found.points)} of ${number(run.points)} points`], ["Pending", number(Math.max(0, run.points - found.points))], ["Refused for good", found.rejected ? number(found.rejected) : null], ["Remote run", found.url && outside(found.url)],
-      ["Problem", found.error], ["To mend it", found.fix && code(found.fix)], ["Offline since", found.since ? date(found.since) : null], ["Last", found.updated ? ago(found.updated) : null]]),
-      h("progress", { max: Math.max(1, run.points), value: Math.min(found.points, run.points), "aria-label": `Delivered to ${found.backend}` }))));
+    return h("div", { class: "tl-cards" }, run.deliveries.map((found) => this.delivery(found)));
+  }
+
+  delivery(found) {
+    const run = this.run, pending = Math.max(0, run.points - found.points);
+    const sync = found.state !== "done" && run.status !== "running" && `tracelet sync ${run.id} --backend ${found.backend}`;
+    return h("section", { class: "tl-card" }, h("h2", {}, found.backend), h("p", { class: "tl-hint" }, h("span", { class: `tl-status tl-delivery-${found.state}` }, h("i", {}), found.state), STATES[found.state] ?? ""),
+      h("progress", { max: Math.max(1, run.points), value: Math.min(found.points, run.points), "aria-label": `Delivered to ${found.backend}` }),
+      facts([["Delivered", `${number(found.points)} of ${number(run.points)} points`], ["Pending", pending ? number(pending) : null], ["Refused", found.rejected ? `${number(found.rejected)} records, for good` : null], ["Remote run", found.url && outside(found.url)],
+        ["Why", found.error], ["Offline since", found.since ? `${date(found.since)} (${ago(found.since)})` : null], ["Last sign", found.updated ? ago(found.updated) : null]]),
+      found.fix && [h("h3", {}, "To mend it"), code(found.fix)], sync && [h("h3", {}, found.state === "offline" ? "When it is there again" : "To deliver the rest"), code(sync)]);
   }
 
   async changed() {
@@ -185,16 +172,6 @@ class Run {
     this.timeline?.stop();
     clearTimeout(this.later);
   }
-}
-
-const text = (found) => (found && typeof found === "object" ? Object.entries(found).filter(([, one]) => one !== null && typeof one !== "object").map(([name, one]) => `${name} ${value(one)}`).join(", ") : found);
-
-function reproduce(run) {
-  const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
-  const lines = [`cd ${quoted(run.folder || ".")}`];
-  if (run.git.commit) lines.push(`git checkout ${quoted(run.git.commit)}`);
-  if (run.has_diff) lines.push(`git apply ${run.id}.patch   # saved from ${location.origin}/api/runs/${run.id}/diff`);
-  return [...lines, run.command.map(quoted).join(" ")].join("\n");
 }
 
 export async function start(box, page) {

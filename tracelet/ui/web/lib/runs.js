@@ -4,7 +4,7 @@ import { change, get, query, remove, view } from "tracelet-web/api.js";
 import { button, choice, code, dialog, empty, h, put, told } from "tracelet-web/dom.js";
 import { ago, date, duration, number, value } from "tracelet-web/format.js";
 import { onKey } from "tracelet-web/keys.js";
-import { badge, rename, tagged } from "tracelet-web/parts.js";
+import { badge, rename, retag, tagged } from "tracelet-web/parts.js";
 
 AgGrid.ModuleRegistry.registerModules([AgGrid.AllCommunityModule]);
 
@@ -13,6 +13,7 @@ const THEME = AgGrid.themeQuartz.withParams({
   headerTextColor: "var(--tl-muted)", rowHoverColor: "var(--tl-hover)", selectedRowBackgroundColor: "var(--tl-selected)", accentColor: "var(--tl-accent)",
   fontFamily: "inherit", fontSize: 13, headerFontSize: 12, rowBorder: { color: "var(--tl-line)" }, wrapperBorder: false, wrapperBorderRadius: 0, spacing: 6, browserColorScheme: "inherit",
 });
+const WHICH = ["last", "least", "greatest"];
 const EXPRESSION = /[<>=!]|\bin\b|\band\b|\bor\b|\bnot\b/;
 
 class Runs {
@@ -40,7 +41,7 @@ class Runs {
     this.search = h("input", { type: "search", "data-search": true, class: "tl-filter", value: view.get("filter"), "aria-label": "Filter runs",
       placeholder: 'Filter: a name, or lr < 0.01 and status == "finished"  ( / )', oninput: () => this.typed(), onkeydown: (event) => event.key === "Enter" && this.typed(0) });
     this.error = h("div", { class: "tl-error", role: "alert" });
-    const keys = [["", "No groups"], ["project", "Project"], ["status", "Status"], ...this.about.own_params.map((name) => ["p:" + name, name])];
+    const keys = [["", "No groups"], ["project", "Project"], ["status", "Status"], ...this.about.tags.map((name) => ["t:" + name, `Tag ${name}`]), ...this.about.own_params.map((name) => ["p:" + name, name])];
     return h("div", {}, h("div", { class: "tl-bar" }, this.search,
       choice("Group by", keys, view.get("group"), (group) => (view.set({ group }), this.load())),
       button("Columns", () => this.choose()), this.actions), this.error);
@@ -53,9 +54,9 @@ class Runs {
 
   async load() {
     const text = view.get("filter"), expression = EXPRESSION.test(text);
-    const names = (kind) => this.columns.filter((column) => column.startsWith(kind)).map((column) => column.slice(2));
+    const names = (kinds) => [...new Set(this.columns.filter((column) => kinds.includes(column.slice(0, 2))).map((column) => column.slice(2)))];
     try {
-      this.found = await get("runs", { filter: expression ? text : "", metric: names("m:"), param: names("p:"), git: this.columns.includes("git") });
+      this.found = await get("runs", { filter: expression ? text : "", metric: names(["m:", "l:", "g:"]), param: names(["p:"]), git: this.columns.includes("git") });
       put(this.error);
     } catch (error) {
       put(this.error, error.message);
@@ -87,6 +88,7 @@ class Runs {
   }
 
   group(row, key) {
+    if (key.startsWith("t:")) return row.tags[key.slice(2)] === undefined ? `without ${key.slice(2)}` : `${key.slice(2)}: ${row.tags[key.slice(2)]}`;
     return key.startsWith("p:") ? `${key.slice(2)} = ${value(row.params[key.slice(2)])}` : row[key];
   }
 
@@ -109,10 +111,11 @@ class Runs {
     const cell = (make) => (found) => (found.data && !found.data.head ? make(found.data) : "");
     const column = (colId, headerName, get, rest = {}) => ({ colId, headerName, sort: sorts[colId] ?? null, valueGetter: (found) => (found.data?.head ? null : get(found.data)), ...rest });
     const numeric = { type: "rightAligned", width: 120, comparator: ordered };
-    const chosen = this.columns.filter((name) => name !== "git").map((name) => {
+    const chosen = this.columns.filter((name) => name[1] === ":").map((name) => {
       const title = name.slice(2);
       if (name.startsWith("p:")) return column(name, title, (run) => run.params[title], { width: 110, comparator: ordered, valueFormatter: (found) => value(found.value), headerTooltip: `parameter ${title}` });
-      return column(name, title, (run) => run.metrics[title]?.[0], { ...numeric, headerTooltip: `last value of ${title}; hover a cell for the best`, valueFormatter: (found) => number(found.value),
+      const place = { "m:": 0, "l:": 1, "g:": 2 }[name.slice(0, 2)];
+      return column(name, (place ? ["", "least ", "greatest "][place] : "") + title, (run) => run.metrics[title]?.[place], { ...numeric, headerTooltip: `${WHICH[place]} value of ${title}`, valueFormatter: (found) => number(found.value),
         tooltipValueGetter: (found) => found.data?.metrics?.[title] && `last ${number(found.data.metrics[title][0])}, least ${number(found.data.metrics[title][1])}, greatest ${number(found.data.metrics[title][2])}` });
     });
     const git = this.columns.includes("git") ? [column("git", "Commit", (run) => (run.git?.commit ?? "").slice(0, 8) + (run.git?.dirty ? " +" : ""), { width: 120 })] : [];
@@ -137,7 +140,7 @@ class Runs {
     const rows = this.chosen(), ids = rows.map((row) => row.id);
     const one = rows.length === 1 && !this.found.read_only;
     put(this.actions, rows.length > 1 && button(`Compare ${rows.length}`, () => this.compare(), { class: "tl-button tl-primary" }),
-      one && button("Rename", () => rename(rows[0], () => this.load())), one && button("Tag", () => this.tag(rows[0])),
+      one && button("Rename", () => rename(rows[0], () => this.load())), rows.length > 0 && !this.found.read_only && button("Tags", () => retag(rows, () => this.load())),
       rows.length > 0 && !this.found.read_only && button("Delete", () => this.remove(ids), { class: "tl-button tl-danger" }));
   }
 
@@ -154,16 +157,6 @@ class Runs {
     this.load();
   }
 
-  tag(run) {
-    const input = h("input", { type: "text", class: "tl-wide", "aria-label": "Tag", placeholder: "name = text; no text takes the tag away" });
-    const save = async (close) => {
-      const [name, ...rest] = input.value.split("=");
-      await change(run.id, { tags: { [name.trim()]: rest.join("=").trim() } }).then(close, (error) => told(error.message));
-      this.load();
-    };
-    dialog(`Tag ${run.name}`, [tagged(run.tags), input], (close) => [button("Cancel", close), button("Save", () => save(close), { class: "tl-button tl-primary" })]);
-  }
-
   remove(ids) {
     const all = async (close) => {
       for (const id of ids) await remove(id).catch((error) => told(error.message));
@@ -176,16 +169,23 @@ class Runs {
   }
 
   choose() {
-    const box = (kind, name) => h("label", { class: "tl-check" }, h("input", { type: "checkbox", value: kind + name, checked: this.columns.includes(kind + name) }), name);
-    const list = (title, kind, names) => h("fieldset", {}, h("legend", {}, title), names.slice(0, 300).map((name) => box(kind, name)));
-    const body = h("div", { class: "tl-columns" }, list("Metrics (last value)", "m:", this.about.metrics), list("Parameters", "p:", this.about.params), h("fieldset", {}, h("legend", {}, "Code"), box("", "git")));
+    const box = (id, title, label) => h("label", { class: "tl-check" }, h("input", { type: "checkbox", value: id, checked: this.columns.includes(id), "aria-label": label }), title);
+    const metric = (name) => h("div", { class: "tl-pick", "data-name": name.toLowerCase() }, h("span", {}, name), ["m:", "l:", "g:"].map((kind, place) => box(kind + name, WHICH[place], `${WHICH[place]} ${name}`)));
+    const param = (name) => h("div", { class: "tl-pick", "data-name": name.toLowerCase() }, box("p:" + name, name, name));
+    const list = (title, rows) => h("fieldset", {}, h("legend", {}, title), rows);
+    const shown = new Set(this.columns.map((id) => id.slice(2))), rank = (name) => (shown.has(name) ? 0 : /^(system|gpu)\//.test(name) ? 2 : 1);
+    const metrics = [...this.about.metrics].sort((one, other) => rank(one) - rank(other)); // the machine's last
+    const body = h("div", { class: "tl-picks" }, list("Metrics", metrics.slice(0, 400).map(metric)), list("Parameters", this.about.params.slice(0, 400).map(param)), list("Code", [box("git", "Commit", "Commit")]));
+    const search = h("input", { type: "text", class: "tl-wide", placeholder: "Search", "aria-label": "Search columns", autofocus: true, oninput: () => {
+      for (const row of body.querySelectorAll(".tl-pick")) row.hidden = !row.dataset.name.includes(search.value.toLowerCase());
+    } });
     const save = (close) => {
       this.columns = [...body.querySelectorAll("input:checked")].map((input) => input.value);
-      view.set({ col: this.columns });
+      view.set({ col: this.columns.length ? this.columns : "none" });
       close();
       this.load();
     };
-    dialog("Columns", body, (close) => [button("Cancel", close), button("Show", () => save(close), { class: "tl-button tl-primary" })]);
+    dialog("Columns", [search, body], (close) => [button("Cancel", close), button("Show", () => save(close), { class: "tl-button tl-primary" })]);
   }
 
   keys() {

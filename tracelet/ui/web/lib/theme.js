@@ -22,7 +22,7 @@ export function cycle() {
 system.addEventListener("change", apply);
 
 // Okabe and Ito's, without the yellow that paper and light screens lose.
-const LIGHT = ["#0072b2", "#d55e00", "#009e73", "#b3568f", "#3a9bd6", "#b87900", "#555b6e", "#7a4fa3"];
-const DARK = ["#4ba3dd", "#f0803c", "#2fc79b", "#dd8fbf", "#8fd0f5", "#efb63e", "#aab2c5", "#b594dd"];
+const LIGHT = ["#0072b2", "#d55e00", "#009e73", "#b3568f", "#3a9bd6", "#b87900", "#555b6e", "#7a4fa3", "#00808a", "#8c5a3c"];
+const DARK = ["#4ba3dd", "#f0803c", "#2fc79b", "#dd8fbf", "#8fd0f5", "#efb63e", "#aab2c5", "#b594dd", "#5fcfd3", "#cda283"];
 export const colour = (place) => (dark() ? DARK : LIGHT)[place % LIGHT.length];
 export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

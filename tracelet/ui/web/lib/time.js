@@ -69,8 +69,8 @@ export class Time {
   }
 
   async iteration() {
-    const kinds = ["training_single_iteration", "validation_single_iteration"].map((name) => this.spans.names.indexOf(name)).filter((kind) => kind >= 0);
-    const rows = this.spans.rows.filter((row) => kinds.includes(row[2]));
+    const of = (name) => this.spans.rows.filter((row) => row[2] === this.spans.names.indexOf(name));
+    const trained = of("training_single_iteration"), rows = trained.length ? trained : of("validation_single_iteration");
     const one = rows[Math.floor(rows.length / 2)];
     if (one) this.look(one[3] - one[4] * 0.1, one[3] + one[4] * 1.1);
   }
@@ -79,6 +79,9 @@ export class Time {
     name = { forward: "model_forward", backward: "model_backward", loading: "data_loading", optimizer: "optimizer_update", logging: "metric_logging", transfer: "batch_transfer" }[name] ?? name;
     if (name === "other") return css("--tl-muted");
     const fixed = ["model_forward", "model_backward", "data_loading", "optimizer_update", "callbacks", "zero_grad", "metric_logging", "batch_transfer"].indexOf(name);
+    if (name === "validation") return colour(5);
+    if (/^checkpoint|_checkpoint/.test(name)) return colour(8);
+    if (/initialization/.test(name)) return colour(9);
     if (fixed >= 0) return colour([0, 1, 2, 3, 4, 5, 6, 7][fixed]);
     if (/iteration/.test(name)) return css("--tl-span-2");
     if (/loop|application/.test(name)) return css("--tl-span-1");
