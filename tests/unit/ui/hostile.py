@@ -25,7 +25,7 @@ MARKUP = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 NOW = 1_700_000_000_000_000
 KIND = {
     "started": 1, "points": 2, "params": 3, "tags": 4, "facts": 5, "event": 6, "artifact": 7, "status": 8, "notice": 9,
-    "span": 10, "spans": 11, "footer": 255,
+    "span": 10, "spans": 11, "console": 12, "footer": 255,
 }  # fmt: skip
 """The numbers of the kinds, as the format of journals has them."""
 Frame = tuple[int, Any]
@@ -76,6 +76,7 @@ RECORDS: dict[str, Any] = {
         "attributes": {"max_steps": 3}, "error": "",
     },
     "spans": SPANS,
+    "console": {"time": NOW, "stream": "stdout", "lines": [[0, 5, "epoch 1"], [1, 9, "epoch 2"]]},
 }  # fmt: skip
 
 
@@ -146,7 +147,7 @@ def frames(draw: st.DrawFn) -> list[Frame]:
             continue  # what held it was replaced before
     found: list[Frame] = journal(records)
     if draw(st.booleans()):
-        found.append((draw(st.integers(12, 253)), draw(st.sampled_from(HOSTILE))))
+        found.append((draw(st.integers(13, 253)), draw(st.sampled_from(HOSTILE))))
     if draw(st.booleans()):
         found.append((KIND["footer"], footer(records, draw(st.sampled_from(HOSTILE)), draw(st.sampled_from(HOSTILE)))))
     return found

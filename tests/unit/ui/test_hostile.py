@@ -24,7 +24,8 @@ from tracelet.ui.api.application import Service, application
 from tracelet.ui.library import Library
 from tracelet.ui.security import Gate, Rules
 
-COMMANDS = (["ls"], ["ls", "--json"], ["show", "r1"], ["show", "r1", "--all"], ["show", "r1", "--json"], ["time", "r1"])
+COMMANDS = (["ls"], ["ls", "--json"], ["show", "r1"], ["show", "r1", "--all"], ["show", "r1", "--json"], ["time", "r1"],
+            ["show", "r1", "--log"], ["compare", "r1", "r1"])  # fmt: skip
 
 
 def client(store: Path) -> TestClient:
@@ -86,6 +87,8 @@ def answered(root: Path) -> None:
 @example(one("facts:git", ["values", "remotes"], {1: 2}))
 @example(one("facts:environment", ["values", "machine", "memory_bytes"], "much"))
 @example(one("facts:environment", ["values", "packages"], True))
+@example(one("console", ["lines", 0, 0], -(2**63)))
+@example(one("console", ["lines", 0, 2], "\x1b]0;title\x07\x1b[2J\u202e"))
 @example(one("event", ["attributes"], {"a": msgspec.msgpack.Ext(5, b"x"), "b": {(1, 2): b""}}))
 @example([*hostile.journal(hostile.RECORDS), (5, b"\x91" * 100_000), (200, b"\xc1"), (77, {"new": 1})])
 @example([*hostile.journal(hostile.RECORDS), *map(hostile.deep_facts, (51, 600, 900, 990))])
