@@ -13,7 +13,7 @@ from tests.e2e.ui.browser import Page, browser, served
 
 PICTURES = {
     "runs": ("/", "light"), "metrics": ("/compare?{waves}", "light"), "time": ("/run/{digits}?tab=time", "light"),
-    "compare": ("/compare?{waves}", "dark"),
+    "compare": ("/compare?{waves}", "dark"), "log": ("/run/{digits}?tab=log", "light"),
 }  # fmt: skip
 """Name to page and colours. The store has the runs of trainings.py and `tracelet demo`; no test makes pictures anew."""
 
