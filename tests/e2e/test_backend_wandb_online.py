@@ -170,11 +170,15 @@ STORED = {
 
 
 def test_artifacts_arrive(tmp_path: Path, server: WandbServer) -> None:
-    """Files, folders and references are artifacts on the server, once, though their batch comes again."""
-    conformance = suite(server, server.url, tmp_path)
-    batch = artifacts(tmp_path, conformance)
-    conformance.deliver(batch)
-    conformance.deliver(batch, outcome=FINISHED)
+    """Files, folders and references are artifacts on the server, also a slow one, and once only."""
+    with FaultyProxy(server.url) as proxy:
+        conformance = suite(server, proxy.url, tmp_path)
+        batch = artifacts(tmp_path, conformance)
+        proxy.mode = "slow"
+        conformance.deliver(batch, outcome=FINISHED)
+        assert not conformance.memory.values["artifacts"]
+        proxy.mode = "pass"
+        conformance.deliver(batch, outcome=FINISHED)
     assert stored(server) == STORED
     assert len(server.artifacts) == len(STORED)
     (reference,) = (one for one in server.committed() if one["type"] == "checkpoint")

@@ -27,6 +27,8 @@ class ClearmlServer(StandIn):
         self.tasks: dict[str, dict[str, Any]] = {}
         self.events: dict[tuple[Any, ...], dict[str, Any]] = {}
         """By task, title, series and iteration: the real server keeps one of each, too."""
+        self.received: list[dict[str, Any]] = []
+        """Every scalar that came, also those that took another one's place."""
         self.asked: list[str] = []
 
     def reply(self, method: str, path: str, body: bytes) -> object:
@@ -41,6 +43,7 @@ class ClearmlServer(StandIn):
         if verb == "events.add_batch":
             lines = [json.loads(line) for line in body.splitlines() if line.strip()]
             for event in (event for event in lines if "metric" in event):
+                self.received.append(event)
                 self.events[event["task"], event["metric"], event["variant"], event["iter"]] = event
             data = {"added": len(lines), "errors": 0}
         else:

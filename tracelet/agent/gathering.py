@@ -19,6 +19,7 @@ from pathlib import Path
 from tracelet import deliveries
 from tracelet.agent.locks import Lock
 from tracelet.agent.reduction import Part, reduced
+from tracelet.agent.tracks import Counter, Key, Line, Slot, Track
 from tracelet.agent.watch import Member, Watch
 from tracelet.errors import JournalError
 from tracelet.frames import Cursor
@@ -32,64 +33,6 @@ DEADLINE = 30.0
 """Seconds to wait for a rank that lives and has not written its part of a step."""
 MACHINE = frozenset({"system", "gpu"})
 """First parts of the names of metrics that are read from the machine: rank 0's are not those of the other ranks."""
-
-Line = tuple[str, str, int, bool]
-"""(name, stage, fit, automatic): what is reduced together"""
-Key = tuple[int, int]
-"""(step, how often it came before)"""
-
-
-@dataclass
-class Slot:
-    """One step of a line: the parts that have come."""
-
-    since: float
-    parts: dict[int, Part] = field(default_factory=dict)
-    stamps: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Rank to (time, epoch)."""
-
-
-@dataclass
-class Track:
-    """One line, as far as it has been gathered."""
-
-    reduce: str
-    slots: dict[Key, Slot] = field(default_factory=dict)
-    top: int | None = None
-    """The greatest step that is written."""
-    again: set[Key] = field(default_factory=set)
-    """Steps written that came out of order, or repeatedly."""
-    absent: set[int] = field(default_factory=set)
-    """Ranks that were waited for in vain and never wrote any of it."""
-
-    def written(self, key: Key) -> bool:
-        """Whether it is too late for this key."""
-        step, before = key
-        return key in self.again if before else self.top is not None and step <= self.top
-
-    def mark(self, key: Key) -> None:
-        """Remember that it is written."""
-        if key[1]:
-            self.again.add(key)
-        else:
-            self.top = key[0] if self.top is None else max(self.top, key[0])
-
-
-class Counter:
-    """How often each step of a line came before, on one rank. Steps that only ever grow cost nothing."""
-
-    def __init__(self) -> None:
-        self._top: dict[Line, int] = {}
-        self._repeats: dict[tuple[Line, int], int] = {}
-
-    def key(self, line: Line, step: int) -> Key:
-        """The key of this point."""
-        top = self._top.get(line)
-        if top is None or step > top:
-            self._top[line] = step
-            return step, 0
-        before = self._repeats[line, step] = self._repeats.get((line, step), 0) + 1
-        return step, before
 
 
 @dataclass
@@ -135,10 +78,16 @@ class Gatherer:
             over = all(member.ended for member in ranks) and not self._awaits()
             self._read(ranks)
             self._write()
-            if over and not any(track.slots for track in self._tracks.values()):
+            while over and not self._waits() and not all(self._drained(member) for member in ranks):
+                self._read(ranks)  # the next branch
+                self._write()
+            if over and not self._waits():
                 self._finish()
                 return True
             return False
+
+    def _waits(self) -> bool:
+        return any(track.slots for track in self._tracks.values())
 
     def close(self) -> None:
         """Let go, so that another process may gather."""
@@ -172,7 +121,7 @@ class Gatherer:
         """Take in what is new; a later branch only once the earlier one has been written."""
         waiting = [m.started.branch for m in ranks if m.started and not (m.ended and self._drained(m))]
         branch = min(waiting, default=self._branch)
-        if branch > self._branch and any(track.slots for track in self._tracks.values()):
+        if branch > self._branch and self._waits():
             return
         self._branch = branch
         for member in ranks:

@@ -92,12 +92,13 @@ class WandbBackend:
             if not self._offline and not self._options.api_key:
                 session.check_key(self._options.url)
             session.await_free_folder(folder, run.id)
-            self._run = wandb.init(
-                id=run.id, resume="allow", project=run.project or None, entity=self._options.entity or None,
-                name=run.name or None, group=self._options.group or None, job_type=self._options.job_type or None,
-                notes=self._options.notes or None, dir=str(folder), mode=self._mode(), reinit=session.apart(),
-                tags=_labels(run.tags), settings=self._settings(run),
-            )  # fmt: skip
+            with session.given(session.account(self._options.url, self._options.api_key)):
+                self._run = wandb.init(
+                    id=run.id, resume="allow", project=run.project or None, entity=self._options.entity or None,
+                    name=run.name or None, group=self._options.group or None, job_type=self._options.job_type or None,
+                    notes=self._options.notes or None, dir=str(folder), mode=self._mode(), reinit=session.apart(),
+                    tags=_labels(run.tags), settings=self._settings(run),
+                )  # fmt: skip
             self._described, self._noted, self._defined = run, run.memory.get("batch") or {}, set()
             self._spool = Spool(Path(self._run.dir).parent / f"run-{run.id}.wandb")
             self._uploads = Uploads(self._run, run, self._offline)

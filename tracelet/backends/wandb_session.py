@@ -89,6 +89,31 @@ def await_free_folder(folder: Path, run_id: str) -> None:
         time.sleep(0.05)
 
 
+def account(url: str, api_key: str) -> dict[str, str]:
+    """Variables for versions before 0.20, which do not take a key as a setting."""
+    import wandb
+
+    if "prompt" in inspect.signature(wandb.login).parameters:
+        return {}
+    told = {"WANDB_BASE_URL": url, "WANDB_API_KEY": api_key}
+    return {name: value for name, value in told.items() if value}
+
+
+@contextmanager
+def given(variables: Mapping[str, str]) -> Iterator[None]:
+    """The environment with these in it, as it was afterwards."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 @contextmanager
 def calling(folder: Path | None) -> Iterator[None]:
     """Run the SDK's code in here: its files stay in our folder, its errors become ours."""
@@ -96,14 +121,13 @@ def calling(folder: Path | None) -> Iterator[None]:
     places = {f"WANDB_{kind}_DIR": str(folder / "wandb" / kind.lower()) for kind in kinds if folder}
     places["WANDB_ERROR_REPORTING"] = "false"  # the SDK's reports about itself are no business of a training
     places["WANDB_SILENT"] = "true"  # some versions print before they have read their settings
-    fresh = {name: place for name, place in places.items() if name not in os.environ}
-    os.environ.update(fresh)
     try:
         import wandb.errors
     except ImportError as error:
         raise Misconfigured(f"wandb cannot be imported ({error})", "Type pip install 'tracelet[wandb]'") from error
     try:
-        yield
+        with given({name: place for name, place in places.items() if name not in os.environ}):
+            yield
     except wandb.errors.UsageError as error:
         raise _refused(error) from error
     except (wandb.errors.Error, OSError, TimeoutError) as error:
@@ -111,9 +135,6 @@ def calling(folder: Path | None) -> Iterator[None]:
         if unreached and not DENIED.search(str(error)):
             raise Unavailable(f"wandb does not answer ({first_line(error)})") from error
         raise _refused(error) from error
-    finally:
-        for name in fresh:
-            os.environ.pop(name, None)
 
 
 def _refused(error: Exception) -> Misconfigured:

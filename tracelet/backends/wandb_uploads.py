@@ -2,13 +2,19 @@
 
 Used by the `wandb` backend on the courier's thread. Files are uploaded from the store as they lie there, in the SDK's
 own process and beside the points: nothing is copied, no file is read into memory, and a large one delays nobody.
+
+The SDK tells the end of an upload only to somebody who waits for it, and cancels what is waited for in vain: so a
+thread waits for each, and ends with the upload or with the SDK's process.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
+import threading
+import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +34,8 @@ UNFIT_FOR_ALIASES = re.compile(r"[/:,\s]|[^ -~]")
 LONGEST = 120
 REFUSED = re.compile(r"\b4(?!08|29)\d\d\b")
 """What an answer says that would be the same the next time; others (5xx, timeouts) are tried again."""
-MOMENT = 0.01
-"""Seconds; the SDK has no way to ask whether an upload is over without waiting for it."""
+PAUSE = 5.0
+"""Seconds before an upload that has failed is begun again; the SDK has tried for long by itself."""
 MEMORY = "artifacts"
 
 
@@ -38,7 +44,7 @@ class Uploads:
 
     def __init__(self, run: Run, described: RunDescription, offline: bool) -> None:
         self._run, self._described, self._offline = run, described, offline
-        self._waiting: dict[str, Any] = {}
+        self._waiting: dict[str, _Waiter] = {}
         self._owed: dict[str, Any] = dict(described.memory.get(MEMORY) or {})
         self.refused: list[tuple[Artifact, str]] = []
         """Those that the server will not have, and why."""
@@ -63,14 +69,13 @@ class Uploads:
             return
         self._owed[key] = msgspec.to_builtins(artifact)
         self._described.remember(MEMORY, self._owed)
-        self._waiting[key] = self._run.log_artifact(made, aliases=aliases)
+        self._waiting[key] = _Waiter(self._run.log_artifact(made, aliases=aliases), start=not self._offline)
 
     def settle(self, there: Collection[tuple[str, str]]) -> bool:
         """Forget those that have arrived (online) or are in the SDK's file (offline); whether that is all."""
         over = []
-        for key, made in self._waiting.items():
-            arrived = (made.name, made.digest) in there if self._offline else self._arrived(key, made)
-            if arrived:
+        for key, waiter in self._waiting.items():
+            if waiter.identity in there if self._offline else self._arrived(key, waiter):
                 over.append(key)
         for key in over:
             del self._waiting[key]
@@ -86,22 +91,19 @@ class Uploads:
         if known:
             self._described.remember(MEMORY, self._owed)
 
-    def _arrived(self, key: str, made: Any) -> bool:
-        import wandb.errors
-
-        try:
-            made.wait(MOMENT)
-        except ValueError as error:  # the upload has failed
-            artifact = msgspec.convert(self._owed[key], Artifact)
-            if REFUSED.search(str(error)):
-                self.refused.append((artifact, first_line(error)))
-                return True
-            again, aliases = self._made(artifact)
-            self._waiting[key] = self._run.log_artifact(again, aliases=aliases)
+    def _arrived(self, key: str, waiter: _Waiter) -> bool:
+        if waiter.is_alive():
             return False
-        except (wandb.errors.Error, TimeoutError):
-            return False
-        return True
+        if waiter.arrived:
+            return True
+        artifact = msgspec.convert(self._owed[key], Artifact)
+        if REFUSED.search(waiter.why):
+            self.refused.append((artifact, waiter.why))
+            return True
+        if time.monotonic() - waiter.began > PAUSE:
+            made, aliases = self._made(artifact)
+            self._waiting[key] = _Waiter(self._run.log_artifact(made, aliases=aliases))
+        return False
 
     def _made(self, artifact: Artifact) -> tuple[Any, list[str]]:
         import wandb
@@ -136,3 +138,38 @@ class Uploads:
         version = f"{where}#{artifact.time}"  # a file that was written over is another version
         made.manifest.add_entry(entry(path=artifact.name, ref=where, digest=version, size=artifact.size))
         return made, ["latest", legal(artifact.name, UNFIT_FOR_ALIASES, LONGEST, "-")]
+
+
+class _Waiter(threading.Thread):
+    """Waits for one upload."""
+
+    def __init__(self, made: Any, start: bool = True) -> None:
+        super().__init__(name="tracelet-wandb-upload", daemon=True)
+        self.identity: tuple[str, str] = (made.name, made.digest)
+        self.arrived = False
+        self.why = ""
+        self.began = time.monotonic()
+        self._made = made
+        if start:
+            self.start()
+
+    def run(self) -> None:
+        """Wait, and take note of the end."""
+        try:
+            self._made.wait()
+            self.arrived = True
+        except _failures() as error:
+            self.why = first_line(error)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What waiting raises: the upload has failed, its result cannot be read, or the SDK's process is gone."""
+    import wandb.errors
+
+    found: list[type[Exception]] = [ValueError, RuntimeError, OSError, wandb.errors.Error]
+    with suppress(ImportError):  # elsewhere before 0.19
+        from wandb.sdk.mailbox import mailbox_handle
+
+        names = ("HandleAbandonedError", "ServerResponseError")
+        found += [getattr(mailbox_handle, name) for name in names if hasattr(mailbox_handle, name)]
+    return tuple(found)

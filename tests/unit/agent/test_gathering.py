@@ -191,6 +191,24 @@ def test_steps_trained_again_after_a_rollback_are_not_delivered_again(tmp_path: 
     gatherer.close()
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_branches_that_ended_before_anybody_looked_are_gathered_at_once(tmp_path: Path, known: bool) -> None:
+    """However often a run was resumed: nothing more is to be expected only when its last branch has been written."""
+    for branch in range(3):
+        ranks = [Rank(tmp_path, rank, attempt=branch, branch=branch) for rank in range(WORLD)]
+        for rank in ranks:
+            rank.log("m", dict.fromkeys(range(branch * 4, branch * 4 + 6), 1.0))
+            rank.end()
+        if known and not branch:  # an earlier agent has come to its end
+            earlier = Gatherer(tmp_path)
+            assert earlier.gather()
+            earlier.close()
+    gatherer = Gatherer(tmp_path)
+    assert gatherer.gather()
+    assert delivered(tmp_path) == {"m": [(step, 2.0) for step in range(14)]}
+    gatherer.close()
+
+
 def test_what_was_logged_before_the_process_group_is_rank_0s(tmp_path: Path) -> None:
     """Lightning's launcher starts ranks late: rank 0's points from before go as they are, those after are reduced."""
     first = Rank(tmp_path, 0, world=1)
