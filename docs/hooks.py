@@ -43,7 +43,7 @@ def commands() -> Iterator[str]:
 
     from tracelet.cli import main
 
-    context = click.Context(main, info_name="tracelet")
+    context = click.Context(main, info_name="tracelet", **main.context_settings)
     for name in main.list_commands(context):
         command = main.get_command(context, name)
         if command is None or command.hidden:

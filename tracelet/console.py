@@ -2,8 +2,8 @@
 
 Started and stopped by the session. The streams stay the very same objects, with the same descriptors, encoding and
 `isatty()`: only their attribute `write` is covered, and it calls the original first, with what it was given. What was
-printed is put aside on the printing thread (about a microsecond) and made into lines on the writer's thread. What goes
-past these two objects (C libraries, child processes, `os.write`) is not seen. See decision 0060.
+printed is put aside on the printing thread (some microseconds a line) and made into lines on the writer's thread. What
+goes past these two objects (C libraries, child processes, `os.write`) is not seen. See decision 0060.
 """
 
 from __future__ import annotations

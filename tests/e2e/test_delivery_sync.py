@@ -123,7 +123,7 @@ def test_the_doctor_says_what_waits_and_what_to_type(tmp_path: Path) -> None:
     (owed,) = found["deliveries"]
     assert (owed["run"], owed["backend"], owed["left"], owed["command"]) == (run, "probe", 10, f"tracelet sync {run}")
     assert {row["backend"] for row in found["installed"]} >= {"mlflow", "wandb", "clearml", "tensorboard", "aim"}
-    assert f"type: tracelet sync {run}" in command(tmp_path, "doctor").stdout
+    assert f"Type: tracelet sync {run}" in command(tmp_path, "doctor").stdout
     command(tmp_path, "sync")
     well = command(tmp_path, "doctor")
     assert (well.returncode, well.stderr) == (0, "")

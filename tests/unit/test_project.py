@@ -208,7 +208,7 @@ def test_every_command_is_documented() -> None:
     from tracelet.cli import main
 
     page = rendered("cli.md")
-    context = click.Context(main)
+    context = click.Context(main, **main.context_settings)
     missing = []
     for name in main.list_commands(context):
         command = main.get_command(context, name)

@@ -15,6 +15,8 @@ from tracelet.errors import Misconfigured, Unavailable
 
 REFUSED_CREDENTIALS = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
 
+PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary", "psycopg": "'psycopg[binary]'"}
+"""Drivers of databases that are not installed under the name that they are imported by."""
 HOST_AND_PORT = re.compile(r"[\w.-]+:\d{2,5}/?")
 OLD_STORE = "filesystem tracking backend"
 """In what MLflow says since 3.17 when its tracking URI is a folder."""
@@ -42,7 +44,8 @@ def calling(timeout: float, token: str = "", url: str = "") -> Iterator[None]:
             # ValueError: an answer that is no JSON at all, from a gateway in front of the server.
             raise Unavailable(f"MLflow does not answer as it should ({_first_line(error)})") from error
         except ModuleNotFoundError as error:
-            raise Misconfigured(f"MLflow lacks a package ({error})", f"Type pip install {error.name}") from error
+            package = PACKAGES.get(str(error.name), error.name)
+            raise Misconfigured(f"MLflow lacks a package ({error})", f"Type pip install {package}") from error
 
 
 def checked(address: str) -> str:

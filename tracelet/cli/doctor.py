@@ -165,17 +165,20 @@ def _page(found: dict[str, Any]) -> Iterator[str]:
         yield "  none"
     yield "\nnot delivered yet"
     for row in found["deliveries"]:
-        yield f"  {' '.join(_line(row))}"
+        yield "  " + ". ".join(part.rstrip(".") for part in _line(row))
     if not found["deliveries"]:
         yield "  nothing"
 
 
 def _line(row: Finding) -> Iterator[str]:
-    yield f"{row['run']} {row['name']} to {row['backend']}: {row['state']}, {row['left']:,} points left"
-    if row["why"]:
-        yield f"({row['why']})"
+    why, left = f" ({row['why']})" if row["why"] else "", row["left"]
+    points = "1 point" if left == 1 else f"{left:,} points"
+    yield f"{row['run']} {row['name']} to {row['backend']}: {row['state']}, {points} left{why}"
     if row["rejected"]:
-        yield f"{row['rejected']:,} records refused, see {row['backend']}.dead.jsonl"
+        yield f"{row['rejected']:,} records were refused, see {row['backend']}.dead.jsonl"
     if row["fix"]:
-        yield f"{row['fix']}."
-    yield "an agent is at it" if row["delivering"] else f"type: {row['command']}" if row["command"] else ""
+        yield row["fix"]
+    if row["delivering"]:
+        yield "An agent is at it"
+    elif row["command"]:
+        yield f"Type: {row['command']}"

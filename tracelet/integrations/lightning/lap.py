@@ -9,6 +9,7 @@ iteration is unexplained.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from time import perf_counter_ns
 from typing import Any
 
@@ -123,6 +124,9 @@ class Lap:
             marks += BATCH_TRANSFER, began, CALLBACKS, now
             self._opened = True
             self.samples = samples_of(args[0]) if args else 0
+            if self.training is not None and self.training.sequences.wanted and args:
+                with guard("counting the tokens of a batch"):
+                    self.training.sequences.look(self.begin, args[0])
             if self.clock is not None:
                 self.clock.begin(now)
         elif hook in CLOSING:
@@ -218,7 +222,7 @@ def samples_of(batch: Any) -> int:
             return int(shape[0]) if len(shape) else 1
         if isinstance(batch, (list, tuple)) and batch:
             batch = batch[0]
-        elif isinstance(batch, dict) and batch:
+        elif isinstance(batch, Mapping) and batch:
             batch = next(iter(batch.values()))
         else:
             break

@@ -7,7 +7,6 @@ Put together by `LightningIntegration` when spans are tracked; the wrappers are 
 from __future__ import annotations
 
 from tracelet.integrations.base import Sink
-from tracelet.integrations.lightning.batches import Batches
 from tracelet.integrations.lightning.initialization import Initialization
 from tracelet.integrations.lightning.lifecycle import Lifecycle
 from tracelet.integrations.lightning.loops import Loops
@@ -26,8 +25,7 @@ class Spans:
         if recorder is None or recorder.sink is not sink:
             recorder = Recorder(sink)
         self._loops = Loops(recorder, job, lifecycle)
-        initialization, saving = Initialization(recorder), Saving(recorder, job, lifecycle)
-        self._parts = (self._loops, Batches(self._loops._here), initialization, saving)
+        self._parts = (self._loops, Initialization(recorder), Saving(recorder, job, lifecycle))
 
     def patches(self, root: str) -> list[Patch]:
         """The patches for one flavour of Lightning."""
