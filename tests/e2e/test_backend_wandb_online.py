@@ -187,8 +187,9 @@ def test_artifacts_arrive(tmp_path: Path, server: WandbServer) -> None:
     assert not conformance.memory.values["artifacts"]
 
 
-def test_a_server_that_is_away_at_the_end(tmp_path: Path, server: WandbServer) -> None:
+def test_a_server_that_is_away_at_the_end(tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Artifacts wait for the server; closing fails while it is away, and in the end all is there, once."""
+    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "2")
     with FaultyProxy(server.url) as proxy:
         conformance = suite(server, proxy.url, tmp_path)
         batch = artifacts(tmp_path, conformance)
