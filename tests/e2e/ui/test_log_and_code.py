@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tracelet
-from tests.e2e.ui.browser import Page, served
+from tests.e2e.ui.browser import Page, left_in_peace, served
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +109,7 @@ def test_log_code_deliveries_and_changes(
         there.click("☆ Pin")
         there.until("document.querySelector('[aria-pressed=true]')")
         assert there.problems() == []
-        there.driver.get("about:blank")  # a page that is left open complains when its server goes
+        left_in_peace(there.driver)
     listed = subprocess.run(
         [sys.executable, "-m", "tracelet", "ls", "--json", "--dir", str(store)], env=environment, check=True,
         capture_output=True, text=True,
