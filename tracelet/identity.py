@@ -24,10 +24,13 @@ ID_LENGTH = 10
 RANK_VARIABLES: tuple[tuple[str, str, str, str], ...] = (
     ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE"),
     ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS"),
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_NODE_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("PMI_RANK", "MPI_LOCALRANKID", "PMI_NODE_RANK", "PMI_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "PMI_SIZE"),
 )
 """(rank, local rank, node rank, world size), most specific launcher first."""
+RANKS_ON_NODE = frozenset({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"})
+"""Launchers of MPI do not number their nodes, but say how many ranks this one has; they fill one node after the other
+unless told otherwise. (Open MPI's NODE_RANK is a rank within the node.)"""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ def _place(env: Mapping[str, str]) -> tuple[int, int, int, int]:
     for names in RANK_VARIABLES:
         if names[0] in env and _number(env, names[3], 1) > 1:
             rank, local, node = (_number(env, name, 0) for name in names[:3])
+            if names[2] in RANKS_ON_NODE:
+                node = rank // node if node > 0 else 0
             return rank, local, node, _number(env, names[3], 1)
     # Lightning's own launcher gives its children LOCAL_RANK, NODE_RANK and WORLD_SIZE, but no RANK.
     local, node, world = _number(env, "LOCAL_RANK", 0), _number(env, "NODE_RANK", 0), _number(env, "WORLD_SIZE", 1)
