@@ -26,12 +26,17 @@ RANK = """
 import os, sys, time, tracelet
 run = tracelet.start_logging("a run", project="ranks", config=dict(
     track_system=False, track_git=False, track_env=False, quiet=True, rank_deadline=5.0, stop_timeout=200.0))
+port, ranks = os.environ.get("MASTER_PORT", ""), range(int(os.environ.get("WORLD_SIZE", "1")))
+open(f"{port}-{os.environ['RANK']}", "w").close()
+while not all(os.path.exists(f"{port}-{rank}") for rank in ranks):
+    time.sleep(0.02)  # ranks that train together wait for each other
 for step in range(int(sys.argv[1]), int(sys.argv[2])):
     run.log_metric("m", float(step + int(os.environ["RANK"])), step)
 run.flush()
 if sys.argv[3:]:
     print("ready", flush=True)
     time.sleep(600)
+tracelet.stop_logging()
 """
 PROJECT = """
 [tool.tracelet]
@@ -85,7 +90,7 @@ def only_run() -> Run:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the SDKs
 def test_each_backend_goes_on_with_its_run(tmp_path: Path) -> None:
-    """Delivered by an agent, then by threads of the training, then by an agent: one remote run, each point once."""
+    """Delivered by an agent, by threads of the training, by an agent; killed twice: one remote run, each point once."""
     Path("pyproject.toml").write_text(PROJECT, encoding="utf-8")
     kill(launch(0, "agent", "0", "50", "wait"))
     kill(launch(1, "inline", "40", "90", "wait"))
@@ -96,7 +101,7 @@ def test_each_backend_goes_on_with_its_run(tmp_path: Path) -> None:
     run = only_run()
     assert (run.info.status, run.problems) == ("finished", [])
     assert sorted((one.started.rank, one.started.branch) for one in run.processes) == [
-        (0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)
+        (rank, branch) for rank in range(2) for branch in range(3)
     ]  # fmt: skip
     expected = [(step, step + 0.5) for step in range(120)]
     series = run.series("m")
