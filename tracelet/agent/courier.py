@@ -96,6 +96,7 @@ class Courier(threading.Thread):
         """Deliver everything. The one place where anything that an SDK raises is caught."""
         try:
             if self._hold():
+                self.progress.take_up()
                 self._deliver()
         except Misconfigured as error:
             self._give_up(error.why, error.fix)

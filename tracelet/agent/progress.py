@@ -35,6 +35,10 @@ class Progress:
         """A line in the log."""
         self._log(f"{self.delivery.backend}: {self._redact(sentence)}")
 
+    def take_up(self) -> None:
+        """Read anew how far it has got: another process may have delivered while this one waited for its turn."""
+        self.delivery = deliveries.read(self.folder, self.delivery.backend) or self.delivery
+
     def opening(self) -> None:
         """The courier begins."""
         self._save(state=OPENING, error="", fix="", since=0.0)
