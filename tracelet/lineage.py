@@ -60,6 +60,7 @@ def open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]], nth:
         journal, attempt = create_next(folder, identity.stem)
         started = _started(settings, identity, run, (attempt, branch), backends)
         writer = Writer(journal, started, settings.flush_interval)
+        writer.lonely = settings.delivery != "agent"
         if branch:
             with guard("finding the last steps"):
                 writer.packer.go_on(_next_steps(folder, earlier, identity.rank))

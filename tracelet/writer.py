@@ -24,7 +24,7 @@ from tracelet.journal import Journal
 from tracelet.mending import mended
 from tracelet.outbox import Outbox, now
 from tracelet.packer import Packer
-from tracelet.records import RUNNING, Footer, Params, Scalar, Started, Status, Tags
+from tracelet.records import FINISHED, RUNNING, Footer, Params, Scalar, Started, Status, Tags
 from tracelet.sink import Item, weight_of
 
 WAKES_PER_INTERVAL = 2.5
@@ -44,7 +44,11 @@ LOOK_AGAIN = 0.5
 SYNC_EVERY = 5.0
 """Seconds between two fsyncs: what a power failure may take. A killed process loses nothing that was written."""
 COMPACTED_AT_ONCE = 1_000_000
-"""Bytes of a sealed journal up to which its writer compacts it: at most 0.1 s. Others wait for somebody with time."""
+"""Bytes of a sealed journal up to which its writer compacts it: at most 0.1 s. The agent has time for larger ones."""
+MOST_COMPACTED = 50_000_000
+"""Where there is no agent: at most 5 s at the end of a run, and at most a thousandth of what the run took."""
+MICROS_A_MEGABYTE = 100_000_000
+"""Of a run, so that compacting costs it a thousandth."""
 BEAT_EVERY = 10.0
 """Seconds between two touches of a journal that has nothing to write."""
 
@@ -66,6 +70,8 @@ class Writer:
         self.tags: dict[str, str] = {}
         self.expected = ("", "")
         """(status, reason) that the process would end with if nobody said otherwise; see `Sink.expect`."""
+        self.lonely = False
+        """Whether no agent will come by to compact the journal."""
         self._pause = max(SHORTEST_PAUSE, flush_interval / WAKES_PER_INTERVAL)
         self._requests: SimpleQueue[Request] = SimpleQueue()
         self._done: SimpleQueue[bool] = SimpleQueue()
@@ -232,12 +238,19 @@ class Writer:
                 self.outbox.lose(status)
         with guard.guard("closing the journal"):
             self.journal.close()
-            if self._complete and self.journal.size <= COMPACTED_AT_ONCE:
+            if self._complete and self.journal.size <= self._compacted(status):
                 self._compact()
         self._finished = True
         self._done.put(True)
         for request in self._next_requests(0.0):
             request.put(self._complete)
+
+    def _compacted(self, status: Status) -> int:
+        """Bytes up to which the end of the process may wait for compaction. A cluster that preempts does not wait."""
+        if not self.lonely or status.status != FINISHED:
+            return COMPACTED_AT_ONCE
+        earned = (now() - self.started.time) * COMPACTED_AT_ONCE // MICROS_A_MEGABYTE
+        return min(MOST_COMPACTED, max(COMPACTED_AT_ONCE, earned))
 
     def _compact(self) -> None:
         try:

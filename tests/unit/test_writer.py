@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
+import msgspec
 import pytest
 
 from tracelet import guard, outbox, writer
@@ -411,3 +412,29 @@ def test_a_real_full_disk_is_survived(tmp_path: Path) -> None:
         assert [problem for problem in run.problems if "nothing was lost" in problem]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("lonely", "status", "hours", "compacted"),
+    [
+        (True, "finished", 1, True),
+        (True, "finished", 0, False),
+        (True, "preempted", 1, False),
+        (False, "finished", 1, False),
+    ],
+)
+def test_a_large_journal_is_compacted_where_no_agent_will(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lonely: bool, status: str, hours: int, compacted: bool
+) -> None:
+    """A finished run without an agent earns it by its length; a short one, and one that a cluster stops, goes at once."""
+    monkeypatch.setattr(writer, "COMPACTED_AT_ONCE", 2_000)
+    made = make(tmp_path / "r1")
+    made.started = msgspec.structs.replace(made.started, time=writer.now() - hours * 3_600_000_000)
+    made.lonely = lonely
+    for step in range(60):
+        made.emit(("m", step, 0.5, 1.0))
+        made.flush()
+    sealed = made.path.stat().st_size
+    assert made.close(Status(time=writer.now(), status=status))
+    assert (made.path.stat().st_size < sealed) is compacted
+    assert values(tmp_path / "r1") == [0.5] * 60
