@@ -426,7 +426,7 @@ def test_a_real_full_disk_is_survived(tmp_path: Path) -> None:
 def test_a_large_journal_is_compacted_where_no_agent_will(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lonely: bool, status: str, hours: int, compacted: bool
 ) -> None:
-    """A finished run without an agent earns it by its length; a short one, and one that a cluster stops, goes at once."""
+    """A run without an agent earns it by its length; a short one, and one that a cluster stops, ends at once."""
     monkeypatch.setattr(writer, "COMPACTED_AT_ONCE", 2_000)
     made = make(tmp_path / "r1")
     made.started = msgspec.structs.replace(made.started, time=writer.now() - hours * 3_600_000_000)
