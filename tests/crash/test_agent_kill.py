@@ -166,3 +166,16 @@ def test_a_hanging_backend_does_not_keep_the_agent(tmp_path: Path) -> None:
     control(tmp_path, "")
     assert sync(tmp_path).returncode == 0
     assert points(tmp_path) == logged(20)
+
+
+def test_an_agent_that_left_is_not_started_again(tmp_path: Path) -> None:
+    """Its time is up while `stop_logging()` still waits: it has not died, and the user is told what is left."""
+    control(tmp_path, "fail")
+    said = printed(train(tmp_path, count=20, timeout=LONG, config={"agent_linger": 0.5}))
+    folder = run_folder(tmp_path)
+    assert (folder / "agent.log").read_text("utf-8").count(", agent ") == 1
+    assert f"tracelet sync {folder.name}" in said["stderr"]
+    assert "goes on by itself" not in said["stderr"]
+    control(tmp_path, "")
+    assert sync(tmp_path).returncode == 0
+    assert points(tmp_path) == logged(20)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tracelet.identity import is_alive, process_start
@@ -19,6 +20,8 @@ if os.name == "posix":
 
 PAUSE = 0.1
 """Seconds between two attempts."""
+LEFT = "left"
+"""First line of what a process leaves that let go by itself; one that was killed leaves its pid."""
 
 
 class Lock:
@@ -44,11 +47,13 @@ class Lock:
         self._descriptor = descriptor
         return True
 
-    def release(self) -> None:
-        """Let go."""
+    def release(self, last_words: Sequence[str] = ()) -> None:
+        """Let go, and leave these lines in the file: see `last_words`."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.ftruncate(descriptor, 0)
+            if last_words:
+                os.pwrite(descriptor, "\n".join((LEFT, *last_words)).encode(), 0)
             os.close(descriptor)
 
 
@@ -71,6 +76,15 @@ def holder(path: Path) -> int:
         return 0
     # The file lock itself is not tried: for a moment that would hold it against the process that wants it.
     return number if host == socket.gethostname() and is_alive(number, moment) else 0
+
+
+def last_words(path: Path) -> list[str]:
+    """What the process that let go of the lock last has left; empty while one holds it, and after one was killed."""
+    try:
+        first, *lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError):
+        return []
+    return lines if first == LEFT else []
 
 
 def lock_path(folder: Path) -> Path:

@@ -185,4 +185,4 @@ def main(folder: Path, orders: BinaryIO) -> None:
         agent = Agent(folder, order, orders)
         signal.signal(signal.SIGTERM, agent.quit)
         agent.run()
-        lock.release()
+        lock.release(agent.watch.ended_here())

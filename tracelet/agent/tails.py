@@ -25,7 +25,7 @@ def wait_for_nodes(folder: Path, leads: bool, deadline: float, alive: Callable[[
         while _awaited(folder, leads):
             now = time.monotonic()
             if now >= deadline or (now - asked > ALIVE_EVERY and not alive()):
-                return False
+                return not _awaited(folder, leads)  # it may have come, and the agent have left, since the last look
             asked = now if now - asked > ALIVE_EVERY else asked
             time.sleep(POLL)
     except KeyboardInterrupt:

@@ -152,6 +152,11 @@ class Watch:
         mine = [m for m in self._members.values() if m.started is not None and m.started.host == self.host]
         return [m.path for m in mine if m.ended and m.status is not None and m.path.exists()]
 
+    def ended_here(self) -> list[str]:
+        """The journals of this host's training processes that were seen to have ended."""
+        mine = [m for m in self.ranks() if m.started is not None and m.started.host == self.host]
+        return [member.path.name for member in mine if member.ended]
+
     def outcome(self) -> Outcome:
         """How the run ended, as its leading process and the agents saw it."""
         ranks = self._with_role("rank")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.probes.agents import environment
-from tracelet.agent.locks import Lock, holder
+from tracelet.agent.locks import Lock, holder, last_words
 
 HOLD = """
 import sys, time
@@ -42,3 +43,17 @@ def test_nobody_holds_what_is_not_there(tmp_path: Path) -> None:
     assert holder(tmp_path / "none") == 0
     (tmp_path / "odd").write_text("odd")
     assert holder(tmp_path / "odd") == 0
+
+
+def test_who_lets_go_may_leave_word(tmp_path: Path) -> None:
+    """What was left is there until somebody takes the lock again; then it is held by nobody's words."""
+    path = tmp_path / "a.lock"
+    lock = Lock(path)
+    assert lock.acquire()
+    assert last_words(path) == []
+    lock.release(["one", "two"])
+    assert (last_words(path), holder(path)) == (["one", "two"], 0)
+    assert lock.acquire()
+    assert (last_words(path), holder(path)) == ([], os.getpid())
+    lock.release()
+    assert (last_words(path), last_words(tmp_path / "none")) == ([], [])
