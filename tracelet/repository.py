@@ -22,9 +22,11 @@ READ_SIZE = 64 * 1024
 HARMLESS = (
     "--no-pager", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", "-c", "log.showSignature=false",
     "-c", "color.ui=false", "-c", "diff.external=", "-c", "diff.autoRefreshIndex=false",
+    "-c", "core.hooksPath=" + os.devnull,
 )  # fmt: skip
 """Options of every call: nothing that the user's configuration would start, names as they are, and the index left alone
-(`git diff` rewrites it even under GIT_OPTIONAL_LOCKS=0)."""
+(`git diff` rewrites it even under GIT_OPTIONAL_LOCKS=0). No hook: one is run after every change of an index, even of a
+temporary one."""
 
 MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS")
 """Set by git for its hooks and aliases: they would make it read another repository, or run a program."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,7 +116,7 @@ def test_without_git_it_is_said_whose_code_is_unknown(repository: Path) -> None:
 
 
 def test_the_repository_runs_nothing(repository: Path, tmp_path: Path) -> None:
-    """Programs that its configuration and attributes name for diffs, filters and the file system are not started."""
+    """Hooks, and what its configuration and attributes name for diffs, filters and the file system, are not started."""
     trap = tmp_path / "trap"
     trap.write_text(f"#!/bin/sh\ntouch {tmp_path}/sprung\ncat\n", encoding="utf-8")
     trap.chmod(0o755)
@@ -129,6 +130,10 @@ def test_the_repository_runs_nothing(repository: Path, tmp_path: Path) -> None:
     for name in ("diff.external", "diff.trap.command", "diff.trap.textconv", "filter.trap.clean", "filter.trap.smudge",
                  "core.fsmonitor", "core.pager"):  # fmt: skip
         git(repository, "config", name, str(trap))
+    hooks = repository / ".git" / "hooks"
+    hooks.mkdir(exist_ok=True)
+    for name in ("post-index-change", "reference-transaction", "pre-applypatch"):
+        shutil.copy(trap, hooks / name)
     assert "+tried too" in difference(first, second).text
     assert not (tmp_path / "sprung").exists()
 
