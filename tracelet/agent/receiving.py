@@ -28,7 +28,8 @@ from tracelet.identity import is_alive, process_start
 ENDPOINT = "endpoint.json"
 BACKLOG = 1024
 """Nodes that may knock at the same moment."""
-
+MOST_STRANGERS = 256
+"""Connections at once that have not proved themselves, each a descriptor and a thread; others wait in the backlog."""
 PAUSE = 0.1
 """Seconds to wait when nobody can be let in."""
 
@@ -66,6 +67,7 @@ class Receiver:
         self._guests: dict[str, Guest] = {}
         self._listening: socket.socket | None = None
         self._connections: set[socket.socket] = set()
+        self._strangers: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._ended = 0.0
         self._told: Endpoint | None = None
@@ -131,30 +133,44 @@ class Receiver:
 
     def _accept(self) -> None:
         while (listening := self._listening) is not None:
+            if len(self._strangers) >= MOST_STRANGERS:
+                time.sleep(PAUSE)
+                continue
             try:
                 connection, address = listening.accept()
             except OSError:
                 time.sleep(PAUSE)
                 continue  # closed, which the loop sees; the one who knocked is gone; no more files may be opened
-            threading.Thread(
+            serving = threading.Thread(
                 target=self._serve, args=(connection, str(address[0])), name="tracelet-node", daemon=True
-            ).start()
+            )
+            with self._lock:
+                self._connections.add(connection)
+                self._strangers.add(connection)
+            if not _begun(serving):
+                self._forget(connection)
+                connection.close()  # a node knocks again
+                time.sleep(PAUSE)
 
     def _serve(self, connection: socket.socket, address: str) -> None:
-        with self._lock:
-            self._connections.add(connection)
         try:
             with connection, guard("taking in what another node recorded"):
                 self._converse(connection, address)
         finally:
-            with self._lock:
-                self._connections.discard(connection)
+            self._forget(connection)
+
+    def _forget(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._connections.discard(connection)
+            self._strangers.discard(connection)
 
     def _converse(self, connection: socket.socket, address: str) -> None:
         guest: Guest | None = None
         try:
             assert self._told is not None  # it listens
             channel = accepted(connection, bytes.fromhex(self._told.secret))
+            with self._lock:
+                self._strangers.discard(connection)
             hello = channel.receive()
             if isinstance(hello, Hello):
                 guest = self._greet(hello)
@@ -192,6 +208,15 @@ class Receiver:
             self._log(f"{guest.host} has forwarded everything")
             return Kept(0, 0)
         return Later("that is no message for here")
+
+
+def _begun(thread: threading.Thread) -> bool:
+    """Start it; False where the system has no room for another one."""
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _listen(port: int) -> socket.socket:

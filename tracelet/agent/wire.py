@@ -12,6 +12,7 @@ import hmac
 import os
 import socket
 import struct
+import time
 from hashlib import blake2b
 from typing import TypeAlias
 
@@ -131,7 +132,9 @@ def accepted(connection: socket.socket, secret: bytes) -> Channel:
     connection.settimeout(PATIENCE)
     mine = os.urandom(NONCE)
     connection.sendall(GREETING + mine)
-    theirs, proof = read(connection, NONCE), read(connection, PROOF)
+    deadline = time.monotonic() + PATIENCE  # for all of it: who sends a byte now and then is no node
+    theirs, proof = read(connection, NONCE, deadline), read(connection, PROOF, deadline)
+    connection.settimeout(PATIENCE)
     if not hmac.compare_digest(proof, _derived(secret, b"I forward", mine + theirs)):
         raise ConnectionAbortedError("somebody connected who does not know the launch's secret")
     connection.sendall(_derived(secret, b"I receive", mine + theirs))
@@ -162,10 +165,12 @@ def _code(key: bytes, number: int, payload: bytes) -> bytes:
     return digest.digest()
 
 
-def read(connection: socket.socket, length: int) -> bytes:
-    """Exactly so many bytes."""
+def read(connection: socket.socket, length: int, deadline: float | None = None) -> bytes:
+    """Exactly so many bytes, before the moment `deadline` of the monotonic clock if one is given."""
     found = bytearray()
     while len(found) < length:
+        if deadline is not None:
+            connection.settimeout(max(0.001, deadline - time.monotonic()))
         block = connection.recv(min(length - len(found), 1024 * 1024))
         if not block:
             raise ConnectionResetError("the connection was closed")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.probes.agents import until
+from tracelet.agent import wire
 from tracelet.agent.exchange import Exchange
 from tracelet.agent.forwarding import DONE, SHARED, Forwarder, read_state
 from tracelet.agent.orders import Leader, Order
-from tracelet.agent.receiving import Receiver, read_endpoint
+from tracelet.agent.receiving import MOST_STRANGERS, Receiver, read_endpoint
 from tracelet.agent.tails import wait_for_nodes
 from tracelet.agent.watch import Watch
 from tracelet.compaction import compact
@@ -276,6 +279,41 @@ def _heard(stranger: socket.socket) -> bytes:
         return stranger.recv(100)
     except ConnectionResetError:
         return b""
+
+
+def test_many_silent_strangers_keep_no_node_out(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They get so many threads and no more, for a moment; a system that has no thread left is asked again later."""
+    monkeypatch.setattr(wire, "PATIENCE", 0.5)
+    nodes.receive()
+    leader = nodes.leader()
+    before = threading.active_count()
+    with ExitStack() as strangers:
+        for _ in range(MOST_STRANGERS + 20):
+            strangers.enter_context(socket.create_connection(leader.addresses[0]))
+        assert threading.active_count() <= before + MOST_STRANGERS
+        process = Process(nodes.there, 2)
+        nodes.forward(leader)
+        until(lambda: list(nodes.here.glob("*.tlj")) and process.path.stat().st_size)
+    until(lambda: threading.active_count() <= before + 3)
+    assert (nodes.here / process.path.name).exists()
+
+
+def test_no_thread_for_a_node_ends_nothing(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system starts no thread, the node is sent away, and let in as soon as there is room."""
+    nodes.receive()
+    leader, start = nodes.leader(), threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with socket.create_connection(leader.addresses[0]) as refused:
+        refused.settimeout(10)
+        assert _heard(refused) == b""
+    monkeypatch.setattr(threading.Thread, "start", start)
+    Process(nodes.there, 2)
+    nodes.forward(leader)
+    until(lambda: list(nodes.here.glob("*.tlj")))
 
 
 def test_a_silent_process_is_seen_from_afar(nodes: Nodes) -> None:
