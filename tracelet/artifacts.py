@@ -9,9 +9,11 @@ A copy is complete under its name or not there: it is written beside and renamed
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -27,11 +29,14 @@ BLOCK = 1024 * 1024
 DIGEST_SIZE = 20
 """160 bits: no two files of a run will ever share a name by chance."""
 
+DIGEST = re.compile(rf"[0-9a-f]{{{2 * DIGEST_SIZE}}}")
 _manifests = msgspec.json.Decoder(dict[str, tuple[str, int]])
 
 
 def object_path(run_folder: Path, digest: str) -> Path:
-    """Where the bytes with this digest lie."""
+    """Where the bytes with this digest lie. FileNotFoundError if it is none: it may stand in a journal like that."""
+    if not DIGEST.fullmatch(digest):
+        raise FileNotFoundError(errno.ENOENT, "nothing is kept under what is no digest", digest[:80])
     return run_folder / FOLDER / digest[:2] / digest
 
 

@@ -26,11 +26,10 @@ def upload(task: Any, run: RunDescription, artifact: Artifact) -> bool:
     if not artifact.digest:
         return _refer(task, artifact, about)
     try:
-        preview = _preview(run, artifact)
         with laid_out(run, artifact) as folder:
             taken = task.upload_artifact(
-                artifact.name, folder / safe_path(artifact.name), metadata=about, preview=preview, wait_on_upload=True,
-                auto_pickle=False,
+                artifact.name, folder / safe_path(artifact.name), metadata=about, preview=_preview(run, artifact),
+                wait_on_upload=True, auto_pickle=False,
             )  # fmt: skip
     except FileNotFoundError:
         return False

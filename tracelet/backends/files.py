@@ -6,6 +6,7 @@ Used by concrete backends, on the courier's thread. Links, never copies: an arti
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,21 +16,42 @@ from tracelet.artifacts import manifest, object_path
 from tracelet.backends.base import RunDescription
 from tracelet.records import Artifact
 
+IMPOSSIBLE = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL})
+"""What the names of files may meet with: `a` beside `a/b`, say, in a list that nothing of ours wrote."""
+
 
 @contextmanager
 def laid_out(run: RunDescription, artifact: Artifact) -> Iterator[Path]:
-    """A temporary folder that holds the artifact: a link to its file, or a tree of links. OSError if it is gone."""
-    folder = run.artifacts_folder.parent
+    """A temporary folder that holds the artifact: a link to its file, or a tree of links.
+
+    FileNotFoundError if it is gone, or cannot be laid out; that would be the same the next time.
+    """
+    files = contents(run, artifact)
     with tempfile.TemporaryDirectory(prefix="tracelet-") as temporary:
         root = Path(temporary)
         inner = root / safe_path(artifact.name) if artifact.metadata.get("folder") else root
-        for name, (digest, _) in manifest(folder, artifact).items():
-            link = inner / safe_path(name)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            source = object_path(folder, digest)
-            source.stat()  # a dangling link would be left out by some SDKs without a word
-            link.symlink_to(source)
+        try:
+            for name, source in files.items():
+                link = inner / safe_path(name)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(source)
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno not in IMPOSSIBLE:
+                raise
+            raise FileNotFoundError(errno.ENOENT, f"its names cannot be used ({error})", artifact.name) from error
         yield root
+
+
+def contents(run: RunDescription, artifact: Artifact) -> dict[str, Path]:
+    """The files of an artifact that was copied, by name. FileNotFoundError if one is gone, or their list is damaged."""
+    folder = run.artifacts_folder.parent
+    try:
+        found = {name: object_path(folder, digest) for name, (digest, _) in manifest(folder, artifact).items()}
+    except ValueError as error:
+        raise FileNotFoundError(errno.ENOENT, str(error), artifact.name) from error
+    for path in found.values():
+        path.stat()  # a dangling link would be left out by some SDKs without a word
+    return found
 
 
 def placed(run: RunDescription, given: str, *default: str) -> Path:

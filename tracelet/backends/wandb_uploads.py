@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tracelet.artifacts import manifest, object_path
 from tracelet.backends.base import RunDescription
+from tracelet.backends.files import contents
 from tracelet.backends.naming import legal
 from tracelet.backends.wandb_session import first_line
 from tracelet.records import Artifact
@@ -112,14 +112,11 @@ class Uploads:
         if not artifact.digest:
             return self._reference(artifact, metadata)
         made = wandb.Artifact(legal(artifact.name, UNFIT, LONGEST, "-"), artifact.kind or "file", metadata=metadata)
-        folder = self._described.artifacts_folder.parent
         known = inspect.signature(made.add_file).parameters
         # Content addressed, so it stays as it is: no copy is made, and `wandb sync` finds it later. Old versions copy.
         more: dict[str, Any] = {"policy": "immutable", "skip_cache": True}
         more = {option: value for option, value in more.items() if option in known}
-        for name, (digest, _) in manifest(folder, artifact).items():
-            path = object_path(folder, digest)
-            path.stat()  # the SDK's complaint about a missing file would not be told from others
+        for name, path in contents(self._described, artifact).items():
             made.add_file(str(path), name=name, **more)
         return made, ["latest"]
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from fastapi import APIRouter, Response
 
-from tracelet.artifacts import manifest, object_path
+from tracelet.artifacts import DIGEST, manifest, object_path
 from tracelet.errors import RunNotFound
 from tracelet.records import Artifact
 from tracelet.ui.api.answers import Json, download
 from tracelet.ui.library import Library
-
-DIGEST = re.compile(r"[0-9a-f]{8,128}")
 
 
 class FilesApi:
