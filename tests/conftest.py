@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 import traceback
@@ -46,6 +47,10 @@ settings.register_profile(
 # A change must not fail for a case that it did not bring.
 settings.register_profile("CI", deadline=None, print_blob=True, derandomize=True, database=None)
 settings.load_profile("CI" if "CI" in os.environ else "by hand")
+
+# A shell starts what it puts into the background deaf to Ctrl-C, and children inherit that: those of the tests must hear.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
