@@ -48,7 +48,7 @@ settings.register_profile(
 settings.register_profile("CI", deadline=None, print_blob=True, derandomize=True, database=None)
 settings.load_profile("CI" if "CI" in os.environ else "by hand")
 
-# A shell starts what it puts into the background deaf to Ctrl-C, and children inherit that: those of the tests must hear.
+# A shell starts what it puts into the background deaf to Ctrl-C, and children inherit that: ours must hear.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
