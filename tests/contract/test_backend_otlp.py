@@ -202,10 +202,11 @@ def test_left_out_spans(collector: Collector, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "raised"),
-    [(503, Unavailable), (429, Unavailable), (401, Misconfigured), (404, Misconfigured), (400, Rejected)],
-)
+    [(503, Unavailable), (429, Unavailable), (401, Misconfigured), (404, Misconfigured), (400, Rejected),
+     (302, Misconfigured)],
+)  # fmt: skip
 def test_what_an_answer_means(collector: Collector, tmp_path: Path, answer: int, raised: type[Exception]) -> None:
-    """A collector's refusal is told as what it is, after one request."""
+    """A collector's refusal is told as what it is, after one request: a redirection is not followed, to a login say."""
     collector.answer = answer
     with pytest.raises(raised, match=str(answer)):
         delivered(collector, tmp_path, Batch("rank-0:0-1", spans=[span(1)]))

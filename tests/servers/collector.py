@@ -63,6 +63,13 @@ def collecting() -> Iterator[Collector]:
             if found.answer == 200:
                 found.requests.append(ExportTraceServiceRequest.FromString(gzip.decompress(body)))
             self.send_response(found.answer)
+            if found.answer == 302:
+                self.send_header("location", found.url + "/login")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            found.paths.append(self.path)
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:

@@ -30,6 +30,10 @@ FORBIDDEN = frozenset({401, 403, 404, 405})
 """HTTP: no request will be taken until somebody mends the settings."""
 
 
+MOST_ANSWER = 1024 * 1024
+"""Bytes of an answer that are read; a collector's has a few."""
+
+
 class Transport(Protocol):
     """Sends spans. Raises what a backend may raise."""
 
@@ -88,6 +92,13 @@ def _headers(api_key: str) -> tuple[dict[str, str], str]:
     return found, f"with the headers in {variable}" if found else "without a credential"
 
 
+class _Staying(urllib.request.HTTPRedirectHandler):
+    """Follows nobody: urllib would take the credential along, leave the spans behind, and call that a success."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """No other request."""
+
+
 class HttpTransport:
     """OTLP as protobuf in HTTP."""
 
@@ -98,6 +109,7 @@ class HttpTransport:
         self.told = f"{self._shown}, {source}"
         self._headers = {**headers, "content-type": "application/x-protobuf", "content-encoding": "gzip"}
         self._timeout = timeout
+        self._opener = urllib.request.build_opener(_Staying)
 
     def send(self, spans: Sequence[ReadableSpan]) -> None:
         """One POST."""
@@ -106,8 +118,8 @@ class HttpTransport:
         body = gzip.compress(encode_spans(spans).SerializeToString(), 1)
         request = urllib.request.Request(self._url, body, self._headers, method="POST")  # noqa: S310  # checked above
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout) as answer:  # noqa: S310
-                answer.read()
+            with self._opener.open(request, timeout=self._timeout) as answer:
+                answer.read(MOST_ANSWER)
         except urllib.error.HTTPError as error:
             with error:
                 self._told(error.code, error.reason)
@@ -116,6 +128,8 @@ class HttpTransport:
 
     def _told(self, code: int, reason: str) -> None:
         said = f"the collector at {self._shown} answered {code} {reason}"
+        if 300 <= code < 400:
+            raise Misconfigured(f"{said}: something else is there", "Give the address it leads to as the url option")
         if code in FORBIDDEN:
             raise Misconfigured(said, "Check the url option and the api_key, or OTEL_EXPORTER_OTLP_HEADERS")
         if code in REFUSED:
