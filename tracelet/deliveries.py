@@ -76,7 +76,7 @@ def read(run_folder: Path, backend: str) -> Delivery | None:
     """The state of one delivery; None where there is none that can be read."""
     try:
         return _decoder.decode(path_of(run_folder, backend).read_bytes())
-    except (OSError, msgspec.MsgspecError, ValueError):
+    except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
 

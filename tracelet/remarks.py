@@ -34,7 +34,7 @@ def read(run_folder: Path) -> Remark:
     try:
         with open(run_folder / FILE, "rb") as file:
             return _decoder.decode(file.read(LONGEST))
-    except (OSError, msgspec.MsgspecError, ValueError):
+    except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
         return Remark()
 
 

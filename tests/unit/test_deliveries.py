@@ -25,7 +25,9 @@ def test_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert list(deliveries.read_all(tmp_path)) == [whole]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"backend": 3}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"backend": 3}', b"\xff\xfe", b'{"backend": "x", "memory": {"a": ' + b"[" * 50_000]
+)
 def test_what_cannot_be_read_counts_as_none(tmp_path: Path, content: bytes) -> None:
     """A damaged file is no delivery, and others are read."""
     deliveries.write(tmp_path, Delivery(backend="good"))

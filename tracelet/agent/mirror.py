@@ -146,6 +146,7 @@ def checksum(descriptor: int, size: int) -> int:
 
 def _read(path: Path) -> dict[str, Origin]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Origin])
-    except (OSError, msgspec.MsgspecError):
+        known = msgspec.json.decode(path.read_bytes(), type=dict[str, Origin])
+    except (OSError, msgspec.MsgspecError, RecursionError):
         return {}
+    return {name: origin for name, origin in known.items() if NAMES.fullmatch(name)}
