@@ -69,7 +69,7 @@ class OneloggerBackend:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab+") as file:
                 file.seek(0)
-                self._count = sum(1 for _ in file)
+                self._count = sum(line.endswith(b"\n") for line in file)  # a torn one is dropped
         except (IsADirectoryError, NotADirectoryError, PermissionError, FileExistsError) as error:
             raise Misconfigured(
                 f"{self._path} cannot be written ({error.strerror})",

@@ -27,18 +27,17 @@ class Ledger:
 
     def _read(self) -> None:
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return
         for line in lines:
             try:
                 number, values = json.loads(line)
-            except ValueError:
-                continue  # torn by a crash, so its batch comes again
-            if number >= 0:
-                self.rows[number] = values
-            else:
-                self.config.update(values)
+                known = {int(number): {**values}}
+            except (ValueError, TypeError):
+                continue  # torn by a crash or a full disk, so its batch comes again
+            self.config.update(known.pop(-1, {}))
+            self.rows.update(known)
         self._highest = max(self.rows, default=-1)
 
     def keep(self, rows: Sequence[tuple[int, Row]], config: Mapping[str, Any]) -> None:
@@ -49,6 +48,7 @@ class Ledger:
         if entries:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "a", encoding="utf-8") as file:
+                file.write("\n")  # what stands before it may be torn, and would take the next row along
                 file.writelines(json.dumps(entry, default=str) + "\n" for entry in entries)
             self._highest = max([self._highest, *(number for number, _ in rows)])
 
