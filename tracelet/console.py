@@ -130,8 +130,7 @@ class Tap(Later):
         return found
 
     def _record(self, found: list[tuple[int, int, str]]) -> Console:
-        texts = mask_text("\n".join(storable_text(text) for _, _, text in found)).split("\n")
-        texts += [""] * (len(found) - len(texts))  # a private key is masked over several lines
+        texts = _masked([storable_text(text) for _, _, text in found])
         first = min(began for _, began, _ in found)
         lines = [(row, began - first, text) for (row, began, _), text in zip(found, texts)]
         return Console(time=first, stream=self.stream, lines=lines)
@@ -142,13 +141,26 @@ class Tap(Later):
         return Notice(time=int(time.time() * 1e6), code="console", count=count, message=message)
 
 
+def _masked(texts: list[str]) -> list[str]:
+    """The lines without secrets. One over several lines, such as a private key, leaves lines empty where it stood."""
+    masked = mask_text("\n".join(texts)).split("\n")
+    missing = len(texts) - len(masked)
+    if missing:
+        same = 0
+        while same < len(masked) and masked[-1 - same] == mask_text(texts[-1 - same]):
+            same += 1
+        after = len(masked) - same
+        masked[after:after] = [""] * missing
+    return masked
+
+
 class _Cover:
     """Our `write` on one stream object."""
 
     def __init__(self, stream: Any, tap: Tap) -> None:
         self.tap: Tap | None = tap
         self.stream = stream
-        self.own = vars(stream).get("write", _missing) if hasattr(stream, "__dict__") else _missing
+        self.own = vars(stream).get("write", _missing)  # TypeError: where attributes stand elsewhere we leave them
         self.placed = self._wrapper(stream.write)
         stream.write = self.placed
 

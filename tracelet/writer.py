@@ -25,7 +25,7 @@ from tracelet.mending import mended
 from tracelet.outbox import Outbox, now
 from tracelet.packer import Packer
 from tracelet.records import FINISHED, RUNNING, Footer, Params, Scalar, Started, Status, Tags
-from tracelet.sink import Item, weight_of
+from tracelet.sink import Item, Later, weight_of
 
 WAKES_PER_INTERVAL = 2.5
 """The writer wakes this often within the flush interval: waiting, packing and writing must fit into it together."""
@@ -130,8 +130,11 @@ class Writer:
             with self._taking:
                 excess = len(self.items) - OVERCROWDED
                 if excess > OVERCROWDED:
-                    self.outbox.given_up += sum(map(weight_of, self.items[:excess]))
-                    del self.items[:excess]
+                    oldest = self.items[:excess]
+                    # What makes its records later is emitted once until then: without it the console would be silent.
+                    later = [item for item in oldest if isinstance(item, Later)]
+                    self.outbox.given_up += sum(map(weight_of, oldest)) - len(later)
+                    self.items[:excess] = later
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything emitted so far is in the journal (or the disk has refused it). False: not in time."""

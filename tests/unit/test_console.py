@@ -124,18 +124,30 @@ class Slotted:
         return len(text)
 
 
-@pytest.mark.parametrize("stream", [None, Slotted()])
+class OneSlot:
+    """A stream whose `write` may be replaced, without a dictionary that would tell us what stood there."""
+
+    __slots__ = ("write",)
+
+    def __init__(self) -> None:
+        self.write = len
+
+
+@pytest.mark.parametrize("stream", [None, Slotted(), OneSlot()])
 def test_streams_that_cannot_be_listened_to_are_left_alone(
     kept: Kept, monkeypatch: pytest.MonkeyPatch, stream: Any
 ) -> None:
     """Without a stream, or with one that takes no attributes, the other one is recorded all the same."""
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
+    before = getattr(stream, "write", None)
     listening = Listening(kept)
     listening.start()
     print("heard", file=sys.stderr)
     assert kept.texts() == ["heard"]
     listening.stop()
+    assert getattr(stream, "write", None) == before
+    assert "write" not in vars(sys.stderr)
 
 
 def test_a_bar_is_recorded_now_and_then_and_at_the_end(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +210,15 @@ def test_secrets_are_masked(
         assert secret not in told
         assert secret not in whole
     assert "s3cretpassw0rd" in capsys.readouterr().out
+
+
+def test_lines_after_a_masked_key_keep_their_numbers(kept: Kept) -> None:
+    """A secret of several lines is one line and empty ones; what was printed after it stays where it was."""
+    tap = Tap("stdout", kept)
+    tap.take("before\n-----BEGIN PRIVATE KEY-----\nMIIabc\nMIIdef\n-----END PRIVATE KEY-----\nloss 1\nloss 2\n")
+    lines = {number: text for one in kept.records() if isinstance(one, Console) for number, _, text in one.lines}
+    assert (lines[0], lines[5], lines[6]) == ("before", "loss 1", "loss 2")
+    assert "MII" not in "".join(lines.values())
 
 
 def test_it_can_be_switched_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from tracelet import guard, outbox, writer
 from tracelet.buffers import Mute
+from tracelet.console import Tap
 from tracelet.journal import Journal, attempt_path
 from tracelet.records import Event, Facts, Params, Started, Status, Tags
 from tracelet.run import Run
@@ -297,7 +298,9 @@ class HangingJournal(Journal):
 def test_a_disk_that_hangs_does_not_hold_the_training(
     tmp_path: Path, messages: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a write hangs, an emitting thread waits once and no more; memory is bounded, the loss reported."""
+    """While a write hangs, an emitting thread waits once and no more; memory is bounded, the loss reported, and what
+    was printed meanwhile is not lost with it.
+    """
     monkeypatch.setattr(writer, "PATIENCE", 0.05)
     monkeypatch.setattr(writer, "CROWDED", 100)
     monkeypatch.setattr(writer, "OVERCROWDED", 1000)
@@ -306,10 +309,14 @@ def test_a_disk_that_hangs_does_not_hold_the_training(
     hanging.gate = threading.Event()
     made.outbox.journal = hanging
     most = 0
+    tap = Tap("stdout", made)
     for step in range(20_000):
+        if step == 10_000:
+            tap.take("printed\n")
         made.emit(("m", step, 1.0, 1.0))
         most = max(most, len(made.items))
     assert most <= 2 * 1000 + 1
+    assert tap in made.items  # it asks to be visited only once
     assert not made.close(FINISHED, timeout=0.1)
     assert [text for text in messages if "still being written" in text]
     hanging.gate.set()
@@ -317,6 +324,7 @@ def test_a_disk_that_hangs_does_not_hold_the_training(
     run = Run(tmp_path / "r1")
     count = run.summaries()["m"].count
     assert [problem for problem in run.problems if f"{20_000 - count:,} points or records were given up" in problem]
+    assert [line.text for line in run.console()] == ["printed"]
 
 
 FULL = """
