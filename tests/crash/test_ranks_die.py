@@ -121,7 +121,7 @@ def test_a_rank_that_hangs_holds_up_no_delivery(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_fork"])
 def test_ctrl_c_in_the_terminal(tmp_path: Path, strategy: str) -> None:
-    """The terminal interrupts all ranks at once; each is interrupted, also where its launcher kills it."""
+    """The terminal interrupts all ranks at once, and so the run ends, even if rank 0 kills one before that hears it."""
     with ended_agents(tmp_path):
         process = start(strategy)
         until("some steps", lambda: min(steps(0), steps(1)) > 10)
@@ -129,7 +129,9 @@ def test_ctrl_c_in_the_terminal(tmp_path: Path, strategy: str) -> None:
         os.killpg(process.pid, signal.SIGINT)
         run = over(process)
         assert (run.info.status, run.info.reason) == ("interrupted", "KeyboardInterrupt")
-        assert {one.status.status for one in run.processes} == {"interrupted"}
+        ends = {one.started.rank: one.status.status for one in run.processes}
+        assert ends[0] == "interrupted"
+        assert ends[1] in ("interrupted", "killed")  # it may wait in a collective, where no signal reaches Python
         assert min(steps(0), steps(1)) >= before
         until("the delivery", lambda: run.deliveries["jsonl"].state == "done")
 
