@@ -31,6 +31,7 @@ _clock = time.time
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """No room, or no more of it for this user; other errors are not mended by deleting something."""
 
+JUST_TEXT = {str}
 MOST_GROUPS = 1000
 """Different sets of metrics that are remembered; a program that logs ever new names must not fill the memory."""
 
@@ -84,6 +85,7 @@ class Experiment:
         """
         if type(value) is not float or type(name) is not str or not name:
             value = checked(name, value)
+            name = str.__str__(name)  # numpy's texts and members of enumerations are metrics of these names
         if step is not None and (type(step) is not int or not LEAST <= step <= GREATEST):
             step = _index(name, step)
         if step is None:
@@ -106,6 +108,8 @@ class Experiment:
         ]
         at = self._iteration if step is None else _index("metrics", step)
         names, seconds = tuple(metrics), _clock()
+        if set(map(type, names)) != JUST_TEXT:
+            names = tuple(map(str.__str__, names))
         if at is not None and sound:
             self._writer.emit((self._group(names), at, sound, seconds, None))
         else:

@@ -69,7 +69,7 @@ class Packer:
         return records
 
     def _pack_series(self, name: str | SeriesKey, items: list[Any], chunks: list[Chunk]) -> None:
-        following = self._next_step.get(name, 0)
+        following = self._following(name)
         try:
             chunks.append(self._chunk(name, items))
         except (TypeError, ValueError, ArithmeticError, RuntimeError):
@@ -113,6 +113,7 @@ class Packer:
             sound = storable_text(key.name)[:LONGEST_NAME]
             if sound != key.name:
                 guard.say(f"the metric name {sound[:80]!r} ... cannot be stored as it is and was changed.", once=sound)
+            if sound != key.name or type(key.name) is not str:  # msgpack knows no text of numpy's
                 key = SeriesKey(sound, key.stage, key.fit, key.reduce, key.automatic)
             self._keys[name] = key
         return key
@@ -147,14 +148,19 @@ class Packer:
             found = steps
         else:
             found = []
-            following = self._next_step.get(name, 0)
+            following = self._following(name)
             read = iter(resolve([step for step in steps if step is not None and type(step) is not int]))
             for step in steps:
                 found.append(following if step is None else step if type(step) is int else int(next(read)))
                 following = found[-1] + 1
-        if type(name) is str:
+        if type(name) is str or found is not steps:
             self._next_step[name] = found[-1] + 1
         return found
+
+    def _following(self, name: str | SeriesKey) -> int:
+        """The step of the next point without one; a series of a key goes on where an earlier process got to by name."""
+        found = self._next_step.get(name)
+        return self._next_step.get(self._key(name).name, 0) if found is None else found
 
 
 def in_micros(times: list[float]) -> list[int]:

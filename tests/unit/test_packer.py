@@ -176,3 +176,26 @@ def test_an_impossible_point_costs_itself_alone(bad: Any) -> None:
     values = [value for chunk in chunks for value in unpack_floats(chunk.values, chunk.count).tolist()]
     steps = [step for chunk in chunks for step in unpack_integers(chunk.steps, chunk.count).tolist()]
     assert (values, steps) == ([0.0, 7.0, 8.0], [0, 7, 8])
+
+
+def test_steps_of_a_key_go_on_over_flushes_and_processes() -> None:
+    """What is logged by key without a step counts on from one flush to the next, and from where a run had got to."""
+    packer, key = Packer(), SeriesKey("a")
+    packer.go_on({"a": 7})
+    flushes = [chunks_of(packer.pack([(key, None, 1.0, 1.0, -1, None)] * 2)) for _ in range(2)]
+    steps = [list(unpack_integers(chunk.steps, chunk.count)) for (chunk,) in flushes]
+    assert steps == [[7, 8], [9, 10]]
+
+
+def test_a_name_that_is_a_kind_of_text_is_stored_as_text() -> None:
+    """A name of numpy's, which msgpack does not know, would cost all points of its flush."""
+
+    class Text(str):
+        """As `numpy.str_` is one."""
+
+        __slots__ = ()
+
+    (chunk,) = chunks_of(Packer().pack([(SeriesKey(Text("a")), 1, 1.0, 1.0, -1, None)]))
+    assert type(chunk.name) is str
+    (row,) = chunks_of(Packer().pack([(SeriesGroup([Text("b")]), 1, [1.0], 1.0, None)]))
+    assert type(row.name) is str
