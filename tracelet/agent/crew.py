@@ -33,10 +33,11 @@ class Crew:
         self._gatherer = Gatherer(folder, rank_deadline, awaits)
         self._late: set[str] = set()
 
-    def hire(self, postings: Iterable[Posting]) -> None:
-        """Start a courier for each backend that has none yet."""
+    def hire(self, postings: Iterable[Posting], again: bool = False) -> None:
+        """Start a courier for each backend that has none yet; `again`: or whose courier has ended."""
         for posting in postings:
-            if posting.name not in self.couriers:
+            known = self.couriers.get(posting.name)
+            if known is None or (again and not known.is_alive()):
                 courier = Courier(self.folder, posting, self._log, self._follow, self._gatherer)
                 self.couriers[posting.name] = courier
                 courier.start()

@@ -62,6 +62,7 @@ class Dispatch:
         self._collectors = list(collectors)
         self._deliverer: Deliverer | None = None
         self._pid = os.getpid()
+        self._began = time.time()
         self.samples = False
         """Whether the machine is sampled by the agent."""
 
@@ -119,7 +120,7 @@ class Dispatch:
             try:
                 if self._postings:
                     names = [posting.name for posting in self._postings]
-                    waiting = Waiting(self.folder, names, self._settings.quiet, deliverer.revive)
+                    waiting = Waiting(self.folder, names, self._settings.quiet, deliverer.revive, self._began)
                     waiting.wait(max(0.0, deadline - time.monotonic()))
                 if isinstance(deliverer, Keeper) and deliverer.directed:
                     self._wait_for_nodes(deliverer, deadline)

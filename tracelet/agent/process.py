@@ -80,6 +80,7 @@ class Agent:
             if self._delivered():
                 break
             self.exchange.begin()
+            self.crew.hire(self.order.backends, again=True)
         self.crew.dismiss()
         self.exchange.stop()
         self._tidy()

@@ -13,8 +13,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tracelet import deliveries
-from tracelet.deliveries import DONE, MISCONFIGURED, OFFLINE, Delivery
+from tracelet.deliveries import DONE, MISCONFIGURED, OFFLINE, WAITING, Delivery
 
 POLL = 0.1
 """Seconds between two looks."""
@@ -27,17 +29,26 @@ PATIENT = 1.5
 class Waiting:
     """One wait for the deliveries of one run."""
 
-    def __init__(self, folder: Path, backends: Sequence[str], quiet: bool, alive: Callable[[], bool]) -> None:
+    def __init__(
+        self, folder: Path, backends: Sequence[str], quiet: bool, alive: Callable[[], bool], since: float = 0.0
+    ) -> None:
         self.folder = folder
         self.backends = list(backends)
         self._quiet = quiet
         self._alive = alive
+        self._since = since
         self._asked = 0.0
         self._total = 0
 
     def states(self) -> dict[str, Delivery]:
         """The deliveries as they are now; one that has not begun yet is there as well."""
-        return {name: deliveries.read(self.folder, name) or Delivery(backend=name) for name in self.backends}
+        return {name: self._state(name) for name in self.backends}
+
+    def _state(self, name: str) -> Delivery:
+        found = deliveries.read(self.folder, name) or Delivery(backend=name)
+        if found.state in (DONE, MISCONFIGURED) and found.updated < self._since:
+            return msgspec.structs.replace(found, state=WAITING)  # so ended an earlier part of a resumed run
+        return found
 
     def wait(self, patience: float) -> bool:
         """Wait until all are done, or until nothing more is to be expected; whether all are done."""
