@@ -5,7 +5,7 @@ Fed by the Lightning integration where a batch begins and by hand; taken in once
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import UserDict
 from typing import Any
 
 NAMES = ("input_ids", "token_ids", "tokens", "idx", "decoder_input_ids")
@@ -51,7 +51,8 @@ def tokens_of(batch: Any) -> tuple[int, int] | None:
     none.
     """
     for _ in range(DEPTH):
-        if isinstance(batch, Mapping):
+        # No other mapping: one that loads or draws what it is asked for would notice.
+        if isinstance(batch, (dict, UserDict)):
             batch = next((batch[name] for name in NAMES if name in batch), None)
         elif isinstance(batch, (list, tuple)) and batch:
             batch = batch[0]

@@ -9,7 +9,7 @@ iteration is unexplained.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections import UserDict
 from time import perf_counter_ns
 from typing import Any
 
@@ -222,7 +222,7 @@ def samples_of(batch: Any) -> int:
             return int(shape[0]) if len(shape) else 1
         if isinstance(batch, (list, tuple)) and batch:
             batch = batch[0]
-        elif isinstance(batch, Mapping) and batch:
+        elif isinstance(batch, (dict, UserDict)) and batch:
             batch = next(iter(batch.values()))
         else:
             break
