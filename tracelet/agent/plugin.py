@@ -23,6 +23,12 @@ def make(name: str, reference: str, options: Mapping[str, Any]) -> Backend:
             f"the backend {name!r} cannot be loaded from {reference!r} ({error})",
             "Install the package that holds it, in the Python that runs the training",
         ) from None
+    # The reference may come from the record of a run that somebody else made: nothing else is called.
+    if not isinstance(kind, type) or not dataclasses.is_dataclass(getattr(kind, "options", None)):
+        raise Misconfigured(
+            f"{reference!r} of the backend {name!r} is no class of a backend",
+            "Name a class with `options`, a dataclass; see the guide 'write a backend'",
+        )
     backend: Backend = kind(_options(name, kind.options, options))
     return backend
 

@@ -41,6 +41,8 @@ def test_options_become_what_the_class_declares() -> None:
     [
         ("no.such.module:X", {}, "cannot be loaded"),
         ("json:NoSuchName", {}, "cannot be loaded"),
+        ("subprocess:Popen", {}, "is no class of a backend"),
+        ("os:system", {}, "is no class of a backend"),
         (HERE, {"ulr": "x"}, "Did you mean 'url'?"),
         (HERE, {"zzz": "x"}, "Known are: url, retries, folder"),
         (HERE, {"retries": "many"}, "cannot be meant"),
