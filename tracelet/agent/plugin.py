@@ -24,12 +24,13 @@ def make(name: str, reference: str, options: Mapping[str, Any]) -> Backend:
             "Install the package that holds it, in the Python that runs the training",
         ) from None
     # The reference may come from the record of a run that somebody else made: nothing else is called.
-    if not isinstance(kind, type) or not dataclasses.is_dataclass(getattr(kind, "options", None)):
+    declared: Any = getattr(kind, "options", None)
+    if not isinstance(kind, type) or not dataclasses.is_dataclass(declared):
         raise Misconfigured(
             f"{reference!r} of the backend {name!r} is no class of a backend",
             "Name a class with `options`, a dataclass; see the guide 'write a backend'",
         )
-    backend: Backend = kind(_options(name, kind.options, options))
+    backend: Backend = kind(_options(name, declared, options))
     return backend
 
 
