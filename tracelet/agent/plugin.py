@@ -25,7 +25,7 @@ def make(name: str, reference: str, options: Mapping[str, Any]) -> Backend:
         ) from None
     # The reference may come from the record of a run that somebody else made: nothing else is called.
     declared: Any = getattr(kind, "options", None)
-    if not isinstance(kind, type) or not dataclasses.is_dataclass(declared):
+    if not (isinstance(kind, type) and isinstance(declared, type) and dataclasses.is_dataclass(declared)):
         raise Misconfigured(
             f"{reference!r} of the backend {name!r} is no class of a backend",
             "Name a class with `options`, a dataclass; see the guide 'write a backend'",
