@@ -68,7 +68,8 @@ class Session:
         self._parts: list[tuple[str, Any]] = []
         self._last_error = getattr(sys, "last_value", None)
         self._error: BaseException | None = None
-        self._stopped = self._met = False
+        self._abandoned = self._met = False
+        self._ending: Status | None = None
         sampled = list(registry.COLLECTORS.values()) if settings.track_system else []
         self.dispatch = Dispatch(settings, writer.started, writer.path, postings, sampled)
         self.adoptable: frozenset[str] | None = None
@@ -148,17 +149,19 @@ class Session:
             self._parts.append((what, part))
 
     def stop(self, status: str, reason: str = "", trace: str = "", timeout: float | None = None) -> None:
-        """Stop all parts, last started first, and seal the journal. A second call waits for what the first began."""
-        patience = self._patience(timeout)
-        if self._stopped:
-            self.writer.wait(patience)
+        """Stop all parts, last started first, and seal the journal. A second call ends what the first began, as that
+        one was told: a Ctrl-C may have come in between.
+        """
+        if self._abandoned:
             return
-        self._stopped = True
+        patience = self._patience(timeout)
+        if self._ending is None:
+            self._ending = Status(time=now(), status=status, reason=reason, traceback=trace)
         while self._parts:
             what, part = self._parts.pop()
             with guard.guard(f"stopping {what}"):
                 part.stop()
-        self.writer.close(Status(time=now(), status=status, reason=reason, traceback=trace), patience)
+        self.writer.close(self._ending, patience)
         atexit.unregister(self._at_exit)  # not before: after a Ctrl-C in here, the exit finishes what is left
 
     def _patience(self, timeout: float | None) -> float:
@@ -204,7 +207,7 @@ class Session:
 
     def abandon(self) -> None:
         """In a forked child: become inert without touching what the parent goes on using."""
-        self._stopped = True
+        self._abandoned = True
         atexit.unregister(self._at_exit)
         telemetry.forget()
         self.writer.abandon()

@@ -56,13 +56,15 @@ class Kernel:
     def run(self, code: str, cell: str, interrupt: bool = False) -> list[tuple[str, str]]:
         """Execute a cell: (kind, text) of all that it showed. `interrupt`: as soon as its run has points."""
         shown: list[tuple[str, str]] = []
+        waiting = ["to interrupt"] * interrupt
 
         def show(message: dict[str, Any]) -> None:
             content = message["content"]
             told = content.get("data", {}).get("text/plain") or content.get("text") or content.get("ename")
             if told:
                 shown.append((message["header"]["msg_type"], str(told)))
-            if interrupt and "step" in str(told) and message["header"]["msg_type"] == "update_display_data":
+            if waiting and "step" in str(told) and message["header"]["msg_type"] == "update_display_data":
+                waiting.clear()  # the last text has steps too
                 self.manager.interrupt_kernel()
 
         request = self.client.session.msg(

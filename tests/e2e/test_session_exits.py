@@ -158,6 +158,30 @@ def test_daemon_threads_that_log_through_the_shutdown_disturb_nothing() -> None:
         assert steps == list(range(len(steps)))
 
 
+def test_an_interrupted_stop_keeps_what_it_was_told() -> None:
+    """Ctrl-C while the parts are being stopped: the exit stops the others and records the end that stop was told."""
+    script = """
+    from tracelet import session
+
+    class Interrupted:
+        def stop(self):
+            raise KeyboardInterrupt
+
+    class Stopped:
+        def stop(self):
+            print("stopped", file=sys.stderr)
+
+    session._current._parts += [("the other", Stopped()), ("the interrupted", Interrupted())]
+    try:
+        tracelet.stop_logging()
+    except KeyboardInterrupt:
+        pass
+    """
+    code, errors = end(spawn(script))
+    assert (code, errors) == (0, "stopped\n")
+    assert (latest().info.status, latest().info.reason) == ("finished", "")
+
+
 def test_logging_from_finalizers_disturbs_nothing() -> None:
     """Objects that log in __del__, during the run and while Python shuts down, make no noise and no hang."""
     script = """
