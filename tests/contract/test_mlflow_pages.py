@@ -27,7 +27,7 @@ GIT = {"commit": "c" * 40, "branch": "main", "remotes": {"origin": "https://exam
 def described(folder: Path, **changes: Any) -> RunDescription:
     """A run as a courier would describe it; its folder is the name of its experiment."""
     suite = BackendConformance(lambda: None, lambda run: Delivered(), folder)  # type: ignore[arg-type, return-value]
-    return suite.description(project=folder.name, **changes)
+    return suite.description(**{"id": folder.name, "project": folder.name, **changes})
 
 
 def deliver(server: MlflowServer, run: RunDescription, *batches: Batch, ends: bool = True, **options: Any) -> Any:
