@@ -45,7 +45,8 @@ class Crew:
     @property
     def busy(self) -> bool:
         """Whether any courier still works."""
-        return any(courier.is_alive() for courier in self.couriers.values())
+        # One that an order has brought this moment may not have begun yet, on the thread that hires it.
+        return any(courier.ident is None or courier.is_alive() for courier in tuple(self.couriers.values()))
 
     def nudge(self) -> None:
         """Have all look now."""
@@ -61,7 +62,7 @@ class Crew:
 
     def wait(self, deadline: float, give_up: threading.Event | None = None) -> bool:
         """Wait until all have finished, to the moment `deadline` of the monotonic clock. False: not all have."""
-        for courier in self.couriers.values():
+        for courier in tuple(self.couriers.values()):
             while courier.is_alive() and time.monotonic() < deadline and not (give_up and give_up.is_set()):
                 courier.join(min(0.2, max(0.0, deadline - time.monotonic())))
         return not self.busy

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from tracelet import guard
-from tracelet.agent.locks import holder, last_words, lock_path
+from tracelet.agent.locks import backend_line, holder, last_words, lock_path
 from tracelet.agent.orders import LOG, Order, Posting
 
 LOOK_EVERY = 2.0
@@ -114,7 +114,8 @@ class Keeper:
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 return True  # on its way
-            if self._order.journal in last_words(lock_path(self.folder)):
+            left = {self._order.journal, *(backend_line(posting.name) for posting in self._order.backends)}
+            if left <= set(last_words(lock_path(self.folder))):
                 return False  # it saw the end of this training, and left when it had done what there was to do
             if self.alive():
                 return True

@@ -87,6 +87,11 @@ def last_words(path: Path) -> list[str]:
     return lines if first == LEFT else []
 
 
+def backend_line(name: str) -> str:
+    """The last word on a backend."""
+    return f"backend {name}"
+
+
 def lock_path(folder: Path) -> Path:
     """The file that the agent of this host holds while it lives."""
     return folder / f"agent-{socket.gethostname()}.lock"

@@ -23,7 +23,7 @@ from tracelet._version import __version__
 from tracelet.agent.crew import Crew
 from tracelet.agent.exchange import Exchange
 from tracelet.agent.feed import first_record
-from tracelet.agent.locks import Lock, lock_path
+from tracelet.agent.locks import Lock, backend_line, lock_path
 from tracelet.agent.log import AgentLog
 from tracelet.agent.orders import LOG, Order
 from tracelet.agent.redactor import Redactor
@@ -64,6 +64,7 @@ class Agent:
         self._orders = orders
         self._changed = threading.Event()
         self._quit_at = 0.0
+        self._waited_for: tuple[str, ...] = ()
 
     def run(self) -> None:
         """From the first look at the training to the end of delivery."""
@@ -77,7 +78,7 @@ class Agent:
                 self._accompany()
             self.crew.nudge()
             self.exchange.ending()
-            if self._delivered():
+            if self._all_delivered():
                 break
             self.exchange.begin()
             self.crew.hire(self.order.backends, again=True)
@@ -86,6 +87,18 @@ class Agent:
         self._tidy()
         self.log.say("the end")
         self.log.stop()
+
+    def _all_delivered(self) -> bool:
+        """Like `_delivered`, also for couriers whose order came while we waited for the others."""
+        while True:
+            self._waited_for = tuple(self.crew.couriers)
+            found = self._delivered()
+            if not found or self._waited_for == tuple(self.crew.couriers):
+                return found
+
+    def last_words(self) -> list[str]:
+        """What it has seen to the end: trainings, and the deliveries that it knew of."""
+        return [*self.watch.ended_here(), *map(backend_line, self._waited_for)]
 
     def _tidy(self) -> None:
         """Make long journals small, which the training had no time for."""
@@ -186,4 +199,4 @@ def main(folder: Path, orders: BinaryIO) -> None:
         agent = Agent(folder, order, orders)
         signal.signal(signal.SIGTERM, agent.quit)
         agent.run()
-        lock.release(agent.watch.ended_here())
+        lock.release(agent.last_words())
