@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any, ClassVar
 from tracelet.backends.base import Batch, Outcome, RunDescription
 from tracelet.backends.clearml_files import upload
 from tracelet.backends.clearml_series import mark, marks, scalar_events
+from tracelet.backends.variables import given
 from tracelet.errors import Misconfigured, Rejected, Unavailable
 
 MOST_EVENTS = 500
@@ -212,25 +212,18 @@ class ClearmlBackend:
             "CLEARML_CACHE_DIR": str(self._folder()), "CLEARML_LOG_LEVEL": "ERROR",
             "CLEARML_SUPPRESS_UPDATE_MESSAGE": "1",
         }  # fmt: skip
-        before = {name: os.environ.get(name) for name in wanted}
-        os.environ.update(wanted)
-        try:
-            from clearml.backend_api.session.errors import SessionError  # noqa: F401  # is it there?
-        except ImportError as error:
-            raise Misconfigured(
-                f"ClearML cannot be imported ({error})", "Type pip install 'tracelet[clearml]'"
-            ) from error
-        logging.getLogger("clearml").setLevel(logging.ERROR)
-        try:
-            yield
-        except (OSError, ValueError, RuntimeError) as error:
-            raise _translated(error) from error
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
+        with given(wanted):
+            try:
+                from clearml.backend_api.session.errors import SessionError  # noqa: F401  # is it there?
+            except ImportError as error:
+                raise Misconfigured(
+                    f"ClearML cannot be imported ({error})", "Type pip install 'tracelet[clearml]'"
+                ) from error
+            logging.getLogger("clearml").setLevel(logging.ERROR)
+            try:
+                yield
+            except (OSError, ValueError, RuntimeError) as error:
+                raise _translated(error) from error
 
 
 def _correct_status(task_id: str, outcome: Outcome | None) -> None:

@@ -6,11 +6,11 @@ these settings are put back afterwards.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tracelet.backends.variables import given
 from tracelet.errors import Misconfigured, Unavailable
 
 REFUSED_CREDENTIALS = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
@@ -89,15 +89,5 @@ def _environment(timeout: float, token: str, url: str) -> Iterator[None]:
         **({"MLFLOW_TRACKING_URI": url} if url else {}),  # older versions upload to this one, whatever the client says
     }
     unwanted = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD") if token else ()  # they would win over it
-    before = {name: os.environ.get(name) for name in (*wanted, *unwanted)}
-    os.environ.update(wanted)
-    for name in unwanted:
-        os.environ.pop(name, None)
-    try:
+    with given(wanted, unwanted):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

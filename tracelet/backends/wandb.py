@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tracelet.backends import wandb_session as session
 from tracelet.backends.base import Batch, Outcome, RunDescription
+from tracelet.backends.variables import given
 from tracelet.backends.wandb_ledger import Ledger
 from tracelet.backends.wandb_rows import Row, batch_rows, column, same
 from tracelet.backends.wandb_session import calling
@@ -92,7 +93,7 @@ class WandbBackend:
             if not self._offline and not self._options.api_key:
                 session.check_key(self._options.url)
             session.await_free_folder(folder, run.id)
-            with session.given(session.account(self._options.url, self._options.api_key)):
+            with given(session.account(self._options.url, self._options.api_key)):
                 self._run = wandb.init(
                     id=run.id, resume="allow", project=run.project or None, entity=self._options.entity or None,
                     name=run.name or None, group=self._options.group or None, job_type=self._options.job_type or None,

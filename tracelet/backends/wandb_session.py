@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tracelet.backends.variables import given
 from tracelet.errors import Misconfigured, Unavailable
 
 FLUSH = 0.05
@@ -97,21 +98,6 @@ def account(url: str, api_key: str) -> dict[str, str]:
         return {}
     told = {"WANDB_BASE_URL": url, "WANDB_API_KEY": api_key}
     return {name: value for name, value in told.items() if value}
-
-
-@contextmanager
-def given(variables: Mapping[str, str]) -> Iterator[None]:
-    """The environment with these in it, as it was afterwards."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

@@ -1,0 +1,27 @@
+"""The process's environment while an SDK is called that takes its settings from nowhere else.
+
+Used by concrete backends, on the courier's thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+
+@contextmanager
+def given(variables: Mapping[str, str], without: Sequence[str] = ()) -> Iterator[None]:
+    """The environment with these variables and `without` those; as it was afterwards."""
+    before = {name: os.environ.get(name) for name in (*variables, *without)}
+    os.environ.update(variables)
+    for name in without:
+        os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
