@@ -5,12 +5,14 @@ A tiny model with five logged metrics a step, everything that tracelet records b
 The trainings are short and take turns in one process, because a shared machine's speed swings by more than the budget
 from one minute to the next; `stop_logging()` puts everything back, so the turns without tracelet are without any of it.
 Besides the wall clock the processor time of the whole process is compared: all that tracelet does beside the training
-is in it.
+is in it. The median step of a training shows what the training thread pays when no neighbour on the machine disturbs
+it; the means also hold the writer thread's bursts, the garbage collector and the neighbours.
 """
 
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import os
 import statistics
@@ -46,11 +48,7 @@ class Cost(NamedTuple):
 
     wall: float
     processor: float
-
-    @classmethod
-    def now(cls) -> Cost:
-        """Both clocks."""
-        return cls(time.perf_counter(), time.process_time())
+    median: float
 
 
 def train(kind: str, steps: int, work: int) -> Cost:
@@ -66,17 +64,17 @@ def train(kind: str, steps: int, work: int) -> Cost:
             super().__init__()
             self.layer = torch.nn.Linear(16, 1)
             self.matrix = torch.ones(SIZE, SIZE) / SIZE
-            self.begin = self.end = Cost.now()
+            self.walls: list[float] = []
+            self.processors: list[float] = []
 
         def training_step(self, batch: Any, batch_index: int) -> torch.Tensor:
-            if batch_index == WARM_UP:
-                self.begin = Cost.now()
+            self.walls.append(time.perf_counter())
+            self.processors.append(time.process_time())
             busy(self.matrix, work)
             (inputs,) = batch
             loss: torch.Tensor = self.layer(inputs).square().mean()
             for name in ("loss", "accuracy", "norm", "score", "margin"):
                 self.log(name, loss)
-            self.end = Cost.now()
             return loss
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -92,7 +90,9 @@ def train(kind: str, steps: int, work: int) -> Cost:
     )  # fmt: skip
     model = Tiny()
     trainer.fit(model, data)
-    return Cost(*((end - begin) / steps for begin, end in zip(model.begin, model.end, strict=True)))
+    walls, processors = model.walls[WARM_UP:], model.processors[WARM_UP:]
+    taken = [after - before for before, after in itertools.pairwise(walls)]
+    return Cost(statistics.fmean(taken), (processors[-1] - processors[0]) / len(taken), statistics.median(taken))
 
 
 def turn_of(kind: str, steps: int, work: int, store: Path) -> Cost:
@@ -128,7 +128,7 @@ def compare(what: str, steps: int, work: int, rounds: int, store: Path, budget: 
         for kind in kinds if turn % 2 else reversed(kinds):
             costs[kind].append(turn_of(kind, steps, work, store))
     print(f"{what}: {steps:,} steps a training, {rounds} trainings of each kind by turns")
-    for name, clock in (("wall", 0), ("processor", 1)):
+    for name, clock in (("wall", 0), ("processor", 1), ("median step", 2)):
         bare = [cost[clock] for cost in costs["none"]]
         measure.row(f"{name}: no tracker, no logger", f"{statistics.median(bare) * 1e3:.3f} ms")
         for kind in kinds[1:]:
