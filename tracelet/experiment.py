@@ -25,7 +25,7 @@ from tracelet.records import Notice, Params, Started, Tags
 from tracelet.sink import SeriesGroup
 from tracelet.tags import given as given_tags
 from tracelet.values import checked
-from tracelet.writer import CROWDED, Writer, now
+from tracelet.writer import CROWDED, SELDOM, Writer, now
 
 _clock = time.time
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -92,7 +92,7 @@ class Experiment:
             step = self._iteration if iteration is None else _index(name, iteration)
         items = self._writer.items
         items.append((name, step, value, _clock()))
-        if len(items) > CROWDED:
+        if len(items) > CROWDED and not len(items) & SELDOM:
             self._writer.relieve()
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:

@@ -135,7 +135,7 @@ class Packer:
         self._tally(chunk, steps, times, values)
         return chunk
 
-    def _tally(self, chunk: Chunk, steps: list[int], times: list[int], values: list[float]) -> None:
+    def _tally(self, chunk: Chunk, steps: list[int], times: list[int], values: Sequence[float]) -> None:
         tally = self.tallies.get(chunk.name)
         if tally is None:
             tally = self.tallies[chunk.name] = Tally()

@@ -71,15 +71,15 @@ def _body(code: str, values: Iterable[float]) -> bytes:
 def pack_integers(values: Sequence[int]) -> Packed:
     """Pack a non-empty column of integers (steps, microseconds). OverflowError beyond int64."""
     first, count = values[0], len(values)
-    if min(values) < LEAST or max(values) > GREATEST:
-        raise OverflowError("an integer beyond 64 bits")
-    if count == 1:
-        return ("=", first, 0)
-    stride = values[1] - first
-    if LEAST <= stride <= GREATEST and _regular(values, stride):
-        return ("=", first, stride)
+    stride = values[1] - first if count > 1 else 0
+    if count == 1 or _regular(values, stride):
+        _bounded(*sorted((first, values[-1])))
+        return ("=", first, stride) if LEAST <= stride <= GREATEST else (WIDEST, 0, _body("q", values))
     differences = list(map(operator.sub, values[1:], values))
     least, greatest = min(differences), max(differences)
+    # Columns mostly rise; then the ends are the extremes, and looking for them costs nothing.
+    lowest, highest = (first, values[-1]) if least >= 0 else (min(values), max(values))
+    _bounded(lowest, highest)
     if least < LEAST or greatest > GREATEST:
         return (WIDEST, 0, _body("q", values))
     if least == greatest:
@@ -88,11 +88,16 @@ def pack_integers(values: Sequence[int]) -> Packed:
         for code, limit in DIFFERENCE_CODES:
             if greatest <= limit:
                 return (code, first, _body(code, differences))
-    if min(values) >= 0:
+    if lowest >= 0:
         for width, code, limit in DIRECT_CODES:
-            if max(values) <= limit:
+            if highest <= limit:
                 return (width, 0, _body(code, values))
     return ("q", first, _body("q", differences))
+
+
+def _bounded(lowest: int, highest: int) -> None:
+    if lowest < LEAST or highest > GREATEST:
+        raise OverflowError("an integer beyond 64 bits")
 
 
 def _regular(values: Sequence[int], stride: int) -> bool:

@@ -42,7 +42,10 @@ class Tally:
             return
         # A NaN behind the first value never wins a comparison, so min() and max() pass over it.
         least, greatest = min(values), max(values)
-        self._extend(least, steps[values.index(least)], greatest, steps[values.index(greatest)])
+        if not least >= self.least:
+            self.least, self.least_step = least, steps[values.index(least)]
+        if not greatest <= self.greatest:
+            self.greatest, self.greatest_step = greatest, steps[values.index(greatest)]
 
     def add_arrays(self, steps: IntArray, times: IntArray, values: FloatArray) -> None:
         """The same for numpy columns, on the reading side."""

@@ -63,11 +63,13 @@ def on_its_stream(tensor: Any) -> Any:
     return tensor
 
 
-def resolve(values: Sequence[Any]) -> list[float]:
-    """The values as floats, in order. Raises TypeError or ValueError for what is no number."""
+def resolve(values: Sequence[Any]) -> Sequence[float]:
+    """The values as floats, in order: those given, where nothing is to do. Raises TypeError or ValueError for what is
+    no number.
+    """
+    if set(map(type, values)) == JUST_FLOATS:
+        return values
     resolved: list[Any] = list(values)
-    if set(map(type, resolved)) == JUST_FLOATS:
-        return resolved
     devices: dict[Any, list[int]] = {}
     for place, value in enumerate(resolved):
         if type(value) is float:

@@ -35,6 +35,9 @@ TROUBLED_PAUSE = 2.0
 """Seconds between two attempts while the disk refuses: trying costs time, and rarer attempts make fuller chunks."""
 CROWDED = 20_000
 """Items at which the writer is woken early; about 4 MB."""
+SELDOM = 127
+"""A crowd is looked after at one item in 128 (those whose number has none of these bits), because it takes the
+writer until its turn of the interpreter to come."""
 OVERCROWDED = 120_000
 """Items at which the emitting thread waits for the writer: memory is bounded (about 25 MB), nothing is dropped."""
 PATIENCE = 2.0
@@ -52,7 +55,7 @@ MICROS_A_MEGABYTE = 100_000_000
 BEAT_EVERY = 10.0
 """Seconds between two touches of a journal that has nothing to write."""
 
-__all__ = ["CROWDED", "Mute", "Writer", "now"]
+__all__ = ["CROWDED", "SELDOM", "Mute", "Writer", "now"]
 
 Request = Union["SimpleQueue[bool]", None]
 """Where the writer answers that a round is done, or None for a mere wake-up."""
@@ -111,7 +114,7 @@ class Writer:
         """Take one item; see `Sink`."""
         items = self.items
         items.append(item)
-        if len(items) > CROWDED:
+        if len(items) > CROWDED and not len(items) & SELDOM:
             self.relieve()
 
     def expect(self, status: str, reason: str) -> None:

@@ -141,7 +141,7 @@ def test_a_burst_keeps_memory_bounded_and_loses_nothing(tmp_path: Path) -> None:
         made.emit(("m", step, 0.5, 1.0))
         most = max(most, len(made.items))
     assert made.close(FINISHED)
-    assert most <= writer.OVERCROWDED + 1
+    assert most <= writer.OVERCROWDED + writer.SELDOM + 1
     assert Run(tmp_path / "r1").summaries()["m"].count == 400_000
 
 
@@ -315,7 +315,7 @@ def test_a_disk_that_hangs_does_not_hold_the_training(
             tap.take("printed\n")
         made.emit(("m", step, 1.0, 1.0))
         most = max(most, len(made.items))
-    assert most <= 2 * 1000 + 1
+    assert most <= 2 * 1000 + writer.SELDOM + 1
     assert tap in made.items  # it asks to be visited only once
     assert not made.close(FINISHED, timeout=0.1)
     assert [text for text in messages if "still being written" in text]
