@@ -8,10 +8,8 @@ and nothing here decides what a wrapper does.
 
 from __future__ import annotations
 
-import functools
 import importlib.abc
 import importlib.machinery
-import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -20,123 +18,12 @@ from types import ModuleType
 from typing import Any
 
 from tracelet.guard import guard, say
+from tracelet.integrations.wrapping import UNOWNED, Application, Function, apply
 
-Function = Callable[..., Any]
-
-_UNOWNED: Any = object()
-"""Stands for "the class had no attribute of its own": putting back means deleting ours."""
+__all__ = ["Function", "Patch", "Patcher"]
 
 _lock = threading.RLock()
 """Applying and reverting may meet an import on another thread."""
-
-
-class Switch:
-    """What a dispatcher calls: our wrapper, or the original once the patch has been reverted."""
-
-    __slots__ = ("dispatcher", "live", "original", "raw", "target")
-
-    def __init__(self, original: Function, raw: Any) -> None:
-        self.dispatcher: Function | None = None
-        self.original = original
-        self.raw = raw
-        self.target = original
-        self.live = False
-
-    def turn_on(self, wrapper: Function) -> None:
-        """From now on calls go to the wrapper."""
-        self.target = wrapper
-        self.live = True
-
-    def turn_off(self) -> None:
-        """From now on calls pass straight through, for callers that keep or wrapped the dispatcher."""
-        self.target = self.original
-        self.live = False
-
-
-def _dispatcher(switch: Switch) -> Function:
-    def dispatch(*args: Any, **kwargs: Any) -> Any:
-        return switch.target(*args, **kwargs)
-
-    return dispatch
-
-
-def _disguised(function: Any, switch: Switch) -> Function:
-    """The function, looking like the original."""
-    functools.update_wrapper(function, switch.original)
-    try:
-        # getfullargspec ignores __wrapped__ but honours this; real clients build arguments from it.
-        function.__signature__ = inspect.signature(switch.original)
-    except (TypeError, ValueError):
-        pass  # a function of C without a signature has none when wrapped either
-    function.__tracelet_switch__ = switch
-    switch.dispatcher = function
-    disguised: Function = function
-    return disguised
-
-
-def _function_of(raw: Any) -> Any:
-    return raw.__func__ if isinstance(raw, (staticmethod, classmethod)) else raw
-
-
-def _switch_of(raw: Any) -> Switch | None:
-    function = _function_of(raw)
-    found = getattr(function, "__dict__", {}).get("__tracelet_switch__")
-    # Somebody's functools.wraps over our dispatcher copies the attribute: that wrapper is theirs all the same.
-    return found if isinstance(found, Switch) and found.dispatcher is function else None
-
-
-def _raw_attribute(owner: Any, name: str) -> tuple[Any, Any]:
-    """(what stands in the owner's own dictionary or `_UNOWNED`, what a lookup through the bases finds unbound)."""
-    own = vars(owner).get(name, _UNOWNED)
-    if own is not _UNOWNED or not isinstance(owner, type):
-        return own, own
-    for base in owner.__mro__[1:]:
-        if name in vars(base):
-            return _UNOWNED, vars(base)[name]
-    return _UNOWNED, _UNOWNED
-
-
-class Application:
-    """One wrapper in one place."""
-
-    def __init__(self, owner: Any, name: str, own: Any, switch: Switch, placed: Any) -> None:
-        self.owner = owner
-        self.name = name
-        self.own = own
-        self.switch = switch
-        self.placed = placed
-
-    def revert(self) -> None:
-        """Put the raw attribute back, delete ours where there was none, or go inert where somebody wrapped over us."""
-        self.switch.turn_off()
-        if vars(self.owner).get(self.name) is not self.placed:
-            return
-        own = self.own
-        # What we covered may be a dispatcher of ours that was reverted meanwhile: it covers the real one.
-        while (under := _switch_of(own)) is not None and not under.live:
-            own = under.raw
-        if own is _UNOWNED:
-            delattr(self.owner, self.name)
-        else:
-            setattr(self.owner, self.name, own)
-
-
-def apply(
-    owner: Any, name: str, make_wrapper: Callable[[Function], Function], direct: bool = False
-) -> Application | None:
-    """Wrap `owner.name` now; None when there is no such function. For `direct` see `Patch`."""
-    own, found = _raw_attribute(owner, name)
-    original = _function_of(found)
-    if not callable(original):
-        return None
-    switch = Switch(original, own)
-    wrapper = make_wrapper(original)
-    placed: Any = _disguised(wrapper if direct and wrapper is not original else _dispatcher(switch), switch)
-    if isinstance(found, (staticmethod, classmethod)):
-        placed = type(found)(placed)
-    switch.turn_on(wrapper)
-    setattr(owner, name, placed)
-    return Application(owner, name, own, switch, placed)
 
 
 @dataclass
@@ -161,9 +48,9 @@ class Patch:
         *path, name = self.target.split(".")
         owner: Any = module
         for step in path:
-            owner = vars(owner).get(step, _UNOWNED)
-        if owner is not _UNOWNED:
-            if any(done.owner is owner and vars(owner).get(name) is done.placed for done in self.applications):
+            owner = vars(owner).get(step, UNOWNED)
+        if owner is not UNOWNED:
+            if any(done.owner is owner and done.on_top for done in self.applications):
                 return
             done = apply(owner, name, self.make_wrapper, self.direct)
             if done is not None:
@@ -175,6 +62,20 @@ class Patch:
                 "goes on; what this patch would have recorded is missing. Look for a newer tracelet.",
                 once=f"patch:{self.module}:{self.target}",
             )
+
+    def rest(self) -> None:
+        """Take the wrappers away for a while, where nobody has wrapped over them."""
+        for done in self.applications:
+            done.rest()
+
+    def wake(self) -> None:
+        """Put them back; where somebody has wrapped what was there meanwhile, over that."""
+        for done in tuple(self.applications):
+            if not done.wake():
+                self.applications.remove(done)
+                module = sys.modules.get(self.module)
+                if module is not None:
+                    self.apply(module)
 
     def revert(self) -> None:
         """Undo every application, the last one first."""

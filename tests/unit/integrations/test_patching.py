@@ -121,6 +121,59 @@ def test_patches_an_imported_module_and_puts_everything_back(name: str) -> None:
     assert contents(module) == before
 
 
+def test_a_patch_that_rests_is_gone_until_it_wakes(name: str) -> None:
+    """While resting the module is as it was, for what is inherited too; afterwards the same wrappers are there."""
+    module: Any = importlib.import_module(name)
+    before = contents(module)
+    calls = Calls()
+    patches = calls.patches(name)
+    patcher = Patcher(patches)
+    patcher.apply()
+    awake = vars(module.Library)["method"]
+    for patch in patches:
+        patch.rest()
+    assert contents(module) == before
+    use(module)
+    assert calls == []
+    for patch in patches:
+        patch.wake()
+    assert vars(module.Library)["method"] is awake
+    use(module)
+    assert calls == EXPECTED
+    for patch in patches:
+        patch.rest()
+    patcher.revert()
+    assert contents(module) == before
+
+
+@pytest.mark.parametrize("wrapped", ["before the rest", "meanwhile"])
+def test_somebody_who_wraps_around_a_rest_keeps_the_wrapper(name: str, wrapped: str) -> None:
+    """Over ours it stays, and ours stay below it; over what ours had covered it stays, and ours come to stand above.
+    Either way each call is seen once, and theirs is there when ours have gone.
+    """
+    module: Any = importlib.import_module(name)
+    calls = Calls()
+    patches = calls.patches(name, ("function",))
+    patcher = Patcher(patches)
+    patcher.apply()
+
+    def wrap() -> Any:
+        covered = module.function
+        module.function = lambda *args, **kwargs: ("theirs", covered(*args, **kwargs))
+        return module.function
+
+    theirs = wrap() if wrapped == "before the rest" else None
+    patches[0].rest()
+    theirs = theirs or wrap()
+    patches[0].wake()
+    assert module.function(1, c=2) == ("theirs", (1, 1, (), 2, {}))
+    assert calls == ["function"]
+    patcher.revert()
+    assert module.function is theirs
+    assert module.function(1, c=2) == ("theirs", (1, 1, (), 2, {}))
+    assert calls == ["function"]
+
+
 def test_patches_a_module_when_it_is_imported(name: str) -> None:
     """A module that comes later is patched after its code ran, and never sees a loader but its own."""
     calls = Calls()

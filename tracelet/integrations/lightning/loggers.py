@@ -20,7 +20,8 @@ from tracelet.integrations.base import SeriesKey, Sink
 from tracelet.integrations.lightning.lifecycle import Lifecycle
 from tracelet.integrations.lightning.standalone import is_number
 from tracelet.integrations.lightning.steps import frozen
-from tracelet.integrations.patching import Application, Function, Patch, apply
+from tracelet.integrations.patching import Function, Patch
+from tracelet.integrations.wrapping import Application, apply
 
 BUILT_IN = (
     "csv_logs.CSVLogger", "tensorboard.TensorBoardLogger", "mlflow.MLFlowLogger", "wandb.WandbLogger",

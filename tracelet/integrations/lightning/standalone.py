@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import sys
 import time
 import weakref
 from collections.abc import Mapping
@@ -36,26 +35,28 @@ class Standalone:
         """Modules whose replaced `log` is running: what it calls in turn has been taken already."""
         self._recorded: weakref.WeakSet[Recorded] = weakref.WeakSet()
         self._stopped = False
-        self._assignments: list[Patch] = []
-        """The patches of `__setattr__`, which rest while a trainer runs."""
+        self._resting: list[Patch] = []
+        """The patches that are not in place while a trainer runs."""
         self._trainers = 0
 
     def patches(self, root: str) -> list[Patch]:
-        """`log`, the assignment that would hide it, and the calls in which nobody assigns it."""
+        """`log`, the assignment that would hide it, and the calls in which both have a trainer."""
         self._stopped = False
         module = f"{root}.core.module"
-        assignment = Patch(module, "LightningModule.__setattr__", self._around_setattr, direct=True)
-        self._assignments.append(assignment)
-        return [
+        alone = [
             Patch(module, "LightningModule.log", self._around_log, direct=True),
-            assignment,
+            Patch(module, "LightningModule.__setattr__", self._around_setattr, direct=True),
+        ]
+        self._resting += alone
+        return [
+            *alone,
             Patch(f"{root}.trainer.call", "_call_and_handle_interrupt", self._around_entry_point),
         ]
 
     def stop(self) -> None:
         """From now on the replaced methods are called directly; instances get them back."""
         self._stopped = True
-        self._assignments.clear()
+        self._resting.clear()
         for recorded in tuple(self._recorded):
             recorded.release()
 
@@ -82,15 +83,12 @@ class Standalone:
         return call_and_handle_interrupt
 
     def _rest(self, change: int) -> None:
-        # Lightning sets some forty attributes a step, and frameworks that replace `log` bring a loop of their own.
+        # A step logs several values and sets some forty attributes; frameworks that replace `log` bring their own loop.
         before, self._trainers = self._trainers, self._trainers + change
         if before and self._trainers:
             return
-        for patch in self._assignments:
-            if self._trainers:
-                patch.revert()
-            elif patch.module in sys.modules:
-                patch.apply(sys.modules[patch.module])
+        for patch in self._resting:
+            patch.rest() if self._trainers else patch.wake()
 
     def _around_setattr(self, original: Function) -> Function:
         def setattr_(module: Any, name: str, value: Any) -> None:
