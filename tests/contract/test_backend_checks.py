@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from tests.servers.answering import Answering
+from tests.servers.stand_in import serving
 from tracelet.backends.aim import AimBackend, AimOptions
 from tracelet.backends.jsonl import JsonlBackend, JsonlOptions
 from tracelet.backends.mlflow import MlflowBackend, MlflowOptions
@@ -21,35 +21,10 @@ from tracelet.errors import Misconfigured, Unavailable
 KEY = "a-key-that-must-not-be-told"
 
 
-class Answering(BaseHTTPRequestHandler):
-    status, body = 200, b"{}"
-    authorization = ""
-
-    def do_GET(self) -> None:
-        kind = type(self)
-        kind.authorization = self.headers.get("Authorization", "")
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.send_response(kind.status)
-        self.send_header("Content-Length", str(len(kind.body)))
-        self.end_headers()
-        self.wfile.write(kind.body)
-
-    do_POST = do_GET  # noqa: N815  # a name of the base
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    for name, value in (("status", 200), ("body", b"{}"), ("authorization", "")):
-        monkeypatch.setattr(Answering, name, value)
-    with HTTPServer(("127.0.0.1", 0), Answering) as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield f"http://127.0.0.1:{made.server_address[1]}"
-        made.shutdown()
-        thread.join()
+def server() -> Iterator[Answering]:
+    with serving(Answering()) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -66,19 +41,21 @@ def mlflow(**options: str) -> str:
     return MlflowBackend(MlflowOptions(**options)).check()  # type: ignore[arg-type]
 
 
-def test_mlflow_names_whose_credential_it_has(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_names_whose_credential_it_has(
+    server: Answering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each source is named and sent as MLflow's client would: nothing, token, file, user, key, ~/.netrc."""
-    assert mlflow(url=server) == f"{server} (given as an option), without a credential"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    assert mlflow(url=server.url) == f"{server.url} (given as an option), without a credential"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", KEY)
-    assert mlflow() == f"{server} (from MLFLOW_TRACKING_URI), with the credential in MLFLOW_TRACKING_TOKEN"
-    assert Answering.authorization == f"Bearer {KEY}"
+    assert mlflow() == f"{server.url} (from MLFLOW_TRACKING_URI), with the credential in MLFLOW_TRACKING_TOKEN"
+    assert server.authorization == f"Bearer {KEY}"
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", KEY)
     assert mlflow().endswith("as 'ada' (from MLFLOW_TRACKING_USERNAME)")
-    assert Answering.authorization.startswith("Basic ")
+    assert server.authorization.startswith("Basic ")
     assert mlflow(api_key="given").endswith("with the api_key that tracelet was given")
-    assert Answering.authorization == "Bearer given"
+    assert server.authorization == "Bearer given"
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
     monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
     (tmp_path / ".mlflow").mkdir()
@@ -100,13 +77,13 @@ def test_mlflow_names_whose_credential_it_has(server: str, tmp_path: Path, monke
     ],
 )  # fmt: skip
 def test_mlflow_that_is_not_as_it_should_be(
-    server: str, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, kind: type[Exception], said: str
+    server: Answering, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, kind: type[Exception], said: str
 ) -> None:
     """A refused credential, another server, an error: each is told, with the address and without the password."""
-    monkeypatch.setattr(Answering, "status", status)
-    monkeypatch.setattr(Answering, "body", body)
+    server.status = status
+    server.body = body
     with pytest.raises(kind, match=said) as caught:
-        mlflow(url=server.replace("//", f"//me:{KEY}@"))
+        mlflow(url=server.url.replace("//", f"//me:{KEY}@"))
     assert KEY not in str(caught.value)
     assert "127.0.0.1" in str(caught.value)
 
@@ -135,18 +112,18 @@ def test_mlflow_without_a_server(tmp_path: Path) -> None:
     assert caught.value.fix == "Type http://tracking:5000 for a server"
 
 
-def test_a_collector_with_and_without_headers(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collector_with_and_without_headers(server: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
     """The OTLP collector is sent a request without spans; where the headers come from is told; a refusal is one."""
-    assert OtlpBackend(OtlpOptions(url=server)).check() == f"{server}/v1/traces, without a credential"
+    assert OtlpBackend(OtlpOptions(url=server.url)).check() == f"{server.url}/v1/traces, without a credential"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer {KEY}")
-    found = OtlpBackend(OtlpOptions(url=server)).check()
-    assert found == f"{server}/v1/traces, with the headers in OTEL_EXPORTER_OTLP_HEADERS"
-    assert Answering.authorization == f"Bearer {KEY}"
-    monkeypatch.setattr(Answering, "status", 400)  # nothing in it: it answers all the same
-    assert OtlpBackend(OtlpOptions(url=server, api_key=KEY)).check().endswith("that tracelet was given")
-    monkeypatch.setattr(Answering, "status", 401)
+    found = OtlpBackend(OtlpOptions(url=server.url)).check()
+    assert found == f"{server.url}/v1/traces, with the headers in OTEL_EXPORTER_OTLP_HEADERS"
+    assert server.authorization == f"Bearer {KEY}"
+    server.status = 400  # nothing in it: it answers all the same
+    assert OtlpBackend(OtlpOptions(url=server.url, api_key=KEY)).check().endswith("that tracelet was given")
+    server.status = 401
     with pytest.raises(Misconfigured):
-        OtlpBackend(OtlpOptions(url=server)).check()
+        OtlpBackend(OtlpOptions(url=server.url)).check()
 
 
 def checks(place: str) -> list[Callable[[], str]]:
@@ -174,16 +151,18 @@ def test_places_for_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         AimBackend(AimOptions(repo="aim://127.0.0.1:9")).check()
 
 
-def test_doctor_asks(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_asks(server: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
     """`tracelet doctor` prints what each backend says, and ends with 1 if one of them cannot work."""
     monkeypatch.setenv("TRACELET_BACKEND", "mlflow,jsonl")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", KEY)
     done = CliRunner().invoke(main, ["doctor"])
     assert done.exit_code == 0, done.output
-    assert f"answers: {server} (from MLFLOW_TRACKING_URI), with the credential in MLFLOW_TRACKING_TOKEN" in done.output
+    assert (
+        f"answers: {server.url} (from MLFLOW_TRACKING_URI), with the credential in MLFLOW_TRACKING_TOKEN" in done.output
+    )
     assert "answers: files in the store" in done.output
-    monkeypatch.setattr(Answering, "status", 401)
+    server.status = 401
     done = CliRunner().invoke(main, ["doctor"])
     assert done.exit_code == 1
     assert "it wants another credential" in done.output

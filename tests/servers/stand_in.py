@@ -25,6 +25,8 @@ class StandIn(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.status, self.location = 200, ""
         """Of every answer from now on; where to go instead, if it is a redirection."""
+        self.authorization = ""
+        """The credential of the last request."""
         self.files: dict[str, bytes] = {}
         """What was uploaded, by the path it was sent to."""
 
@@ -45,6 +47,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         raw = self._chunks() if self.headers.get("Transfer-Encoding") == "chunked" else self._sized()
         raw = gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
+        self.server.authorization = self.headers.get("Authorization", "")
         answer = self.server.reply(self.command, unquote(urlsplit(self.path).path), raw)
         body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.close_connection = True

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.journals import footer
 from tracelet import compaction
 from tracelet.frames import Cursor, encode_frame
 from tracelet.journal import Journal, JournalReader
@@ -62,16 +63,9 @@ def journal(path: Path, written: list[Record], sealed: bool = True) -> Path:
     for record in (STARTED, *written, STATUS):
         made.append([record])
     if sealed:
-        made.seal(footer(made))
+        made.seal(footer(made, STARTED, STATUS))
     made.close()
     return path
-
-
-def footer(made: Journal) -> Footer:
-    return Footer(
-        started=STARTED, status=STATUS, metrics=[], params={}, tags={}, frames=made.number, others=made.others,
-        points=made.index(),
-    )  # fmt: skip
 
 
 def read(path: Path, cursor: Cursor | None = None) -> tuple[dict[str, list[Bits]], list[Record]]:
@@ -208,7 +202,7 @@ def test_frames_that_this_version_does_not_know_are_kept(tmp_path: Path) -> None
     for kind, number, payload in kept:
         made.append_frame(kind, number, payload)
     made.append(slow_run(3))
-    made.seal(footer(made))
+    made.seal(footer(made, STARTED, STATUS))
     made.close()
     assert compaction.compact(path)
     content = path.read_bytes()

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.journals import footer
 from tracelet.errors import JournalError
 from tracelet.frames import (
     HEADER,
@@ -27,7 +28,7 @@ from tracelet.frames import (
     preamble,
 )
 from tracelet.journal import SEAL, SEAL_BODY, Journal, JournalReader, attempt_path
-from tracelet.records import Event, Footer, Notice, Params, Record, Started, Status, Tags
+from tracelet.records import Event, Notice, Params, Record, Started, Status, Tags
 
 STARTED = Started(run="r", name="n", project="p", time=1, host="h", pid=2)
 FINISHED = Status(time=9, status="finished")
@@ -39,14 +40,6 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     made = Journal.create(attempt_path(tmp_path, "rank-0", 0))
     yield made
     made.close()
-
-
-def footer(journal: Journal) -> Footer:
-    """The index of a journal without metrics."""
-    return Footer(
-        started=STARTED, status=FINISHED, metrics=[], params={}, tags={}, frames=journal.number,
-        others=list(journal.others), points=journal.index(),
-    )  # fmt: skip
 
 
 def records_in(path: Path) -> list[Record]:
@@ -276,7 +269,7 @@ def test_a_sealed_journal_is_known_from_its_footer(journal: Journal) -> None:
     """Sealing appends an index that is found from the end of the file, and tells where every frame stands."""
     assert JournalReader(journal.path).footer() is None
     journal.append([STARTED, event(1), FINISHED])
-    expected = footer(journal)
+    expected = footer(journal, STARTED, FINISHED)
     journal.seal(expected)
     assert JournalReader(journal.path).footer() == expected
     data = journal.path.read_bytes()
@@ -288,10 +281,10 @@ def test_a_sealed_journal_is_known_from_its_footer(journal: Journal) -> None:
 
 def test_what_is_appended_behind_a_seal_breaks_it(journal: Journal) -> None:
     """A journal that goes on after a seal counts as unsealed until it is sealed again."""
-    journal.seal(footer(journal))
+    journal.seal(footer(journal, STARTED, FINISHED))
     journal.append([event(1)])
     assert JournalReader(journal.path).footer() is None
-    journal.seal(footer(journal))
+    journal.seal(footer(journal, STARTED, FINISHED))
     assert JournalReader(journal.path).footer() is not None
 
 
@@ -301,7 +294,7 @@ def test_a_damaged_seal_or_footer_never_raises(tmp_path_factory: pytest.TempPath
     journal = Journal.create(tmp_path_factory.mktemp("j") / "a.tlj")
     journal.append([STARTED, FINISHED])
     begin = journal.size
-    journal.seal(footer(journal))
+    journal.seal(footer(journal, STARTED, FINISHED))
     journal.close()
     raw = bytearray(journal.path.read_bytes())
     place = data.draw(st.integers(begin, len(raw) - 1))

@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.journals import finish, footer
 from tracelet.endings import SILENCE
 from tracelet.frames import HEADER, PREAMBLE, encode_frame
 from tracelet.identity import process_start
 from tracelet.journal import Journal, attempt_path
 from tracelet.packer import Packer
-from tracelet.records import Chunk, Event, Facts, Footer, Notice, Params, Points, Record, Started, Status, Tags
+from tracelet.records import Chunk, Event, Facts, Notice, Params, Points, Record, Started, Status, Tags
 from tracelet.run import Run
 
 HOST = socket.gethostname()
@@ -207,13 +208,7 @@ def test_a_chunk_that_cannot_be_meant_costs_only_itself(tmp_path: Path, chunk: C
         path.unlink()
         journal = Journal.create(path)
         journal.append([started(), *records])
-        journal.seal(
-            Footer(
-                started=started(), status=Status(time=5, status="finished"), metrics=summaries, params={}, tags={},
-                frames=journal.number, others=list(journal.others), points=journal.index(),
-            )
-        )  # fmt: skip
-        journal.close()
+        finish(journal, started(), time=5, metrics=summaries)
     run = Run(tmp_path / "r1")
     assert run.metrics() == ["a"]
     assert run.series("a").values.tolist() == [1.0, 2.0]
@@ -286,13 +281,8 @@ def test_reading_on_equals_reading_afresh(
     journal.append([last])
     if seal:
         metrics = [tally.summary(name) for name, tally in packer.tallies.items()]
-        journal.seal(
-            Footer(
-                started=started(pid=1, process_started=-1.0), status=last, metrics=metrics,
-                params={"n": len(flushes) - 1} if flushes else {}, tags={}, frames=journal.number,
-                others=list(journal.others), points=journal.index(),
-            )
-        )  # fmt: skip
+        known = {"n": len(flushes) - 1} if flushes else {}
+        journal.seal(footer(journal, started(pid=1, process_started=-1.0), last, metrics=metrics, params=known))
     journal.close()
     reader.refresh()
     assert told(reader) == told(Run(folder))

@@ -63,5 +63,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
 
 @pytest.fixture
 def page(driver: WebDriver, address: str) -> Page:
-    """The dashboard in the browser."""
-    return Page(driver, address)
+    """The dashboard in the browser; a module with a store of its own has its own `address`."""
+    found = Page(driver, address)
+    found.problems()  # those of other tests
+    return found

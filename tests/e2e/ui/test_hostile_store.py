@@ -57,19 +57,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hostile_address(driver: WebDriver, folder: Path, environment: dict[str, str]) -> Iterator[str]:
+def address(driver: WebDriver, folder: Path, environment: dict[str, str]) -> Iterator[str]:
     """The dashboard over them."""
     with served(folder, environment) as found:
         yield found
         left_in_peace(driver)
-
-
-@pytest.fixture
-def page(driver: WebDriver, hostile_address: str) -> Page:
-    """The dashboard in the browser."""
-    found = Page(driver, hostile_address)
-    found.problems()  # those of other tests
-    return found
 
 
 def test_texts_and_wrong_types_do_nothing(page: Page) -> None:
@@ -92,9 +84,9 @@ def test_texts_and_wrong_types_do_nothing(page: Page) -> None:
     assert page.run("return window.hacked") is None
 
 
-def test_strangers_are_turned_away(hostile_address: str) -> None:
+def test_strangers_are_turned_away(address: str) -> None:
     """The running server answers no foreign name, no other origin, websockets included, and no bare change."""
-    where = urllib.parse.urlsplit(hostile_address)
+    where = urllib.parse.urlsplit(address)
     upgrade = {
         "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
         "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
@@ -114,7 +106,7 @@ def test_strangers_are_turned_away(hostile_address: str) -> None:
         assert status("GET", path, Host="evil.example") == 421
         assert status("GET", path, Origin="http://evil.example") == 403
     socket = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
-    assert status("GET", socket, **upgrade, Origin=hostile_address.rstrip("/")) == 101
+    assert status("GET", socket, **upgrade, Origin=address.rstrip("/")) == 101
     assert status("GET", socket, **upgrade, Origin="http://evil.example") == 403
     assert status("GET", socket, **upgrade, Host="evil.example") in (403, 421)
     for method in ("POST", "PATCH", "DELETE", "PUT"):

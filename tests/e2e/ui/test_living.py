@@ -59,19 +59,11 @@ def living_store(surroundings: dict[str, str]) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def living_address(driver: WebDriver, living_store: Path, surroundings: dict[str, str]) -> Iterator[str]:
+def address(driver: WebDriver, living_store: Path, surroundings: dict[str, str]) -> Iterator[str]:
     """The dashboard over them."""
     with served(living_store, surroundings) as found:
         yield found
         left_in_peace(driver)
-
-
-@pytest.fixture
-def page(driver: WebDriver, living_address: str) -> Page:
-    """The dashboard in the browser."""
-    found = Page(driver, living_address)
-    found.problems()  # those of other tests
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.journals import finish
 from tests.probes.agents import until
 from tracelet.agent import wire
 from tracelet.agent.exchange import Exchange
@@ -25,7 +26,7 @@ from tracelet.compaction import compact
 from tracelet.journal import Journal, JournalReader, attempt_path
 from tracelet.merging import Columns
 from tracelet.points import pack_floats, pack_integers
-from tracelet.records import Chunk, Footer, Points, Started, Status
+from tracelet.records import Chunk, Points, Started
 
 
 class Process:
@@ -52,13 +53,7 @@ class Process:
 
     def end(self) -> None:
         """It ends as it should."""
-        status = Status(time=2, status="finished")
-        self.journal.append([status])
-        self.journal.seal(Footer(
-            started=self.started, status=status, metrics=[], params={}, tags={}, frames=self.journal.number,
-            others=self.journal.others, points=self.journal.index(),
-        ))  # fmt: skip
-        self.journal.close()
+        finish(self.journal, self.started)
 
 
 class Nodes:

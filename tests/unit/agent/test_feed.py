@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.journals import footer
 from tracelet.agent import feed as feed_module
 from tracelet.agent.feed import Feed, Portion
 from tracelet.backends.base import Batch
@@ -17,7 +18,7 @@ from tracelet.compaction import compact
 from tracelet.deliveries import Pending
 from tracelet.journal import Journal, attempt_path
 from tracelet.packer import Packer
-from tracelet.records import Artifact, Event, Facts, Footer, Params, Record, Span, Started, Status, Tags
+from tracelet.records import Artifact, Event, Facts, Params, Record, Span, Started, Status, Tags
 from tracelet.sink import SeriesKey
 
 Cursors = dict[str, tuple[int, int]]
@@ -38,12 +39,7 @@ def write(path: Path, first: Started, records: list[list[Record]], seal: bool = 
     for flush in records:
         journal.append(flush)
     if seal:
-        journal.seal(
-            Footer(
-                started=first, status=Status(time=1, status="finished"), metrics=[], params={}, tags={},
-                frames=journal.number, others=journal.others, points=journal.index(),
-            )
-        )  # fmt: skip
+        journal.seal(footer(journal, first, Status(time=1, status="finished")))
     journal.close()
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.journals import finish
 from tracelet.agent.feed import Feed
 from tracelet.agent.gathering import Gatherer
 from tracelet.agent.reduction import Part, reduced
 from tracelet.compaction import compact
 from tracelet.journal import Journal, attempt_path
 from tracelet.points import pack_floats, pack_integers
-from tracelet.records import Chunk, Footer, Points, Record, Started, Status
+from tracelet.records import Chunk, Points, Record, Started, Status
 
 WORLD = 2
 
@@ -256,13 +257,7 @@ def test_the_tail_of_a_journal_that_was_compacted_at_once_is_not_lost(tmp_path: 
     for rank in (first, second):
         rank.log("m", {50: 1.0})
         before = rank.journal.size
-        status = Status(time=2, status="finished")
-        rank.journal.append([status])
-        rank.journal.seal(Footer(
-            started=rank.started, status=status, metrics=[], params={}, tags={}, frames=rank.journal.number,
-            others=rank.journal.others, points=rank.journal.index(),
-        ))  # fmt: skip
-        rank.journal.close()
+        finish(rank.journal, rank.started)
         assert compact(rank.journal.path)
         assert rank.journal.path.stat().st_size < before
     assert gatherer.gather()

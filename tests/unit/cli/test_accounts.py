@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from tests.servers.answering import Answering
+from tests.servers.stand_in import serving
 from tracelet.cli.accounts import examine
 
 KEY = "a-key-that-must-not-be-told"
 
 
-class Answering(BaseHTTPRequestHandler):
-    status = 200
-
-    def do_GET(self) -> None:
-        self.send_response(self.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(Answering, "status", 200)
-    with HTTPServer(("127.0.0.1", 0), Answering) as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield f"http://127.0.0.1:{made.server_address[1]}"
-        made.shutdown()
-        thread.join()
+def server() -> Iterator[Answering]:
+    with serving(Answering(b"")) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -44,33 +27,33 @@ def _nobodys_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_server_that_answers(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_answers(server: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
     """The address and the source of both address and credential are told, the credential is not."""
-    monkeypatch.setenv("WANDB_BASE_URL", server)
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     answers, says, fix = examine("wandb", {})
     assert (answers, fix) == (True, "")
-    assert says == f"{server} (from WANDB_BASE_URL), with the credential in WANDB_API_KEY"
+    assert says == f"{server.url} (from WANDB_BASE_URL), with the credential in WANDB_API_KEY"
 
 
-def test_credentials_by_option_and_file(server: str, tmp_path: Path) -> None:
+def test_credentials_by_option_and_file(server: Answering, tmp_path: Path) -> None:
     """An option wins over a file; a file counts only if it has one for this system."""
-    assert examine("wandb", {"url": server})[0] is False
-    assert "wandb login" in examine("wandb", {"url": server})[2]
+    assert examine("wandb", {"url": server.url})[0] is False
+    assert "wandb login" in examine("wandb", {"url": server.url})[2]
     (tmp_path / ".netrc").write_text("machine example.org login x password y")
-    assert examine("wandb", {"url": server})[0] is False
+    assert examine("wandb", {"url": server.url})[0] is False
     (tmp_path / ".netrc").write_text(f"machine api.wandb.ai login user password {KEY}")
-    answers, says, _ = examine("wandb", {"url": server})
+    answers, says, _ = examine("wandb", {"url": server.url})
     assert answers
     assert says.endswith("with the credential in ~/.netrc")
-    assert examine("wandb", {"url": server, "api_key": KEY})[1].endswith("with the api_key that tracelet was given")
+    assert examine("wandb", {"url": server.url, "api_key": KEY})[1].endswith("with the api_key that tracelet was given")
 
 
-@pytest.mark.parametrize(("status", "answers"), [(200, True), (401, True), (404, True), (500, False), (503, False)])
-def test_what_a_server_says_counts(server: str, status: int, answers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that wants a login or knows no such page is up; one that has an error is not."""
-    monkeypatch.setattr(Answering, "status", status)
-    assert examine("wandb", {"url": server, "api_key": KEY})[0] is answers
+@pytest.mark.parametrize(("status", "answers"), [(200, True), (401, False), (404, True), (500, False), (503, False)])
+def test_what_a_server_says_counts(server: Answering, status: int, answers: bool) -> None:
+    """A server that knows no such page is up; one that refuses the key or has an error is no use."""
+    server.status = status
+    assert examine("wandb", {"url": server.url, "api_key": KEY})[0] is answers
 
 
 def test_nobody_listens() -> None:
