@@ -28,7 +28,11 @@ HARMLESS = (
 (`git diff` rewrites it even under GIT_OPTIONAL_LOCKS=0). No hook: one is run after every change of an index, even of a
 temporary one."""
 
-MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS")
+MISLEADING = (
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_PREFIX",
+    "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE",
+    "GIT_REPLACE_REF_BASE", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS",
+)  # fmt: skip
 """Set by git for its hooks and aliases: they would make it read another repository, or run a program."""
 
 NOTHING: Mapping[str, str] = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tracelet import repository as asking
 from tracelet.collectors import git
 from tracelet.collectors.git import GitCollector
 from tracelet.errors import Absent
@@ -249,6 +250,25 @@ def test_the_variables_of_a_git_hook_do_not_mislead(
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "other"))
     assert GitCollector(repository).collect()["root"] == str(repository.resolve())
+
+
+@pytest.mark.parametrize(
+    "variable", ["GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE"]
+)
+def test_variables_of_git_that_stand_alone_do_not_mislead(
+    variable: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refs and objects of another repository (a quarantine of `git receive-pack`, a work tree) are not taken for ours.
+
+    Each of the variables alone changes nothing of what is told.
+    """
+    (repository / "train.py").write_text("print(2)\n")
+    expected = GitCollector(repository).collect()
+    run_git(tmp_path, "init", "-q", "other")
+    place = {"GIT_COMMON_DIR": ".git", "GIT_NAMESPACE": "name"}.get(variable, ".git/objects")
+    monkeypatch.setenv(variable, place if variable == "GIT_NAMESPACE" else str(tmp_path / "other" / place))
+    assert GitCollector(repository).collect() == expected
+    assert variable not in asking._environment({})
 
 
 @pytest.fixture
