@@ -201,6 +201,45 @@ def test_without_a_trainer_every_call_is_a_point(pl: Any, kept: Kept) -> None:
     assert kept.names() == {"loss", "a", "b"}
 
 
+def test_a_module_without_a_trainer_is_seen_again_after_each_fit(pl: Any, kept: Kept) -> None:
+    """Before, between and after fits, one that raised and one inside another among them, its calls are points."""
+
+    class Failing(module_class(pl)):  # type: ignore[misc]
+        def on_train_epoch_end(self) -> None:
+            pl.Trainer(**QUIET).fit(module_class(pl)(), loader())
+            raise RuntimeError("theirs")
+
+    by_hand = module_class(pl)()
+    by_hand.log("by hand", 0.0)
+    pl.Trainer(**QUIET).fit(module_class(pl)(), loader())
+    by_hand.log("by hand", 1.0)
+    with pytest.raises(RuntimeError, match="theirs"):
+        pl.Trainer(**QUIET).fit(Failing(), loader())
+    by_hand.log("by hand", 2.0)
+    assert kept.series("by hand") == [(None, 0.0), (None, 1.0), (None, 2.0)]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_stopping_inside_a_fit_leaves_the_module_class_as_found(pl: Any, again: bool) -> None:
+    """Also where another run is started in the same fit, which then sees what comes after the fit."""
+    before = dict(vars(pl.LightningModule))
+    first, second = LightningIntegration(Kept(), {}), LightningIntegration(Kept(), {})
+
+    class Stopping(module_class(pl)):  # type: ignore[misc]
+        def on_train_batch_end(self, *_: Any) -> None:
+            first.stop()
+            if again:
+                second.start()
+
+    first.start()
+    pl.Trainer(**QUIET).fit(Stopping(), loader())
+    module_class(pl)().log("by hand", 1.0)
+    second.stop()
+    assert dict(vars(pl.LightningModule)) == before
+    assert isinstance(second.sink, Kept)
+    assert second.sink.series("by hand") == ([(None, 1.0)] if again else [])
+
+
 def test_log_replaced_on_the_instance_is_seen(pl: Any, integration: LightningIntegration, kept: Kept) -> None:
     """Determined's adapter replaces `log` and `log_dict`: its functions get every call, and so do we, once."""
     module = module_class(pl)()

@@ -20,10 +20,10 @@ from typing import Any
 from tracelet.guard import guard, say
 from tracelet.integrations.wrapping import UNOWNED, Application, Function, apply
 
-__all__ = ["Function", "Patch", "Patcher"]
+__all__ = ["Function", "Patch", "Patcher", "changing"]
 
-_lock = threading.RLock()
-"""Applying and reverting may meet an import on another thread."""
+changing = threading.RLock()
+"""Held while patches are applied, taken away or put back: that may meet an import or a trainer on another thread."""
 
 
 @dataclass
@@ -64,12 +64,12 @@ class Patch:
             )
 
     def rest(self) -> None:
-        """Take the wrappers away for a while, where nobody has wrapped over them."""
+        """Take the wrappers away for a while, where nobody has wrapped over them; the caller holds `changing`."""
         for done in self.applications:
             done.rest()
 
     def wake(self) -> None:
-        """Put them back; where somebody has wrapped what was there meanwhile, over that."""
+        """Put them back; where somebody has wrapped what was there meanwhile, over that; as for `rest`."""
         for done in tuple(self.applications):
             if not done.wake():
                 self.applications.remove(done)
@@ -148,7 +148,7 @@ class Patcher:
 
     def apply(self) -> None:
         """Patch the modules that are there and wait for the others."""
-        with _lock:
+        with changing:
             if self._active:
                 return
             self._active = True
@@ -160,7 +160,7 @@ class Patcher:
 
     def revert(self) -> None:
         """Put everything back, the last patch first, and stop waiting."""
-        with _lock:
+        with changing:
             if not self._active:
                 return
             self._active = False
@@ -172,7 +172,7 @@ class Patcher:
                         patch.revert()
 
     def _executed(self, module: ModuleType) -> None:
-        with _lock:
+        with changing:
             if not self._active:
                 return
             for patch in self._patches.get(module.__name__, ()):

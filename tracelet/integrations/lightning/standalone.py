@@ -18,7 +18,7 @@ from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
 from tracelet.integrations.lightning.lifecycle import Lifecycle
 from tracelet.integrations.lightning.steps import frozen
-from tracelet.integrations.patching import Function, Patch
+from tracelet.integrations.patching import Function, Patch, changing
 
 REPLACED = ("log", "log_dict")
 """The two methods that other frameworks are known to replace on the instance."""
@@ -84,11 +84,12 @@ class Standalone:
 
     def _rest(self, change: int) -> None:
         # A step logs several values and sets some forty attributes; frameworks that replace `log` bring their own loop.
-        before, self._trainers = self._trainers, self._trainers + change
-        if before and self._trainers:
-            return
-        for patch in self._resting:
-            patch.rest() if self._trainers else patch.wake()
+        with changing:  # trainers run in several threads, and a run may be stopped meanwhile
+            before, self._trainers = self._trainers, self._trainers + change
+            if before and self._trainers:
+                return
+            for patch in self._resting:
+                patch.rest() if self._trainers else patch.wake()
 
     def _around_setattr(self, original: Function) -> Function:
         def setattr_(module: Any, name: str, value: Any) -> None:

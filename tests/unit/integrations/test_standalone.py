@@ -1,0 +1,130 @@
+"""`LightningModule.log` rests while trainers run, in however many threads, and is there again afterwards."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.sinks import ListSink
+from tracelet.integrations.lightning.lifecycle import Lifecycle
+from tracelet.integrations.lightning.standalone import Standalone
+from tracelet.integrations.patching import Patcher
+
+LONG = 10.0
+"""Seconds that a thread is waited for which must come."""
+SHORT = 0.3
+"""Seconds that a thread is given which must not come."""
+
+
+class Watched(type):
+    """A class that tells right before and after one of its attributes is put in place."""
+
+    before: Callable[[str], None] = staticmethod(lambda name: None)
+    after: Callable[[str], None] = staticmethod(lambda name: None)
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        Watched.before(name)
+        super().__setattr__(name, value)
+        Watched.after(name)
+
+
+def empty(name: str) -> Any:
+    """A module with nothing in it."""
+    return ModuleType(name)
+
+
+class Library:
+    """As much of a Lightning as the patches look for."""
+
+    def __init__(self) -> None:
+        def log(self: Any, name: str, value: Any) -> None:
+            pass
+
+        members: dict[str, Any] = {"log": log, "_trainer": None, "_fabric": None}
+        self.module = empty("small_lightning.core.module")
+        self.module.LightningModule = Watched("LightningModule", (), members)
+        self.call = empty("small_lightning.trainer.call")
+        self.call._call_and_handle_interrupt = lambda function: function()
+        self.modules = {one.__name__: one for one in (self.module, self.call)}
+
+    def log(self) -> Any:
+        """What stands in the class now."""
+        return vars(self.module.LightningModule)["log"]
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+    """The library, imported."""
+    made = Library()
+    for name, module in made.modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    yield made
+    Watched.before = Watched.after = staticmethod(lambda name: None)
+
+
+def test_a_trainer_that_starts_while_the_last_one_ends(library: Library) -> None:
+    """Wherever the two threads meet, `log` is recorded afterwards, and stopping leaves nothing behind."""
+    raw = library.log()
+    sink = ListSink()
+    standalone = Standalone(sink, Lifecycle(sink))
+    patcher = Patcher(standalone.patches("small_lightning"))
+    patcher.apply()
+    awake = library.log()
+    assert awake is not raw
+    inside, leave = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        inside.set()
+        leave.wait(LONG)
+
+    def other() -> None:
+        library.call._call_and_handle_interrupt(stay)
+
+    thread = threading.Thread(target=other)
+
+    def meet(name: str) -> None:
+        if name == "log" and not thread.is_alive() and library.log() is awake:
+            thread.start()
+            inside.wait(SHORT)
+
+    Watched.after = staticmethod(meet)
+    library.call._call_and_handle_interrupt(library.log)
+    assert inside.wait(LONG)
+    assert library.log() is raw
+    leave.set()
+    thread.join(LONG)
+    assert library.log() is awake
+    standalone.stop()
+    patcher.revert()
+    assert library.log() is raw
+
+
+def test_a_run_that_stops_while_a_trainer_ends(library: Library) -> None:
+    """What is taken back for good on one thread is not put back by a trainer's end on another."""
+    raw = library.log()
+    sink = ListSink()
+    standalone = Standalone(sink, Lifecycle(sink))
+    patcher = Patcher(standalone.patches("small_lightning"))
+    patcher.apply()
+
+    def stop() -> None:
+        standalone.stop()
+        patcher.revert()
+
+    thread = threading.Thread(target=stop)
+
+    def meet(name: str) -> None:
+        if name == "log" and thread.ident is None and library.log() is raw:
+            thread.start()
+            thread.join(SHORT)
+
+    Watched.before = staticmethod(meet)
+    library.call._call_and_handle_interrupt(lambda: None)
+    thread.join(LONG)
+    assert library.log() is raw
+    assert "__setattr__" not in vars(library.module.LightningModule)
