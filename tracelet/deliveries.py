@@ -40,6 +40,8 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     cursors: dict[str, tuple[int, int]] = {}
     """Journal's file name to (number of the next frame, its offset)."""
     pending: Pending | None = None
+    every_rank: bool = False
+    """Whether the backend asks for the spans of all ranks: then their journals count for what is still owed."""
     memory: dict[str, Any] = {}
     """What the backend asked to be remembered: the remote run's id, say."""
     url: str = ""

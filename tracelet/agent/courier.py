@@ -137,7 +137,7 @@ class Courier(threading.Thread):
         self._feed.every_rank = getattr(backend, "every_rank", False)
         run = describe(self.folder, progress.delivery.memory, progress.remember, progress.announce)
         self._call(lambda again: backend.open(run))
-        progress.opened()
+        progress.opened(self._feed.every_rank)
         again = True
         while not self._ceasing.is_set():
             self._watch.look()

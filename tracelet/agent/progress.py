@@ -43,9 +43,9 @@ class Progress:
         """The courier begins."""
         self._save(state=OPENING, error="", fix="", since=0.0)
 
-    def opened(self) -> None:
+    def opened(self, every_rank: bool = False) -> None:
         """The backend has answered."""
-        self._save(state=OK, error="", fix="", since=0.0)
+        self._save(state=OK, error="", fix="", since=0.0, every_rank=every_rank)
 
     def begin(self, pending: Pending) -> None:
         """A batch is about to be delivered."""

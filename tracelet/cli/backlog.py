@@ -43,7 +43,9 @@ class Debt:
     @property
     def paid(self) -> bool:
         """Whether everything has been delivered, the end of the run as well."""
-        return self.delivery.state == DONE and Feed(self.run.path).next(self.delivery.cursors) is None
+        feed = Feed(self.run.path)
+        feed.every_rank = self.delivery.every_rank
+        return self.delivery.state == DONE and feed.next(self.delivery.cursors) is None
 
     @property
     def holder(self) -> int:
