@@ -22,13 +22,14 @@ MOST_BYTES = 640 * 1024 * 1024
 
 Key = tuple[str, str, int]
 """Run, metric, rank; -1 for all."""
+Signature = tuple[tuple[str, int, bool], ...]
+"""(file, points, sealed) of every journal that holds the metric."""
 
 
 @dataclass
 class _Kept:
     series: Series
-    signature: tuple[tuple[str, int, bool], ...]
-    """(file, points, sealed) of every journal that holds the metric."""
+    signature: Signature
     cursors: dict[str, Cursor] = field(default_factory=dict)
 
     @property
@@ -52,13 +53,7 @@ class Columns:
 
     def series(self, run: Run, name: str, rank: int | None = None) -> Series:
         """The series as it is now; without a rank what the reader makes of all ranks. KeyError if there is none."""
-        views = [view for view in run.views if view.started and name in view.metrics]
-        known = ranks(run, name)
-        if not known or (rank is not None and rank not in known):
-            raise KeyError(f"run {run.id} has no metric {name!r}" + ("" if rank is None else f" of rank {rank}"))
-        chosen = rank if rank is not None or len(known) > 1 else known[0]
-        views = [view for view in views if chosen is None or (view.started and view.started.rank == chosen)]
-        signature = tuple((view.path.name, view.metrics[name].count, view.sealed) for view in views)
+        chosen, views, signature = self._held(run, name, rank)
         key = (run.id, name, -1 if chosen is None else chosen)
         with self._lock:
             kept = self._kept.get(key)
@@ -67,10 +62,31 @@ class Columns:
             self._keep(key, kept)
         return kept.series
 
+    def awaits(self, run: Run, name: str, rank: int | None = None) -> int:
+        """How many points of one rank, whose journals have ended, `series` would have to read; 0 if it has read them
+        before, or if there is more to do than to read them. KeyError if there is none.
+        """
+        chosen, views, signature = self._held(run, name, rank)
+        with self._lock:
+            kept = self._kept.get((run.id, name, -1 if chosen is None else chosen))
+        branches = {(view.started.rank, view.started.branch) for view in views if view.started}
+        if kept is not None or len(branches) > 1 or not all(sealed for _, _, sealed in signature):
+            return 0
+        return sum(count for _, count, _ in signature)
+
     @staticmethod
-    def _continued(
-        kept: _Kept | None, name: str, views: list[JournalView], signature: tuple[tuple[str, int, bool], ...]
-    ) -> _Kept | None:
+    def _held(run: Run, name: str, rank: int | None) -> tuple[int | None, list[JournalView], Signature]:
+        """The rank that is meant, the journals that have the metric, and how far they are."""
+        views = [view for view in run.views if view.started and name in view.metrics]
+        known = ranks(run, name)
+        if not known or (rank is not None and rank not in known):
+            raise KeyError(f"run {run.id} has no metric {name!r}" + ("" if rank is None else f" of rank {rank}"))
+        chosen = rank if rank is not None or len(known) > 1 else known[0]
+        views = [view for view in views if chosen is None or (view.started and view.started.rank == chosen)]
+        return chosen, views, tuple((view.path.name, view.metrics[name].count, view.sealed) for view in views)
+
+    @staticmethod
+    def _continued(kept: _Kept | None, name: str, views: list[JournalView], signature: Signature) -> _Kept | None:
         """What was kept and what its one journal got since; None where that is not the whole change."""
         if len(views) != 1 or views[0].sealed or views[0].started is None:
             return None
@@ -102,7 +118,7 @@ class Columns:
                 self._kept.popitem(last=False)
 
 
-def _read(run: Run, name: str, rank: int | None, signature: tuple[tuple[str, int, bool], ...]) -> _Kept:
+def _read(run: Run, name: str, rank: int | None, signature: Signature) -> _Kept:
     return _Kept(run.series(name, rank), signature)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -98,6 +100,30 @@ def test_a_zoom_gets_finer_points(record: Record, client: TestClient) -> None:
     (part,) = client.get("/api/series", params={**asked, "from": "1000", "to": "1050"}).json()["series"]
     assert len(whole["x"]) <= 100
     assert part["x"] == list(range(999, 1052))
+
+
+def test_the_first_look_at_a_long_series_does_not_wait_for_the_whole(
+    record: Record, service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has every spike and the true count; meanwhile the whole is unpacked, and a zoom has every point."""
+    monkeypatch.setattr("tracelet.ui.glances.LONG", 1000)
+    values = [float(n % 7) for n in range(5000)]
+    values[1234], values[4321] = 99.0, -99.0
+    run = record("long", {"m": values})
+    asked: dict[str, Any] = {"run": run.id, "name": "m", "points": 100}
+    assert service.columns.awaits(run, "m") == 5000
+    (first,) = client.get("/api/series", params=asked).json()["series"]
+    assert (first["count"], first["total"]) == (5000, 5000)
+    assert len(first["x"]) <= 100
+    assert {(1234, 99.0), (4321, -99.0), (0, 0.0), (4999, values[-1])} <= set(zip(first["steps"], first["y"]))
+    deadline = time.monotonic() + 30
+    while service.columns.awaits(run, "m") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert service.columns.bytes > 5000 * 8
+    (zoomed,) = client.get("/api/series", params={**asked, "from": 1230, "to": 1239}).json()["series"]
+    assert zoomed["y"] == values[1229:1241]
+    (epochs,) = client.get("/api/series", params={**asked, "x": "epoch"}).json()["series"]
+    assert epochs["total"] == 5000
 
 
 def test_runs_are_renamed_and_tagged_without_touching_journals(record: Record, client: TestClient) -> None:

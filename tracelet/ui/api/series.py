@@ -13,6 +13,7 @@ from tracelet.ui import timeline
 from tracelet.ui.api.answers import Json, as_arrow, as_csv
 from tracelet.ui.columns import Columns, ranks
 from tracelet.ui.curves import band, curve
+from tracelet.ui.glances import Glances
 from tracelet.ui.library import Library
 
 MOST_SERIES = 200
@@ -33,6 +34,7 @@ class SeriesApi:
     def __init__(self, library: Library, columns: Columns) -> None:
         self.library = library
         self.columns = columns
+        self.glances = Glances(library, columns)
         self._tables: dict[str, tuple[tuple[int, ...], SpanTable]] = {}
 
     def router(self) -> APIRouter:
@@ -82,10 +84,14 @@ class SeriesApi:
         wanted = known[:MOST_BAND] if how == "lines" else [rank]
         found = []
         for number in wanted:
-            series = self.columns.series(run, name, number)
+            # A chart of the whole; where in an epoch a point stands is only known from all of them.
+            glance = self.glances.glance(run, name, number, points) if sight == (None, None) and x != "epoch" else None
+            series, total = glance or (self.columns.series(run, name, number), None)
+            drawn = curve(series, x, points, *sight, started=info.started)
+            if total is not None:
+                drawn.update(count=total, total=total)
             found.append({
-                "run": run.id, "run_name": info.name, "name": name, "rank": number, "ranks": len(known),
-                **curve(series, x, points, *sight, started=info.started),
+                "run": run.id, "run_name": info.name, "name": name, "rank": number, "ranks": len(known), **drawn,
             })  # fmt: skip
         if how == "band" and len(known) > 1 and x == "step":
             found[0]["band"] = band([self.columns.series(run, name, n) for n in known[:MOST_BAND]], points, *sight)
