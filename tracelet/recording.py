@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from tracelet import guard, interruption, notebook, registry
+from tracelet import guard, interruption, notebook, registry, values
 from tracelet.agent.dispatch import Dispatch
 from tracelet.agent.orders import Posting
 from tracelet.attachment import Carried, Coordinates, RankFunction, inherited_settings
@@ -185,7 +185,7 @@ class Session:
             job.place = _placed(started)
 
     def _stop_from_handle(self, timeout: float | None = None, error: BaseException | None = None) -> None:
-        self.end_with(error, timeout)
+        self.end_with(error, values.seconds(timeout))
 
     def _at_exit(self) -> None:
         """The process ends without `stop_logging()`: an uncaught exception is the reason, if there was one."""

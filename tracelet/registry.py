@@ -14,7 +14,7 @@ from typing import Any
 from tracelet import confidential
 from tracelet.agent.orders import Posting
 from tracelet.deliveries import checked_name
-from tracelet.errors import SettingsError
+from tracelet.errors import Misconfigured, SettingsError
 
 REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 """`package.module:Class`"""
@@ -94,6 +94,24 @@ def backend_reference(name: str, options: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}?" if near else "Known are: " + ", ".join(known) + "."
     raise SettingsError(f"there is no backend {name!r}. {hint}")
+
+
+def vetted(backends: Mapping[str, Mapping[str, Any]]) -> list[Posting]:
+    """The postings of a run that is to start: SettingsError also for an option that a built-in backend does not have.
+
+    Said by the agent it would be said when the training is over, and `tracelet sync` would fail over it too. Only what
+    has options is looked up, and no plug-in of others is imported for it.
+    """
+    from tracelet.agent import plugin
+
+    made = postings(backends)
+    for posting in made:
+        if posting.options and posting.reference in BACKENDS.values():
+            try:
+                plugin.check_names(posting.name, load(posting.reference).options, posting.options)
+            except Misconfigured as error:
+                raise SettingsError(str(error)) from None
+    return made
 
 
 def postings(backends: Mapping[str, Mapping[str, Any]]) -> list[Posting]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from tracelet import adoption, guard, lineage, notebook, registry
+from tracelet import adoption, guard, lineage, notebook, registry, values
 from tracelet.agent.orders import Posting
 from tracelet.attachment import Coordinates
 from tracelet.destinations import without_credentials
@@ -53,7 +53,7 @@ def start(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experim
         if not settings.enabled or (in_worker_process() and not _is_rank()):
             _muted = _mute(settings)
             return _muted
-        postings = registry.postings(backends)
+        postings = registry.vetted(backends)
         guard.reset()
         _muted = None
         writer, _started_here = lineage.open_writer(settings, without_credentials(backends), _started_here)
@@ -126,7 +126,7 @@ def stop(timeout: float | None = None) -> None:
     """Stop the active run as finished; does nothing when there is none."""
     session = _current
     if session is not None:
-        _end(session, FINISHED, timeout=timeout)
+        _end(session, FINISHED, timeout=values.seconds(timeout))
     _unmute()
 
 
@@ -161,7 +161,7 @@ def _adopt(session: Session, settings: Settings, backends: Mapping[str, dict[str
     given, session.adoptable = session.adoptable or frozenset(), None
     started = adoption.adopted(session.writer.started, settings, without_credentials(backends), given)
     if "backend" not in given:
-        session.dispatch.add(registry.postings(backends))
+        session.dispatch.add(registry.vetted(backends))
     adoption.tell_late(session.settings, settings, given)
     if started != session.writer.started:
         session.restate(started)
@@ -182,7 +182,7 @@ def _same_again(session: Session, settings: Settings, backends: Mapping[str, dic
                 "another. "
                 "Type tracelet.stop_logging() before it, or use `with tracelet.start_logging(...):`."
             )
-    _extend(session, without_credentials(backends), registry.postings(backends))
+    _extend(session, without_credentials(backends), registry.vetted(backends))
     adoption.tell_again(session.settings, settings)
     return experiment
 

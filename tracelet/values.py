@@ -13,9 +13,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tracelet.errors import InvalidMetric
+from tracelet.errors import InvalidArgument, InvalidMetric
 
 JUST_FLOATS = {float}
+LONGEST_WAIT = 1e9
+"""Seconds; locks and queues refuse much longer ones, infinity among them."""
 
 
 def checked(name: object, value: Any) -> Any:
@@ -51,6 +53,17 @@ def _from_tensor(name: str, value: Any) -> Any:
         raise InvalidMetric(f"{name!r} is a tensor ({shape}): a metric is one real number. Log {name}.mean(), say")
     detached = value.detach()
     return float(detached.item()) if detached.device.type == "cpu" else on_its_stream(detached.clone())
+
+
+def seconds(timeout: Any) -> float | None:
+    """A longest wait that somebody gave, as locks take it: nothing below zero, nor longer than they can wait."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, numbers.Real) and timeout == timeout:
+        return max(0.0, min(float(timeout), LONGEST_WAIT))
+    raise InvalidArgument(
+        f"timeout is {timeout!r}, not a number of seconds; the run goes on. E.g. stop_logging(timeout=30)"
+    )
 
 
 def on_its_stream(tensor: Any) -> Any:

@@ -96,6 +96,28 @@ def test_stopping_without_a_run_does_nothing() -> None:
     assert [found.info.status for found in runs()] == ["finished"]
 
 
+@pytest.mark.parametrize("timeout", ["x", math.nan, [1]])
+def test_a_timeout_that_is_no_time_stops_nothing(timeout: Any) -> None:
+    """It is an error at the call, and the run goes on."""
+    run = tracelet.start_logging("one")
+    for stop in (tracelet.stop_logging, run.stop):
+        with pytest.raises(errors.InvalidArgument, match="the run goes on"):
+            stop(timeout)
+    assert tracelet.get_active_experiment() is run
+    tracelet.stop_logging()
+
+
+@pytest.mark.parametrize("timeout", [-5, 0, math.inf, np.float32(3), True])
+def test_a_timeout_of_any_length_stops(timeout: Any) -> None:
+    """What is left of a job's time may be nothing or less, and forever is a time too."""
+    tracelet.start_logging("one")
+    tracelet.log({"a": 1.0})
+    tracelet.stop_logging(timeout)
+    assert tracelet.get_active_experiment() is None
+    if timeout > 0:
+        assert latest().info.status == "finished" and len(latest().series("a")) == 1
+
+
 def test_start_stop_start_makes_two_runs() -> None:
     """Each start after a stop is a run of its own, and an old handle cannot stop the new one."""
     first = tracelet.start_logging("a")

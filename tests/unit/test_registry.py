@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+import tracelet
 from tracelet import registry
 from tracelet.errors import SettingsError
 from tracelet.settings import BY_NAME
@@ -33,3 +34,18 @@ def test_entry_points_join_and_may_not_take_built_in_names(monkeypatch: pytest.M
     assert [name for name, _ in registry.plugins("things", {"git": "tracelet.errors:Absent"})] == ["git", "mine"]
     with pytest.raises(SettingsError, match="Uninstall it"):
         list(registry.plugins("things", {"mine": "tracelet.errors:Absent"}))
+
+
+@pytest.mark.parametrize("delivery", ["agent", "off"])
+def test_an_option_that_a_built_in_backend_lacks_stops_the_start(delivery: str) -> None:
+    """A misspelt option is an error of `start_logging()`, not a line after the training; nothing is recorded."""
+    with pytest.raises(SettingsError, match="'urll' is not an option of the backend 'mlflow'. Did you mean 'url'"):
+        tracelet.start_logging("typo", backend={"mlflow": {"urll": "x"}}, config={"delivery": delivery})
+    assert tracelet.get_active_experiment() is None
+    assert tracelet.open_store().runs() == []
+
+
+def test_plug_ins_of_others_are_not_imported_for_their_options() -> None:
+    """Only the agent loads a class that is not ours, so a missing one is no error of the start."""
+    (posting,) = registry.vetted({"mine": {"class": "no_such_module:Mine", "speed": 3}})
+    assert posting.options == {"speed": 3}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pkgutil import resolve_name
 from typing import Any
 
@@ -34,13 +34,18 @@ def make(name: str, reference: str, options: Mapping[str, Any]) -> Backend:
     return backend
 
 
-def _options(name: str, kind: type, options: Mapping[str, Any]) -> Any:
+def check_names(name: str, kind: Any, options: Iterable[str]) -> None:
+    """Misconfigured for an option that the dataclass does not have. The start of a run asks too, for built-in ones."""
     known = [entry.name for entry in dataclasses.fields(kind)]
     for key in options:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f"Did you mean {near[0]!r}?" if near else "Known are: " + ", ".join(known)
             raise Misconfigured(f"{key!r} is not an option of the backend {name!r}", hint)
+
+
+def _options(name: str, kind: type, options: Mapping[str, Any]) -> Any:
+    check_names(name, kind, options)
     try:
         return msgspec.convert(dict(options), kind, strict=False, dec_hook=_made)
     except (msgspec.ValidationError, ValueError) as error:

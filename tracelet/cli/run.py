@@ -49,7 +49,7 @@ def run(
     ctx: click.Context, store: Store, is_module: bool, experiment_name: str | None, project: str | None,
     backends: tuple[str, ...], tags: tuple[str, ...], config: tuple[str, ...], target: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
-    r"""Run a script or a module and record it, without a change in its code.
+    """Run a script or a module and record it, without a change in its code.
 
     \b
     tracelet run train.py --lr 0.1
@@ -59,7 +59,7 @@ def run(
     Options of tracelet come before TARGET; all that follows belongs to the program. It is run by the Python that
     tracelet is installed in. What is said here stands when the script calls start_logging() itself; the rest it may
     fill in.
-    """
+    """  # noqa: D301  (click knows a real backspace alone: keep these lines as they are)
     given = _pairs(config, "--config")
     asked = {"experiment_name": experiment_name, "project": project, "backend": ",".join(backends)}
     given.update({key: value for key, value in asked.items() if value})
@@ -67,7 +67,7 @@ def run(
         given["dir"] = str(store.root)
     settled = settings.load(config=given)
     if settled.enabled:
-        registry.postings(destinations.parse(settled.backend, settled.tables))  # before hours of training, not after
+        registry.vetted(destinations.parse(settled.backend, settled.tables))  # before hours of training, not after
     if not is_module:
         _check_script(target)
     is_launcher = is_module and target in LAUNCHERS

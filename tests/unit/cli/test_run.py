@@ -29,6 +29,13 @@ def test_the_interpreters_options_are_kept(command: list[str], options: list[str
     assert interpreter_options(command) == options
 
 
+def test_the_help_shows_a_command_a_line(call: Call) -> None:
+    """The examples stand below one another, with no sign of how they were written."""
+    lines = [line.strip() for line in call("run", "--help").output.splitlines()]
+    assert "tracelet run train.py --lr 0.1" in lines
+    assert "tracelet run -m package.train --lr 0.1" in lines
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
