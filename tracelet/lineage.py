@@ -80,6 +80,10 @@ def _choose(runs: Path, settings: Settings, identity: Identity, nth: int) -> tup
             raise SettingsError(
                 f"run_id cannot be {settings.run_id!r}: give up to 64 letters, digits, dots, dashes and underlines"
             )
+        if settings.resume not in ("", AUTO) and Store(runs.parent).run(settings.resume).id != settings.run_id:
+            raise SettingsError(
+                f"run_id {settings.run_id!r} and resume {settings.resume!r} mean two runs. Give one of them"
+            )
         return settings.run_id, nth
     if settings.resume == AUTO:
         job = job_key(os.environ)

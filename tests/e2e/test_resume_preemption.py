@@ -135,6 +135,10 @@ def test_resuming_by_name_by_id_and_in_vain() -> None:
     assert found.series("m", branch=1).values.tolist() == [1.0, 2.0]
     with pytest.raises(RunNotFound):
         tracelet.start_logging("a", resume="nonsense")
+    with pytest.raises(RunNotFound):
+        tracelet.start_logging("a", run_id="another", resume="nonsense")
+    with pytest.raises(SettingsError, match="mean two runs"):
+        tracelet.start_logging("a", run_id="another", resume="my-run")
     with pytest.raises(SettingsError, match="run_id"):
         tracelet.start_logging("a", run_id="../x")
     assert tracelet.get_active_experiment() is None
