@@ -23,6 +23,10 @@ BAR = 30
 """Characters of the longest bar."""
 MOST_TABLES = 2
 """Processes that have a table each; of more there is one with the extremes."""
+UNTOLD = (
+    "No training iteration was seen. Those of Lightning are found by themselves; in a loop of your own, "
+    "tracelet.telemetry.training_loop() and training_iteration() tell of them."
+)
 
 
 @click.command()
@@ -86,9 +90,13 @@ def _head(target: Console, run: Run, starts: list[ProcessTimes]) -> None:
     total = sum(times.total for times in starts)
     productive = sum(times.goodput * times.total for times in starts) / total if total else 0.0
     target.print(f"{run.info.name}  {run.id}", style="bold")
+    iterations = sum(times.iterations for times in starts)
+    if not iterations:
+        target.print(f"  {duration(total)} in all. {UNTOLD}")
+        return
     target.print(
         f"  {duration(total)} in all, {duration(sum(times.training for times in starts))} in training loops, "
-        f"{sum(times.iterations for times in starts)} iterations (median {starts[-1].median * 1e3:.2f} ms), goodput "
+        f"{iterations} iterations (median {starts[-1].median * 1e3:.2f} ms), goodput "
         f"{productive:.1%}"
     )
 
@@ -99,15 +107,21 @@ def _shares(target: Console, times: ProcessTimes, title: str) -> None:
     if title:
         target.print(title, style="bold")
     figures = ("seconds", "share", "per iteration, first third", "last third")
-    shown = table("", "seconds", "share", " ", *figures[2:], right=figures)
+    shown = table("", "seconds", "share", " ", *(figures[2:] if times.first_third else ()), right=figures)
     most = max(times.parts.values(), default=0.0)
     for name, seconds in times.parts.items():
         bar = _bar(target, seconds, most)
-        early, late = times.first_third.get(name), times.last_third.get(name)
-        shown.add_row(name, f"{seconds:.2f}", f"{times.share(name):.1%}", bar, _each(early), _each(late))
-    early, late = times.first_third.get("iteration"), times.last_third.get("iteration")
-    shown.add_row("an iteration", "", "", "", _each(early), _each(late))
+        shown.add_row(name, f"{seconds:.2f}", f"{times.share(name):.1%}", bar, *_trend(times, name))
+    if times.first_third:
+        shown.add_row("an iteration", "", "", "", *_trend(times, "iteration"))
     put(target, shown)
+
+
+def _trend(times: ProcessTimes, name: str) -> tuple[str, ...]:
+    """What it takes of an iteration in the first third and in the last; nothing where too few iterations tell."""
+    if not times.first_third:
+        return ()
+    return _each(times.first_third.get(name)), _each(times.last_third.get(name))
 
 
 def _extremes(target: Console, processes: list[ProcessTimes]) -> None:

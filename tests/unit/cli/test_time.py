@@ -54,6 +54,15 @@ def test_time(trained: str) -> None:
         assert word in page
 
 
+def test_time_without_iterations() -> None:
+    """A program without a training loop is told how to show one, not that it trained badly."""
+    with tracelet.start_logging("untold", config=SETTINGS), tracelet.span("work"):
+        pass
+    page = invoked("time", "latest")
+    assert "No training iteration was seen" in page and "training_iteration()" in page
+    assert "goodput" not in page and "an iteration" not in page and "third" not in page
+
+
 def test_time_as_json(trained: str) -> None:
     """JSON has the same figures for programs."""
     found = json.loads(invoked("time", "latest", "--json"))
