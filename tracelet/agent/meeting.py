@@ -36,7 +36,7 @@ PATIENCE = 120.0
 ANSWER = 5.0
 """Seconds for the store to answer; it does at once or not at all."""
 LEAVE_TAKING = 3.0
-"""Seconds that the end of a run waits which is so short that the nodes have not met yet."""
+"""Seconds that the end of a run waits which is so short that the nodes have not met yet: no longer than they take."""
 _nth = itertools.count()
 """The runs of a process meet one after another, in all ranks alike."""
 
@@ -49,6 +49,7 @@ class Meeting:
         self._leads = leads
         self._direct = direct
         self._key = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_nth)}"
+        self._ending = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracelet-meeting", daemon=True)
         self._place = store_address()
@@ -59,7 +60,8 @@ class Meeting:
             self._thread.start()
 
     def stop(self) -> None:
-        """Give up what is not done."""
+        """Give up what cannot be done within a moment."""
+        self._ending.set()
         if self._thread.is_alive():
             self._thread.join(LEAVE_TAKING)
         self._stopping.set()
@@ -98,7 +100,7 @@ class Meeting:
             store = store or _store(host, port)
             if store is None or store.check([self._key]):
                 break
-            if self._stopping.wait(pause):
+            if self._gave_up_after(pause):
                 return
             pause = min(LONGEST_POLL, pause * 1.5)
         else:
@@ -112,6 +114,10 @@ class Meeting:
             here = (host, leader.addresses[0][1]) if leader.addresses else None
             known = [here, *leader.addresses] if here else []
             self._direct(Order(leader=Leader(addresses=list(dict.fromkeys(known)), secret=leader.secret)))
+
+    def _gave_up_after(self, pause: float) -> bool:
+        """Wait; at the end of the run, which waits for us, only as long as rank 0's word may take."""
+        return self._ending.wait(pause) and self._stopping.wait(SOON)
 
 
 def store_address() -> tuple[str, int] | None:

@@ -104,6 +104,17 @@ MEETING = """
     found = orders[0].leader
     print("same", found.secret == receivers[0]._told.secret, found.addresses[0][1] == receivers[0]._told.port)
 
+    meeting._nth = iter([7, 7, 8])
+    meeting.FIRST_POLL = 600.0
+    short = meeting.Meeting(there, False, orders.append)
+    short.start()
+    short._thread.join(1)
+    late = meeting.Meeting(here, True, lambda order: None)
+    late.start()
+    late.stop()
+    short.stop()
+    print("short", len(orders))
+
     distributed.destroy_process_group()
     lost = meeting.Meeting(there, False, orders.append)
     lost._place = ("localhost", {port})
@@ -116,7 +127,10 @@ MEETING = """
 
 @pytest.mark.slow
 def test_word_is_left_in_the_store_and_fetched(tmp_path: Path) -> None:
-    """A node that asks early asks again; a store that is gone ends the asking, and torch has nothing to say of it."""
+    """A node that asks early asks again, and once more at the end of a run that is over before the next time.
+
+    A store that is gone ends the asking, and torch has nothing to say of it.
+    """
     with socket.create_server(("localhost", 0)) as free:
         port = int(free.getsockname()[1])
     code = textwrap.dedent(MEETING).replace("{port}", str(port))
@@ -124,5 +138,5 @@ def test_word_is_left_in_the_store_and_fetched(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["early []", "same True True", "gone 1 False"]
+    assert done.stdout.splitlines() == ["early []", "same True True", "short 2", "gone 2 False"]
     assert "TCPStore" not in done.stderr
