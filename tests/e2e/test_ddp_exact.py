@@ -59,7 +59,7 @@ def of_csv(path: Path) -> dict[str, Points]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "ranks"),
-    [("ddp", 2), ("ddp_spawn", 2), ("ddp_fork", 2), ("torchrun", 2), ("ddp", 4), ("ddp_fork", 4), ("torchrun", 4)],
+    [(strategy, ranks) for ranks in (2, 4) for strategy in ("ddp", "ddp_spawn", "ddp_fork", "torchrun")],
 )
 def test_the_aggregate_is_what_sync_dist_gives(strategy: str, ranks: int) -> None:
     """Means, sums, minima and maxima, of steps and epochs, with unequal last batches; synced ones untouched."""
