@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 import time
 from collections import deque
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tracelet.guard import guard, logger
-from tracelet.masking import mask_text
+from tracelet.masking import MASK, mask_text
 from tracelet.mending import storable_text
 from tracelet.records import Console, Notice, Record
 from tracelet.screen import Screen
@@ -35,6 +36,12 @@ LINE_COST = 24
 """What a line costs beside its characters: number, time."""
 BETWEEN = 5_000_000
 """Microseconds between two states of a line that goes on changing, such as a progress bar."""
+
+_KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----(?!.*-----END )")
+_KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----")
+_KEY_LINE = re.compile(r"\s*(?:[A-Za-z0-9+/=-]*:?|(?:Proc-Type|DEK-Info): .*|-----END [A-Z0-9 ]*-*)\s*")
+"""What can stand in a private key, or be the beginning of it: another line says that there was none, or that it was cut
+off. Not asked in the visit in which a key began: keys are printed with prefixes, too."""
 
 _missing: Any = object()
 
@@ -76,6 +83,8 @@ class Tap(Later):
         self._allowance = Allowance()
         self._recorded: dict[int, int] = {}
         """When the lines that may still change were recorded last."""
+        self._key: int | None = None
+        """The line in which a private key began whose end has not been printed yet."""
 
     def take(self, text: Any) -> None:
         """Something was printed."""
@@ -130,10 +139,27 @@ class Tap(Later):
         return found
 
     def _record(self, found: list[tuple[int, int, str]]) -> Console:
-        texts = _masked([storable_text(text) for _, _, text in found])
+        texts = _masked(self._without_keys(found))
         first = min(began for _, began, _ in found)
         lines = [(row, began - first, text) for (row, began, _), text in zip(found, texts)]
         return Console(time=first, stream=self.stream, lines=lines)
+
+    def _without_keys(self, found: list[tuple[int, int, str]]) -> list[str]:
+        # Not left to masking, which sees the lines of one visit: a key may be printed over two.
+        texts, visit = [storable_text(text) for _, _, text in found], False
+        for place, (row, _, _) in enumerate(found):
+            text = texts[place]
+            if begin := _KEY_BEGINS.search(text):
+                texts[place] = f"{text[: begin.end()].rstrip('-')}{MASK}"
+                self._key, visit = row, True
+            elif self._key is not None and row > self._key:
+                end = _KEY_ENDS.search(text)
+                texts[place] = text[end.start() :] if end else ""
+                if end:
+                    self._key = None
+                elif not visit and not _KEY_LINE.fullmatch(text):
+                    self._key, texts[place] = None, text
+        return texts
 
     def _notice(self) -> Notice:
         count, self.left_out = self.left_out, 0
@@ -142,7 +168,7 @@ class Tap(Later):
 
 
 def _masked(texts: list[str]) -> list[str]:
-    """The lines without secrets. One over several lines, such as a private key, leaves lines empty where it stood."""
+    """The lines without secrets. One over several lines leaves lines empty where it stood."""
     masked = mask_text("\n".join(texts)).split("\n")
     missing = len(texts) - len(masked)
     if missing:

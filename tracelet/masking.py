@@ -76,8 +76,22 @@ _USER_IN_URL = re.compile(
 )
 """What stands before the host. The second form is a password that holds `/`, `?` or `#` unquoted."""
 
-_NAME = re.compile(r"(?<![A-Za-z0-9_])([A-Za-z_][\w.\-]{0,200})[\"'\]]{0,2}\s{0,4}[=:]\s{0,4}")
-_VALUE = re.compile(r"\"((?:[^\"\\]|\\.)*)|'((?:[^'\\]|\\.)*)|([^\s,;&)}\]\"']+)", re.DOTALL)
+_NAME = re.compile(
+    r"(?<![A-Za-z0-9_])([A-Za-z_][\w.\-]{0,200})[\"'\]]{0,2}\s{0,4}"
+    r"(?::\s{0,4}(?:[A-Za-z.]{1,40}\[)?(?:str|bytes|Any|SecretStr|string)\]?(?:\s?\|\s?None)?\s{0,4}=|[=:]=?)\s{0,4}"
+)
+"""A name and what assigns to it, a type of text between them included (`key: str = `)."""
+
+_VALUE = re.compile(
+    r"[BbFfRrUu]{0,2}(?:"
+    r"\"\"\"(.*?)(?=\"\"\")|'''(.*?)(?=''')|\"\"\"([^\n]+)|'''([^\n]+)"
+    r"|\"((?:[^\"\\\n]|\\.)+)|'((?:[^'\\\n]|\\.)+)"
+    r"|\"([ \t]*\n(?:[^\"\\]|\\.)*)(?=\")|'([ \t]*\n(?:[^'\\]|\\.)*)(?=')"
+    r")|([^\s,;&)}\]\"']+)",
+    re.DOTALL,
+)
+"""What is assigned. A quote that nobody closes ends with its line, unless nothing else stands in that."""
+
 _ASSIGNMENT = re.compile(r"(?P<head>[-+~]*(?P<name>[A-Za-z_][\w.\-/\[\]'\"]*)=)(?P<value>.*)", re.DOTALL)
 _FLAG = re.compile(r"--?[A-Za-z][\w.\-]*(?:=.*)?", re.DOTALL)
 _RANDOM = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9_+/=-]{20,}")

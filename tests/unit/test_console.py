@@ -221,6 +221,41 @@ def test_lines_after_a_masked_key_keep_their_numbers(kept: Kept) -> None:
     assert "MII" not in "".join(lines.values())
 
 
+@pytest.mark.parametrize("pieces", [1, 2, 3, 7, 40])
+def test_a_private_key_is_masked_however_the_writer_comes_by(kept: Kept, pieces: int) -> None:
+    """Printed over several visits of the writer it is as gone as in one, and what follows is there."""
+    body = "".join(f"MII{'x' * 40}{number}\n" for number in range(4))
+    key = f"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n{body}-----END RSA PRIVATE KEY-----\n"
+    text = f"before\n{key}loss 1\nloss\n{key}loss 2\n"
+    tap = Tap("stdout", kept)
+    lines: dict[int, str] = {}
+    told: list[str] = []
+    size = len(text) // pieces
+    for start in range(0, len(text), size):
+        tap.take(text[start : start + size])
+        if start + size >= len(text):
+            tap.close()
+        found = [line for one in kept.records() if isinstance(one, Console) for line in one.lines]
+        told += [line for _, _, line in found]
+        lines.update({number: line for number, _, line in found})
+    assert not [line for line in told if "xxx" in line or "Proc" in line]
+    assert [number for number, line in lines.items() if line in ("before", "loss 1", "loss", "loss 2")] == [
+        0,
+        9,
+        10,
+        19,
+    ]
+
+
+def test_a_private_key_that_only_begins_hides_no_more_than_what_may_be_one(kept: Kept) -> None:
+    """Lines that cannot stand in a key are recorded again from the writer's next visit on."""
+    tap = Tap("stdout", kept)
+    tap.take("no -----BEGIN PRIVATE KEY----- in x.pem\n")
+    assert kept.texts()
+    tap.take("epoch 1: loss 0.5\nword\n")
+    assert kept.texts() == ["epoch 1: loss 0.5", "word"]
+
+
 def test_it_can_be_switched_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With track_console off nothing is recorded and the streams are not touched."""
     settings = {"dir": str(tmp_path), "delivery": "off", "track_system": False, "track_console": False}

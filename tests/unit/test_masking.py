@@ -120,6 +120,8 @@ def test_masking_takes_any_arguments_and_is_settled_after_once(argv: list[str]) 
 @example("token='" * 3)
 @example("a://b:c@d://e@f")
 @example("Bearer token=abc123def456")
+@example('token="""a\nb""" token=\'\'\'a\ntoken=b"c')
+@example('token="\n token="a\\\n')
 def test_masking_text_is_settled_after_once(text: str) -> None:
     """Masked text is masked text."""
     assert mask_text(mask_text(text)) == mask_text(text)
@@ -185,3 +187,29 @@ def test_a_private_key_is_masked_even_when_it_is_cut_off() -> None:
     whole = f"x -----BEGIN RSA PRIVATE KEY-----\n{body}-----END RSA PRIVATE KEY----- y"
     assert mask_text(whole) == "x -----BEGIN RSA PRIVATE KEY-----***-----END RSA PRIVATE KEY----- y"
     assert "secretsecret" not in mask_text(whole[:70])
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ('password = """hunter22"""', 'password = """***"""'),
+        ("password = '''hunter\n22'''\nlr = 1", "password = '''***'''\nlr = 1"),
+        ('token = f"hunter22"', 'token = f"***"'),
+        ('api_key: str = "hunter22"', 'api_key: str = "***"'),
+        ('api_key: str | None = "hunter22"', 'api_key: str | None = "***"'),
+        ("api_key: Optional[str] = None", "api_key: Optional[str] = None"),
+        ('(password := "hunter22")', '(password := "***")'),
+        ('if password == "hunter22":', 'if password == "***":'),
+        ('SECRET="\nhunter22\n"\nlr=1', 'SECRET="***"\nlr=1'),
+        ('password = "hunt\\\ner22"\nlr=1', 'password = "***"\nlr=1'),
+    ],
+)
+def test_values_in_code_are_masked_however_they_are_assigned(text: str, masked: str) -> None:
+    """Strings with prefixes, over several lines, behind an annotation: the value goes, the code around it stays."""
+    assert mask_text(text) == masked
+
+
+@pytest.mark.parametrize("text", ['password="{}\nloss 1\nloss 2', "password='{}\nprint('loss')", 'token="""{}\nloss 1'])
+def test_a_quote_that_nobody_closes_ends_with_its_line(text: str) -> None:
+    """What follows on later lines is not blacked out with the secret."""
+    assert mask_text(text.format("hunter22")) == text.format(MASK)
