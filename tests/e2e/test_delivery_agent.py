@@ -200,6 +200,35 @@ def test_inline_delivery_needs_no_process(tmp_path: Path) -> None:
     assert {line["pid"] for line in lines(tmp_path)} == {process.pid}
 
 
+def test_inline_delivery_ends_with_the_program(tmp_path: Path) -> None:
+    """What is left when the waiting is over waits for `tracelet sync`: nobody is said to go on with it."""
+    control(tmp_path, "fail")
+    said = printed(train(tmp_path, count=20, timeout=1.0, config={"delivery": "inline"}))
+    assert "points are not yet delivered to probe (offline: the probe is told to fail)" in said["stderr"]
+    assert "goes on by itself" not in said["stderr"]
+    assert f"tracelet sync {run_folder(tmp_path).name}" in said["stderr"]
+
+
+def test_inline_delivery_that_begins_when_the_program_has_ended(tmp_path: Path) -> None:
+    """Python lets an SDK start nothing then: that is said at once, with what to type, and `sync` delivers all."""
+    backend: dict[str, dict[str, str]] = {"tensorboard": {}}
+    config = {"delivery": "inline", "stop_timeout": LONG * 2}
+    said = printed(train(tmp_path, count=20, end="exit", backend=backend, config=config))
+    folder = run_folder(tmp_path)
+    delivery = deliveries.read(folder, "tensorboard")
+    assert delivery is not None
+    assert (delivery.state, delivery.points) == ("misconfigured", 0)
+    assert "Next time call tracelet.stop_logging()" in said["stderr"]
+    assert f"tracelet sync {folder.name}" in said["stderr"]
+    subprocess.run(
+        [sys.executable, "-m", "tracelet", "sync", folder.name], cwd=tmp_path, env=environment(), check=True, timeout=90
+    )
+    delivery = deliveries.read(folder, "tensorboard")
+    assert delivery is not None
+    assert delivery.state == "done"
+    assert delivery.points >= 20
+
+
 def test_without_backends_the_agent_samples_the_machine(tmp_path: Path) -> None:
     """No backend is named: the agent records the machine and leaves when the training does; nobody waits."""
     said = printed(train(tmp_path, count=50, pause=0.02, names=[], config={"metrics_interval": 0.3}))

@@ -103,7 +103,7 @@ class Courier(threading.Thread):
         except Unavailable:
             return  # told to cease while it was waiting; the state says offline already
         except Exception as error:
-            self._give_up(f"{type(error).__name__}: {error}", "Look into agent.log in the run's folder")
+            self._give_up(*_unexplained(error))
         finally:
             self._let_go()
 
@@ -218,6 +218,10 @@ class Courier(threading.Thread):
                 self._called = time.monotonic()
                 try:
                     verb(attempt.retry_state.attempt_number > 1)
+                except Exception as error:
+                    if _too_late(error):
+                        raise Misconfigured(*_unexplained(error)) from error
+                    raise
                 finally:
                     self._called = 0.0
 
@@ -240,3 +244,18 @@ class Courier(threading.Thread):
     def _pause(self, seconds: float) -> None:
         self._nudged.wait(seconds)
         self._nudged.clear()
+
+
+def _too_late(error: Exception) -> bool:
+    """Whether Python refuses it, in whatever words, because it is ending: then it refuses it again and again."""
+    return not threading.main_thread().is_alive() and "shutdown" in str(error)
+
+
+def _unexplained(error: Exception) -> tuple[str, str]:
+    """What to say, and what to type, of an error that the backend has not explained."""
+    if _too_late(error):
+        return (
+            f"the program ended before the backend's SDK was at work, and then Python lets it start nothing ({error})",
+            "Next time call tracelet.stop_logging() at the program's end, or use `with tracelet.start_logging(...)`",
+        )
+    return f"{type(error).__name__}: {error}", "Look into agent.log in the run's folder"

@@ -120,7 +120,10 @@ class Dispatch:
             try:
                 if self._postings:
                     names = [posting.name for posting in self._postings]
-                    waiting = Waiting(self.folder, names, self._settings.quiet, deliverer.revive, self._began)
+                    waiting = Waiting(
+                        self.folder, names, self._settings.quiet, deliverer.revive, self._began,
+                        lasting=isinstance(deliverer, Keeper),
+                    )  # fmt: skip
                     waiting.wait(max(0.0, deadline - time.monotonic()))
                 if isinstance(deliverer, Keeper) and deliverer.directed:
                     self._wait_for_nodes(deliverer, deadline)

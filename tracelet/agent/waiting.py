@@ -30,13 +30,21 @@ class Waiting:
     """One wait for the deliveries of one run."""
 
     def __init__(
-        self, folder: Path, backends: Sequence[str], quiet: bool, alive: Callable[[], bool], since: float = 0.0
+        self,
+        folder: Path,
+        backends: Sequence[str],
+        quiet: bool,
+        alive: Callable[[], bool],
+        since: float = 0.0,
+        lasting: bool = True,
     ) -> None:
         self.folder = folder
         self.backends = list(backends)
         self._quiet = quiet
         self._alive = alive
         self._since = since
+        self._lasting = lasting
+        """Whether who delivers goes on when we do not wait any longer: threads of ours do not."""
         self._asked = 0.0
         self._total = 0
 
@@ -104,10 +112,11 @@ class Waiting:
             if delivery.state == DONE:
                 continue
             why = {MISCONFIGURED: f": {delivery.error}. {delivery.fix}", OFFLINE: f" (offline: {delivery.error})"}
-            goes_on = "" if delivery.state == MISCONFIGURED or not self._alive() else " The delivery goes on by itself."
+            goes_on = self._lasting and delivery.state != MISCONFIGURED and self._alive()
             left = max(0, points_in(self.folder) - delivery.points)
             self._say(
-                f"{left:,} points are not yet delivered to {delivery.backend}{why.get(delivery.state, '')}.{goes_on} "
+                f"{left:,} points are not yet delivered to {delivery.backend}{why.get(delivery.state, '')}."
+                f"{' The delivery goes on by itself.' if goes_on else ''} "
                 f"Nothing is lost; to deliver them later: tracelet sync {self.folder.name}"
             )
 
