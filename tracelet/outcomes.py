@@ -5,8 +5,13 @@ from __future__ import annotations
 import sys
 import traceback
 
+from tracelet.guard import guard
 from tracelet.identity import in_worker_process, launched_index
+from tracelet.masking import mask_text
 from tracelet.records import FAILED, FINISHED, INTERRUPTED, PREEMPTED
+
+LONGEST_TEXT = 100_000
+"""Characters of an exception's text that are read for a sentence about it; some hold whole tensors, written out."""
 
 
 def passing() -> BaseException | None:
@@ -22,12 +27,19 @@ def outcome(error: BaseException | None, expected: tuple[str, str]) -> tuple[str
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         status, reason = expected
         return status or FINISHED, reason, ""
-    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    reason = f"{type(error).__name__}: {error}".rstrip(": ")
+    trace = mask_text("".join(traceback.format_exception(type(error), error, error.__traceback__)))
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "Ctrl-C", trace
     if type(error).__name__ == "SIGTERMException":  # Lightning's, known by name: Lightning may not be installed
         return PREEMPTED, expected[1] if expected[0] == PREEMPTED else "SIGTERM", trace
     if isinstance(error, SystemExit) and expected[0]:
         return expected[0], expected[1], trace
-    return FAILED, reason, trace
+    return FAILED, said(error), trace
+
+
+def said(error: BaseException) -> str:
+    """`Type: message`, secrets masked; never fails, whatever the exception's own text does. Spans and events use it."""
+    message = ""
+    with guard("reading an exception's text"):
+        message = mask_text(str(error)[:LONGEST_TEXT])
+    return f"{type(error).__name__}: {message}".rstrip(": ")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tracelet.errors import InvalidArgument
+from tracelet.masking import mask_tokens
 from tracelet.mending import storable_text
 
 PRESENT = "true"
@@ -17,10 +18,14 @@ HINT = "nothing was recorded. Give a mapping or a list of names, e.g. set_tags({
 
 
 def given(tags: Mapping[str, Any] | Iterable[str]) -> dict[str, str]:
-    """A mapping of name to text, None and the empty text removing a tag, or names; else `InvalidArgument`."""
+    """A mapping of name to text, None and the empty text removing a tag, or names; else `InvalidArgument`.
+
+    Tokens of well-known shape are masked in the texts.
+    """
     if isinstance(tags, Mapping):
         return {
-            storable_text(str(name)): "" if value is None else storable_text(str(value)) for name, value in tags.items()
+            storable_text(str(name)): "" if value is None else mask_tokens(storable_text(str(value)))
+            for name, value in tags.items()
         }
     if isinstance(tags, str):
         raise InvalidArgument(

@@ -45,6 +45,11 @@ def latest() -> Run:
     return tracelet.open_store().run("latest")
 
 
+KEY = "hf_" + "aBcdEf12gh3Jklmn4pqrsTuv5xyzABcd6f"
+MUTE = "class Mute(Exception):\n    def __str__(self): raise RuntimeError('no text')"
+TOLD = "reading an exception's text failed (RuntimeError: no text). Your program is not affected"
+
+
 @dataclass
 class Case:
     """A way to end, and what must be known of it. `code`: the exit code that plain Python gives."""
@@ -54,6 +59,8 @@ class Case:
     code: int
     reason: str = ""
     traceback: str = ""
+    told: str = ""
+    """What tracelet says, if it has to."""
 
 
 CASES = {
@@ -67,6 +74,13 @@ CASES = {
     "sys.exit(0)": Case("sys.exit(0)", "finished", 0),
     "sys.exit(3)": Case("sys.exit(3)", "finished", 3),  # Python tells atexit nothing about it
     "sys.exit(3) in the with block": Case("with run: sys.exit(3)", "failed", 3, "SystemExit: 3"),
+    "exception that holds a secret": Case(
+        f"raise ValueError('token={KEY}')", "failed", 1, "ValueError: token=***", "('token=***')"
+    ),
+    "exception without a text": Case(f"{MUTE}\nraise Mute", "failed", 1, "Mute", "in <module>", TOLD),
+    "exception without a text in the with block": Case(
+        f"{MUTE}\nwith run: raise Mute", "failed", 1, "Mute", "in <module>", TOLD
+    ),
     "exception in the with block": Case("with run: raise OSError('disk')", "failed", 1, "OSError: disk", "disk"),
     "KeyboardInterrupt": Case("raise KeyboardInterrupt", "interrupted", -signal.SIGINT, "Ctrl-C"),
     "SIGINT": Case("signal.raise_signal(signal.SIGINT); time.sleep(9)", "interrupted", -signal.SIGINT, "Ctrl-C"),
@@ -98,7 +112,8 @@ def test_every_way_to_end(name: str) -> None:
         assert "Traceback" in run.status_record.traceback
         assert case.traceback in run.status_record.traceback
     assert run.problems == []
-    assert "tracelet: " not in errors
+    assert case.told in errors and errors.count("tracelet: ") == bool(case.told)
+    assert "Exception ignored" not in errors and KEY not in run.status_record.traceback
     assert code == end_plain(case.script)[0]
 
 

@@ -9,12 +9,15 @@ import pytest
 from tracelet.errors import InvalidArgument
 from tracelet.tags import given
 
+KEY = "hf_" + "aBcdEf12gh3Jklmn4pqrsTuv5xyzABcd6f"
+
 
 @pytest.mark.parametrize(
     ("tags", "kept"),
     [
         ({"a": "x", "n": 3}, {"a": "x", "n": "3"}), ({"gone": None, "out": ""}, {"gone": "", "out": ""}),
         (["a", "b"], {"a": "true", "b": "true"}), (("a",), {"a": "true"}), ({"a"}, {"a": "true"}), ([], {}), ({}, {}),
+        ({"why": f"key={KEY}"}, {"why": "key=***"}),
         ((name for name in "ab"), {"a": "true", "b": "true"}), ({"s\udc80": "\udc80"}, {"s\\udc80": "\\udc80"}),
     ],
 )  # fmt: skip

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from tracelet.guard import guard
 from tracelet.masking import mask_text
+from tracelet.outcomes import said
 from tracelet.records import Event, Span
 from tracelet.sink import ROOM, OpenSpan, Sink
 from tracelet.telemetry.names import TRACEBACK
@@ -278,11 +279,8 @@ class Recorder:
 
 
 def describe(error: BaseException) -> str:
-    """`Type: message`, cut to a readable length; never fails, whatever the exception's own text does."""
-    message = ""
-    with guard("reading an exception's text"):
-        message = str(error)
-    return f"{type(error).__name__}: {message}"[:LONGEST_MESSAGE].rstrip(": ")
+    """What the exception says, cut to a readable length."""
+    return said(error)[:LONGEST_MESSAGE].rstrip(": ")
 
 
 def trace_of(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
 from tracelet.integrations.patching import Function, Patch
+from tracelet.outcomes import said
 from tracelet.records import FAILED, FINISHED, INTERRUPTED, PREEMPTED, Event, Scalar
 
 EXIT = "SystemExit"
@@ -262,5 +263,4 @@ def how_it_ended(error: BaseException) -> tuple[str, str]:
             # Lightning shuts down gracefully on Ctrl-C and then exits with code 1.
             return INTERRUPTED, "KeyboardInterrupt"
         return (FINISHED, "") if error.code in (None, 0) else (FAILED, f"{EXIT}: {error.code}"[:REASON_LENGTH])
-    lines = f"{type(error).__name__}: {error}".splitlines()
-    return FAILED, lines[0][:REASON_LENGTH]
+    return FAILED, said(error).splitlines()[0][:REASON_LENGTH]
