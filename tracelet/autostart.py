@@ -28,6 +28,7 @@ def begin(text: str) -> None:
         try:
             tracelet.start_logging(**arguments, config=config, tags=options["tags"])
         except TraceletError as error:
-            guard.say(f"{error} The program runs without being recorded.")
+            end = "" if str(error).endswith((".", "?")) else "."
+            guard.say(f"{error}{end} The program runs without being recorded.")
             return
         session.await_script(frozenset(given))

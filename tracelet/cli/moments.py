@@ -12,7 +12,8 @@ def told(event: Event) -> str:
         found = event.attributes
         text = f"{found.get('kind')} {found.get('number')} {found.get('status')}"
         text += f" after {duration(found.get('seconds') or 0)}"
-        extra = [f"{found[name]} {name}" for name in ("epochs", "steps") if found.get(name) is not None]
+        counted = [(found[name], name) for name in ("epochs", "steps") if found.get(name) is not None]
+        extra = [f"{count} {name.removesuffix('s') if count == 1 else name}" for count, name in counted]
         return ", ".join([text, *extra, *([value(found["reason"])] if found.get("reason") else [])])
     attributes = ", ".join(f"{value(name)}={value(found)}" for name, found in event.attributes.items())
     return f"{value(event.name)} {attributes}".rstrip()
