@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from tests.probes.agents import LONG, agents, control, ended_agents, environment, printed, run_folder, train, until
 from tests.probes.probe_backend import lines, outcomes, points
 from tracelet.agent.locks import holder, lock_path
+from tracelet.cli import main
 
 OFF = {"delivery": "off", "track_system": False}
 
@@ -76,6 +78,16 @@ def test_a_delivery_that_only_sync_was_asked_for_stays_in_sight(tmp_path: Path) 
     project.unlink()
     assert command(tmp_path, *row["command"].split()[1:]).returncode == 0
     assert json.loads(command(tmp_path, "doctor", "--json").stdout)["deliveries"] == []
+
+
+def test_a_run_that_may_not_be_written_to_is_not_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent that could not be noted as sent, and the reason is told; the backend is not blamed."""
+    printed(train(tmp_path, count=3, config=OFF))
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
+    result = CliRunner().invoke(main, ["sync", "--dir", str(tmp_path / ".tracelet")])
+    assert result.exit_code == 1
+    assert "is not writable" in result.stderr and "make it writable" in result.stderr
+    assert points(tmp_path) == []
 
 
 def test_an_unknown_backend_names_the_nearest(tmp_path: Path) -> None:

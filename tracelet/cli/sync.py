@@ -66,6 +66,13 @@ def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> boo
             open_debts.append(debt)
     if not open_debts:
         return True
+    notes = run.path / deliveries.FOLDER
+    if not os.access(notes if notes.exists() else run.path, os.W_OK):
+        echo(
+            f"{run.id}: nothing delivered, because what has been sent could not be noted: {run.path} is not writable. "
+            "Nothing is lost; make it writable, or sync a copy of the store: tracelet sync --dir FOLDER", err=True,
+        )  # fmt: skip
+        return False
     with _in_folder(run.info.folder):
         _deliver(run.path, open_debts, patience)
     reports = [_report(run, debt) for debt in open_debts]
