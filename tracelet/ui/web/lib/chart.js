@@ -116,7 +116,7 @@ export class Chart {
   options() {
     const text = css("--tl-muted"), line = css("--tl-line");
     const extent = this.extent();
-    this.off = 0;
+    this.off = this.data.reduce((sum, one) => sum + one.y.filter((found) => found !== this.drawable(found)).length, 0);
     const scale = this.settings.outliers ? this.inner() : {};
     return {
       animation: false,
@@ -144,23 +144,30 @@ export class Chart {
     return this.wholeExtent ?? [0, 1];
   }
 
+  // Zero and below have no logarithm: they are gaps, and counted among the points off scale.
+  drawable(found) {
+    return this.settings.log && found <= 0 ? null : found;
+  }
+
   inner() {
-    const all = this.data.flatMap((one) => one.y.filter((found) => found !== null)).sort((a, b) => a - b);
+    const all = this.data.flatMap((one) => one.y.map((found) => this.drawable(found)).filter((found) => found !== null)).sort((a, b) => a - b);
     if (all.length < 20) return {};
-    const low = all[Math.floor(all.length * 0.01)], high = all[Math.ceil(all.length * 0.99) - 1], room = (high - low) * 0.05 || 1;
-    this.off = all.filter((found) => found < low - room || found > high + room).length;
-    return { min: low - room, max: high + room };
+    const low = all[Math.floor(all.length * 0.01)], high = all[Math.ceil(all.length * 0.99) - 1];
+    const room = (high - low) * 0.05 || 1, factor = (high / low) ** 0.05 || 1.05;
+    const [min, max] = this.settings.log ? [low / factor, high * factor] : [low - room, high + room];
+    this.off += all.filter((found) => found < min || found > max).length;
+    return { min, max };
   }
 
   lines(one, place) {
     const tint = colour(this.spec.place?.(one) ?? place);
     const name = this.spec.label?.(one) ?? one.name;
-    const points = one.x.map((at, index) => [at, one.y[index], one.steps[index]]);
+    const points = one.x.map((at, index) => [at, this.drawable(one.y[index]), one.steps[index]]);
     const shared = { name, type: "line", showSymbol: one.x.length < 30, symbolSize: 5, itemStyle: { color: tint }, emphasis: { disabled: true } };
     const smooth = this.settings.smooth > 0 && points.length > 4;
     const found = [{ ...shared, data: points, lineStyle: { width: smooth ? 1 : 1.8, opacity: smooth ? 0.28 : 1 }, sampling: undefined, z: 2 }];
     if (smooth) found.push({ ...shared, name: name + " (smoothed)", data: smoothed(points, this.settings.smooth), showSymbol: false, lineStyle: { width: 2 }, z: 3 });
-    const finite = one.y.filter((value) => value !== null);
+    const finite = points.map((point) => point[1]).filter((value) => value !== null);
     const low = finite.length ? Math.min(...finite) : 1, high = finite.length ? Math.max(...finite) : 1;
     for (const [kind, symbol, at, xs] of [["NaN", "diamond", low, one.nan], ["+inf", "triangle", high, one.up], ["-inf", "path://M0,0 L10,0 L5,10 z", low, one.down]]) {
       if (xs.length) found.push({ name: `${name}: ${kind}`, type: "scatter", symbol, symbolSize: 9, itemStyle: { color: css("--tl-bad") }, data: xs.map((x) => [x, at, kind]), z: 4 });
@@ -173,8 +180,8 @@ export class Chart {
     const stack = `${name}-band`;
     const base = { type: "line", stack, stackStrategy: "all", symbol: "none", lineStyle: { opacity: 0 }, z: 1, silent: true, tooltip: { show: false } };
     return [
-      { ...base, name: `${name} least`, data: band.x.map((x, i) => [x, band.least[i]]) },
-      { ...base, name: `${name} to greatest`, data: band.x.map((x, i) => [x, band.greatest[i] - band.least[i]]), areaStyle: { color: tint, opacity: 0.18 } },
+      { ...base, name: `${name} least`, data: band.x.map((x, i) => [x, this.drawable(band.least[i])]) },
+      { ...base, name: `${name} to greatest`, data: band.x.map((x, i) => [x, this.drawable(band.least[i]) === null ? null : band.greatest[i] - band.least[i]]), areaStyle: { color: tint, opacity: 0.18 } },
     ];
   }
 

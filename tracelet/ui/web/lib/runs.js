@@ -54,7 +54,7 @@ class Runs {
 
   async load() {
     const text = view.get("filter"), expression = EXPRESSION.test(text);
-    const names = (kinds) => [...new Set(this.columns.filter((column) => kinds.includes(column.slice(0, 2))).map((column) => column.slice(2)))];
+    const names = (kinds) => [...new Set([...this.columns, view.get("group")].filter((column) => kinds.includes(column.slice(0, 2))).map((column) => column.slice(2)))];
     try {
       this.found = await get("runs", { filter: expression ? text : "", metric: names(["m:", "l:", "g:"]), param: names(["p:"]), git: this.columns.includes("git") });
       put(this.error);
