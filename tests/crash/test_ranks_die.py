@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 import tracelet
+from tests.crash.test_signals import REMEMBERS
 from tests.probes.agents import ended_agents
 from tracelet.run import Run
 
@@ -29,7 +30,9 @@ BOUND = 120.0
 
 def start(strategy: str = "ddp") -> subprocess.Popen[bytes]:
     """Begin a training on two ranks that would never end."""
-    command = [sys.executable, str(TRAINING), strategy, "2"]
+    command = [sys.executable, str(TRAINING), "ddp" if strategy == "torchrun" else strategy, "2"]
+    if strategy == "torchrun":
+        command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     with open("output.txt", "wb") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **SETTINGS}, start_new_session=True)
 
@@ -94,6 +97,30 @@ def test_a_rank_is_killed(tmp_path: Path, victim: int, strategy: str) -> None:
         series = run.series("loss")
         assert series.steps.tolist() == list(range(len(series)))
         assert len(series) >= before
+        until("the delivery", lambda: run.deliveries["jsonl"].state == "done")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "number", "status"),
+    [("ddp_fork", signal.SIGKILL, "killed"), ("ddp_fork", signal.SIGTERM, "preempted"),
+     ("ddp_spawn", signal.SIGKILL, "killed"), ("torchrun", signal.SIGTERM, "preempted")],
+)  # fmt: skip
+def test_the_launcher_is_killed(tmp_path: Path, strategy: str, number: signal.Signals, status: str) -> None:
+    """A launcher that trains nothing itself dies, and its ranks with it: the status is right, all steps are there."""
+    with ended_agents(tmp_path):
+        process = start(strategy)
+        until("some steps", lambda: min(steps(0), steps(1)) > 10)
+        before = min(steps(0), steps(1))
+        assert process.pid not in {process_of(0).pid, process_of(1).pid}
+        process.send_signal(number)
+        run = over(process)
+        # Not every kernel tells what ended a process that had no time to say it.
+        assert run.info.status in ({status} if REMEMBERS or strategy == "torchrun" else {status, "killed"}), run.info
+        series = run.series("loss")
+        assert series.steps.tolist() == list(range(len(series)))
+        assert len(series) >= before
+        assert run.problems == []
         until("the delivery", lambda: run.deliveries["jsonl"].state == "done")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.probes.agents import agents, ended_agents, printed, run_folder, train, until
+import tracelet
+from tests.probes.agents import agents, ended_agents, environment, printed, run_folder, train, until
 from tests.servers.mlflow_server import MlflowServer, mlflow_server
 from tests.servers.proxy import FaultyProxy
 from tracelet import deliveries
@@ -138,3 +141,44 @@ def test_a_server_that_is_away_for_longer_than_the_training(tmp_path: Path) -> N
         server.start()
         until(lambda: done(folder), PATIENCE)
         assert history(server, folder.name, "loss") == logged(400)
+
+
+@pytest.mark.parametrize("struck", ["agent", "both"])
+def test_killed_while_the_server_is_slow(server: MlflowServer, tmp_path: Path, struck: str) -> None:
+    """The agent is killed in the middle of a request, alone or with the training: what is on disk arrives, once.
+
+    A killed agent is followed by another one; after a training and its agent `tracelet sync` brings the rest.
+    """
+    with FaultyProxy(server.url) as proxy:
+        process = train(
+            tmp_path, wait=False, until="enough", pause=0.02, timeout=PATIENCE, backend={"mlflow": {"url": proxy.url}},
+            config={"track_git": False},
+        )  # fmt: skip
+        folder = run_folder(tmp_path)
+        until(lambda: delivered(folder) > 10, PATIENCE)
+        seen = len(proxy.requests)
+        proxy.mode = "slow"
+        until(partial(sends_points, proxy, seen), PATIENCE)
+        (agent,) = agents(tmp_path)
+        agent.kill()
+        if struck == "both":
+            process.kill()
+        proxy.mode = "pass"
+        (tmp_path / "enough").touch()
+        printed(process)
+        if struck == "both":
+            subprocess.run(
+                [sys.executable, "-m", "tracelet", "sync", "latest"], cwd=tmp_path, env=environment(), check=True,
+                timeout=PATIENCE,
+            )  # fmt: skip
+        until(lambda: done(folder), PATIENCE)
+    series = tracelet.open_store(tmp_path / ".tracelet").run(folder.name).series("loss")
+    assert len(series) > 10
+    assert history(server, folder.name, "loss") == logged(len(series))
+    status = remote_run(server, folder.name)["info"]["status"]
+    assert status == ("FINISHED" if struck == "agent" else "KILLED")
+
+
+def sends_points(proxy: FaultyProxy, seen: int) -> bool:
+    """Whether points are on their way, in a request after those that were seen."""
+    return any(mode == "slow" and "log-batch" in path for mode, _, path in proxy.requests[seen:])
