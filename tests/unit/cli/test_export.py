@@ -6,6 +6,10 @@ import csv
 import io
 import json
 import math
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,3 +87,27 @@ def test_a_run_without_points_is_a_header(record: Record, call: Call) -> None:
     record("run")
     assert call("export", "run").stdout.count("\n") == 1
     assert json.loads(call("export", "run", "-f", "json").stdout)["metrics"] == {}
+
+
+def test_a_long_export_shows_how_far_it_is(record: Record) -> None:
+    """On a terminal stderr has a progress bar, and standard output the same file as ever."""
+    record("run", {"x": [1.0, 2.0], "y": [3.0]})
+    code = (
+        "import importlib, sys; module = importlib.import_module('tracelet.cli.export'); module.WORTH_A_BAR = 3;"
+        "from tracelet.cli import main; main(['export', 'run'])"
+    )
+    terminal, end = pty.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=end, timeout=60, check=True,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+        )  # fmt: skip
+        os.close(end)
+        shown = os.read(terminal, 65536).decode()
+    finally:
+        os.close(terminal)
+    assert "exporting" in shown
+    assert "100%" in shown
+    quiet = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)
+    assert (quiet.stdout, quiet.stderr) == (done.stdout, b"")
+    assert len(done.stdout.splitlines()) == 4

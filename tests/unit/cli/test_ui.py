@@ -1,0 +1,75 @@
+"""`tracelet ui`: what it says when it serves, with and without a browser."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tracelet.run import Run
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("nicegui") is None, reason="the dashboard needs NiceGUI")
+
+Record = Callable[..., Run]
+
+
+@contextmanager
+def serving(*options: str, **environment: str) -> Iterator[list[str]]:
+    """The command, until the block ends; gives the lines that it prints, all of them once it has ended."""
+    clean = {name: text for name, text in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tracelet", "ui", "--port", "0", *options], stdout=subprocess.PIPE, text=True,
+        env={**clean, **environment},
+    )  # fmt: skip
+    assert process.stdout is not None
+    lines = [process.stdout.readline()]
+    try:
+        yield lines
+    finally:
+        process.send_signal(signal.SIGINT)
+        lines += process.communicate(timeout=30)[0].splitlines(keepends=True)
+        assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_without_a_browser_the_live_text_view_is_offered(record: Record) -> None:
+    """Where there is no display, the address is told all the same, and what to type instead of opening it."""
+    record("run")
+    with serving() as lines:
+        address = re.findall(r"http://127[.]0[.]0[.]1:\d+/", lines[0])[0]
+        with urllib.request.urlopen(address + "api/runs", timeout=30) as answer:
+            assert b"run" in answer.read()
+    assert "tracelet top latest" in "".join(lines)
+    with serving(DISPLAY=":0") as lines:
+        pass
+    assert "tracelet top" not in "".join(lines)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="there the browser is opened by xdg-open")
+def test_the_browser_is_opened_if_asked_for(record: Record, tmp_path: Path) -> None:
+    """With --open the desktop is given the address that the terminal shows."""
+    record("run")
+    opened = tmp_path / "opened"
+    opener = tmp_path / "bin" / "xdg-open"
+    opener.parent.mkdir()
+    opener.write_text(f"#!/bin/sh\necho \"$1\" > '{opened}.part' && mv '{opened}.part' '{opened}'\n")
+    opener.chmod(0o755)
+    with serving("--open", PATH=f"{opener.parent}:{os.environ['PATH']}") as lines:
+        for _ in range(300):
+            if opened.exists():
+                break
+            time.sleep(0.1)
+        assert opened.read_text().strip() in lines[0]
+        assert opened.read_text().startswith("http://127.0.0.1:")
+    assert "tracelet top" not in "".join(lines)
