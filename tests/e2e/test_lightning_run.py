@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import math
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,10 @@ def written(path: Path) -> dict[str, list[tuple[int, float]]]:
 
 @pytest.mark.parametrize("flavour", ["lightning.pytorch", "pytorch_lightning"])
 def test_what_is_on_disk_equals_the_csv(flavour: str, tmp_path: Path) -> None:
-    """One line before the training; names, steps and values read back from the store are Lightning's."""
+    """One line before the training; names, steps and values read back from the store are Lightning's. Each point knows
+    its epoch, its stage and when it was.
+    """
+    began = time.time()
     with tracelet.start_logging("exact", config=SETTINGS) as experiment:
         pl = importlib.import_module(flavour)
         logger = importlib.import_module(f"{flavour}.loggers").CSVLogger(tmp_path, name="csv", version=0)
@@ -73,6 +77,7 @@ def test_what_is_on_disk_equals_the_csv(flavour: str, tmp_path: Path) -> None:
         module = module_class(pl)()
         trainer.fit(module, loader(21, 2), loader(7, 3))
         trainer.test(module, loader(7, 3), verbose=False)
+    ended = time.time()
     run = tracelet.open_store().run(experiment.id)
     expected = written(tmp_path / "csv" / "version_0" / "metrics.csv")
     assert sorted(run.metrics()) == sorted([*expected, "lr-Adam"])
@@ -81,6 +86,18 @@ def test_what_is_on_disk_equals_the_csv(flavour: str, tmp_path: Path) -> None:
         assert series.steps.tolist() == [step for step, _ in points], name
         pairs = list(zip(series.values.tolist(), [value for _, value in points]))
         assert all(left == right or (math.isnan(left) and math.isnan(right)) for left, right in pairs), name
+        times = series.times.tolist()
+        assert began - 1e-5 <= times[0] and times == sorted(times) and times[-1] <= ended, name
+    epochs = {"loss_step": [0] * 11 + [1] * 11 + [2] * 11, "loss_epoch": [0, 1, 2], "val": [0, 1, 2]}
+    assert {name: run.series(name).epochs.tolist() for name in epochs} == epochs
+    stages = {
+        "loss_step": {"train"},
+        "odd": {"train"},
+        "val": {"validate"},
+        "test_step": {"test"},
+        "test_epoch": {"test"},
+    }
+    assert {name: set(run.series(name).stages) for name in stages} == stages
     assert run.info.status == "finished"
     assert (run.params["lr"], run.params["api_key"], run.params["trainer/max_epochs"]) == (0.1, "***", 3)
 
