@@ -7,6 +7,7 @@ cannot be read counts as none: delivery then begins anew, and backends recognise
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
@@ -77,9 +78,23 @@ def path_of(run_folder: Path, backend: str) -> Path:
 def read(run_folder: Path, backend: str) -> Delivery | None:
     """The state of one delivery; None where there is none that can be read."""
     try:
-        return _decoder.decode(path_of(run_folder, backend).read_bytes())
+        return _decoded(path_of(run_folder, backend).read_bytes())
     except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
         return None
+
+
+def _decoded(content: bytes) -> Delivery:
+    try:
+        return _decoder.decode(content)
+    except msgspec.DecodeError:
+        return msgspec.convert(json.loads(content), Delivery)
+
+
+def _encoded(delivery: Delivery) -> bytes:
+    try:
+        return msgspec.json.format(msgspec.json.encode(delivery), indent=1)
+    except UnicodeEncodeError:  # it names a folder or a file whose name is no text: only Python's own JSON has that
+        return json.dumps(msgspec.to_builtins(delivery), indent=1).encode()
 
 
 def read_all(run_folder: Path) -> Iterator[Delivery]:
@@ -95,7 +110,7 @@ def write(run_folder: Path, delivery: Delivery) -> None:
     path.parent.mkdir(exist_ok=True)
     beside = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}")
     try:
-        beside.write_bytes(msgspec.json.format(msgspec.json.encode(delivery), indent=1))
+        beside.write_bytes(_encoded(delivery))
         os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)

@@ -146,6 +146,24 @@ def test_an_unknown_option_is_told(tmp_path: Path) -> None:
     assert "Did you mean 'api_key'?" in said["stderr"]
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems refuse names that are no UTF-8")
+def test_a_folder_whose_name_is_no_text_is_delivered_from(tmp_path: Path) -> None:
+    """Linux names folders by bytes: a script, a store and a backend's file in such a folder are like others."""
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    script = odd / "train.py"
+    script.write_text(
+        "import tracelet\nwith tracelet.start_logging('odd', backend='jsonl') as run: run.log_metric('m', 1.0, 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=odd, env=environment(), capture_output=True, timeout=LONG, check=True
+    )
+    assert b"failed" not in done.stderr, done.stderr
+    delivery = tracelet.open_store(odd / ".tracelet").run("odd").deliveries["jsonl"]
+    assert (delivery.state, delivery.points) == ("done", 1)
+    assert '"m"' in Path(delivery.url).read_text(encoding="utf-8")
+
+
 def test_a_pipe_is_not_kept_open(tmp_path: Path) -> None:
     """Whoever reads the training's output gets its end when the training ends, not when the agent does."""
     control(tmp_path, "fail")

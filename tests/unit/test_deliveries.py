@@ -25,6 +25,13 @@ def test_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert list(deliveries.read_all(tmp_path)) == [whole]
 
 
+def test_a_name_that_is_no_text_comes_back(tmp_path: Path) -> None:
+    """A folder may be called by bytes that are no UTF-8; where the delivery went, and why not, survives it."""
+    odd = Delivery(backend="jsonl", url="/caf\udce9/x.jsonl", memory={"folder": "/caf\udce9"}, error="no /caf\udce9")
+    deliveries.write(tmp_path, odd)
+    assert deliveries.read(tmp_path, "jsonl") == odd
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"backend": 3}', b"\xff\xfe", b'{"backend": "x", "memory": {"a": ' + b"[" * 50_000]
 )

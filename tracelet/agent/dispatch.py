@@ -90,7 +90,7 @@ class Dispatch:
             journal=self._journal.name, pid=root_pid(), interval=self._settings.metrics_interval,
             collectors=self._collectors, linger=self._settings.agent_linger, rank_deadline=self._settings.rank_deadline,
             backends=list(self._postings),
-            path=[entry for entry in sys.path if os.path.isabs(entry)],
+            path=[os.fsencode(entry) for entry in sys.path if os.path.isabs(entry)],
         )  # fmt: skip
 
     def add(self, postings: Sequence[Posting]) -> None:

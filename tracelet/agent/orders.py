@@ -41,8 +41,8 @@ class Order(msgspec.Struct, kw_only=True):
     rank_deadline: float = 30.0
     """Seconds to wait for a rank that has not written its part of a step."""
     backends: list[Posting] = []
-    path: list[str] = []
-    """Where the training finds its modules: that is where the SDKs are."""
+    path: list[bytes] = []
+    """Where the training finds its modules: that is where the SDKs are. Bytes: a folder's name need not be text."""
     receive: bool = False
     """Listen for nodes that do not share the run's folder."""
     leader: Leader | None = None

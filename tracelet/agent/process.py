@@ -193,7 +193,7 @@ def main(folder: Path, orders: BinaryIO) -> None:
     if not line:
         return  # the training ended before it could say what it wants
     order = msgspec.json.decode(line, type=Order)
-    sys.path += [entry for entry in order.path if entry not in sys.path]
+    sys.path += [entry for entry in map(os.fsdecode, order.path) if entry not in sys.path]
     lock = Lock(lock_path(folder))
     if lock.acquire(TAKEOVER):
         agent = Agent(folder, order, orders)

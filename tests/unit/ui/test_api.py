@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from starlette.testclient import TestClient
 
 import tracelet
 from tests.unit.ui.conftest import BARE, Record
+from tracelet import deliveries
+from tracelet.deliveries import Delivery
+from tracelet.mending import storable_text
 from tracelet.ui.api.application import Service, application
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -28,6 +32,21 @@ def test_runs_are_listed_with_the_columns_asked_for(record: Record, client: Test
     assert answer["runs"][1]["metrics"] == {"loss": [2.0, 1.0, 3.0]}
     assert answer["runs"][1]["params"] == {"lr": 0.1}
     assert answer["total"] == 2
+
+
+def test_a_store_in_a_folder_whose_name_is_no_text_is_shown(tmp_path: Path) -> None:
+    """Linux names folders by bytes, which need not be UTF-8: the list and the run are answered all the same."""
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    store = tracelet.open_store(odd / ".tracelet")
+    with tracelet.start_logging("odd", config={**BARE, "quiet": True, "dir": str(store.root)}) as experiment:
+        experiment.log_metric("loss", 1.0)
+    run = store.run("odd")
+    deliveries.write(run.path, Delivery(backend="jsonl", url=str(odd / "x.jsonl")))
+    with TestClient(application(Service(store)), base_url="http://127.0.0.1:8765") as client:
+        assert [found["name"] for found in client.get("/api/runs").json()["runs"]] == ["odd"]
+        (delivery,) = client.get(f"/api/runs/{run.id}").json()["deliveries"]
+    assert delivery["url"] == storable_text(str(odd / "x.jsonl"))
 
 
 def test_runs_are_filtered_by_expression(record: Record, client: TestClient) -> None:

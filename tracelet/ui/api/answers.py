@@ -15,6 +15,7 @@ import msgspec
 from fastapi import HTTPException, Response
 from fastapi.responses import FileResponse
 
+from tracelet.mending import storable_text
 from tracelet.series import Series
 
 SHEET_FORMULA = re.compile(r"^[=+\-@\t\r]")
@@ -28,7 +29,18 @@ class Json(Response):
 
     def render(self, content: Any) -> bytes:
         """The body."""
-        return msgspec.json.encode(content, enc_hook=str)
+        try:
+            return msgspec.json.encode(content, enc_hook=str)
+        except UnicodeEncodeError:  # it tells of a folder or a file whose name is no text
+            return msgspec.json.encode(_readable(msgspec.to_builtins(content, enc_hook=str)))
+
+
+def _readable(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {_readable(name): _readable(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [_readable(value) for value in found]
+    return storable_text(found) if isinstance(found, str) else found
 
 
 def disposition(name: str) -> dict[str, str]:

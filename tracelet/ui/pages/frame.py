@@ -16,6 +16,7 @@ from nicegui.elements.aggrid import AgGrid
 from nicegui.elements.echart import EChart
 from nicegui.events import GenericEventArguments
 
+from tracelet.mending import storable_text
 from tracelet.ui.api.application import Service
 from tracelet.ui.live import Live
 
@@ -86,7 +87,7 @@ class Pages:
                     if name == page:
                         link.props('aria-current="page"')
             ui.element("div").classes("tl-space")
-            ui.label(str(self.service.library.store.root)).classes("tl-store")
+            ui.label(storable_text(str(self.service.library.store.root))).classes("tl-store")
             if self.service.edits.read_only:
                 ui.label("read only").classes("tl-badge")
             ui.element("div").props('id="tl-tools"').classes("tl-tools")
