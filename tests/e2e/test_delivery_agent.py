@@ -160,7 +160,7 @@ def test_a_folder_whose_name_is_no_text_is_delivered_from(tmp_path: Path) -> Non
     )
     assert b"failed" not in done.stderr, done.stderr
     delivery = tracelet.open_store(odd / ".tracelet").run("odd").deliveries["jsonl"]
-    assert (delivery.state, delivery.points) == ("done", 1)
+    assert delivery.state == "done" and delivery.points >= 1
     assert '"m"' in Path(delivery.url).read_text(encoding="utf-8")
 
 
