@@ -1,7 +1,8 @@
 """Training with the integration is, bit for bit, the training without it.
 
-The same script runs twice in fresh interpreters, in a folder of the same name, once with the integration and once
-without; it tells everything that a user could look at, and both must have told the same.
+The same script runs in fresh interpreters, in a folder of the same name: without tracelet, with the integration alone,
+and with a whole run, which samples the machine and hears the console too; it tells everything that a user could look
+at, and all must have told the same.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
 import contextlib, gc, hashlib, importlib, json, os, random, signal, sys, threading, warnings
-flavour, tracked = sys.argv[1], sys.argv[2] == "tracked"
+flavour, tracked, recorded = sys.argv[1], sys.argv[2] == "tracked", sys.argv[2] == "recorded"
 kept = []
+if recorded:
+    import tracelet
+    tracelet.start_logging("whole", config={"dir": "../store", "quiet": True, "delivery": "off", "metrics_interval": 0.2, "track_gradients": True})
 if tracked:
     from tracelet.integrations.lightning import LightningIntegration
     class Sink:
@@ -90,12 +94,16 @@ for logger in (True, loggers.CSVLogger("csv")):
 told["random"] = [hashlib.sha256(repr(state).encode()).hexdigest() for state in
                   (random.getstate(), [str(part) for part in numpy.random.get_state()], torch.get_rng_state().tolist())]
 told["signals"] = [signals, {number: str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}]
-told["threads"] = sorted(thread.name for thread in threading.enumerate())
+told["threads"] = sorted(thread.name for thread in threading.enumerate() if not thread.name.startswith("tracelet-"))
 told["grad mode"] = [torch.is_grad_enabled(), str(torch.get_default_dtype()), torch.is_anomaly_enabled()]
 told["warnings"] = caught
 if tracked:
     integration.stop()
     assert sum(isinstance(item, tuple) for item in kept) > 50
+if recorded:
+    tracelet.stop_logging()
+    run = tracelet.open_store("../store").run("whole")
+    assert len(run.series("loss_step")) == len(run.series("grad_norm")) == 32 and run.spans() and run.series("system/cpu_percent")
 told["files"] = {}
 for folder, _, names in os.walk("."):
     for name in names:
@@ -128,8 +136,10 @@ def told(folder: Path, flavour: str, tracked: str) -> dict[str, Any]:
 @pytest.mark.parametrize("flavour", ["lightning.pytorch", "pytorch_lightning"])
 def test_training_is_bit_for_bit_the_same(flavour: str, tmp_path: Path) -> None:
     """Weights, checkpoints, files, random states, warnings, output, callbacks, loggers, metrics: no difference."""
-    without, with_ = told(tmp_path, flavour, "alone"), told(tmp_path, flavour, "tracked")
+    without = told(tmp_path, flavour, "alone")
     assert any(path.endswith(".ckpt") for path in without["files"])
-    assert without.keys() == with_.keys()
-    for what, expected in without.items():
-        assert with_[what] == expected, what
+    for how in ("tracked", "recorded"):
+        with_ = told(tmp_path, flavour, how)
+        assert without.keys() == with_.keys()
+        for what, expected in without.items():
+            assert with_[what] == expected, (how, what)
