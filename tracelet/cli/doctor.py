@@ -21,7 +21,7 @@ from tracelet.cli.accounts import examine
 from tracelet.cli.backlog import Debt, debts, running
 from tracelet.cli.console import echo
 from tracelet.cli.options import store_option
-from tracelet.cli.wording import as_json
+from tracelet.cli.wording import as_json, counted
 from tracelet.deliveries import MISCONFIGURED, OFFLINE
 from tracelet.errors import BackendError, SettingsError
 from tracelet.guard import guard
@@ -152,7 +152,7 @@ def _delivery(debt: Debt) -> Finding:
 def _page(found: dict[str, Any]) -> Iterator[str]:
     store = found["store"]
     yield f"tracelet {found['tracelet']}, Python {found['python']}"
-    yield f"store {store['folder']}: {store['runs']} runs" + ("" if store["ok"] else f", not writable. {store['fix']}")
+    yield f"store {store['folder']}: {counted(store['runs'], 'run')}" + ("" if store["ok"] else f", not writable. {store['fix']}")
     yield "\ninstalled"
     for row in found["installed"]:
         packages = ", ".join(f"{name} {number or 'missing'}" for name, number in row["packages"].items())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tracelet.cli.console import STATUS_STYLES, fitting, put, speaks_unicode, table
 from tracelet.cli.moments import told
 from tracelet.cli.sparkline import sparkline
-from tracelet.cli.wording import ago, date, duration, number, size, value, visible
+from tracelet.cli.wording import ago, counted, date, duration, number, size, value, visible
 from tracelet.deliveries import Delivery
 from tracelet.records import Artifact, MetricSummary
 from tracelet.run import Run
@@ -201,7 +201,7 @@ class Page:
         self._title("Code")
         changes = "uncommitted changes" if git.get("dirty") else "clean"
         if git.get("untracked_count"):
-            changes += f", {git['untracked_count']} untracked files"
+            changes += ", " + counted(git["untracked_count"], "untracked file")
         pairs = [("commit", f"{git.get('commit') or 'none'}  {git.get('subject') or ''}")]
         pairs += [("branch", git.get("branch") or "none"), ("tree", changes)]
         self._pairs([*pairs, *(("remote " + name, url) for name, url in (git.get("remotes") or {}).items())])

@@ -17,6 +17,7 @@ from tracelet.agent.waiting import deliverable
 from tracelet.cli.backlog import Debt, debts, running
 from tracelet.cli.console import echo
 from tracelet.cli.options import store_option
+from tracelet.cli.wording import counted
 from tracelet.deliveries import DONE, MISCONFIGURED, OFFLINE, Delivery
 from tracelet.run import Run
 from tracelet.store import Store
@@ -60,7 +61,7 @@ def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> boo
             echo(f"{run.id} {debt.posting.name}: process {busy} delivers it just now; nothing to do")
         elif debt.paid:
             if named:
-                sent = f"{debt.delivery.points:,} points{_at(debt.delivery)}"
+                sent = f"{counted(debt.delivery.points, 'point')}{_at(debt.delivery)}"
                 echo(f"{run.id} {debt.posting.name}: complete, {sent}")
         else:
             open_debts.append(debt)
@@ -129,11 +130,11 @@ def _report(run: Run, debt: Debt) -> bool:
         f"; {delivery.rejected:,} records were refused, see {delivery.backend}.dead.jsonl" if delivery.rejected else ""
     )
     if delivery.state == DONE or (running(run) and not delivery.error):
-        echo(f"{name}: {sent:,} points delivered{_at(delivery)}{aside}")
+        echo(f"{name}: {counted(sent, 'point')} delivered{_at(delivery)}{aside}")
         return True
     why = delivery.error or "it has not answered"
     fix = delivery.fix if delivery.state == MISCONFIGURED else f"Nothing is lost; try again: {debt.command}"
-    echo(f"{name}: {sent:,} points delivered, the rest is not: {why}. {fix}{aside}", err=True)
+    echo(f"{name}: {counted(sent, 'point')} delivered, the rest is not: {why}. {fix}{aside}", err=True)
     return False
 
 

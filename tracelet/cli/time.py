@@ -9,7 +9,7 @@ import click
 
 from tracelet.cli.console import console, put, speaks_unicode, table
 from tracelet.cli.options import store_option
-from tracelet.cli.wording import as_json, duration
+from tracelet.cli.wording import as_json, counted, duration
 from tracelet.errors import RunNotFound
 from tracelet.run import Run
 from tracelet.store import Store
@@ -96,7 +96,7 @@ def _head(target: Console, run: Run, starts: list[ProcessTimes]) -> None:
         return
     target.print(
         f"  {duration(total)} in all, {duration(sum(times.training for times in starts))} in training loops, "
-        f"{iterations} iterations (median {starts[-1].median * 1e3:.2f} ms), goodput "
+        f"{counted(iterations, 'iteration')} (median {starts[-1].median * 1e3:.2f} ms), goodput "
         f"{productive:.1%}"
     )
 

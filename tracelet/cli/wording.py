@@ -31,6 +31,11 @@ def number(value: float) -> str:
     return f"{value:.6g}"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 point`, `1,000 points`: for nouns that take an s."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """The two largest units: `1h 05m`, `12s`, `0.4s`."""
     if seconds < 10:

@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracelet.cli.wording import ago, as_json, duration, number, size, value, visible
+from tracelet.cli.wording import ago, as_json, counted, duration, number, size, value, visible
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 points"), (1, "1 point"), (12_000, "12,000 points")])
+def test_one_is_not_many(count: int, text: str) -> None:
+    """A noun has an s for all numbers but one."""
+    assert counted(count, "point") == text
 
 
 @pytest.mark.parametrize(
