@@ -21,16 +21,27 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 ID_LENGTH = 10
 """50 bits: among 100,000 runs two share an id with a probability of one in 200,000."""
 
-RANK_VARIABLES: tuple[tuple[str, str, str, str], ...] = (
-    ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE"),
-    ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS"),
+Row = tuple[str, str, str, str]
+SLURM: Row = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS")
+TORCHRUN: Row = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE")
+HYDRA: Row = ("PMI_RANK", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "PMI_SIZE")
+"""MPICH's launcher and Intel's; srun and Cray's set PMI_RANK as well, but no local rank of this name."""
+RANK_VARIABLES: tuple[Row, ...] = (
+    TORCHRUN,
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", "OMPI_COMM_WORLD_SIZE"),
-    ("PMI_RANK", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "PMI_SIZE"),
+    HYDRA,
+    SLURM,
+    ("PMI_RANK", "PMI_LOCAL_RANK", "PALS_NODEID", "PMI_SIZE"),
 )
-"""(rank, local rank, node rank, world size), most specific launcher first."""
+"""(rank, local rank, node rank, world size), most specific launcher first: in a SLURM job each process that `mpirun`
+starts takes over the variables of the job's script, rank 0."""
 RANKS_ON_NODE = frozenset({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"})
 """Launchers of MPI do not number their nodes, but say how many ranks this one has; they fill one node after the other
 unless told otherwise. (Open MPI's NODE_RANK is a rank within the node.)"""
+MPI_LAUNCHES = ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "PALS_APID")
+"""What names a launch by MPI, in all its ranks; MPICH and Intel MPI have nothing of the kind."""
+SHARED_BY_NODES = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "MASTER_ADDR", "MASTER_PORT")
+"""What ranks of such a launch on several nodes have in common, if anything."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,7 @@ def identify(environ: Mapping[str, str] | None = None, known: tuple[int, int] | 
     rank, world_size = known or (rank, world_size)
     first = env if environ is not None else _first_environment(os.getppid() if _is_child(env) else os.getpid()) or env
     group, recurring = _group(env, first, index)
-    unsettled = known is None and node_rank > 0 and rank < world_size and not _knows_rank(env)
+    unsettled = known is None and node_rank > 0 and rank < world_size and _launcher(env) is None
     return Identity(
         rank=rank, local_rank=local_rank, node_rank=node_rank, world_size=world_size, host=socket.gethostname(),
         pid=os.getpid(), process_started=process_start(os.getpid()), group=group, recurring=recurring,
@@ -86,12 +97,12 @@ def identify(environ: Mapping[str, str] | None = None, known: tuple[int, int] | 
 
 
 def _place(env: Mapping[str, str]) -> tuple[int, int, int, int]:
-    for names in RANK_VARIABLES:
-        if names[0] in env and _number(env, names[3], 1) > 1:
-            rank, local, node = (_number(env, name, 0) for name in names[:3])
-            if names[2] in RANKS_ON_NODE:
-                node = rank // node if node > 0 else 0
-            return rank, local, node, _number(env, names[3], 1)
+    names = _launcher(env)
+    if names is not None:
+        rank, local, node = (_number(env, name, 0) for name in names[:3])
+        if names[2] in RANKS_ON_NODE:
+            node = rank // node if node > 0 else 0
+        return rank, local, node, _number(env, names[3], 1)
     # Lightning's own launcher gives its children LOCAL_RANK, NODE_RANK and WORLD_SIZE, but no RANK.
     local, node, world = _number(env, "LOCAL_RANK", 0), _number(env, "NODE_RANK", 0), _number(env, "WORLD_SIZE", 1)
     if local or node:
@@ -99,8 +110,13 @@ def _place(env: Mapping[str, str]) -> tuple[int, int, int, int]:
     return 0, 0, 0, world
 
 
-def _knows_rank(env: Mapping[str, str]) -> bool:
-    return any(names[0] in env and _number(env, names[3], 1) > 1 for names in RANK_VARIABLES)
+def _launcher(env: Mapping[str, str]) -> Row | None:
+    """The variables of whoever started this process as one of several ranks."""
+    for names in RANK_VARIABLES:
+        told = names[0] in env and (names is not HYDRA or names[1] in env)
+        if told and _number(env, names[3], 1) > 1:
+            return names
+    return None
 
 
 def several_nodes() -> bool:
@@ -108,12 +124,11 @@ def several_nodes() -> bool:
     env = os.environ
     if "RANK" in env and "LOCAL_WORLD_SIZE" in env:
         return _number(env, "WORLD_SIZE", 1) > _number(env, "LOCAL_WORLD_SIZE", 1)
-    if "SLURM_PROCID" in env and _number(env, "SLURM_NTASKS", 1) > 1:
+    names = _launcher(env)
+    if names is SLURM:
         return _number(env, "SLURM_STEP_NUM_NODES", _number(env, "SLURM_NNODES", 1)) > 1
-    if "OMPI_COMM_WORLD_RANK" in env:
-        return _number(env, "OMPI_COMM_WORLD_SIZE", 1) > _number(env, "OMPI_COMM_WORLD_LOCAL_SIZE", 1)
-    if "PMI_RANK" in env:
-        return _number(env, "PMI_SIZE", 1) > _number(env, "MPI_LOCALNRANKS", 1)
+    if names is not None and names is not TORCHRUN:
+        return _number(env, names[3], 1) > _ranks_here(env, names)
     # Lightning sets these itself as well, but whoever starts it on several nodes has to do so before.
     first = _first_environment(os.getppid() if _is_child(env) else os.getpid())
     return "NODE_RANK" in first and "MASTER_ADDR" in first
@@ -136,21 +151,50 @@ def _group(env: Mapping[str, str], first: Mapping[str, str], index: int | None) 
 
     `first`: the environment that the launching process was started with.
     """
-    if _number(env, "SLURM_NTASKS", 1) > 1 and "SLURM_PROCID" in env:
+    names = _launcher(env)
+    if names is SLURM:
         return "slurm:" + ":".join(
             env.get(f"SLURM_{part}", "") for part in ("JOB_ID", "STEP_ID", "RESTART_COUNT")
         ), False
     if "TORCHELASTIC_RUN_ID" in env:
         first_time = _number(env, "TORCHELASTIC_RESTART_COUNT", 0) == 0
         return "torchrun:" + _torchrun_group(env), first_time and env.get("LOCAL_WORLD_SIZE") != env.get("WORLD_SIZE")
-    if "OMPI_COMM_WORLD_RANK" in env:
-        return "mpi:" + env.get("PMIX_NAMESPACE", env.get("OMPI_MCA_ess_base_jobid", "")), False
+    if names is not None and names is not TORCHRUN:
+        return _mpi_group(env, names)
     parent = multiprocessing.parent_process()
     if index is not None and parent is not None and parent.pid is not None:
         return "spawned:" + _process(parent.pid), True
     if "NODE_RANK" in first and "MASTER_ADDR" in first:
         return "nodes:" + ":".join(first.get(f"MASTER_{part}", "") for part in ("ADDR", "PORT")), True
     return _process(os.getppid() if _is_child(env) else os.getpid()), False
+
+
+def _mpi_group(env: Mapping[str, str], names: Row) -> tuple[str, bool]:
+    launch = next((env[name] for name in MPI_LAUNCHES if env.get(name)), "")
+    shared = ":".join(env.get(name, "") for name in SHARED_BY_NODES)
+    if launch or (_ranks_here(env, names) < _number(env, names[3], 1) and shared.strip(":")):
+        return f"mpi:{launch or shared}", not launch
+    return "mpi:" + _process(_above(names[0])), False
+
+
+def _ranks_here(env: Mapping[str, str], names: Row) -> int:
+    return _number(env, names[2] if names[2] in RANKS_ON_NODE else "PMI_LOCAL_SIZE", 1)
+
+
+def _above(variable: str) -> int:
+    """The process that started the ranks of this node: the next one above that has no rank, as wrapping scripts do."""
+    pid = os.getppid()
+    while variable in _first_environment(pid):
+        pid = _parent(pid)
+    return pid
+
+
+def _parent(pid: int) -> int:
+    """0 where that is not to be known."""
+    try:
+        return int(_stat(pid)[1])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _first_environment(pid: int) -> dict[str, str]:
@@ -186,9 +230,7 @@ def process_start(pid: int) -> float:
     Only to be compared with another call of this function on the same host: it tells a reused pid from the first one.
     """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        # Field 22; the name in field 2 may hold spaces and parentheses, so count from the last one.
-        return int(stat.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return int(_stat(pid)[19]) / os.sysconf("SC_CLK_TCK")
     except FileNotFoundError:
         if Path("/proc/self").exists():
             return 0.0
@@ -207,10 +249,14 @@ def is_alive(pid: int, started: float) -> bool:
     if process_start(pid) != started:
         return False
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return _stat(pid)[0] not in ("Z", "X")
     except OSError:
         return started > 0
-    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def _stat(pid: int) -> list[str]:
+    """What Linux tells of a process, from its state (field 3) on: the name before that may hold anything."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
 
 
 def in_worker_process() -> bool:

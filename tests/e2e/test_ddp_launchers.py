@@ -145,6 +145,57 @@ def test_forked_children_record_from_the_moment_they_join_a_process_group() -> N
     assert places(run) == [(0, 0, 0, 2), (1, 1, 0, 2)]
 
 
+LAUNCHER = """
+    import os, subprocess, sys
+
+    kind, launch, *command = sys.argv[1:]
+    rank, local, shared = {
+        "srun": ("SLURM_PROCID", "SLURM_LOCALID", {
+            "SLURM_NTASKS": "2", "SLURM_NODEID": "0", "SLURM_NNODES": "1", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": launch,
+        }),
+        "openmpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", {
+            "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_SIZE": "2", "PMIX_NAMESPACE": f"prterun-{launch}@1",
+        }),
+        "mpich": ("PMI_RANK", "MPI_LOCALRANKID", {"PMI_SIZE": "2", "MPI_LOCALNRANKS": "2"}),
+    }[kind]
+    wrapped = ["sh", "-c", '"$@"; exit $?', "sh", *command]
+    ranks = [subprocess.Popen(wrapped, env={**os.environ, **shared, rank: str(n), local: str(n)}) for n in range(2)]
+    sys.exit(max(process.wait() for process in ranks))
+"""
+"""Starts ranks as these launchers do, each in a script that wraps it."""
+
+
+@pytest.mark.parametrize("kind", ["srun", "openmpi", "mpich"])
+def test_ranks_of_srun_and_mpi_are_one_run_each_launch(kind: str) -> None:
+    """Known by their variables alone: one run a launch, and in it the mean over its ranks."""
+    Path("launcher.py").write_text(textwrap.dedent(LAUNCHER), encoding="utf-8")
+    code = """
+    import os, sys
+    from torch import distributed
+    import tracelet
+
+    RANKS = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+    launch = int(sys.argv[1])
+    run = tracelet.start_logging(f"launch {launch}")
+    rank = next(int(os.environ[name]) for name in RANKS if name in os.environ)
+    distributed.init_process_group("gloo", rank=rank, world_size=2, init_method=f"file://{os.getcwd()}/meet{launch}")
+    for step in range(3):
+        run.log_metric("m", float(10 * launch + rank), step)
+    distributed.barrier()
+    distributed.destroy_process_group()
+    tracelet.stop_logging()
+    """
+    for number in ("0", "1"):
+        run_to_end(sys.executable, "launcher.py", kind, number, sys.executable, script(code), number)
+    store = tracelet.open_store()
+    assert {run.info.name for run in store.runs()} == {"launch 0", "launch 1"}
+    for launch in range(2):
+        run = store.run(f"launch {launch}")
+        assert (run.info.status, run.problems) == ("finished", [])
+        assert places(run) == [(0, 0, 0, 2), (1, 1, 0, 2)]
+        assert run.series("m").values.tolist() == [10.0 * launch + 0.5] * 3
+
+
 def test_a_launched_rank_that_fails_says_why() -> None:
     """The exception of a launched function is the reason of its rank, and of no other."""
     code = (

@@ -27,6 +27,22 @@ PLACES = [
     ),
     ({"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}, (1, 1, 0, 2)),
     ({"PMI_RANK": "1", "PMI_SIZE": "2"}, (1, 0, 0, 2)),
+    ({"PMI_RANK": "3", "PMI_SIZE": "4", "PMI_LOCAL_RANK": "1", "PALS_NODEID": "1"}, (3, 1, 1, 4)),
+    # `mpirun` in the script of a SLURM job, whose variables are those of rank 0; `srun --mpi=pmi2`.
+    (
+        {**SLURM, "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4",
+         "OMPI_COMM_WORLD_LOCAL_RANK": "3", "OMPI_COMM_WORLD_LOCAL_SIZE": "4"},
+        (3, 3, 0, 4),
+    ),
+    (
+        {**SLURM, "SLURM_PROCID": "0", "PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1",
+         "MPI_LOCALNRANKS": "4"},
+        (1, 1, 0, 4),
+    ),
+    (
+        {**SLURM, "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_NODEID": "1", "PMI_RANK": "3", "PMI_SIZE": "4"},
+        (3, 1, 1, 4),
+    ),
     ({"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2"}, (1, 1, 0, 2)),
     ({"RANK": "x", "WORLD_SIZE": "2"}, (0, 0, 0, 2)),
     ({"RANK": "0", "WORLD_SIZE": "nonsense"}, (0, 0, 0, 1)),
@@ -46,6 +62,24 @@ def test_ranks_of_one_launch_agree_on_the_id() -> None:
     for launch, names in ((TORCHRUN, ("RANK", "LOCAL_RANK")), (SLURM, ("SLURM_PROCID", "SLURM_LOCALID"))):
         ids = {identify({**launch, **dict.fromkeys(names, str(rank))}).run_id(0) for rank in range(4)}
         assert len(ids) == 1
+
+
+OPEN_MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_SIZE": "2", "PMIX_NAMESPACE": "prterun-h-7@1"}
+MPICH = {"PMI_SIZE": "4", "MPI_LOCALRANKID": "0", "MPI_LOCALNRANKS": "2", "MASTER_ADDR": "h", "MASTER_PORT": "29500"}
+
+
+def test_ranks_of_mpi_on_several_nodes_agree_on_the_id() -> None:
+    """By the name of the launch, or where they meet; only the latter may come again with another launch."""
+    launches = [
+        [identify({**OPEN_MPI, "OMPI_COMM_WORLD_RANK": str(rank)}) for rank in range(4)],
+        [identify({**OPEN_MPI, "PMIX_NAMESPACE": "8", "OMPI_COMM_WORLD_RANK": str(rank)}) for rank in range(4)],
+        [identify({**MPICH, "PMI_RANK": str(rank)}) for rank in range(4)],
+        [identify({"PMI_RANK": str(rank), "PMI_SIZE": "4", "PALS_APID": "a"}) for rank in range(4)],
+    ]
+    ids = [{me.run_id(0) for me in launch} for launch in launches]
+    assert [len(found) for found in ids] == [1, 1, 1, 1]
+    assert len(set.union(*ids)) == 4
+    assert [{me.recurring for me in launch} for launch in launches] == [{False}, {False}, {True}, {False}]
 
 
 def test_a_restart_by_torchrun_is_no_other_launch() -> None:
