@@ -152,7 +152,8 @@ def _delivery(debt: Debt) -> Finding:
 def _page(found: dict[str, Any]) -> Iterator[str]:
     store = found["store"]
     yield f"tracelet {found['tracelet']}, Python {found['python']}"
-    yield f"store {store['folder']}: {counted(store['runs'], 'run')}" + ("" if store["ok"] else f", not writable. {store['fix']}")
+    runs = counted(store["runs"], "run")
+    yield f"store {store['folder']}: {runs}" + ("" if store["ok"] else f", not writable. {store['fix']}")
     yield "\ninstalled"
     for row in found["installed"]:
         packages = ", ".join(f"{name} {number or 'missing'}" for name, number in row["packages"].items())
