@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tracelet.backends.aim import AimBackend, AimOptions
-from tracelet.backends.base import RunDescription
-from tracelet.testing import BackendConformance, Delivered, Traits
+from tracelet.backends.base import Batch, RunDescription, SeriesPart
+from tracelet.testing import FINISHED, START, BackendConformance, Delivered, Traits
 
 pytest.importorskip("aim", reason="Aim has no packages for this Python")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Aim's own
@@ -61,3 +61,20 @@ def suite(folder: Path) -> BackendConformance:
 def test_conformance(check: str, tmp_path: Path) -> None:
     """What every backend must do, aim does."""
     suite(tmp_path).run(check)
+
+
+@pytest.mark.slow
+def test_the_stage_is_the_context(tmp_path: Path) -> None:
+    """One name in training and validation is one metric with two contexts, as Aim shows them; without a stage, none."""
+    conformance = suite(tmp_path)
+    stages = ("train", "val", "")
+    parts = [SeriesPart("loss", [0, 1], [1.0, 2.0], [START, START + 1], [0, 0], stage=stage) for stage in stages]
+    conformance.deliver(Batch(id="b:0-1", points=parts), outcome=FINISHED)
+    run = conformance.description()
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", READER, str(run.store), run.id],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    (found,) = json.loads(done.stdout.splitlines()[-1])
+    contexts = sorted((name, context.get("subset", ""), len(points)) for name, context, points in found["series"])
+    assert contexts == [("loss", "", 2), ("loss", "train", 2), ("loss", "val", 2)]

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from tracelet.artifacts import keep
-from tracelet.backends.base import Batch, RunDescription
+from tracelet.backends.base import Batch, RunDescription, SeriesPart
 from tracelet.backends.wandb import WandbBackend, WandbOptions
 from tracelet.backends.wandb_spool import Spool, message
 from tracelet.records import Artifact
-from tracelet.testing import FINISHED, BackendConformance, Delivered, Traits
+from tracelet.testing import FINISHED, START, BackendConformance, Delivered, Traits
 
 FAILED = "1"
 STATUSES = {"finished": "0", "failed": FAILED, "interrupted": FAILED, "preempted": FAILED, "killed": FAILED}
@@ -97,3 +97,32 @@ def test_artifacts_that_come_again(tmp_path: Path) -> None:
     ]
     logged = sorted(record.artifact.name for record in records if record.HasField("artifact"))
     assert logged == ["checkpoint-conformance-run", "deep-notes.txt-" + logged[1][-6:]]
+
+
+@pytest.mark.slow
+def test_axes_and_what_the_sdk_leaves_alone(tmp_path: Path) -> None:
+    """Each metric has its axis, the machine's one of time; console, code and machine are ours, not the SDK's."""
+    options = WandbOptions(mode="offline", group="a group", job_type="train", notes="a note")
+    conformance = BackendConformance(lambda: WandbBackend(options), read, tmp_path)
+    parts = [
+        SeriesPart("loss", [0, 5], [1.0, 0.5], [START, START + 1], [-1, -1]),
+        SeriesPart("late", [2], [3.0], [START + 2], [-1]),
+        SeriesPart("system/memory", [0], [4.0], [START + 3], [-1], system=True),
+    ]
+    batch = Batch(id="b:0-1", points=parts, params={"lr": 0.1}, tags={"stage": "first"})
+    conformance.deliver(batch, outcome=FINISHED)
+    (path,) = conformance.description().store.glob("wandb/offline-run-*/*.wandb")
+    records = [message().FromString(data) for data in Spool(path)._records()]
+    axes = {one.metric.name: one.metric.step_metric for one in records if one.HasField("metric")}
+    assert axes == {"loss": AXIS, "late": AXIS, "system/memory": "_timestamp"}
+    run = [one.run for one in records if one.HasField("run")][-1]
+    assert (run.run_group, run.job_type, run.notes, list(run.tags)) == ("a group", "train", "a note", ["stage: first"])
+    summary = {
+        update.key or ".".join(update.nested_key): update.value_json
+        for one in records if one.HasField("summary") for update in one.summary.update
+    }  # fmt: skip
+    assert (float(summary["loss"]), float(summary["late"])) == (0.5, 3.0)
+    assert not run.HasField("git")
+    kinds = {one.WhichOneof("record_type") for one in records}
+    assert not kinds & {"stats", "output", "output_raw", "environment"}
+    assert [file for file in (path.parent / "files").rglob("*") if file.is_file()] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -55,3 +57,31 @@ def test_a_session_that_goes_on_is_imported_whole(tmp_path: Path) -> None:
         events = [event for event in server.received if event["metric"] == "loss"]
     points = sorted((event["iter"], event["value"]) for event in events)
     assert points == list(zip(series.steps, series.values))
+
+
+def git(folder: Path, *words: str) -> str:
+    """What git says to it in the folder."""
+    identity = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+    return subprocess.run(
+        ["git", *identity, *words], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_the_task_has_the_code_of_the_training_and_not_of_the_agent(tmp_path: Path) -> None:
+    """Repository, commit, branch, uncommitted change, entry point and packages are those of the training's script."""
+    git(tmp_path, "init", "-q", "-b", "topic")
+    git(tmp_path, "remote", "add", "origin", "https://example.org/us/repo.git")
+    script = "import tracelet\nbackend = {'clearml': {'mode': 'offline'}}\n"
+    script += "with tracelet.start_logging('x', backend=backend) as run:\n    run.log_metric('loss', 1.0)\n"
+    (tmp_path / "mine.py").write_text(script)
+    git(tmp_path, "add", "mine.py")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    (tmp_path / "mine.py").write_text(script + "# changed\n")
+    run(tmp_path, "mine.py")
+    (path,) = (tmp_path / ".tracelet" / "clearml" / "offline").glob("*/task.json")
+    task = json.loads(path.read_text(encoding="utf-8"))["script"]
+    assert (task["repository"], task["branch"]) == ("https://example.org/us/repo.git", "topic")
+    assert task["version_num"] == git(tmp_path, "rev-parse", "HEAD")
+    assert "+# changed" in task["diff"]
+    assert (task["entry_point"], task["working_dir"]) == ("mine.py", str(tmp_path))
+    assert f"msgspec=={importlib.metadata.version('msgspec')}" in task["requirements"]["pip"].splitlines()
