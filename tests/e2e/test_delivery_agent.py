@@ -196,6 +196,9 @@ def test_ctrl_c_ends_the_waiting_and_not_the_delivery(tmp_path: Path) -> None:
     while not process.stdout.readline().startswith("logged"):
         continue
     time.sleep(3)
+    footer = JournalReader(run_folder(tmp_path) / "rank-0.0.tlj").footer()
+    assert footer is not None, "the journal is sealed before anybody is waited for"
+    assert footer.status.status == "finished"
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
     said = printed(process)
@@ -255,6 +258,25 @@ def test_without_backends_the_agent_samples_the_machine(tmp_path: Path) -> None:
     run = tracelet.open_store(tmp_path / ".tracelet").run("latest")
     assert len(run.series("system/memory_percent")) > 2
     assert "loss" in run.metrics()
+
+
+def test_what_the_agent_reads_is_the_trainings_own_share(tmp_path: Path) -> None:
+    """Memory and processes are those of the training and its children, to the very end; the agent is none of them."""
+    script = (
+        "import subprocess, sys, time, tracelet\n"
+        "large = b'x' * 400_000_000\n"
+        "with subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE):\n"
+        "    tracelet.start_logging('x', config={'metrics_interval': 0.3, 'track_git': False})\n"
+        "    time.sleep(2.5)\n    del large\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment(), check=True, timeout=90)
+    until(lambda: not agents(tmp_path))
+    run = tracelet.open_store(tmp_path / ".tracelet").run("latest")
+    assert {view.started.role for view in run.views if view.started and view.metrics} == {"node"}
+    memory = run.series("system/process_memory_bytes").values.tolist()
+    assert max(memory) > 400_000_000
+    assert 2.0 in run.series("system/processes").values.tolist()
+    assert max(run.series("system/processes").values.tolist()) == 2.0
 
 
 def test_a_long_journal_is_compacted_by_the_agent(tmp_path: Path) -> None:
