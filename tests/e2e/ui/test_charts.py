@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,3 +226,41 @@ def test_the_order_of_runs_is_chosen_and_shared(page: Page) -> None:
     assert "sort=name" in page.driver.current_url
     page.driver.refresh()
     page.until(f"{ROWS}.join() === 'one,three,two'")
+
+
+SLEEPER = """
+import os, sys, time, tracelet
+run = tracelet.start_logging("sleeper", config={"dir": sys.argv[1], "delivery": "off", "quiet": True})
+run.log_metric("loss", 1.0, 0)
+time.sleep(1)
+print(run.id, flush=True)
+time.sleep(300)
+"""
+
+
+def test_a_running_run_without_a_sign_of_life_is_shown_as_silent(
+    driver: WebDriver, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The list tells it by itself, without being loaded again, and tells when the run is back."""
+    store = tmp_path / ".tracelet"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLEEPER, str(store)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout is not None
+    state = "document.querySelector('.tl-status')?.innerText"
+    try:
+        run_id = process.stdout.readline().strip()
+        with served(store, environment) as address:
+            page = Page(driver, address)
+            page.open("/")
+            page.until(f"{state} === 'running'")
+            process.send_signal(signal.SIGSTOP)
+            (journal,) = (store / "runs" / run_id).glob("rank-0.*.tlj")
+            os.utime(journal, (time.time() - 120,) * 2)
+            page.until(f"{state} === 'silent'")
+            process.send_signal(signal.SIGCONT)
+            page.until(f"{state} === 'running'")
+            left_in_peace(driver)
+    finally:
+        process.kill()
+        process.communicate()
