@@ -6,7 +6,7 @@ Used by the store, the command line, the dashboard and user code, on any thread 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ from tracelet.records import (
 )
 from tracelet.series import Origin, Series, assemble
 from tracelet.spans import SpanTable, tabulate
-from tracelet.tally import merged
+from tracelet.tally import Tally, merged
 
 if TYPE_CHECKING:
     import pandas
@@ -192,11 +192,29 @@ class Run:
         return sorted(self.summaries())
 
     def summaries(self) -> dict[str, MetricSummary]:
-        """Count, last, least and greatest of every metric, over all processes; reads no points of sealed runs."""
+        """Count, last, least and greatest of every metric, over the points of all processes, and of what a resumption
+        abandoned; reads no points of sealed runs. `summary` tells those of a series.
+        """
         tables = [view.metrics for view in self.views]
         if len(tables) == 1:
             return dict(tables[0])
         return merged(summary for table in tables for summary in table.values())
+
+    def summary(self, name: str) -> MetricSummary:
+        """Count, last, least and greatest of what `series(name)` is. KeyError if there is no such metric.
+
+        Points are read only where several ranks have the metric, or the run was resumed.
+        """
+        views = self._holding(name, None)
+        known = merged(view.metrics[name] for view in views)[name]
+        if _is_one_line(views):
+            return known
+        series = self.series(name)
+        tally = Tally()
+        tally.automatic = known.automatic
+        if len(series):
+            tally.add_arrays(series.steps, (series.times * 1e6).round().astype("int64"), series.values)
+        return tally.summary(name)
 
     def series(self, name: str, rank: int | None = None, branch: int | None = None) -> Series:
         """The points of one metric: reduced over ranks as it was logged, or of one rank. KeyError if there is none.
@@ -229,7 +247,7 @@ class Run:
     def chart(self, name: str, points: int = 2000, rank: int | None = None) -> Series:
         """The same series with about `points` points, spikes kept; much faster and smaller where there are millions."""
         views = self._holding(name, rank)
-        if len({(view.started.rank, view.started.branch) for view in views if view.started}) > 1:
+        if not _is_one_line(views):
             return downsample(self.series(name, rank), points)
         total = sum(view.metrics[name].count for view in views)
         try:
@@ -269,6 +287,11 @@ class Run:
             frames.append(pandas.DataFrame(columns))
         empty = pandas.DataFrame(columns=["metric", "step", "value", "time", "epoch", "stage", "fit"])
         return pandas.concat(frames, ignore_index=True) if frames else empty
+
+
+def _is_one_line(views: Iterable[JournalView]) -> bool:
+    """Whether their points stand as they are: of one rank, and nothing of them abandoned."""
+    return len({(view.started.rank, view.started.branch) for view in views if view.started}) <= 1
 
 
 def _order(started: Started | None) -> tuple[int, int, int]:

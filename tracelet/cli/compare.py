@@ -110,9 +110,10 @@ def _metrics(runs: list[Run], asked: tuple[str, ...], everything: bool) -> dict[
             raise click.UsageError(visible(message))
     automatic = {name for one in summaries for name, summary in one.items() if summary.automatic}
     chosen = list(asked) or [name for name in known if everything or name not in automatic]
+    found = {name: [run.summary(name) if name in one else None for run, one in zip(runs, summaries)] for name in chosen}
     return {
         name: {
-            label: [getattr(one[name], field) if name in one else None for one in summaries]
+            label: [getattr(summary, field) if summary else None for summary in found[name]]
             for label, field in (("last", "last"), ("min", "least"), ("max", "greatest"), ("count", "count"))
         }
         for name in chosen

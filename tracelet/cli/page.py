@@ -118,7 +118,7 @@ class Page:
 
     def metrics(self) -> None:
         """One line a metric: those that the program logged, then those that tracelet recorded by itself."""
-        summaries = sorted(self.run.summaries().values(), key=lambda summary: summary.name)
+        summaries = [self.run.summary(name) for name in self.run.metrics()]
         for title, automatic in (("Metrics", False), ("Recorded by itself", True)):
             chosen = [summary for summary in summaries if summary.automatic is automatic]
             if chosen:
@@ -149,7 +149,7 @@ class Page:
     def plots(self, names: list[str]) -> None:
         """The metrics asked for, each as wide as the terminal."""
         for name in names:
-            found = self.run.summaries()[name]
+            found = self.run.summary(name)
             self.target.print(name, style="bold")
             self.target.print("  " + self._spark(name, max(10, min(self.target.width, 100) - 4)), overflow="crop")
             self._pairs([

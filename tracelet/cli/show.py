@@ -58,14 +58,14 @@ def _print_log(run: Run, in_json: bool) -> None:
 
 def described(run: Run, metrics: list[str]) -> dict[str, Any]:
     """The run as JSON has it. Metrics with their summaries; the points are `tracelet export`'s."""
-    info, end, summaries = run.info, run.status_record, run.summaries()
+    info, end = run.info, run.status_record
     return {
         "id": info.id, "name": info.name, "project": info.project, "status": info.status, "reason": info.reason,
         "traceback": end.traceback, "started": info.started, "ended": info.ended, "duration": info.duration,
         "host": info.host, "pid": info.pid, "world_size": info.world_size, "command": list(info.command),
         "folder": info.folder, "version": info.version, "resumed_from": info.resumed_from,
         "backends": list(info.backends), "params": run.params, "tags": run.tags,
-        "metrics": {name: _summary(run, name) for name in metrics or sorted(summaries)},
+        "metrics": {name: _summary(run, name) for name in metrics or run.metrics()},
         "git": run.git, "environment": run.environment, "model": run.facts("model"),
         "artifacts": [_record(artifact) for artifact in run.artifacts],
         "events": [_record(event) for event in run.events()],
@@ -75,7 +75,7 @@ def described(run: Run, metrics: list[str]) -> dict[str, Any]:
 
 
 def _summary(run: Run, name: str) -> dict[str, Any]:
-    found = run.summaries()[name]
+    found = run.summary(name)
     return {
         "count": found.count, "last": found.last, "last_step": found.last_step, "last_time": found.last_time / 1e6,
         "min": found.least, "min_step": found.least_step, "max": found.greatest, "max_step": found.greatest_step,

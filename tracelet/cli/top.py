@@ -83,7 +83,7 @@ def _metrics(target: Console, run: Run, chosen: list[str], everything: bool, row
         chosen or [name for name, found in summaries.items() if everything or not found.automatic] or sorted(summaries)
     )
     for name in names[:rows]:
-        shown.add_row(*_row(run, name, summaries[name], speaks_unicode(target)))
+        shown.add_row(*_row(run, name, run.summary(name), speaks_unicode(target)))
     return shown
 
 
