@@ -165,3 +165,29 @@ def test_a_fit_is_interrupted_and_a_backend_that_hangs_holds_up_no_restart(kerne
     assert (latest.info.name, latest.info.status) == ("cell", "finished")
     assert len(latest.series("loss")) == 5
     assert points(tmp_path) == []
+
+
+TWO_RANKS = """
+import os, sys, warnings
+warnings.filterwarnings("ignore")
+os.environ["STEPS"] = "60"
+sys.path.append(os.environ["PROBES"]); sys.argv = ["cell", "ddp_notebook", "2"]
+import interrupted
+interrupted.main()
+import tracelet
+tracelet.stop_logging()
+"""
+
+
+def test_ranks_of_ddp_notebook_are_in_the_text_of_their_cell(kernel: Kernel) -> None:
+    """Lightning forks two ranks out of the kernel: one run with both, whose text shows what they log while they do."""
+    shown = kernel.run(TWO_RANKS, "a")
+    assert not [text for kind, text in shown if kind == "error"]
+    texts = [text for kind, text in shown if kind == "update_display_data"]
+    assert [text for text in texts if "loss" in text and "running" in text]
+    (run,) = runs()
+    assert (run.info.status, run.info.world_size, run.problems) == ("finished", 2, [])
+    for rank in range(2):
+        assert run.series("loss", rank=rank).steps.tolist() == list(range(60))
+    assert run.series("loss").complete
+    until(lambda: not agents(Path.cwd()))
