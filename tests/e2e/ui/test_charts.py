@@ -53,7 +53,7 @@ def charts_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
             name, project=project, params={"lr": lr}, tags={"sweep": f"of {lr}"}, config=config
         ) as run:
             for step in range(STEPS):
-                run.log_metric("loss", (1 if step % 2 else 2) / (1 + step) + (1000 if step == 7 else 0), step)
+                run.log_metric("loss", lr * (1 if step % 2 else 2) / (1 + step) + (1000 if step == 7 else 0), step)
                 run.log_metric("odd/values", [1.0, math.nan, math.inf, 2.0, -math.inf][step % 5], step)
                 run.log_metric("odd/signed", float(step - 50), step)
     return store
@@ -226,6 +226,24 @@ def test_the_order_of_runs_is_chosen_and_shared(page: Page) -> None:
     assert "sort=name" in page.driver.current_url
     page.driver.refresh()
     page.until(f"{ROWS}.join() === 'one,three,two'")
+
+
+def test_parameters_are_drawn_against_a_metric(page: Page, charts_store: Path) -> None:
+    """Each run is a point of the one plot and a line of the other, at its parameter and best value."""
+    runs = {run.info.name: run for run in tracelet.open_store(charts_store).runs()}
+    chosen = [runs[name] for name in ("one", "two", "three")]
+    query = {"run": [run.id for run in chosen], "param": "lr", "metric": "loss"}
+    page.open("/compare?" + urllib.parse.urlencode(query, doseq=True))
+    expected = [[run.params["lr"], run.summaries()["loss"].least] for run in chosen]
+    assert expected[0][1] == min(0.5 / 200, 0.5 * 2 / 199)
+    drawn = (
+        "const { echarts } = await import('nicegui-echart');"
+        "return [...document.querySelectorAll('.tl-tall')].map((box) =>"
+        " echarts.getInstanceByDom(box).getOption().series[0].data.map((one) => one.value))"
+    )
+    scatter, parallel = page.run(f"return (async () => {{ {drawn} }})()")
+    assert scatter == expected
+    assert parallel == expected
 
 
 SLEEPER = """
