@@ -28,13 +28,39 @@ _oracles: dict[int, dict[str, Points]] = {}
 
 def train(strategy: str, ranks: int, *more: str) -> None:
     """Run the training on several ranks."""
-    command = [sys.executable, str(TRAINING), "ddp" if strategy == "torchrun" else strategy, str(ranks), *more]
+    by_lightning = strategy not in ("torchrun", "srun")
+    command = [sys.executable, str(TRAINING), strategy if by_lightning else "ddp", str(ranks), *more]
+    if strategy == "srun":
+        start_like_srun(command, ranks)
+        return
     if strategy == "torchrun":
         command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=280, check=False, env={**os.environ, **SETTINGS}
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def start_like_srun(command: list[str], ranks: int) -> None:
+    """Each rank on its own with SLURM's variables, as `srun` starts it."""
+    step = {
+        "SLURM_NTASKS": str(ranks), "SLURM_NTASKS_PER_NODE": str(ranks), "SLURM_NNODES": "1", "SLURM_NODEID": "0",
+        "SLURM_NODELIST": "localhost", "SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_ID": "0",
+        "SLURM_JOB_NAME": "train",
+    }  # fmt: skip
+    logs = [Path(f"rank-{rank}.txt") for rank in range(ranks)]
+    processes = []
+    for rank, path in enumerate(logs):
+        place = {**step, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}
+        with path.open("wb") as log:
+            processes.append(subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **SETTINGS, **place}))
+    try:
+        codes = [process.wait(280) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert not any(codes), "\n".join(path.read_text(encoding="utf-8") for path in logs)
 
 
 def oracle(ranks: int) -> dict[str, Points]:
@@ -59,7 +85,7 @@ def of_csv(path: Path) -> dict[str, Points]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "ranks"),
-    [(strategy, ranks) for ranks in (2, 4) for strategy in ("ddp", "ddp_spawn", "ddp_fork", "torchrun")],
+    [(strategy, ranks) for ranks in (2, 4) for strategy in ("ddp", "ddp_spawn", "ddp_fork", "torchrun", "srun")],
 )
 def test_the_aggregate_is_what_sync_dist_gives(strategy: str, ranks: int) -> None:
     """Means, sums, minima and maxima, of steps and epochs, with unequal last batches; synced ones untouched."""
