@@ -48,9 +48,12 @@ settings.register_profile(
 settings.register_profile("CI", deadline=None, print_blob=True, derandomize=True, database=None)
 settings.load_profile("CI" if "CI" in os.environ else "by hand")
 
-# A shell starts what it puts into the background deaf to Ctrl-C, and children inherit that: ours must hear.
+# What a shell puts into the background is deaf to Ctrl-C, and what nohup starts to the terminal's end. Children inherit
+# that, and ours must hear.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
