@@ -1,4 +1,4 @@
-"""One run for all ranks, however they start. Lightning's launchers, torchrun and SLURM with Lightning are in `test_ddp_exact.py`."""
+"""One run for all ranks, however they start. With Lightning, torchrun and SLURM: `test_ddp_exact.py`."""
 
 from __future__ import annotations
 
