@@ -18,6 +18,7 @@ import pytest
 import tracelet
 from tests.probes.agents import (
     LONG,
+    ROOT,
     SCRIPT,
     agents,
     control,
@@ -162,6 +163,24 @@ def test_a_folder_whose_name_is_no_text_is_delivered_from(tmp_path: Path) -> Non
     delivery = tracelet.open_store(odd / ".tracelet").run("odd").deliveries["jsonl"]
     assert delivery.state == "done" and delivery.points >= 1
     assert '"m"' in Path(delivery.url).read_text(encoding="utf-8")
+
+
+def test_another_packages_backend_joins_by_its_entry_point(tmp_path: Path) -> None:
+    """A package that is installed beside us brings a backend by name: the agent delivers to it, and so does `sync`."""
+    about = tmp_path / "site" / "mine-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[tracelet.backends]\nmine = tests.probes.probe_backend:ProbeBackend\n")
+    env = environment(PYTHONPATH=f"{ROOT}:{about.parent}")
+    backend = {"mine": {"folder": str(tmp_path)}}
+    printed(train(tmp_path, count=30, backend=backend, env=env))
+    assert points(tmp_path) == logged(30)
+    assert outcomes(tmp_path) == ["finished"]
+    (tmp_path / "probe.jsonl").unlink()
+    (run_folder(tmp_path) / "delivery" / "mine.json").unlink()
+    command = [sys.executable, "-m", "tracelet", "sync", "latest"]
+    subprocess.run(command, cwd=tmp_path, env=env, check=True, timeout=90)
+    assert points(tmp_path) == logged(30)
 
 
 def test_a_pipe_is_not_kept_open(tmp_path: Path) -> None:
