@@ -25,6 +25,7 @@ from tracelet.destinations import without_credentials
 from tracelet.errors import AlreadyActive
 from tracelet.experiment import Experiment
 from tracelet.identity import in_worker_process, is_daemon, launched_index
+from tracelet.integrations import patching
 from tracelet.integrations.launchers import group_place
 from tracelet.recording import Conductor, Session
 from tracelet.records import FINISHED, Started
@@ -214,6 +215,7 @@ def _in_forked_child() -> None:
     """The child of a fork shares our memory and our file, and must use neither."""
     global _current, _inherited, _lock
     _lock = threading.RLock()  # the parent's may have been held by a thread that does not exist here
+    patching.renew()
     if _current is not None:
         _inherited, _current = _current, None
         with guard.guard("letting go of the run in a forked child"):

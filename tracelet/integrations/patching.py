@@ -20,10 +20,16 @@ from typing import Any
 from tracelet.guard import guard, say
 from tracelet.integrations.wrapping import UNOWNED, Application, Function, apply
 
-__all__ = ["Function", "Patch", "Patcher", "changing"]
+__all__ = ["Function", "Patch", "Patcher", "renew"]
 
 changing = threading.RLock()
 """Held while patches are applied, taken away or put back: that may meet an import or a trainer on another thread."""
+
+
+def renew() -> None:
+    """In a forked child: the lock may have been held by a thread that does not exist there."""
+    global changing
+    changing = threading.RLock()
 
 
 @dataclass

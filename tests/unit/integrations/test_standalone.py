@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+import tracelet
 from tests.sinks import ListSink
+from tracelet.integrations import patching
 from tracelet.integrations.lightning.lifecycle import Lifecycle
 from tracelet.integrations.lightning.standalone import Standalone
 from tracelet.integrations.patching import Patcher
@@ -128,3 +132,25 @@ def test_a_run_that_stops_while_a_trainer_ends(library: Library) -> None:
     thread.join(LONG)
     assert library.log() is raw
     assert "__setattr__" not in vars(library.module.LightningModule)
+
+
+def test_a_fork_while_patches_change_on_another_thread(tmp_path: Path) -> None:
+    """The child does not wait for a thread that it does not have: trainers run there as everywhere."""
+    bare = {"dir": str(tmp_path), "delivery": "off", "quiet": True, "track_system": False, "track_git": False}
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with patching.changing:
+            held.set()
+            go_on.wait(LONG)
+
+    with tracelet.start_logging("parent", config=bare):
+        thread = threading.Thread(target=hold)
+        thread.start()
+        assert held.wait(LONG)
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if patching.changing.acquire(timeout=LONG) else 1)
+        go_on.set()
+        thread.join(LONG)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

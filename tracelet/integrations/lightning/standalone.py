@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tracelet.guard import guard
+from tracelet.integrations import patching
 from tracelet.integrations.base import SeriesKey, Sink
 from tracelet.integrations.lightning.lifecycle import Lifecycle
 from tracelet.integrations.lightning.steps import frozen
-from tracelet.integrations.patching import Function, Patch, changing
+from tracelet.integrations.patching import Function, Patch
 
 REPLACED = ("log", "log_dict")
 """The two methods that other frameworks are known to replace on the instance."""
@@ -84,7 +85,7 @@ class Standalone:
 
     def _rest(self, change: int) -> None:
         # A step logs several values and sets some forty attributes; frameworks that replace `log` bring their own loop.
-        with changing:  # trainers run in several threads, and a run may be stopped meanwhile
+        with patching.changing:  # trainers run in several threads, and a run may be stopped meanwhile
             before, self._trainers = self._trainers, self._trainers + change
             if before and self._trainers:
                 return
