@@ -35,6 +35,8 @@ RANK_VARIABLES: tuple[Row, ...] = (
 )
 """(rank, local rank, node rank, world size), most specific launcher first: in a SLURM job each process that `mpirun`
 starts takes over the variables of the job's script, rank 0."""
+NO_STEP = 0xFFFFFFF0
+"""SLURM's numbers from here on are no steps of `srun`, but a job's script, its interactive shell and the like."""
 RANKS_ON_NODE = frozenset({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"})
 """Launchers of MPI do not number their nodes, but say how many ranks this one has; they fill one node after the other
 unless told otherwise. (Open MPI's NODE_RANK is a rank within the node.)"""
@@ -113,10 +115,15 @@ def _place(env: Mapping[str, str]) -> tuple[int, int, int, int]:
 def _launcher(env: Mapping[str, str]) -> Row | None:
     """The variables of whoever started this process as one of several ranks."""
     for names in RANK_VARIABLES:
-        told = names[0] in env and (names is not HYDRA or names[1] in env)
+        told = names[0] in env and (names is not HYDRA or names[1] in env) and (names is not SLURM or _in_step(env))
         if told and _number(env, names[3], 1) > 1:
             return names
     return None
+
+
+def _in_step(env: Mapping[str, str]) -> bool:
+    """Whether `srun` started it: the script of a job, and a shell in one, have all of SLURM's variables but this."""
+    return 0 <= _number(env, "SLURM_STEP_ID", _number(env, "SLURM_STEPID", -1)) < NO_STEP
 
 
 def several_nodes() -> bool:
@@ -153,9 +160,10 @@ def _group(env: Mapping[str, str], first: Mapping[str, str], index: int | None) 
     """
     names = _launcher(env)
     if names is SLURM:
+        # A step that runs one script after the other is several launches.
         return "slurm:" + ":".join(
             env.get(f"SLURM_{part}", "") for part in ("JOB_ID", "STEP_ID", "RESTART_COUNT")
-        ), False
+        ), True
     if "TORCHELASTIC_RUN_ID" in env:
         first_time = _number(env, "TORCHELASTIC_RESTART_COUNT", 0) == 0
         return "torchrun:" + _torchrun_group(env), first_time and env.get("LOCAL_WORLD_SIZE") != env.get("WORLD_SIZE")
@@ -173,8 +181,8 @@ def _mpi_group(env: Mapping[str, str], names: Row) -> tuple[str, bool]:
     launch = next((env[name] for name in MPI_LAUNCHES if env.get(name)), "")
     shared = ":".join(env.get(name, "") for name in SHARED_BY_NODES)
     if launch or (_ranks_here(env, names) < _number(env, names[3], 1) and shared.strip(":")):
-        return f"mpi:{launch or shared}", not launch
-    return "mpi:" + _process(_above(names[0])), False
+        return f"mpi:{launch or shared}", True
+    return "mpi:" + _process(_above(names[0])), True
 
 
 def _ranks_here(env: Mapping[str, str], names: Row) -> int:

@@ -165,6 +165,26 @@ LAUNCHER = """
 """Starts ranks as these launchers do, each in a script that wraps it."""
 
 
+def test_two_scripts_of_one_job_are_two_runs() -> None:
+    """In a job with eight tasks, run without `srun` or one after the other in one step: nothing of one is the other's.
+
+    Without `srun` there is no second rank, whatever the job has asked for.
+    """
+    code = """
+    import tracelet
+    run = tracelet.start_logging("one of two")
+    run.log_metric("m", 1.0)
+    tracelet.stop_logging()
+    """
+    job = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+    path = script(code)
+    for step in ({}, {}, {"SLURM_STEP_ID": "1"}, {"SLURM_STEP_ID": "1"}):
+        run_to_end(sys.executable, path, **job, **step)
+    runs = sorted(tracelet.open_store().runs(), key=lambda run: run.info.started)
+    assert [run.info.world_size for run in runs] == [1, 1, 8, 8]
+    assert [len(run.views) for run in runs] == [1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("kind", ["srun", "openmpi", "mpich"])
 def test_ranks_of_srun_and_mpi_are_one_run_each_launch(kind: str) -> None:
     """Known by their variables alone: one run a launch, and in it the mean over its ranks."""

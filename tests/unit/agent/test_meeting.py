@@ -19,7 +19,7 @@ from tracelet.identity import several_nodes
 from tracelet.records import Started
 
 TORCHRUN = {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
-SLURM = {"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_NNODES": "2"}
+SLURM = {"SLURM_PROCID": "0", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "4", "SLURM_NNODES": "2"}
 MPI = {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
 LAUNCHES = [
     ({}, False), (TORCHRUN, True), ({**TORCHRUN, "LOCAL_WORLD_SIZE": "4"}, False), (SLURM, True),
