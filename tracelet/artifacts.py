@@ -16,13 +16,13 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from tracelet.errors import ArtifactNotFound
-from tracelet.records import Artifact
+from tracelet.records import Artifact, Event
 
 FOLDER = "artifacts"
 BLOCK = 1024 * 1024
@@ -133,3 +133,14 @@ def _settle(temporary: Path, target: Path) -> None:
     target.parent.mkdir(exist_ok=True)
     os.chmod(temporary, 0o644)
     os.replace(temporary, target)
+
+
+def replaced(found: Sequence[Artifact], removals: Iterable[Event]) -> set[int]:
+    """Places of the references whose file is no more what it was: removed since, or written over by a later one."""
+    removed = {event.attributes.get("path"): event.time for event in removals}
+    latest = {artifact.path: place for place, artifact in enumerate(found) if not artifact.digest}
+    return {
+        place
+        for place, artifact in enumerate(found)
+        if not artifact.digest and (latest[artifact.path] != place or removed.get(artifact.path, -1) >= artifact.time)
+    }

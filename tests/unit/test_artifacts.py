@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import tracelet
-from tracelet.artifacts import FOLDER, keep, manifest, object_path
+from tracelet.artifacts import FOLDER, keep, manifest, object_path, replaced
 from tracelet.errors import ArtifactNotFound
+from tracelet.records import Artifact, Event
 
 
 def test_the_same_bytes_are_kept_once(tmp_path: Path) -> None:
@@ -103,3 +104,18 @@ def test_logged_artifacts_are_read_back(tmp_path: Path) -> None:
     (artifact,) = run.artifacts
     assert (artifact.name, artifact.kind, artifact.size) == ("plot.svg", "plot", 6)
     assert object_path(run.path, artifact.digest).read_text() == "<svg/>"
+
+
+def test_checkpoints_that_are_no_more_are_told() -> None:
+    """A file that was written over is listed once, as it is now; one that was removed and written again is there."""
+    found = [
+        Artifact(time=time, name=path, path=path, kind="checkpoint", digest=digest)
+        for time, path, digest in (
+            (1, "w", ""), (2, "w", ""), (3, "last", ""), (4, "last", ""), (5, "once", ""), (6, "copy", "abc"),
+            (7, "copy", "abc"), (8, "again", ""),
+        )
+    ]  # fmt: skip
+    removals = [Event(time=time, name="checkpoint_removed", attributes={"path": path}) for time, path in (
+        (6, "once"), (7, "again"), (9, "copy"), (9, "other"),
+    )]  # fmt: skip
+    assert replaced(found, removals) == {0, 2, 4}

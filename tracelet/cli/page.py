@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from tracelet.artifacts import replaced
 from tracelet.cli.console import STATUS_STYLES, fitting, put, speaks_unicode, table
 from tracelet.cli.moments import told
 from tracelet.cli.sparkline import sparkline
@@ -176,9 +177,9 @@ class Page:
         others = [artifact for artifact in artifacts if artifact.kind != "checkpoint"]
         if checkpoints:
             self._title("Checkpoints")
-            removed = {event.attributes.get("path") for event in self.run.events("checkpoint_removed")}
+            gone = replaced(checkpoints, self.run.events("checkpoint_removed"))
             best = _best(checkpoints)
-            kept = [artifact for artifact in checkpoints if artifact.path not in removed or artifact.path == best]
+            kept = [artifact for place, artifact in enumerate(checkpoints) if place not in gone]
             self._pairs((artifact.name, _checkpoint(artifact, best)) for artifact in kept)
             if len(kept) < len(checkpoints):
                 self._hint(f"and {len(checkpoints) - len(kept)} that were replaced by later ones")

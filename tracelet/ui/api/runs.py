@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Union
 
 from fastapi import APIRouter, Body, HTTPException, Query, Response
 
+from tracelet.artifacts import replaced
 from tracelet.filtering import Filter
 from tracelet.records import Event
 from tracelet.run import Run
@@ -144,14 +145,14 @@ def _telling(rows: list[Row], params: Counter[str]) -> list[str]:
 
 def _whole(run: Run, row: Row, events: list[Event]) -> dict[str, Any]:
     info, end = run.info, run.status_record
-    removed = {event.attributes.get("path") for event in run.events("checkpoint_removed")}
+    gone = replaced(run.artifacts, run.events("checkpoint_removed"))
     git = {key: value for key, value in run.git.items() if key != "diff"}
     return {
         **{name: getattr(info, name) for name in info.__dataclass_fields__},
         "heartbeat": row.heartbeat, "traceback": end.traceback, "params": run.params, "tags": run.tags, "git": git,
         "environment": run.environment, "model": run.facts("model"), "problems": run.problems,
         "metrics": {name: _summary(summary) for name, summary in sorted(run.summaries().items())},
-        "artifacts": [_artifact(number, artifact, removed) for number, artifact in enumerate(run.artifacts)],
+        "artifacts": [_artifact(number, artifact, number in gone) for number, artifact in enumerate(run.artifacts)],
         "deliveries": [_delivery(delivery) for delivery in run.deliveries.values()],
         "events": [_event(event) for event in events[-MOST_EVENTS:]],
         "points": sum(summary.count for summary in run.summaries().values()),
@@ -168,11 +169,11 @@ def _summary(found: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _artifact(number: int, artifact: Any, removed: set[Any]) -> dict[str, Any]:
+def _artifact(number: int, artifact: Any, removed: bool) -> dict[str, Any]:
     return {
         "number": number, "name": artifact.name, "kind": artifact.kind, "size": artifact.size, "path": artifact.path,
         "kept": bool(artifact.digest), "time": artifact.time / 1e6, "metadata": artifact.metadata,
-        "removed": artifact.path in removed and not artifact.digest,
+        "removed": removed,
     }  # fmt: skip
 
 
