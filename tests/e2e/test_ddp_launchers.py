@@ -185,6 +185,7 @@ def test_two_scripts_of_one_job_are_two_runs() -> None:
     assert [len(run.views) for run in runs] == [1, 1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["srun", "openmpi", "mpich"])
 def test_ranks_of_srun_and_mpi_are_one_run_each_launch(kind: str) -> None:
     """Known by their variables alone: one run a launch, and in it the mean over its ranks."""
