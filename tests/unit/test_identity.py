@@ -92,6 +92,16 @@ def test_a_restart_by_torchrun_is_no_other_launch() -> None:
     assert not identify({**TORCHRUN, "RANK": "0", "LOCAL_WORLD_SIZE": "4"}).recurring
 
 
+def test_torchrun_in_the_script_of_a_slurm_job_is_a_launch_of_its_own() -> None:
+    """A job may run torchrun again and again: what tells its launches apart is torchrun, not the job."""
+    job = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "8", "SLURM_PROCID": "0"}
+    for one in (job, {**job, "SLURM_STEP_ID": "0"}):
+        known = {identify({**one, **TORCHRUN, "LOCAL_WORLD_SIZE": "4", "RANK": str(rank)}).group for rank in range(4)}
+        (group,) = known
+        assert group.startswith("torchrun:")
+        assert group.endswith(f":{os.getppid()}:{process_start(os.getppid())}")
+
+
 def test_runs_and_launches_differ() -> None:
     """A second run of the process, another job, step, restart or process has another id of ten plain characters."""
     environments = [
