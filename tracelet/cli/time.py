@@ -96,8 +96,8 @@ def _head(target: Console, run: Run, starts: list[ProcessTimes]) -> None:
         return
     target.print(
         f"  {duration(total)} in all, {duration(sum(times.training for times in starts))} in training loops, "
-        f"{counted(iterations, 'iteration')} (median {starts[-1].median * 1e3:.2f} ms), goodput "
-        f"{productive:.1%}"
+        f"{counted(iterations, 'iteration')} (median {starts[-1].median * 1e3:.2f} ms)"
+        + (f", goodput {productive:.1%}" if productive else "")  # without a phase that trains nothing is known of it
     )
 
 
@@ -164,5 +164,6 @@ def _slowest(target: Console, processes: list[Any]) -> None:
     target.print("Slowest iterations", style="bold")
     shown = table("rank", "iteration", "seconds", "most of it")
     for rank, slow in sorted(rows, key=lambda row: -row[1].seconds)[:5]:
-        shown.add_row(str(rank), str(slow.number), f"{slow.seconds:.3f}", f"{slow.phase} {slow.phase_seconds:.3f} s")
+        most = f"{slow.phase} {slow.phase_seconds:.3f} s" if slow.phase else ""
+        shown.add_row(str(rank), str(slow.number), f"{slow.seconds:.3f}", most)
     put(target, shown)

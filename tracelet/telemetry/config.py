@@ -6,6 +6,8 @@ Set by `tracelet.telemetry.configure()` on the user's thread; everything has a s
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Union
@@ -14,6 +16,11 @@ from tracelet.errors import SettingsError
 
 IntegerOrCall = Union[int, Callable[[], int], None]
 TextOrCall = Union[str, list[str], Callable[[], Any], None]
+NUMBERS = frozenset({
+    "global_batch_size", "micro_batch_size", "seq_length", "flops_per_sample", "peak_flops", "train_iterations_target",
+    "train_samples_target", "log_every_n_train_iterations", "world_size",
+})  # fmt: skip
+"""Fields that are calculated with."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,17 @@ class TelemetryConfig:
             raise SettingsError(
                 f"{unknown[0]!r} is nothing that telemetry knows. Known are: {', '.join(sorted(known))}."
             )
+        for name in NUMBERS & plain.keys():
+            _check_number(name, plain[name])
         return dataclasses.replace(self, **{**plain, "save_checkpoint_strategy": _strategy(plain, self)})
+
+
+def _check_number(name: str, value: Any) -> None:
+    """A wrong one would break the spans that it is calculated for, in the middle of the training."""
+    if value is None or callable(value):
+        return
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < math.inf:
+        raise SettingsError(f"{name!r} cannot be {value!r}: give a number, or a function that returns one.")
 
 
 def _strategy(changes: Mapping[str, Any], before: TelemetryConfig) -> str:

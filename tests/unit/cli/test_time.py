@@ -63,6 +63,17 @@ def test_time_without_iterations() -> None:
     assert "goodput" not in page and "an iteration" not in page and "third" not in page
 
 
+def test_time_of_iterations_without_phases() -> None:
+    """Of iterations whose phases nobody told no goodput is made up."""
+    with tracelet.start_logging("bare", config=SETTINGS), telemetry.training_loop():
+        for _ in range(3):
+            with telemetry.training_iteration():
+                time.sleep(0.001)
+    page = invoked("time", "latest")
+    assert "3 iterations" in page and "Slowest iterations" in page
+    assert "goodput" not in page and "0.000 s" not in page
+
+
 def test_time_as_json(trained: str) -> None:
     """JSON has the same figures for programs."""
     found = json.loads(invoked("time", "latest", "--json"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import UserDict
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -143,6 +145,10 @@ def test_configuration() -> None:
         telemetry.configure(seq_len=3)
     with pytest.raises(SettingsError, match="give 'sync' or 'async'"):
         telemetry.configure(save_checkpoint_strategy="never")
+    for odd in ("many", -3, math.nan, math.inf, True, [1]):
+        with pytest.raises(SettingsError, match="'flops_per_sample' cannot be .* give a number"):
+            telemetry.configure(flops_per_sample_or_fn=odd)
+    telemetry.configure(flops_per_sample=6e9, seq_length=np.int64(16))
     telemetry.configure(perf_tag_or_fn=lambda: "quick", custom_metadata={"team": "vision"})
     for expected in (1, 0):
         with tracelet.start_logging("configured", config=SETTINGS) as experiment:
