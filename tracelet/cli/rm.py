@@ -6,9 +6,11 @@ import shutil
 
 import click
 
+from tracelet.agent.locks import holder, lock_path
 from tracelet.cli.console import echo
 from tracelet.cli.options import store_option
 from tracelet.cli.wording import ago, value
+from tracelet.deliveries import DONE, MISCONFIGURED
 from tracelet.errors import RunNotFound, StoreError
 from tracelet.records import RUNNING
 from tracelet.run import Run
@@ -18,7 +20,7 @@ from tracelet.store import RUNS, Store
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@click.option("--force", is_flag=True, help="Also a run that is still going on.")
+@click.option("--force", is_flag=True, help="Also a run that still goes on, or is being delivered.")
 @store_option
 def rm(store: Store, runs: tuple[str, ...], yes: bool, force: bool) -> None:
     """Delete runs with all their files: RUN is an id, the beginning of one, a name, or `latest`.
@@ -42,6 +44,13 @@ def rm(store: Store, runs: tuple[str, ...], yes: bool, force: bool) -> None:
 def _check(store: Store, run: Run, force: bool) -> None:
     if run.info.status == RUNNING and not force:
         raise StoreError(f"the run {run.id} is still going on; nothing was deleted. To delete it nevertheless: --force")
+    owed = sorted(name for name, delivery in run.deliveries.items() if delivery.state not in (DONE, MISCONFIGURED))
+    agent = holder(lock_path(run.path)) if owed else 0
+    if agent and not force:
+        raise StoreError(
+            f"the run {run.id} is being delivered to {', '.join(owed)} by process {agent}; nothing was deleted. "
+            "To delete it nevertheless: --force"
+        )
     # rmtree does not follow links inside; the folder itself, and the way to it from the store, must be none either.
     if run.path.is_symlink() or run.path.resolve().parent != (store.root / RUNS).resolve():
         raise StoreError(

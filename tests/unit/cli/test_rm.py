@@ -9,6 +9,9 @@ from pathlib import Path
 from click.testing import Result
 
 import tracelet
+from tracelet import deliveries
+from tracelet.agent.locks import Lock, lock_path
+from tracelet.deliveries import Delivery
 from tracelet.run import Run
 
 Record = Callable[..., Run]
@@ -45,6 +48,23 @@ def test_a_name_of_several_runs_deletes_none(record: Record, call: Call) -> None
     assert all(run.id in refused for run in runs)
     assert names() == ["twice", "twice"]
     assert runs[1].id in call("show", "twice").output
+
+
+def test_a_run_that_is_being_delivered_needs_force(record: Record, call: Call) -> None:
+    """What an agent is about to send is not taken from under it; else there is no need."""
+    for name, state, at_work in (("sent", "done", True), ("given up", "offline", False), ("on its way", "ok", True)):
+        run = record(name)
+        deliveries.write(run.path, Delivery(backend="mlflow", state=state))
+        lock = Lock(lock_path(run.path))
+        assert lock.acquire()
+        if not at_work:
+            lock.release()
+        if name == "on its way":
+            said = call("rm", "-y", name, code=2).stderr
+            assert "delivered to mlflow" in said and "--force" in said and names() == [name]
+        call("rm", "-y", name, *(["--force"] if name == "on its way" else []))
+        lock.release()
+    assert names() == []
 
 
 def test_a_running_run_needs_force(call: Call) -> None:
