@@ -23,13 +23,20 @@ def sparkline(values: FloatArray, width: int, unicode: bool = True) -> str:
         return ""
     edges = np.linspace(0, len(values), count + 1).astype(int)
     shares = [values[start:stop] for start, stop in pairwise(edges)]
-    means = [float(np.mean(kept)) if len(kept := share[np.isfinite(share)]) else None for share in shares]
-    finite = [mean for mean in means if mean is not None and np.isfinite(mean)]
+    means = [_mean(kept) if len(kept := share[np.isfinite(share)]) else None for share in shares]
+    finite = [mean for mean in means if mean is not None]
     levels = BLOCKS if unicode else ASCII
     if not finite:
         return GAP * count
     low, high = min(finite), max(finite)
     return "".join(GAP if mean is None else _level(mean, low, high, levels) for mean in means)
+
+
+def _mean(values: FloatArray) -> float:
+    # Halved and divided first, because the sum of large values may not exist; bounded, because rounding must not make
+    # a flat line look like one that moves.
+    mean = 2.0 * float((values / (2 * len(values))).sum())
+    return min(max(mean, float(values.min())), float(values.max()))
 
 
 def _level(mean: float, low: float, high: float, levels: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tracelet.cli.sparkline import ASCII, BLOCKS, GAP, sparkline
@@ -34,6 +34,14 @@ def test_ascii_has_other_levels() -> None:
     assert sparkline(np.arange(6.0), 6, unicode=False) == ASCII
 
 
+@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 100), st.integers(1, 40))
+@example(0.1, 7, 3)
+def test_a_constant_is_a_flat_line(value: float, count: int, width: int) -> None:
+    """However the values fall into the characters, rounding does not make one differ from another."""
+    assert len(set(sparkline(np.full(count, value), width))) == 1
+
+
+@example([8.98846567431158e307, 8.98846567431158e307], 1)
 @given(st.lists(st.floats()), st.integers(1, 40))
 def test_any_values_make_a_line(values: list[float], width: int) -> None:
     """Every series gives a line of at most the width, of levels and gaps."""
