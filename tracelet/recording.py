@@ -35,6 +35,8 @@ from tracelet.writer import Writer, now
 
 LAST_OF_ALL = -1000
 """The priority of what multiprocessing calls when everything else in a process of its has ended."""
+SEALING = 1.0
+"""Seconds that the disk gets at least, whatever the timeout: that is for deliveries, and sealing takes milliseconds."""
 
 
 class Ending(Protocol):
@@ -161,7 +163,7 @@ class Session:
             what, part = self._parts.pop()
             with guard.guard(f"stopping {what}"):
                 part.stop()
-        self.writer.close(self._ending, patience)
+        self.writer.close(self._ending, max(patience, SEALING))
         atexit.unregister(self._at_exit)  # not before: after a Ctrl-C in here, the exit finishes what is left
 
     def _patience(self, timeout: float | None) -> float:
