@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tracelet import settings
-from tracelet.errors import RunNotFound, StoreError
+from tracelet.errors import InvalidArgument, RunNotFound, StoreError
+from tracelet.records import STATUSES
 from tracelet.run import Run
 
 STORE_NAME = ".tracelet"
@@ -64,7 +65,9 @@ class Store:
             return
 
     def runs(self, project: str | None = None, status: str | None = None) -> list[Run]:
-        """All runs, newest first; those of one project or status if asked."""
+        """All runs, newest first; those of one project or status if asked. InvalidArgument for no such status."""
+        if status is not None and status not in STATUSES:
+            raise InvalidArgument(f"no run has the status {status!r}. There are {', '.join(STATUSES)}")
         found = []
         for folder in self._folders():
             run = Run(folder)
@@ -78,6 +81,8 @@ class Store:
 
         Of several runs with this name it is the newest; with `unique` that is an error too, for those who delete.
         """
+        if not isinstance(name, str):
+            raise InvalidArgument(f"a run is asked for by its id or name, not by {name!r}. E.g. store.run('latest')")
         folders = {folder.name: folder for folder in self._folders()}
         if name in folders:
             return Run(folders[name])

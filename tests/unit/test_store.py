@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tracelet
-from tracelet.errors import RunNotFound, StoreError
+from tracelet.errors import InvalidArgument, RunNotFound, StoreError
 from tracelet.journal import Journal, attempt_path
 from tracelet.records import Started, Status
 from tracelet.store import Store, locate, prepare
@@ -62,6 +62,14 @@ def test_a_name_that_fits_none_or_several_is_an_error(store: Store, name: str, m
     """RunNotFound says which runs answer, or how to see them."""
     with pytest.raises(RunNotFound, match=message):
         store.run(name)
+
+
+def test_what_can_be_no_run_says_what_can(store: Store) -> None:
+    """A status that does not exist and a name that is none are errors that say what to type, not empty answers."""
+    with pytest.raises(InvalidArgument, match="There are running, finished"):
+        store.runs(status="finish")
+    with pytest.raises(InvalidArgument, match="'latest'"):
+        store.run(None)  # type: ignore[arg-type]
 
 
 def test_a_name_of_several_runs_is_the_newest(store: Store) -> None:
