@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
@@ -206,9 +207,11 @@ def serious(page: Page) -> list[tuple[str, str]]:
 
 
 def test_a_chart_in_sight_moves_and_the_others_rest(
-    page: Page, living_store: Path, surroundings: dict[str, str]
+    page: Page, living_store: Path, surroundings: dict[str, str], ddp: str
 ) -> None:
-    """Points of a running training come onto the chart in sight soon after the log call; no other one asks anything."""
+    """Points of a running training come onto the chart in sight soon after the log call; no other one asks anything.
+    The best values of a comparison move too.
+    """
     process = subprocess.Popen(
         [sys.executable, str(LIVING), str(METRICS)], env={**surroundings, "TRACELET_DELIVERY": "off"},
         cwd=living_store.parent,
@@ -237,6 +240,11 @@ def test_a_chart_in_sight_moves_and_the_others_rest(
         page.run("document.querySelector('.tl-chart[aria-label=\"layer/00\"]').scrollIntoView()")
         page.until("document.querySelector('.tl-chart[aria-label=\"layer/00\"]').chart.data")
         wait(lambda: "layer/00" in asked_for(page))  # the browser notes a request when all of it has come
+        page.open(f"/compare?run={run_id}&run={ddp}")
+        rows = "[...document.querySelectorAll('[aria-label=\"Best values\"] tr')]"
+        best = f"{rows}.find((row) => row.innerText.startsWith('loss')).innerText"
+        first = page.run(f"return {best}")
+        page.until(f"{best} !== {json.dumps(first)}")
         assert page.problems() == []
     finally:
         page.driver.set_window_size(1400, 950)

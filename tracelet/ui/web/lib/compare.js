@@ -22,6 +22,7 @@ class Compare {
       return;
     }
     try {
+      this.ids = ids;
       this.found = await get("compare", { run: ids });
     } catch (error) {
       put(this.box, h("h1", { class: "tl-hidden" }, "Compare"), empty("These runs cannot be compared", error.message));
@@ -31,7 +32,7 @@ class Compare {
     const names = this.found.metrics.map((row) => row.name).filter((name) => !SYSTEM.test(name));
     const label = (one) => this.title(one.run) + (one.ranks > 1 && one.rank !== null ? ` rank ${one.rank}` : "");
     this.charts = new Charts(names.map((name) => ({ title: name, runs: ids, names: [name], place: (one) => this.place.get(one.run) ?? 0, label })));
-    put(this.box, h("div", { class: "tl-title" }, h("h1", {}, `Compare ${ids.length} runs`)), this.runs(), h("div", { class: "tl-cards" }, this.params(), this.best()), this.relation(),
+    put(this.box, h("div", { class: "tl-title" }, h("h1", {}, `Compare ${ids.length} runs`)), (this.status = this.runs()), h("div", { class: "tl-cards" }, this.params(), (this.figures = this.best())), this.relation(),
       h("h2", { class: "tl-heading" }, "Curves"), h("div", { class: "tl-legend tl-hint" }, this.heads()), this.charts.box, h("div", { class: "tl-cards" }, this.code(), this.packages()));
     this.forget = onTheme(() => this.draw());
     this.draw();
@@ -137,6 +138,27 @@ class Compare {
 
   changed() {
     this.charts?.refresh();
+    this.renew();
+  }
+
+  // Statuses, best values and plots move with the runs; what else is compared was there when they started.
+  async renew() {
+    this.stale = true;
+    if (!this.found || this.renewing) return;
+    this.renewing = true;
+    while (this.stale) {
+      this.stale = false;
+      const found = await get("compare", { run: this.ids }).catch(() => null); // one was deleted: what is known stays
+      if (!found || !this.box.isConnected) break;
+      this.found = found;
+      for (const [name, make] of [["status", this.runs], ["figures", this.best]]) {
+        const fresh = make.call(this), [old, now] = [this[name], fresh].map((section) => section.querySelector("table"));
+        if (old && now) old.replaceWith(now); // what is around it keeps the focus and how far it was scrolled
+        else (this[name].replaceWith(fresh), (this[name] = fresh));
+      }
+      this.draw();
+    }
+    this.renewing = false;
   }
 
   stop() {
