@@ -52,9 +52,13 @@ class Library:
         members: dict[str, Any] = {"log": log, "_trainer": None, "_fabric": None}
         self.module = empty("small_lightning.core.module")
         self.module.LightningModule = Watched("LightningModule", (), members)
-        self.call = empty("small_lightning.trainer.call")
-        self.call._call_and_handle_interrupt = lambda function: function()
-        self.modules = {one.__name__: one for one in (self.module, self.call)}
+        self.trainer = empty("small_lightning.trainer.trainer")
+        self.trainer.Trainer = type("Trainer", (), {"_run": lambda self, function: function()})
+        self.modules = {one.__name__: one for one in (self.module, self.trainer)}
+
+    def run(self, function: Callable[[], object]) -> None:
+        """A trainer runs."""
+        self.trainer.Trainer()._run(function)
 
     def log(self) -> Any:
         """What stands in the class now."""
@@ -87,7 +91,7 @@ def test_a_trainer_that_starts_while_the_last_one_ends(library: Library) -> None
         leave.wait(LONG)
 
     def other() -> None:
-        library.call._call_and_handle_interrupt(stay)
+        library.run(stay)
 
     thread = threading.Thread(target=other)
 
@@ -97,7 +101,7 @@ def test_a_trainer_that_starts_while_the_last_one_ends(library: Library) -> None
             inside.wait(SHORT)
 
     Watched.after = staticmethod(meet)
-    library.call._call_and_handle_interrupt(library.log)
+    library.run(library.log)
     assert inside.wait(LONG)
     assert library.log() is raw
     leave.set()
@@ -128,7 +132,7 @@ def test_a_run_that_stops_while_a_trainer_ends(library: Library) -> None:
             thread.join(SHORT)
 
     Watched.before = staticmethod(meet)
-    library.call._call_and_handle_interrupt(lambda: None)
+    library.run(lambda: None)
     thread.join(LONG)
     assert library.log() is raw
     assert "__setattr__" not in vars(library.module.LightningModule)

@@ -41,7 +41,7 @@ class Standalone:
         self._trainers = 0
 
     def patches(self, root: str) -> list[Patch]:
-        """`log`, the assignment that would hide it, and the calls in which both have a trainer."""
+        """`log`, the assignment that would hide it, and what a trainer runs, in ranks that were spawned too."""
         self._stopped = False
         module = f"{root}.core.module"
         alone = [
@@ -51,7 +51,7 @@ class Standalone:
         self._resting += alone
         return [
             *alone,
-            Patch(f"{root}.trainer.call", "_call_and_handle_interrupt", self._around_entry_point),
+            Patch(f"{root}.trainer.trainer", "Trainer._run", self._around_run),
         ]
 
     def stop(self) -> None:
@@ -71,8 +71,8 @@ class Standalone:
 
         return log
 
-    def _around_entry_point(self, original: Function) -> Function:
-        def call_and_handle_interrupt(*args: Any, **kwargs: Any) -> Any:
+    def _around_run(self, original: Function) -> Function:
+        def run(*args: Any, **kwargs: Any) -> Any:
             with guard("resting while a trainer runs"):
                 self._rest(1)
             try:
@@ -81,7 +81,7 @@ class Standalone:
                 with guard("waking after a trainer ran"):
                     self._rest(-1)
 
-        return call_and_handle_interrupt
+        return run
 
     def _rest(self, change: int) -> None:
         # A step logs several values and sets some forty attributes; frameworks that replace `log` bring their own loop.
