@@ -2,12 +2,14 @@
 
 Three MLflow backends through the agent, and a training of a fixed amount of work a step that logs two metrics. They
 take turns in fresh interpreters, because a shared machine's speed swings more than the figure in question. The kinds:
-nobody listens at the address; every answer comes 500 ms late; connections are accepted and never answered. The exit is
-compared with the timeout that `stop_logging()` is given; an exit may wait that long and no longer.
+nobody listens at the address; every answer comes 500 ms late; connections are accepted and never answered; answers are
+500, 429 and no MLflow's by turns; nobody listens and the agent is killed in the middle. The exit is compared with the
+timeout that `stop_logging()` is given; an exit may wait that long and no longer.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -50,6 +52,7 @@ BACKENDS = 3
 TIMEOUT = 2.0
 """Seconds that `stop_logging()` may wait; the backends need longer, or for ever."""
 LATE = 0.5
+SETTLE = 3.0
 WORK = 40_000
 """Numbers that are added in a step: about a millisecond."""
 
@@ -65,41 +68,77 @@ class Cost(NamedTuple):
 class Late(BaseHTTPRequestHandler):
     """Answers with an error that says "try again", after a while."""
 
+    after = LATE
+
     def do_GET(self) -> None:
         """Answer."""
-        time.sleep(LATE)
-        self.send_response(503)
-        self.send_header("Content-Length", "0")
+        time.sleep(self.after)
+        self.send_response(self.status())
+        self.send_header("Content-Length", "6")
         self.end_headers()
+        self.wfile.write(b"<html>")
 
     do_POST = do_GET  # noqa: N815  # a name of the base
+
+    def status(self) -> int:
+        """What the answer is."""
+        return 503
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""
 
 
+class Failing(Late):
+    """Answers at once, and each time with another failure; 200 with a body that is no MLflow's is one."""
+
+    after = 0.0
+    answers = itertools.cycle([500, 429, 200])
+
+    def status(self) -> int:
+        """The next one."""
+        return next(self.answers)
+
+
+@contextmanager
+def answering(kind: type[Late]) -> Iterator[socket.socket]:
+    """Where such a server listens."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.socket
+        server.shutdown()
+
+
 @contextmanager
 def addresses() -> Iterator[dict[str, str]]:
     """An address of each kind of trouble."""
-    with socket.socket() as dead, socket.socket() as hanging, ThreadingHTTPServer(("127.0.0.1", 0), Late) as late:
+    with socket.socket() as dead, socket.socket() as hanging, answering(Late) as late, answering(Failing) as failing:
         dead.bind(("127.0.0.1", 0))  # bound and not listening: refused
         hanging.bind(("127.0.0.1", 0))
         hanging.listen(1024)  # the kernel accepts, nobody answers
-        late.daemon_threads = True
-        threading.Thread(target=late.serve_forever, daemon=True).start()
-        ports = {"dead": dead, "slow": late.socket, "hanging": hanging}
+        ports = {"dead": dead, "slow": late, "hanging": hanging, "failing": failing, "killed": dead}
         yield {kind: f"http://127.0.0.1:{one.getsockname()[1]}" for kind, one in ports.items()}
-        late.shutdown()
 
 
-def train(urls: list[str], steps: int, place: Path) -> Cost:
-    """One training in a fresh interpreter."""
-    order = {"urls": urls, "steps": steps, "work": WORK, "timeout": TIMEOUT, "settle": 3.0, "dir": str(place / "store")}
+def train(urls: list[str], steps: int, place: Path, kill: bool = False) -> Cost:
+    """One training in a fresh interpreter; with `kill` its agent is killed in the middle."""
+    order = {
+        "urls": urls,
+        "steps": steps,
+        "work": WORK,
+        "timeout": TIMEOUT,
+        "settle": SETTLE,
+        "dir": str(place / "store"),
+    }
     environment = {**os.environ, "PYTHONPATH": str(measure.ROOT), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    killer = threading.Timer(SETTLE + steps * 1e-3 + 0.5, end_agents, [place])
+    if kill:
+        killer.start()
     done = subprocess.run(
         [sys.executable, "-c", TRAINING, json.dumps(order)], cwd=place, env=environment, capture_output=True,
         text=True, check=True,
     )  # fmt: skip
+    killer.cancel()
     end_agents(place)
     return Cost(*json.loads(done.stdout.splitlines()[-1]))
 
@@ -114,14 +153,14 @@ def end_agents(place: Path) -> None:
 
 def main(quick: bool, place: Path) -> None:
     """All kinds by turns."""
-    rounds, steps = (3, 1500) if quick else (9, 3000)
+    rounds, steps = (3, 1500) if quick else (7, 3000)
     with addresses() as urls:
         kinds: dict[str, list[str]] = {"none": [], **{kind: [url] * BACKENDS for kind, url in urls.items()}}
         costs: dict[str, list[Cost]] = {kind: [] for kind in kinds}
         train(kinds["dead"], 10, place)  # the first one compiles
         for turn in range(rounds):
             for kind in kinds if turn % 2 else reversed(kinds):
-                costs[kind].append(train(kinds[kind], steps, place))
+                costs[kind].append(train(kinds[kind], steps, place, kill=kind == "killed"))
     print(f"{rounds} trainings of each kind by turns, {steps:,} steps each, {BACKENDS} backends")
     bare = costs.pop("none")
     measure.row("a step without backends, wall", f"{statistics.median(cost.wall for cost in bare) * 1e3:.3f} ms")

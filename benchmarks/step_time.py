@@ -140,9 +140,9 @@ def compare(what: str, steps: int, work: int, rounds: int, store: Path, budget: 
 
 def main(quick: bool, store: Path) -> None:
     """Both lengths of step."""
-    rounds = 7 if quick else 25
-    compare("short steps", 300 if quick else 500, 0, rounds, store, "budget 1.05")
-    compare("steps of about 20 ms", 50 if quick else 100, calibrate(19), min(rounds, 11), store, "budget 1.01")
+    rounds = 7 if quick else 61
+    compare("short steps", 250, 0, rounds, store, "budget 1.05")
+    compare("steps of about 20 ms", 50, calibrate(19), min(rounds, 21), store, "budget 1.01")
 
 
 if __name__ == "__main__":
