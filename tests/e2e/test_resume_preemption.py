@@ -116,7 +116,8 @@ def test_a_run_that_grows_out_of_another_ones_checkpoint_says_so() -> None:
     assert child.id != parent
     assert child.info.resumed_from == parent
     (event,) = child.events("training_resumed")
-    assert event.attributes["step"] == child.series("loss").steps[0] == 10
+    # The kill comes at some step after the one seen: which checkpoint was the last depends on the machine.
+    assert event.attributes["step"] == child.series("loss").steps[0] in range(10, STEPS, 10)
 
 
 def test_resuming_by_name_by_id_and_in_vain() -> None:
