@@ -50,12 +50,16 @@ class Member:
             self.witness.look()
         with suppress(OSError, JournalError):  # deleted or unreadable: then only the process itself can tell
             self._read()
-        said = self.status is not None and self.status.status != RUNNING
-        self.ended = self.started is not None and (said or not alive)
+        self.ended = self.started is not None and (self.said or not alive)
         # A process on another host that fell silent may only have been out of reach.
-        self._silent = self.ended and not said and self.started is not None and self.started.host != host
-        if said and self.witness is not None:
+        self._silent = self.ended and not self.said and self.started is not None and self.started.host != host
+        if self.said and self.witness is not None:
             self.witness.leave()
+
+    @property
+    def said(self) -> bool:
+        """Whether it has told its end, which is the last that it writes."""
+        return self.status is not None and self.status.status != RUNNING
 
     def _alive(self, host: str) -> bool:
         if self.started is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -24,12 +25,14 @@ WORLD = 2
 class Rank:
     """A process on another host, which lives until it says that it has ended."""
 
-    def __init__(self, folder: Path, rank: int, attempt: int = 0, branch: int = 0, world: int = WORLD) -> None:
+    def __init__(
+        self, folder: Path, rank: int, attempt: int = 0, branch: int = 0, world: int = WORLD, node: int = 0
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.journal = Journal.create(attempt_path(folder, f"rank-{rank}", attempt))
         self.started = Started(
             run=folder.name, name="n", project="p", time=1, host="elsewhere", pid=1, rank=rank, world_size=world,
-            attempt=attempt, branch=branch,
+            attempt=attempt, branch=branch, node_rank=node,
         )  # fmt: skip
         self.write(self.started)
 
@@ -263,6 +266,30 @@ def test_the_tail_of_a_journal_that_was_compacted_at_once_is_not_lost(tmp_path: 
     assert gatherer.gather()
     gatherer.close()
     assert delivered(tmp_path)["m"][-1] == (50, 2.0)
+
+
+def test_what_a_dead_rank_of_another_node_wrote_may_still_be_on_its_way(tmp_path: Path) -> None:
+    """Its process is gone and its journal is not here to the end: its steps wait for the other node, ours do not."""
+    awaited = [True]
+    gatherer = Gatherer(tmp_path, awaits=lambda: awaited[0])
+    ours, dead = Rank(tmp_path, 0, world=3), Rank(tmp_path, 1, world=3)
+    away = Rank(tmp_path, 2, world=3, node=1)
+    ours.log("m", {0: 1.0, 1: 1.0})
+    dead.log("m", {0: 10.0})
+    away.log("m", {0: 100.0})
+    long_ago = time.time() - 1000
+    for rank in (dead, away):
+        os.utime(rank.journal.path, (long_ago, long_ago))
+    assert not gatherer.gather()
+    assert delivered(tmp_path) == {"m": [(0, 111.0)]}
+    away.log("m", {1: 100.0})
+    os.utime(away.journal.path, (long_ago, long_ago))
+    assert not gatherer.gather()
+    assert delivered(tmp_path) == {"m": [(0, 111.0), (1, 101.0)]}
+    ours.end()
+    awaited[0] = False
+    assert gatherer.gather()
+    gatherer.close()
 
 
 def test_ranks_of_nodes_that_are_awaited_are_waited_for(tmp_path: Path) -> None:
