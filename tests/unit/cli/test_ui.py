@@ -37,8 +37,9 @@ def serving(*options: str, **environment: str) -> Iterator[list[str]]:
         yield lines
     finally:
         process.send_signal(signal.SIGINT)
-        lines += process.communicate(timeout=30)[0].splitlines(keepends=True)
-        assert process.returncode == 0
+        lines += process.stdout.readlines()  # not communicate(), which passes over what readline() has read ahead
+        process.stdout.close()
+        assert process.wait(30) == 0
 
 
 @pytest.mark.slow
