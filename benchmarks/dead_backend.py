@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -73,10 +73,11 @@ class Late(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer."""
         time.sleep(self.after)
-        self.send_response(self.status())
-        self.send_header("Content-Length", "6")
-        self.end_headers()
-        self.wfile.write(b"<html>")
+        with suppress(ConnectionError):  # whoever asked was killed meanwhile
+            self.send_response(self.status())
+            self.send_header("Content-Length", "6")
+            self.end_headers()
+            self.wfile.write(b"<html>")
 
     do_POST = do_GET  # noqa: N815  # a name of the base
 
