@@ -181,12 +181,11 @@ class Gatherer:
         mine = [(m, one) for m, one in members if one and one.branch == self._branch and one.world_size > 1]
         world = max((started.world_size for _, started in mine), default=0)
         seen = {started.rank for _, started in mine}
-        home = min(((started.rank, started.node_rank) for _, started in mine), default=(0, 0))[1]
-        away = {started.rank for member, started in mine if started.node_rank != home and not member.said}
         living = {started.rank for member, started in mine if not (member.ended and self._drained(member))}
-        if self._awaits():  # what they wrote may still be on its way, whatever has become of them
-            living |= away
-        if mine and not living and not self._awaits():
+        if self._awaits():  # what ranks of other nodes wrote may be on its way, whatever has become of them
+            home = min(((started.rank, started.node_rank) for _, started in mine), default=(0, 0))[1]
+            living |= {started.rank for member, started in mine if started.node_rank != home and not member.said}
+        elif mine and not living:
             return set()
         return living | (set(range(world)) - seen)
 

@@ -113,12 +113,14 @@ class Application:
 
     def wake(self) -> bool:
         """Stand in place again after a rest; False where somebody has put something else there meanwhile."""
-        if self.resting and vars(self.owner).get(self.name, UNOWNED) is self.own:
-            setattr(self.owner, self.name, self.placed)
-            self.resting = False
-        if self.resting:
+        if not self.resting:
+            return True
+        if vars(self.owner).get(self.name, UNOWNED) is not self.own:
             self.switch.turn_off()
-        return not self.resting
+            return False
+        setattr(self.owner, self.name, self.placed)
+        self.resting = False
+        return True
 
     def _uncover(self) -> None:
         own = self.own
