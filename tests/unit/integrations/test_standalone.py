@@ -75,13 +75,19 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
     Watched.before = Watched.after = staticmethod(lambda name: None)
 
 
-def test_a_trainer_that_starts_while_the_last_one_ends(library: Library) -> None:
-    """Wherever the two threads meet, `log` is recorded afterwards, and stopping leaves nothing behind."""
-    raw = library.log()
+def recorded() -> tuple[Standalone, Patcher]:
+    """The library, recorded from now on."""
     sink = ListSink()
     standalone = Standalone(sink, Lifecycle(sink))
     patcher = Patcher(standalone.patches("small_lightning"))
     patcher.apply()
+    return standalone, patcher
+
+
+def test_a_trainer_that_starts_while_the_last_one_ends(library: Library) -> None:
+    """Wherever the two threads meet, `log` is recorded afterwards, and stopping leaves nothing behind."""
+    raw = library.log()
+    standalone, patcher = recorded()
     awake = library.log()
     assert awake is not raw
     inside, leave = threading.Event(), threading.Event()
@@ -115,10 +121,7 @@ def test_a_trainer_that_starts_while_the_last_one_ends(library: Library) -> None
 def test_a_run_that_stops_while_a_trainer_ends(library: Library) -> None:
     """What is taken back for good on one thread is not put back by a trainer's end on another."""
     raw = library.log()
-    sink = ListSink()
-    standalone = Standalone(sink, Lifecycle(sink))
-    patcher = Patcher(standalone.patches("small_lightning"))
-    patcher.apply()
+    standalone, patcher = recorded()
 
     def stop() -> None:
         standalone.stop()
