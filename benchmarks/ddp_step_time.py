@@ -8,6 +8,8 @@ left out; CPU time is that of rank 0's process with all its threads, tracelet's 
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import os
 import statistics
 import subprocess
@@ -15,22 +17,31 @@ import sys
 import tempfile
 import time
 import warnings
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import measure
 
 import tracelet
 
-WARM_UP = 20
-"""Steps before the clock runs."""
-SETTLE = 2.0
-"""Seconds after `start_logging()`: the agent's own start takes the processor for a while, and is no part of a step."""
-WORKS = (0, 20)
-"""Milliseconds of sleep in a step: the least step there is, and one of an ordinary small model."""
+WARM_UP = 2.0
+"""Seconds of training before the clock runs, with tracelet and without: the agent's own start takes the processor for a
+while and is no part of a step, and a processor that has slept instead is slower for the next second.
+"""
+LENGTHS = ((0, 900), (20, 220))
+"""Milliseconds of sleep in a step (the least step there is, and one of an ordinary small model), and steps."""
 
 
-def train(steps: int, milliseconds: int) -> tuple[float, float]:
-    """Seconds a step of one training on all ranks: by the clock, and of the processor."""
+class Cost(NamedTuple):
+    """Seconds a step: by the clock, of the processor, and the median one by the clock."""
+
+    wall: float
+    processor: float
+    median: float
+
+
+def train(steps: int, milliseconds: int) -> Cost:
+    """What a step of one training on all ranks costs."""
     import torch
     from lightning import LightningModule, Trainer
 
@@ -38,11 +49,12 @@ def train(steps: int, milliseconds: int) -> tuple[float, float]:
         def __init__(self) -> None:
             super().__init__()
             self.layer = torch.nn.Linear(8, 1)
-            self.seen: list[tuple[float, float]] = []
+            self.walls: list[float] = []
+            self.processors: list[float] = []
 
         def training_step(self, batch: Any, index: int) -> Any:
-            if index in {WARM_UP, steps - 1}:
-                self.seen.append((time.perf_counter(), time.process_time()))
+            self.walls.append(time.perf_counter())
+            self.processors.append(time.process_time())
             loss = self.layer(batch[0]).pow(2).mean()
             for number in range(5):
                 self.log(f"m{number}", loss)
@@ -60,41 +72,42 @@ def train(steps: int, milliseconds: int) -> tuple[float, float]:
     )  # fmt: skip
     data = torch.utils.data.TensorDataset(torch.randn(8 * steps, 8))
     trainer.fit(module, torch.utils.data.DataLoader(data, batch_size=4))
-    (began, cpu_began), (ended, cpu_ended) = module.seen
-    counted = steps - 1 - WARM_UP
-    return (ended - began) / counted, (cpu_ended - cpu_began) / counted
+    first = min(bisect.bisect(module.walls, module.walls[0] + WARM_UP), steps // 2)
+    walls, processors = module.walls[first:], module.processors[first:]
+    taken = [after - before for before, after in itertools.pairwise(walls)]
+    return Cost(statistics.fmean(taken), (processors[-1] - processors[0]) / len(taken), statistics.median(taken))
 
 
-def recorded(steps: int, milliseconds: int) -> tuple[float, float]:
+def recorded(steps: int, milliseconds: int) -> Cost:
     """The same with tracelet."""
-    tracelet.start_logging("benchmark", config={"quiet": True})
-    time.sleep(SETTLE)
-    taken = train(steps, milliseconds)
-    tracelet.stop_logging()
-    return taken
+    with tracelet.start_logging("benchmark", config={"quiet": True}):
+        return train(steps, milliseconds)
 
 
-def shown(ratios: list[float]) -> str:
-    """The median of the pairs, and how far they are apart."""
-    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+def shown(ones: Sequence[float], others: Sequence[float]) -> str:
+    """The median of the pairs, and how far the middle half of them is apart."""
+    ratios = sorted(one / other for one, other in zip(ones, others, strict=True))
+    low, high = measure.percentile(ratios, 0.25), measure.percentile(ratios, 0.75)
+    return f"{statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
 
 
 def rank(quick: bool) -> None:
     """What each of the two ranks does."""
     warnings.filterwarnings("ignore")
-    pairs, steps = (3, 120) if quick else (9, 400)
-    for milliseconds in WORKS:
-        train(WARM_UP + 20, milliseconds)
-        clock, processor, bare = [], [], []
+    pairs = 3 if quick else 15
+    for milliseconds, steps in LENGTHS:
+        train(60, milliseconds)
+        with_us: list[Cost] = []
+        without: list[Cost] = []
         for number in range(pairs):
-            ways = (train, recorded) if number % 2 else (recorded, train)
-            taken = {way: way(steps, milliseconds) for way in ways}
-            clock.append(taken[recorded][0] / taken[train][0])
-            processor.append(taken[recorded][1] / taken[train][1])
-            bare.append(taken[train][0])
+            for way in (train, recorded) if number % 2 else (recorded, train):
+                (with_us if way is recorded else without).append(way(steps, milliseconds))
         if os.environ["RANK"] == "0":
-            print(f"RESULT step of {1000 * statistics.median(bare):.2f} ms on two ranks, {pairs} pairs: with tracelet "
-                  f"{shown(clock)} of its time, {shown(processor)} of its CPU time", flush=True)  # fmt: skip
+            bare = statistics.median(cost.wall for cost in without)
+            print(f"RESULT step of {1000 * bare:.2f} ms on two ranks, {pairs} pairs of trainings: with tracelet / "
+                  "without (the middle half of the pairs)")  # fmt: skip
+            for name, ones, others in zip(("wall", "processor", "median step"), zip(*with_us), zip(*without)):
+                print(f"RESULT   {name}: {shown(ones, others)}", flush=True)
 
 
 def main() -> None:

@@ -4,6 +4,8 @@ A tiny model with five logged metrics a step, everything that tracelet records b
 `TensorBoardLogger` with their defaults (every 50th step is logged; tracelet records every step) are there for context.
 The trainings are short and take turns in one process, because a shared machine's speed swings by more than the budget
 from one minute to the next; `stop_logging()` puts everything back, so the turns without tracelet are without any of it.
+Every training, of whatever kind, trains for a second before its clock runs: what tracelet records once is behind it
+then, and no kind may wait meanwhile, because a processor that has slept a second is 3% slower for the next.
 Besides the wall clock the processor time of the whole process is compared: all that tracelet does beside the training
 is in it. The median step of a training shows what the training thread pays when no neighbour on the machine disturbs
 it; the means also hold the writer thread's bursts, the garbage collector and the neighbours.
@@ -15,6 +17,7 @@ import gc
 import itertools
 import logging
 import os
+import random
 import statistics
 import time
 import warnings
@@ -29,18 +32,22 @@ import tracelet
 if TYPE_CHECKING:
     import torch
 
-WARM_UP = 50
-"""Steps before the clock runs: allocation and what happens once in an epoch are behind them."""
-SETTLED = 1.0
-"""Seconds after which what is recorded once (code, environment) is recorded: it is no cost of a step."""
+WARM_UP = 1.0
+"""Seconds of training before the clock runs: allocation, what happens once in an epoch, and what tracelet records once
+(code, environment) are behind them.
+"""
+ENOUGH = 20_000
+"""Batches that no training comes to the end of."""
 SIZE = 192
 """Edge of the square matrices that are multiplied to make a step longer; about 0.2 ms each on one core."""
 
 
-def busy(matrix: torch.Tensor, times: int) -> None:
-    """Work of a fixed amount, which lets go of the interpreter as real kernels do."""
+def busy(matrix: torch.Tensor, result: torch.Tensor, times: int) -> None:
+    """Work of a fixed amount, which lets go of the interpreter as real kernels do and allocates nothing."""
+    import torch
+
     for _ in range(times):
-        matrix @ matrix
+        torch.mm(matrix, matrix, out=result)
 
 
 class Cost(NamedTuple):
@@ -63,14 +70,17 @@ def train(kind: str, steps: int, work: int) -> Cost:
         def __init__(self) -> None:
             super().__init__()
             self.layer = torch.nn.Linear(16, 1)
-            self.matrix = torch.ones(SIZE, SIZE) / SIZE
+            self.matrix, self.result = torch.ones(SIZE, SIZE) / SIZE, torch.empty(SIZE, SIZE)
             self.walls: list[float] = []
             self.processors: list[float] = []
 
         def training_step(self, batch: Any, batch_index: int) -> torch.Tensor:
-            self.walls.append(time.perf_counter())
-            self.processors.append(time.process_time())
-            busy(self.matrix, work)
+            now = time.perf_counter()
+            if now > begin:
+                self.walls.append(now)
+                self.processors.append(time.process_time())
+                self.trainer.should_stop = len(self.walls) > steps
+            busy(self.matrix, self.result, work)
             (inputs,) = batch
             loss: torch.Tensor = self.layer(inputs).square().mean()
             for name in ("loss", "accuracy", "norm", "score", "margin"):
@@ -83,16 +93,17 @@ def train(kind: str, steps: int, work: int) -> Cost:
     torch.set_num_threads(1)
     loggers = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
     logger = loggers[kind](os.getcwd()) if kind in loggers else False
-    data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn((steps + WARM_UP + 1) * 8, 16)), 8)
+    data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn(ENOUGH * 8, 16)), 8)
     trainer = Trainer(
         max_epochs=1, accelerator="cpu", logger=logger, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,
     )  # fmt: skip
     model = Tiny()
+    begin = time.perf_counter() + WARM_UP
     trainer.fit(model, data)
-    walls, processors = model.walls[WARM_UP:], model.processors[WARM_UP:]
-    taken = [after - before for before, after in itertools.pairwise(walls)]
-    return Cost(statistics.fmean(taken), (processors[-1] - processors[0]) / len(taken), statistics.median(taken))
+    taken = [after - before for before, after in itertools.pairwise(model.walls)]
+    processor = (model.processors[-1] - model.processors[0]) / len(taken)
+    return Cost(statistics.fmean(taken), processor, statistics.median(taken))
 
 
 def turn_of(kind: str, steps: int, work: int, store: Path) -> Cost:
@@ -102,7 +113,6 @@ def turn_of(kind: str, steps: int, work: int, store: Path) -> Cost:
         return train(kind, steps, work)
     settings = {"delivery": "off", "quiet": True, "dir": str(store)}
     with tracelet.start_logging("step-time", config=settings):
-        time.sleep(SETTLED)
         return train(kind, steps, work)
 
 
@@ -111,27 +121,29 @@ def calibrate(milliseconds: float) -> int:
     import torch
 
     torch.set_num_threads(1)
-    matrix = torch.ones(SIZE, SIZE) / SIZE
-    busy(matrix, 50)
+    matrix, result = torch.ones(SIZE, SIZE) / SIZE, torch.empty(SIZE, SIZE)
+    busy(matrix, result, 50)
     begin = time.perf_counter()
-    busy(matrix, 200)
+    busy(matrix, result, 200)
     return max(1, int(milliseconds / 1e3 / ((time.perf_counter() - begin) / 200)))
 
 
 def compare(what: str, steps: int, work: int, rounds: int, store: Path, budget: str) -> None:
     """Print the ratios of one length of step."""
-    kinds = ["none", "tracelet", "csv", *(["tensorboard"] if find_spec("tensorboard") else [])]
+    others = ["tracelet", "csv", *(["tensorboard"] if find_spec("tensorboard") else [])]
+    kinds, order = ["none", *others], random.Random(0)
     costs: dict[str, list[Cost]] = {kind: [] for kind in kinds}
     for kind in kinds:
         turn_of(kind, steps, work, store)  # the first of each imports what it needs
-    for turn in range(rounds):
-        for kind in kinds if turn % 2 else reversed(kinds):
+    for _ in range(rounds):
+        order.shuffle(kinds)  # a training also feels which kind ran before it
+        for kind in kinds:
             costs[kind].append(turn_of(kind, steps, work, store))
     print(f"{what}: {steps:,} steps a training, {rounds} trainings of each kind by turns")
     for name, clock in (("wall", 0), ("processor", 1), ("median step", 2)):
         bare = [cost[clock] for cost in costs["none"]]
         measure.row(f"{name}: no tracker, no logger", f"{statistics.median(bare) * 1e3:.3f} ms")
-        for kind in kinds[1:]:
+        for kind in others:
             taken = [cost[clock] for cost in costs[kind]]
             extra = statistics.median(one - other for one, other in zip(taken, bare, strict=True))
             figure = f"{measure.ratio(taken, bare):.3f}  {extra * 1e6:+.0f} us"
