@@ -20,7 +20,7 @@ from typing import Any
 from tracelet.guard import guard, say
 from tracelet.integrations.wrapping import UNOWNED, Application, Function, apply
 
-__all__ = ["Function", "Patch", "Patcher", "renew"]
+__all__ = ["Function", "Patch", "Patcher", "Standby", "renew"]
 
 changing = threading.RLock()
 """Held while patches are applied, taken away or put back: that may meet an import or a trainer on another thread."""
@@ -87,6 +87,21 @@ class Patch:
         """Undo every application, the last one first."""
         while self.applications:
             self.applications.pop().revert()
+
+
+class Standby:
+    """Patches that stand in place only while somebody needs them, on any thread: the others need not pay for them."""
+
+    def __init__(self, needed: int) -> None:
+        self.patches: list[Patch] = []
+        self._needed = needed
+
+    def need(self, change: int) -> None:
+        """So many more (or fewer) need them. They are in place while the sum is above 0."""
+        with changing:
+            self._needed += change
+            for patch in self.patches:
+                patch.wake() if self._needed > 0 else patch.rest()
 
 
 def _is_executing(module: ModuleType) -> bool:

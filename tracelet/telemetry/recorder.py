@@ -11,7 +11,7 @@ import itertools
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, Protocol
 
@@ -91,6 +91,8 @@ class Recorder:
         self.told: set[str] = set()
         """Names of which the program tells every span itself: we look for no more of them."""
         self._ids = itertools.count(1, ROOM)
+        self.reserve: Callable[[], int] = self._ids.__next__
+        """An id for a span that will be added when it is over, so that its children can name it now."""
         self._local = threading.local()
         self._stacks: list[list[ActiveSpan]] = []
         """Of all threads that have anything open."""
@@ -242,10 +244,6 @@ class Recorder:
         span_id = next(self._ids)
         self.sink.emit((name, span_id, parent, start_ns, duration_ns, threading.get_ident(), attributes))
         return span_id
-
-    def reserve(self) -> int:
-        """An id for a span that will be added when it is over, so that its children can name it now."""
-        return next(self._ids)
 
     def bracket(self, name: str) -> ActiveSpan:
         """Something to put on the stack under a reserved id, for work that is timed by other means: see `Lap`."""

@@ -93,15 +93,10 @@ class Lap:
         """Whether nothing was done with the batch after that."""
         return self._opened and self.marks[-2] == CALLBACKS
 
-    def mark(self, phase: str) -> None:
-        """A phase ends now."""
-        self.marks += phase, perf_counter_ns()
+    def marked(self) -> None:
+        """A phase has ended: the clock of the device is to know."""
         if self.clock is not None:
             self.clock.mark(len(self.marks) // 2 - 1)
-
-    def fetched(self) -> None:
-        """The loader has delivered. Later in the iteration: to a step that fetches its batches itself."""
-        self.marks += DATA_LOADING, perf_counter_ns()
 
     def interrupted(self) -> None:
         """The user's own step reaches one of our phases: what lay before was the model."""
@@ -110,8 +105,7 @@ class Lap:
             marks[-1] = now
         else:
             marks += MODEL_FORWARD, now
-            if self.clock is not None:
-                self.clock.mark(len(marks) // 2 - 1)
+            self.marked()
 
     def called(self, hook: str, began: int, args: tuple[Any, ...]) -> None:
         """The callbacks of one hook have run: tell their time from that of the phase around them."""

@@ -10,7 +10,7 @@ import importlib
 import time
 from typing import Any
 
-from tracelet.guard import guard
+from tracelet.guard import failed, guard
 from tracelet.integrations.base import SeriesKey, Sink
 from tracelet.integrations.lightning.lifecycle import Fit, Lifecycle
 from tracelet.integrations.lightning.steps import frozen
@@ -50,10 +50,12 @@ class LearningRates:
         lifecycle = self._lifecycle
 
         def on_batch_start(connector: Any, *args: Any, **kwargs: Any) -> Any:
-            trainer = connector.trainer
-            if lifecycle.recording and trainer.training:
-                with guard("capturing learning rates"):
+            try:
+                trainer = connector.trainer
+                if lifecycle.recording and getattr(trainer.state.stage, "value", "") == "train":
                     self._take(trainer, root)
+            except Exception as error:  # noqa: BLE001  a guard by hand saves three calls in every step
+                failed("capturing learning rates", error)
             return original(connector, *args, **kwargs)
 
         return on_batch_start

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from tracelet.guard import guard
+from tracelet.guard import failed, guard
 from tracelet.integrations.lightning.device import device_clock
 from tracelet.integrations.lightning.evaluating import Evaluating
 from tracelet.integrations.lightning.lap import Here, Lap, loss_of
 from tracelet.integrations.lightning.lifecycle import Lifecycle
 from tracelet.integrations.lightning.phases import Phases
-from tracelet.integrations.patching import Function, Patch
+from tracelet.integrations.patching import Function, Patch, Standby
 from tracelet.telemetry.job import Job
 from tracelet.telemetry.names import LOOP_OF, TRAINING_ITERATION
 from tracelet.telemetry.recorder import Recorder
@@ -36,8 +36,8 @@ class Loops:
         self._here = Here()
         self._evaluating = Evaluating(recorder, job, lifecycle, self._here)
         self._phases = Phases(recorder, self._here)
-        self.zero_grad = self._phases.zero_grad
-        """The wrapper of PyTorch's `Optimizer.zero_grad`, which both flavours share."""
+        self._by_hand = Standby(needed=0)
+        """What only trainings with a manual optimization need."""
 
     def patches(self, root: str) -> list[Patch]:
         """All loops, for one flavour of Lightning."""
@@ -48,6 +48,13 @@ class Loops:
             *self._evaluating.patches(root),
             *self._phases.patches(root),
         ]
+
+    def common(self) -> list[Patch]:
+        """What both flavours share."""
+        self._by_hand.patches = [
+            Patch("torch.optim.optimizer", "Optimizer.zero_grad", self._phases.zero_grad, direct=True)
+        ]
+        return list(self._by_hand.patches)
 
     def stop(self) -> None:
         """From now on every wrapper that somebody has kept calls its original."""
@@ -100,12 +107,16 @@ class Loops:
         if job is not None and job.config.measure_flops and job.training.measured_flops is None:
             lap.measuring = MEASURED_BATCH
         lap.manual = not trainer.lightning_module.automatic_optimization
+        self._phases.look_at(trainer.callbacks)
+        self._by_hand.need(int(lap.manual))
 
     def _end_training(self, depth: int, error: BaseException | None) -> None:
         with guard("closing the span of the training"):
             job, stack, lap = self._job, self._recorder.stack, self._here.loop
-            if lap is not None and lap.clock is not None:
-                lap.clock.close()
+            if lap is not None:
+                self._by_hand.need(-int(lap.manual))
+                if lap.clock is not None:
+                    lap.clock.close()
             loops = [span for span in stack[depth:] if span.name == LOOP_OF[TRAINING_ITERATION] and not span.ended]
             for span in loops:
                 if job is not None and job.training.span is span:
@@ -154,8 +165,10 @@ class Loops:
                 raise
             finally:
                 here.lap = None
-            with guard("closing the span of an iteration"):
+            try:
                 (lap.finish if lap.marks else lap.drop)()
+            except Exception as error:  # noqa: BLE001  a guard by hand saves three calls in every step
+                failed("closing the span of an iteration", error)
             return result
 
         return advance

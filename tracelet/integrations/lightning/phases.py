@@ -6,7 +6,7 @@ original.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import perf_counter_ns
 from typing import Any
 
@@ -15,6 +15,7 @@ from tracelet.integrations.lightning.lap import WITHIN, WORTH_TELLING, Here
 from tracelet.integrations.patching import Function, Patch
 from tracelet.telemetry.names import (
     CALLBACKS,
+    DATA_LOADING,
     MODEL_BACKWARD,
     MODEL_FORWARD,
     OPTIMIZER_UPDATE,
@@ -32,6 +33,8 @@ class Phases:
         self._here = here
         self.recording = True
         """Whether the run still records; where somebody has kept a wrapper it outlives the run."""
+        self._empty = set(WITHIN)
+        """The hooks within phases that no callback has overridden so far: most of them, and they take no time."""
 
     def patches(self, root: str) -> list[Patch]:
         """The points that every iteration passes, for one flavour of Lightning."""
@@ -71,7 +74,9 @@ class Phases:
                 try:
                     return original(subject, *args, **kwargs)
                 finally:
-                    lap.mark(phase)
+                    lap.marks += phase, perf_counter_ns()
+                    if lap.clock is not None:
+                        lap.marked()
 
             return call
 
@@ -103,21 +108,23 @@ class Phases:
             try:
                 return original(optimizer, *args, **kwargs)
             finally:
-                lap.mark(ZERO_GRAD)
+                lap.marks += ZERO_GRAD, perf_counter_ns()
+                lap.marked()
 
         return zero_grad
 
     def _around_callbacks(self, original: Function) -> Function:
-        here = self._here
+        here, empty = self._here, self._empty
 
         def call_callback_hooks(trainer: Any, hook_name: str, *args: Any, **kwargs: Any) -> Any:
+            if hook_name in empty:
+                return original(trainer, hook_name, *args, **kwargs)
             lap = here.lap
             if lap is not None:
                 began = perf_counter_ns()
                 try:
                     return original(trainer, hook_name, *args, **kwargs)
                 finally:
-                    # Most hooks of an iteration lie within a phase and take next to nothing: they cost no call.
                     if hook_name not in WITHIN or perf_counter_ns() - began > WORTH_TELLING:
                         lap.called(hook_name, began, args)
             if not self.recording or not trainer.callbacks:
@@ -125,6 +132,11 @@ class Phases:
             return self._between(original, trainer, hook_name, *args, **kwargs)
 
         return call_callback_hooks
+
+    def look_at(self, callbacks: Iterable[Any]) -> None:
+        """A training with these callbacks begins: which hooks within phases have anything to do."""
+        for callback in callbacks:
+            self._empty -= {hook for hook in self._empty if not _is_inherited(getattr(callback, hook, None), hook)}
 
     def _between(self, original: Function, trainer: Any, hook_name: str, *args: Any, **kwargs: Any) -> Any:
         """Callbacks outside iterations are rare and may be long: each hook is a span."""
@@ -160,10 +172,19 @@ class Phases:
         def on_after_fetch(loop: Any) -> Any:
             lap = here.lap
             if lap is not None:
-                lap.fetched()
+                # Later in an iteration: to a step that fetches its batches itself.
+                lap.marks += DATA_LOADING, perf_counter_ns()
             return original(loop)
 
         return on_after_fetch
+
+
+def _is_inherited(method: Any, hook: str) -> bool:
+    """Whether a callback's method is the empty one of Lightning's own base class."""
+    function = getattr(method, "__func__", None)
+    return getattr(function, "__qualname__", "") == f"Callback.{hook}" and str(
+        getattr(function, "__module__", "")
+    ).endswith(".callbacks.callback")
 
 
 def _end(span: ActiveSpan | None, error: BaseException | None = None) -> None:

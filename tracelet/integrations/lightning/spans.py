@@ -33,7 +33,7 @@ class Spans:
 
     def common(self) -> list[Patch]:
         """The patches that both flavours share."""
-        return [Patch("torch.optim.optimizer", "Optimizer.zero_grad", self._loops.zero_grad, direct=True)]
+        return self._loops.common()
 
     def stop(self) -> None:
         """Record nothing more, whoever still holds a wrapper."""

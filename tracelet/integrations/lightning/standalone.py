@@ -15,11 +15,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tracelet.guard import guard
-from tracelet.integrations import patching
 from tracelet.integrations.base import SeriesKey, Sink
 from tracelet.integrations.lightning.lifecycle import Lifecycle
 from tracelet.integrations.lightning.steps import frozen
-from tracelet.integrations.patching import Function, Patch
+from tracelet.integrations.patching import Function, Patch, Standby
 
 REPLACED = ("log", "log_dict")
 """The two methods that other frameworks are known to replace on the instance."""
@@ -36,9 +35,10 @@ class Standalone:
         """Modules whose replaced `log` is running: what it calls in turn has been taken already."""
         self._recorded: weakref.WeakSet[Recorded] = weakref.WeakSet()
         self._stopped = False
-        self._resting: list[Patch] = []
-        """The patches that are not in place while a trainer runs."""
-        self._trainers = 0
+        self._standby = Standby(needed=1)
+        """Not needed while a trainer runs: a step logs several values and sets some forty attributes, and frameworks
+        that replace `log` bring their own loop.
+        """
 
     def patches(self, root: str) -> list[Patch]:
         """`log`, the assignment that would hide it, and what a trainer runs, in ranks that were spawned too."""
@@ -48,7 +48,7 @@ class Standalone:
             Patch(module, "LightningModule.log", self._around_log, direct=True),
             Patch(module, "LightningModule.__setattr__", self._around_setattr, direct=True),
         ]
-        self._resting += alone
+        self._standby.patches += alone
         return [
             *alone,
             Patch(f"{root}.trainer.trainer", "Trainer._run", self._around_run),
@@ -57,7 +57,7 @@ class Standalone:
     def stop(self) -> None:
         """From now on the replaced methods are called directly; instances get them back."""
         self._stopped = True
-        self._resting.clear()
+        self._standby.patches.clear()
         for recorded in tuple(self._recorded):
             recorded.release()
 
@@ -74,23 +74,14 @@ class Standalone:
     def _around_run(self, original: Function) -> Function:
         def run(*args: Any, **kwargs: Any) -> Any:
             with guard("resting while a trainer runs"):
-                self._rest(1)
+                self._standby.need(-1)
             try:
                 return original(*args, **kwargs)
             finally:
                 with guard("waking after a trainer ran"):
-                    self._rest(-1)
+                    self._standby.need(1)
 
         return run
-
-    def _rest(self, change: int) -> None:
-        # A step logs several values and sets some forty attributes; frameworks that replace `log` bring their own loop.
-        with patching.changing:  # trainers run in several threads, and a run may be stopped meanwhile
-            before, self._trainers = self._trainers, self._trainers + change
-            if before and self._trainers:
-                return
-            for patch in self._resting:
-                patch.rest() if self._trainers else patch.wake()
 
     def _around_setattr(self, original: Function) -> Function:
         def setattr_(module: Any, name: str, value: Any) -> None:
