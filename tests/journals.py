@@ -1,11 +1,56 @@
-"""Journals that tests write themselves: how they end. For tests of what reads them."""
+"""Journals that tests write themselves: how they begin, what is in them, how they end. For tests of what reads them."""
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from tracelet.journal import Journal
-from tracelet.records import FINISHED, Footer, Started, Status
+import msgspec
+
+from tracelet.identity import process_start
+from tracelet.journal import Journal, attempt_path
+from tracelet.packer import Packer
+from tracelet.records import FINISHED, Footer, Points, Record, Started, Status
+
+HOST = socket.gethostname()
+ME = os.getpid()
+
+
+def started(rank: int = 0, attempt: int = 0, **changes: object) -> Started:
+    """The first record of a journal of this very process, unless told otherwise."""
+    record = Started(
+        run="r1", name="first", project="p", time=1_000_000 + attempt, host=HOST, pid=ME,
+        process_started=process_start(ME), rank=rank, attempt=attempt, world_size=2,
+    )  # fmt: skip
+    return msgspec.structs.replace(record, **changes)
+
+
+def points(name: str, values: Sequence[float], step: int = 0, second: float = 1.0) -> Points:
+    """One flush of one metric, as the writer packs it."""
+    (record,) = Packer().pack([(name, step + n, value, second + n) for n, value in enumerate(values)])
+    assert isinstance(record, Points)
+    return record
+
+
+def write(folder: Path, first: Started, *records: Record) -> Path:
+    """A journal of one process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    journal = Journal.create(attempt_path(folder, f"rank-{first.rank}", first.attempt))
+    journal.append([first, *records])
+    journal.close()
+    return journal.path
+
+
+def gone() -> int:
+    """The id of a process that is no more."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
 
 
 def footer(journal: Journal, started: Started, status: Status, **known: Any) -> Footer:

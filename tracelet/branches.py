@@ -31,6 +31,11 @@ class Piece(NamedTuple):
     series: Series
 
 
+def is_one_line(views: Iterable[JournalView]) -> bool:
+    """Whether the points of these journals stand as they are: of one rank, and nothing of them abandoned."""
+    return len({(_rank(view), _branch(view)) for view in views}) <= 1
+
+
 def by_rank(views: Iterable[JournalView]) -> list[list[JournalView]]:
     """The journals of each rank, by attempt."""
     ordered = sorted(views, key=lambda view: (_rank(view), _attempt(view)))

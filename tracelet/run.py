@@ -6,11 +6,11 @@ Used by the store, the command line, the dashboard and user code, on any thread 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracelet import branches, facts, ranks, remarks, standing, transcript
+from tracelet import branches, facts, figures, ranks, remarks, standing, transcript
 from tracelet.deliveries import Delivery, read_all
 from tracelet.downsampling import downsample, sample
 from tracelet.endings import ending, modified
@@ -189,16 +189,15 @@ class Run:
 
     def metrics(self) -> list[str]:
         """The names of all metrics, sorted."""
-        return sorted(self.summaries())
+        return sorted({name for view in self.views for name in view.metrics})
 
     def summaries(self) -> dict[str, MetricSummary]:
-        """Count, last, least and greatest of every metric, over the points of all processes, and of what a resumption
-        abandoned; reads no points of sealed runs. `summary` tells those of a series.
+        """Count, last, least and greatest of every metric; reads no points of runs that are over.
+
+        Of a run that goes on on several ranks, or was resumed, and has many points, all that was recorded counts, on
+        each rank and of abandoned steps too: there `summary` is slower and exact.
         """
-        tables = [view.metrics for view in self.views]
-        if len(tables) == 1:
-            return dict(tables[0])
-        return merged(summary for table in tables for summary in table.values())
+        return figures.summaries(self)
 
     def summary(self, name: str) -> MetricSummary:
         """Count, last, least and greatest of what `series(name)` is. KeyError if there is no such metric.
@@ -207,7 +206,7 @@ class Run:
         """
         views = self._holding(name, None)
         known = merged(view.metrics[name] for view in views)[name]
-        if _is_one_line(views):
+        if branches.is_one_line(views):
             return known
         series = self.series(name)
         tally = Tally()
@@ -247,7 +246,7 @@ class Run:
     def chart(self, name: str, points: int = 2000, rank: int | None = None) -> Series:
         """The same series with about `points` points, spikes kept; much faster and smaller where there are millions."""
         views = self._holding(name, rank)
-        if not _is_one_line(views):
+        if not branches.is_one_line(views):
             return downsample(self.series(name, rank), points)
         total = sum(view.metrics[name].count for view in views)
         try:
@@ -287,11 +286,6 @@ class Run:
             frames.append(pandas.DataFrame(columns))
         empty = pandas.DataFrame(columns=["metric", "step", "value", "time", "epoch", "stage", "fit"])
         return pandas.concat(frames, ignore_index=True) if frames else empty
-
-
-def _is_one_line(views: Iterable[JournalView]) -> bool:
-    """Whether their points stand as they are: of one rank, and nothing of them abandoned."""
-    return len({(view.started.rank, view.started.branch) for view in views if view.started}) <= 1
 
 
 def _order(started: Started | None) -> tuple[int, int, int]:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,49 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.journals import finish, footer
+from tests.journals import finish, footer, gone, points, started, write
 from tracelet.endings import SILENCE
 from tracelet.frames import HEADER, PREAMBLE, encode_frame
-from tracelet.identity import process_start
 from tracelet.journal import Journal, attempt_path
 from tracelet.packer import Packer
-from tracelet.records import Chunk, Event, Facts, Notice, Params, Points, Record, Started, Status, Tags
+from tracelet.records import Chunk, Event, Facts, Notice, Params, Points, Status, Tags
 from tracelet.run import Run
-
-HOST = socket.gethostname()
-ME = os.getpid()
-
-
-def started(rank: int = 0, attempt: int = 0, **changes: object) -> Started:
-    """The first record of a journal of this very process, unless told otherwise."""
-    record = Started(
-        run="r1", name="first", project="p", time=1_000_000 + attempt, host=HOST, pid=ME,
-        process_started=process_start(ME), rank=rank, attempt=attempt, world_size=2,
-    )  # fmt: skip
-    return msgspec.structs.replace(record, **changes)
-
-
-def points(name: str, values: Sequence[float], step: int = 0, second: float = 1.0) -> Points:
-    """One flush of one metric, as the writer packs it."""
-    (record,) = Packer().pack([(name, step + n, value, second + n) for n, value in enumerate(values)])
-    assert isinstance(record, Points)
-    return record
-
-
-def write(folder: Path, first: Started, *records: Record) -> Path:
-    """A journal of one process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    journal = Journal.create(attempt_path(folder, f"rank-{first.rank}", first.attempt))
-    journal.append([first, *records])
-    journal.close()
-    return journal.path
-
-
-def gone() -> int:
-    """The id of a process that is no more."""
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    return child.pid
 
 
 def test_a_live_process_is_running(tmp_path: Path) -> None:
@@ -153,31 +112,6 @@ def test_an_empty_folder_is_an_unreadable_run(tmp_path: Path) -> None:
     assert run.info.status == run.status_record.status == "unreadable"
     assert (run.metrics(), run.params, run.tags, run.artifacts, run.events(), run.problems) == ([], {}, {}, [], [], [])
     assert len(run.spans()) == 0
-
-
-def test_a_summary_is_that_of_the_series(tmp_path: Path) -> None:
-    """Of several ranks the reduced values count, each step once, as `series` has them; of one rank nothing is read."""
-    write(tmp_path / "r1", started(), points("loss", [4.0, 2.0, 1.0]), points("alone", [5.0, math.nan]))
-    write(tmp_path / "r1", started(rank=1), points("loss", [8.0, 0.0, 3.0]))
-    run = Run(tmp_path / "r1")
-    assert run.series("loss").values.tolist() == [6.0, 1.0, 2.0]
-    found = run.summary("loss")
-    assert (found.count, found.last, found.last_step, found.last_time) == (3, 2.0, 2, 3_000_000)
-    assert (found.least, found.least_step, found.greatest, found.greatest_step) == (1.0, 1, 6.0, 0)
-    assert run.summaries()["loss"].count == 6
-    assert msgspec.structs.astuple(run.summary("alone"))[:2] == ("alone", 2) and run.summary("alone").greatest == 5.0
-    with pytest.raises(KeyError, match="none"):
-        run.summary("none")
-
-
-def test_what_a_resumption_abandoned_does_not_count(tmp_path: Path) -> None:
-    """A summary is of what stands: what was trained again took the place of the first attempt's values."""
-    write(tmp_path / "r1", started(pid=gone()), points("loss", [4.0, -9.0, 9.0]))
-    resumed = Event(time=5, name="training_resumed", attributes={"step": 1})
-    write(tmp_path / "r1", started(attempt=1, branch=1), resumed, points("loss", [3.0, 2.0], step=1, second=7.0))
-    run = Run(tmp_path / "r1")
-    assert run.series("loss").values.tolist() == [4.0, 3.0, 2.0]
-    assert (run.summary("loss").count, run.summary("loss").least, run.summary("loss").greatest) == (3, 2.0, 4.0)
 
 
 def test_a_foreign_file_is_reported_and_the_rest_is_read(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ class Agent:
         while True:
             with guard("accompanying the training"):
                 self._accompany()
+            self._figure_out()
             self.crew.nudge()
             self.exchange.ending()
             if self._all_delivered():
@@ -85,6 +86,7 @@ class Agent:
         self.crew.dismiss()
         self.exchange.stop()
         self._tidy()
+        self._figure_out()  # other nodes may have brought the rest of theirs
         self.log.say("the end")
         self.log.stop()
 
@@ -106,6 +108,15 @@ class Agent:
             if not self._quit_at:
                 with guard(f"compacting {path.name}"):
                     compact(path)
+
+    def _figure_out(self) -> None:
+        """Tell lists what the metrics of all ranks come to."""
+        if not self._quit_at:
+            with guard("working out the figures of the run"):
+                from tracelet import figures  # the reading side is not loaded while the training goes on
+                from tracelet.run import Run
+
+                figures.keep(Run(self.folder))
 
     def quit(self, *_: object) -> None:
         """On SIGTERM: finish soon."""
