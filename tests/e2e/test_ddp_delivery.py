@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import tracelet
+from tests.probes.agents import until
+from tracelet import figures
 from tracelet.run import Run
 
 TRAINING = Path(__file__).with_name("ddp_training.py")
@@ -45,8 +47,8 @@ def of_jsonl(run: Run) -> dict[str, Points]:
 
 
 @pytest.mark.slow
-def test_a_backend_gets_each_point_once() -> None:
-    """The remote series are the aggregated ones of the store, with forked ranks too."""
+def test_a_backend_gets_each_point_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remote series are the aggregated ones of the store, with forked ranks too; lists have their figures."""
     run = train("ddp_fork", "jsonl")
     assert run.deliveries["jsonl"].state == "done"
     remote = of_jsonl(run)
@@ -63,3 +65,6 @@ def test_a_backend_gets_each_point_once() -> None:
     ):
         series = run.series(name)
         assert remote[name] == list(zip(series.steps.tolist(), series.values.tolist())), name
+    assert until((run.path / figures.NAME).exists)
+    monkeypatch.setattr(figures, "FEW", 0)
+    assert repr(sorted(run.summaries().items())) == repr([(name, run.summary(name)) for name in run.metrics()])

@@ -306,6 +306,35 @@ def test_manual_optimization(lightning: Any) -> None:
     assert found.counts()["optimizer_update"] == 4
 
 
+def test_zero_grad_is_followed_only_where_it_is_called_by_hand(lightning: Any) -> None:
+    """PyTorch's own method is in place during automatic trainings; manual ones before and after them are told whole."""
+    seen = []
+
+    class Looking(module_class(lightning)):  # type: ignore[misc]
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            seen.append(torch.optim.Optimizer.zero_grad is original)
+            return super().training_step(batch, batch_idx)
+
+    class Manual(Looking):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            loss = super().training_step(batch, batch_idx)
+            self.optimizers().zero_grad()
+            self.manual_backward(loss)
+            self.optimizers().step()
+
+    original = torch.optim.Optimizer.zero_grad
+    with recorded() as found:
+        for model in (Manual(), Looking(), Manual()):
+            trainer(lightning).fit(model, loader(4))
+    assert seen == [False] * 2 + [True] * 2 + [False] * 2
+    assert found.counts()["zero_grad"] == 6
+    assert torch.optim.Optimizer.zero_grad is original
+
+
 def test_lbfgs_runs_its_closure_often(lightning: Any) -> None:
     """An optimizer that evaluates the model several times has a forward and a backward for each time."""
     passes = []
@@ -392,15 +421,16 @@ def test_a_slow_loader_is_blamed(lightning: Any) -> None:
     assert sum(waited) <= charged <= 1.05 * sum(waited) + 20_000_000  # one scheduler's slice for a busy machine
 
 
-def test_a_slow_callback_is_told_apart(lightning: Any) -> None:
-    """A callback that takes long inside a phase is a span within that phase."""
-
-    class Slow(lightning.Callback):  # type: ignore[misc]
-        def on_before_optimizer_step(self, *_: Any) -> None:
-            time.sleep(0.01)
+@pytest.mark.parametrize("name", ["Slow", "Callback"])
+def test_a_slow_callback_is_told_apart(lightning: Any, name: str) -> None:
+    """A callback that takes long inside a phase is a span within that phase, whatever it is called."""
+    method = lambda *_: time.sleep(0.01)  # noqa: E731
+    method.__qualname__ = f"{name}.on_before_optimizer_step"
+    slow = type(name, (lightning.Callback,), {"on_before_optimizer_step": method})
 
     with recorded() as found:
-        trainer(lightning, callbacks=[Slow()]).fit(module_class(lightning)(), loader(4))
+        trainer(lightning).fit(module_class(lightning)(), loader(4))
+        trainer(lightning, callbacks=[slow()]).fit(module_class(lightning)(), loader(4))
     names = {node.span.id: node.span.name for node in found.process}
     hooks = [
         node for node in found.named("callbacks") if node.span.attributes.get("hook") == "on_before_optimizer_step"
