@@ -7,7 +7,7 @@ cursor later.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,6 +51,7 @@ class JournalView:
         self._records: list[Record] = []
         self._records_read = False
         self._cursor = Cursor()
+        self._held: dict[str, list[Chunk]] = {}
         self.refresh()
 
     @property
@@ -178,8 +179,23 @@ class JournalView:
             if frame.kind == KIND_OF[Console] and isinstance(record := self._decoded(frame), Console):
                 yield record
 
+    def hold(self, names: Iterable[str]) -> None:
+        """Read the file once and keep the chunks of these metrics, for who asks for one after the other; of no others.
+
+        What is held does not grow with the journal.
+        """
+        self._held = {}
+        held: dict[str, list[Chunk]] = {name: [] for name in names if name in self.metrics}
+        for chunk in self.chunks() if held else ():
+            if chunk.name in held:
+                held[chunk.name].append(chunk)
+        self._held = held
+
     def chunks(self, name: str | None = None) -> Iterator[Chunk]:
         """The chunks of one metric, or of all, in order; damaged frames are noted and left out."""
+        if name in self._held:
+            yield from self._held[name]
+            return
         for frame in self.reader.frames():
             if frame.kind != KIND_OF[Points]:
                 continue

@@ -182,8 +182,7 @@ def _aligned(parts: Sequence[Series]) -> tuple[Grid, tuple[IntArray, IntArray], 
         for segment in part.segments:
             groups.setdefault((segment.stage, segment.fit), len(groups))
     keys = [_keys(part, groups) for part in parts]
-    _, columns = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
-    columns = columns.reshape(-1)
+    columns = _columns(keys)
     total = int(columns.max(initial=-1)) + 1
     place = np.full((len(parts), total), -1, dtype=np.int64)
     start = 0
@@ -200,6 +199,16 @@ def _aligned(parts: Sequence[Series]) -> tuple[Grid, tuple[IntArray, IntArray], 
     grid = Grid(values, weights, totals, there)
     reductions = _led(lead, [_reductions(part) for part in parts])
     return grid, lead, reductions.astype(np.str_), _segments(parts, lead)
+
+
+def _columns(keys: Sequence[IntArray]) -> IntArray:
+    """For each point of each part, one after the other, the number of its column: equal where the keys are."""
+    import numpy as np
+
+    if all(np.array_equal(keys[0], other) for other in keys[1:]):
+        return np.tile(np.arange(len(keys[0])), len(keys))  # nearly always, and many times faster than sorting
+    _, columns = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
+    return columns.reshape(-1)
 
 
 def _keys(part: Series, groups: dict[tuple[str, int], int]) -> IntArray:

@@ -194,8 +194,8 @@ class Run:
     def summaries(self) -> dict[str, MetricSummary]:
         """Count, last, least and greatest of every metric; reads no points of runs that are over.
 
-        Of a run that goes on on several ranks, or was resumed, and has many points, all that was recorded counts, on
-        each rank and of abandoned steps too: there `summary` is slower and exact.
+        Of several ranks, and of a resumed run, those of `series` are there once the agent has worked them out, when all
+        is over. Until then all that was recorded counts, on each rank and of abandoned steps too; `summary` is exact.
         """
         return figures.summaries(self)
 

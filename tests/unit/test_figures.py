@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import msgspec
@@ -10,14 +11,16 @@ import pytest
 
 from tests.journals import gone, points, started, write
 from tracelet import figures
-from tracelet.records import Event
+from tracelet.records import FINISHED, Event, Record, Status
 from tracelet.run import Run
 
+OVER = Status(time=9, status=FINISHED)
 
-def two_ranks(folder: Path) -> Path:
+
+def two_ranks(folder: Path, *more: Record) -> Path:
     """A run whose mean over ranks is 6, 1, 2; its least and greatest are those of no rank."""
-    write(folder, started(), points("loss", [4.0, 2.0, 1.0]), points("alone", [5.0, math.nan]))
-    write(folder, started(rank=1), points("loss", [8.0, 0.0, 3.0]))
+    write(folder, started(), points("loss", [4.0, 2.0, 1.0]), points("alone", [5.0, math.nan]), *more)
+    write(folder, started(rank=1), points("loss", [8.0, 0.0, 3.0]), *more)
     return folder
 
 
@@ -46,22 +49,14 @@ def test_what_a_resumption_abandoned_does_not_count(tmp_path: Path) -> None:
     run = Run(tmp_path / "r1")
     assert run.series("loss").values.tolist() == [4.0, 3.0, 2.0]
     assert (run.summary("loss").count, run.summary("loss").least, run.summary("loss").greatest) == (3, 2.0, 4.0)
-    assert run.summaries()["loss"] == run.summary("loss")
-
-
-def test_a_list_has_the_figures_of_the_series(tmp_path: Path) -> None:
-    """Also of several ranks and of a resumed run, while it goes on, as long as there are few points."""
-    run = Run(two_ranks(tmp_path / "r1"))
-    assert told(run) == [repr(run.summary(name)) for name in ("alone", "loss")]
 
 
 def test_figures_are_worked_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was kept when the training ended is what a list has, however many points there are."""
-    run = Run(two_ranks(tmp_path / "r1"))
-    exact = told(run)
-    monkeypatch.setattr(figures, "FEW", 0)
+    """What was kept when the run was over is what a list has; no point is read for that."""
+    run = Run(two_ranks(tmp_path / "r1", OVER))
     assert run.summaries()["loss"].count == 6
     figures.keep(run)
+    exact = [repr(run.summary(name)) for name in ("alone", "loss")]
     assert told(run) == exact
     monkeypatch.setattr(Run, "summary", lambda run, name: pytest.fail("points were read"))
     assert told(Run(run.path)) == exact
@@ -69,12 +64,36 @@ def test_figures_are_worked_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [path.name for path in run.path.glob("figures*")] == [figures.NAME]
 
 
-def test_figures_of_fewer_points_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that goes on, or is resumed, has more points than it had; then they are worked out anew."""
+@pytest.mark.parametrize("at_once", [1, 7, 4_000_000])
+def test_figures_do_not_depend_on_how_much_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """However few metrics are read at a time, and nothing of them is held afterwards."""
+    more = [points(f"m{number}", [float(number), -1.0]) for number in range(5)]
+    run = Run(two_ranks(tmp_path / "r1", *more, OVER))
+    exact = sorted(repr(run.summary(name)) for name in run.metrics())
+    monkeypatch.setattr(figures, "AT_ONCE", at_once)
+    figures.keep(run)
+    assert sorted(told(run)) == exact
+    write(run.path, started(rank=0, attempt=1), points("loss", [1.0], step=9))
+    run.refresh()
+    assert run.summary("loss").count == 4
+
+
+def test_nothing_is_kept_of_a_run_that_goes_on(tmp_path: Path) -> None:
+    """It would not count for long; whoever ends last does it, unless told to leave."""
     run = Run(two_ranks(tmp_path / "r1"))
     figures.keep(run)
-    write(run.path, started(rank=1, attempt=1), points("loss", [9.0], step=3))
-    monkeypatch.setattr(figures, "FEW", 0)
+    over = Run(two_ranks(tmp_path / "r2", OVER))
+    figures.keep(over, give_up=lambda: True)
+    assert not [*run.path.glob("figures*"), *over.path.glob("figures*")]
+
+
+def test_figures_of_fewer_points_do_not_count(tmp_path: Path) -> None:
+    """A run that is resumed has more points than it had; then they are worked out anew."""
+    run = Run(two_ranks(tmp_path / "r1", OVER))
+    figures.keep(run)
+    write(run.path, started(rank=1, attempt=1), points("loss", [9.0], step=3), OVER)
     run.refresh()
     assert run.summaries()["loss"].count == 7
     figures.keep(run)
@@ -82,20 +101,41 @@ def test_figures_of_fewer_points_do_not_count(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"nonsense", msgspec.msgpack.encode({"extent": 1}), msgspec.msgpack.encode({"metrics": [[1]]})]
-)
+    "content",
+    [
+        b"", b"nonsense", msgspec.msgpack.encode({"extent": 1}), msgspec.msgpack.encode({"metrics": [[1]]}),
+        b"\x82\xa6extent\x80\xa7metrics\x91\x9a\xa1\xff" + bytes(9), b"\x81\xa1x" + b"\x91" * 100_000 + b"\xc0",
+    ],
+    ids=["empty", "no msgpack", "no map", "no summary", "no UTF-8", "nested"],
+)  # fmt: skip
 def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, content: bytes) -> None:
-    """Whoever wrote it: the figures are worked out, and kept anew."""
-    run = Run(two_ranks(tmp_path / "r1"))
-    exact = told(run)
+    """Whoever wrote it: lists have what the journals tell, and the figures are worked out."""
+    run = Run(two_ranks(tmp_path / "r1", OVER))
     (run.path / figures.NAME).write_bytes(content)
-    assert told(run) == exact
+    assert run.summaries()["loss"].count == 6
     figures.keep(run)
-    assert (run.path / figures.NAME).read_bytes() != content
+    assert run.summaries()["loss"].count == 3
+
+
+def test_what_is_no_file_counts_as_none_too(tmp_path: Path) -> None:
+    """A pipe of that name keeps nobody waiting."""
+    run = Run(two_ranks(tmp_path / "r1"))
+    os.mkfifo(run.path / figures.NAME)
+    assert run.summaries()["loss"].count == 6
+
+
+def test_only_metrics_of_the_journals_are_told(tmp_path: Path) -> None:
+    """Whatever else somebody has put into the file."""
+    run = Run(two_ranks(tmp_path / "r1", OVER))
+    figures.keep(run)
+    kept = msgspec.msgpack.decode((run.path / figures.NAME).read_bytes(), type=figures.Kept)
+    ghost = msgspec.structs.replace(kept.metrics[0], name="ghost")
+    (run.path / figures.NAME).write_bytes(msgspec.msgpack.encode(figures.Kept(kept.extent, [*kept.metrics, ghost])))
+    assert sorted(run.summaries()) == run.metrics()
 
 
 def test_nothing_is_kept_of_one_line(tmp_path: Path) -> None:
     """Footers tell all there is to know of a run of one process."""
-    write(tmp_path / "r1", started(), points("loss", [1.0]))
+    write(tmp_path / "r1", started(), points("loss", [1.0]), OVER)
     figures.keep(Run(tmp_path / "r1"))
     assert not (tmp_path / "r1" / figures.NAME).exists()

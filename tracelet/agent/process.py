@@ -76,7 +76,6 @@ class Agent:
         while True:
             with guard("accompanying the training"):
                 self._accompany()
-            self._figure_out()
             self.crew.nudge()
             self.exchange.ending()
             if self._all_delivered():
@@ -86,7 +85,7 @@ class Agent:
         self.crew.dismiss()
         self.exchange.stop()
         self._tidy()
-        self._figure_out()  # other nodes may have brought the rest of theirs
+        self._figure_out()
         self.log.say("the end")
         self.log.stop()
 
@@ -111,12 +110,11 @@ class Agent:
 
     def _figure_out(self) -> None:
         """Tell lists what the metrics of all ranks come to."""
-        if not self._quit_at:
-            with guard("working out the figures of the run"):
-                from tracelet import figures  # the reading side is not loaded while the training goes on
-                from tracelet.run import Run
+        with guard("working out the figures of the run"):
+            from tracelet import figures  # the reading side is not loaded while the training goes on
+            from tracelet.run import Run
 
-                figures.keep(Run(self.folder))
+            figures.keep(Run(self.folder), give_up=lambda: bool(self._quit_at))
 
     def quit(self, *_: object) -> None:
         """On SIGTERM: finish soon."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tracelet.errors import RunNotFound
+from tracelet.figures import NAME as FIGURES
 from tracelet.journal import SUFFIX
 from tracelet.ui.library import Library
 
@@ -86,7 +87,8 @@ class Live:
 
 def _signature(folder: Path) -> Signature:
     try:
-        files = [*folder.glob("*" + SUFFIX), *folder.glob("delivery/*.json"), *folder.glob("*.json")]
+        patterns = ("*" + SUFFIX, "delivery/*.json", "*.json", FIGURES)
+        files = (path for pattern in patterns for path in folder.glob(pattern))
         return tuple(sorted((path.name, path.stat().st_size) for path in files))
     except OSError:
         return ()
