@@ -25,8 +25,8 @@ import measure
 import tracelet
 
 WARM_UP = 2.0
-"""Seconds of training before the clock runs, with tracelet and without: the agent's own start takes the processor for a
-while and is no part of a step, and a processor that has slept instead is slower for the next second.
+"""Seconds of training (at most half of its steps) before the clock runs, with tracelet and without: the agent's start
+takes the processor for a while and is no part of a step, and a processor that has slept is slower for the next second.
 """
 LENGTHS = ((0, 900), (20, 220))
 """Milliseconds of sleep in a step (the least step there is, and one of an ordinary small model), and steps."""

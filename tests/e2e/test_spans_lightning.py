@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import signal
@@ -421,16 +422,24 @@ def test_a_slow_loader_is_blamed(lightning: Any) -> None:
     assert sum(waited) <= charged <= 1.05 * sum(waited) + 20_000_000  # one scheduler's slice for a busy machine
 
 
-@pytest.mark.parametrize("name", ["Slow", "Callback"])
-def test_a_slow_callback_is_told_apart(lightning: Any, name: str) -> None:
-    """A callback that takes long inside a phase is a span within that phase, whatever it is called."""
-    method = lambda *_: time.sleep(0.01)  # noqa: E731
-    method.__qualname__ = f"{name}.on_before_optimizer_step"
-    slow = type(name, (lightning.Callback,), {"on_before_optimizer_step": method})
+@pytest.mark.parametrize("late", [False, True])
+def test_a_slow_callback_is_told_apart(lightning: Any, late: bool) -> None:
+    """A callback that takes long inside a phase is a span within that phase, whatever it looks like and whenever it
+    came.
+    """
+
+    class Slow(lightning.Callback):  # type: ignore[misc]
+        @functools.wraps(lightning.Callback.on_before_optimizer_step)
+        def on_before_optimizer_step(self, *_: Any) -> None:
+            time.sleep(0.01)
+
+    class Adding(lightning.Callback):  # type: ignore[misc]
+        def on_train_start(self, trainer: Any, module: Any) -> None:
+            trainer.callbacks.append(Slow())
 
     with recorded() as found:
         trainer(lightning).fit(module_class(lightning)(), loader(4))
-        trainer(lightning, callbacks=[slow()]).fit(module_class(lightning)(), loader(4))
+        trainer(lightning, callbacks=[Adding() if late else Slow()]).fit(module_class(lightning)(), loader(4))
     names = {node.span.id: node.span.name for node in found.process}
     hooks = [
         node for node in found.named("callbacks") if node.span.attributes.get("hook") == "on_before_optimizer_step"

@@ -47,6 +47,8 @@ class Patch:
     make_wrapper: Callable[[Function], Function]
     optional: bool = False
     direct: bool = False
+    awake: bool = True
+    """Whether it stands in place once it is applied; see `Standby`."""
     applications: list[Application] = field(default_factory=list)
 
     def apply(self, module: ModuleType) -> None:
@@ -61,6 +63,8 @@ class Patch:
             done = apply(owner, name, self.make_wrapper, self.direct)
             if done is not None:
                 self.applications.append(done)
+                if not self.awake:
+                    done.rest()
                 return
         if not self.optional and not _is_executing(module):
             say(
@@ -71,11 +75,13 @@ class Patch:
 
     def rest(self) -> None:
         """Take the wrappers away for a while, where nobody has wrapped over them; the caller holds `changing`."""
+        self.awake = False
         for done in self.applications:
             done.rest()
 
     def wake(self) -> None:
         """Put them back; where somebody has wrapped what was there meanwhile, over that; as for `rest`."""
+        self.awake = True
         for done in tuple(self.applications):
             if not done.wake():
                 self.applications.remove(done)
@@ -95,6 +101,11 @@ class Standby:
     def __init__(self, needed: int) -> None:
         self.patches: list[Patch] = []
         self._needed = needed
+
+    def add(self, patches: Iterable[Patch]) -> None:
+        """Look after these, too."""
+        self.patches += patches
+        self.need(0)
 
     def need(self, change: int) -> None:
         """So many more (or fewer) need them. They are in place while the sum is above 0."""

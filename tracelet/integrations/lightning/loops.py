@@ -51,10 +51,9 @@ class Loops:
 
     def common(self) -> list[Patch]:
         """What both flavours share."""
-        self._by_hand.patches = [
-            Patch("torch.optim.optimizer", "Optimizer.zero_grad", self._phases.zero_grad, direct=True)
-        ]
-        return list(self._by_hand.patches)
+        found = Patch("torch.optim.optimizer", "Optimizer.zero_grad", self._phases.zero_grad, direct=True)
+        self._by_hand.add([found])
+        return [found]
 
     def stop(self) -> None:
         """From now on every wrapper that somebody has kept calls its original."""
@@ -106,15 +105,16 @@ class Loops:
         self._here.loop = lap = Lap(TRAINING_ITERATION, self._recorder, job, bool(fit.trials), clock)
         if job is not None and job.config.measure_flops and job.training.measured_flops is None:
             lap.measuring = MEASURED_BATCH
-        lap.manual = not trainer.lightning_module.automatic_optimization
-        self._phases.look_at(trainer.callbacks)
-        self._by_hand.need(int(lap.manual))
+        if not trainer.lightning_module.automatic_optimization:
+            self._by_hand.need(1)
+            lap.manual = True
 
     def _end_training(self, depth: int, error: BaseException | None) -> None:
         with guard("closing the span of the training"):
             job, stack, lap = self._job, self._recorder.stack, self._here.loop
             if lap is not None:
-                self._by_hand.need(-int(lap.manual))
+                if lap.manual:
+                    self._by_hand.need(-1)
                 if lap.clock is not None:
                     lap.clock.close()
             loops = [span for span in stack[depth:] if span.name == LOOP_OF[TRAINING_ITERATION] and not span.ended]

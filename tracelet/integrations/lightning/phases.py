@@ -6,7 +6,7 @@ original.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
@@ -24,6 +24,8 @@ from tracelet.telemetry.names import (
 )
 from tracelet.telemetry.recorder import ActiveSpan, Recorder
 
+BASES = ("lightning.pytorch.callbacks.callback", "pytorch_lightning.callbacks.callback")
+
 
 class Phases:
     """The phases of all iterations, and callbacks between them."""
@@ -34,7 +36,9 @@ class Phases:
         self.recording = True
         """Whether the run still records; where somebody has kept a wrapper it outlives the run."""
         self._empty = set(WITHIN)
-        """The hooks within phases that no callback has overridden so far: most of them, and they take no time."""
+        """The hooks within phases that no callback has: most of them, and they take no time. Looked up before each
+        epoch, when a hook outside of iterations is called.
+        """
 
     def patches(self, root: str) -> list[Patch]:
         """The points that every iteration passes, for one flavour of Lightning."""
@@ -133,15 +137,13 @@ class Phases:
 
         return call_callback_hooks
 
-    def look_at(self, callbacks: Iterable[Any]) -> None:
-        """A training with these callbacks begins: which hooks within phases have anything to do."""
-        for callback in callbacks:
-            self._empty -= {hook for hook in self._empty if not _is_inherited(getattr(callback, hook, None), hook)}
-
     def _between(self, original: Function, trainer: Any, hook_name: str, *args: Any, **kwargs: Any) -> Any:
         """Callbacks outside iterations are rare and may be long: each hook is a span."""
         span: ActiveSpan | None = None
         with guard("opening the span of callbacks"):
+            for hook in WITHIN:
+                if hook in self._empty and any(_has(callback, hook) for callback in trainer.callbacks):
+                    self._empty.discard(hook)
             span = self._recorder.begin(CALLBACKS, {"hook": hook_name})
         try:
             result = original(trainer, hook_name, *args, **kwargs)
@@ -179,12 +181,10 @@ class Phases:
         return on_after_fetch
 
 
-def _is_inherited(method: Any, hook: str) -> bool:
-    """Whether a callback's method is the empty one of Lightning's own base class."""
-    function = getattr(method, "__func__", None)
-    return getattr(function, "__qualname__", "") == f"Callback.{hook}" and str(
-        getattr(function, "__module__", "")
-    ).endswith(".callbacks.callback")
+def _has(callback: Any, hook: str) -> bool:
+    """Whether a callback has a hook of its own, and not the empty one of Lightning's base class."""
+    empty = (vars(base).get(hook) for base in type(callback).__mro__ if base.__module__ in BASES)
+    return getattr(getattr(callback, hook, None), "__func__", None) not in tuple(empty)
 
 
 def _end(span: ActiveSpan | None, error: BaseException | None = None) -> None:

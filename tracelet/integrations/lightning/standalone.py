@@ -48,7 +48,7 @@ class Standalone:
             Patch(module, "LightningModule.log", self._around_log, direct=True),
             Patch(module, "LightningModule.__setattr__", self._around_setattr, direct=True),
         ]
-        self._standby.patches += alone
+        self._standby.add(alone)
         return [
             *alone,
             Patch(f"{root}.trainer.trainer", "Trainer._run", self._around_run),
