@@ -103,7 +103,7 @@ if tracked:
 if recorded:
     tracelet.stop_logging()
     run = tracelet.open_store("../store").run("whole")
-    assert len(run.series("loss_step")) == len(run.series("grad_norm")) == 32 and run.spans() and run.series("system/cpu_percent")
+    assert len(run.series("loss_step")) == len(run.series("tracelet/grad_norm")) == 32 and run.spans() and run.series("system/cpu_percent")
 told["files"] = {}
 for folder, _, names in os.walk("."):
     for name in names:

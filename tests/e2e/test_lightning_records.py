@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import importlib
 import signal
 from collections.abc import Iterator
@@ -284,7 +285,7 @@ def test_learning_rates_of_several_optimizers_equal_the_monitors(pl: Any, kept: 
     assert sorted(monitor.lrs) == ["lr-SGD", "lr-SGD-1"]
     assert kept.series("lr-SGD") == [(step, 0.1) for step in range(8)]
     assert kept.series("lr-SGD-1") == [(step, 0.2) for step in range(8)]
-    assert len(kept.series("grad_norm/0")) == len(kept.series("grad_norm/1")) == 8
+    assert len(kept.series("tracelet/grad_norm/0")) == len(kept.series("tracelet/grad_norm/1")) == 8
 
 
 def test_gradient_norms_equal_pytorchs(pl: Any, kept: Kept) -> None:
@@ -297,8 +298,24 @@ def test_gradient_norms_equal_pytorchs(pl: Any, kept: Kept) -> None:
             norms.append(float(torch.nn.utils.clip_grad_norm_(parameters, float("inf"))))
 
     quiet(pl, gradient_clip_val=0.01).fit(Module(), loader(), loader())
-    assert [step for step, _ in kept.series("grad_norm")] == list(range(8))
-    assert [value for _, value in kept.series("grad_norm")] == pytest.approx(norms, rel=1e-5)
+    assert [step for step, _ in kept.series("tracelet/grad_norm")] == list(range(8))
+    assert [value for _, value in kept.series("tracelet/grad_norm")] == pytest.approx(norms, rel=1e-5)
+
+
+def test_a_gradient_norm_of_the_module_is_a_series_of_its_own(pl: Any, kept: Kept, tmp_path: Path) -> None:
+    """What a module logs as `grad_norm` equals the CSVLogger's rows, while ours are recorded beside it."""
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def on_before_optimizer_step(self, optimizer: Any) -> None:
+            self.log("grad_norm", 7.0 + self.global_step)
+
+    logger = importlib.import_module(f"{pl.__name__}.loggers").CSVLogger(tmp_path, name="", version="")
+    quiet(pl, logger=logger, log_every_n_steps=1).fit(Module(), loader(), loader())
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        written = [(int(row["step"]), float(row["grad_norm"])) for row in csv.DictReader(file) if row["grad_norm"]]
+    assert len(written) == 8
+    assert kept.series("grad_norm") == written
+    assert [step for step, _ in kept.series("tracelet/grad_norm")] == list(range(8))
 
 
 def test_checkpoints_are_referred_to(pl: Any, kept: Kept, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from tracelet.integrations.patching import Function, Patch
 
 Rates = list[tuple[Any, list[SeriesKey]]]
 """Each optimizer with one series for each of its parameter groups."""
+GRADIENT_NORM = "tracelet/grad_norm"
+"""Many a module logs a `grad_norm` of its own, which must not be mixed with ours."""
 
 
 class LearningRates:
@@ -131,7 +133,7 @@ class GradientNorms:
         if fit.trials or norm is None:
             return
         optimizers = trainer.optimizers
-        name = "grad_norm"
+        name = GRADIENT_NORM
         if len(optimizers) > 1:
             raw = getattr(optimizer, "optimizer", optimizer)
             name += f"/{next((index for index, other in enumerate(optimizers) if other is raw), 0)}"
