@@ -156,7 +156,7 @@ class Run:
 
     @property
     def status_record(self) -> Status:
-        """How the leading process ended, with the traceback if it failed."""
+        """How the run ended, with the traceback of what failed first."""
         processes = self.processes
         return standing.verdict(processes) if processes else Status(time=0, status="unreadable")
 

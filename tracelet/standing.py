@@ -1,8 +1,9 @@
 """How a run stands, out of how each of its processes does. Used by `Run` and by the agent. Pure.
 
 The process that leads is the one of the lowest rank that nobody of the run has launched, in the run's last branch. A
-rank that died alone is told in the run's reason; a run whose leading process came to its end although another rank had
-been killed or had failed has failed itself.
+rank that fell before it is told first in the run's reason, with its traceback: the leading process's own error is
+mostly that it lost that rank. A run whose leading process came to its end although another rank had been killed or had failed
+has failed itself.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def leading(processes: Sequence[Standing]) -> Standing:
 
 
 def verdict(processes: Sequence[Standing]) -> Status:
-    """How the run ended, or that it goes on."""
+    """How the run ended, or that it goes on; reason and traceback begin with what fell first."""
     lead = leading(processes)
     status = lead.status
     if status.status == RUNNING:
@@ -53,12 +54,18 @@ def verdict(processes: Sequence[Standing]) -> Status:
     if not fallen:
         return status
     first = min(fallen, key=lambda one: one.status.time)
-    told = f"rank {first.started.rank} {first.status.status} ({first.status.reason})"
+    told = _said(first)
+    traceback = first.status.traceback or status.traceback
     if status.status == FINISHED:
-        return Status(time=status.time, status=FAILED, reason=told)
-    when = "before it" if first.status.time <= status.time else "at about that time"
-    reason = f"{status.reason}; {when} {told}" if status.reason else told
-    return Status(time=status.time, status=status.status, reason=reason, traceback=status.traceback)
+        return Status(time=status.time, status=FAILED, reason=told, traceback=traceback)
+    when = "then" if first.status.time <= status.time else "at about that time"
+    reason = f"{told}; {when} {_said(lead)}"
+    return Status(time=status.time, status=status.status, reason=reason, traceback=traceback)
+
+
+def _said(one: Standing) -> str:
+    reason = f" ({one.status.reason})" if one.status.reason else ""
+    return f"rank {one.started.rank} {one.status.status}{reason}"
 
 
 def world_size(processes: Sequence[Standing]) -> int:
