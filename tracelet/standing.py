@@ -2,8 +2,8 @@
 
 The process that leads is the one of the lowest rank that nobody of the run has launched, in the run's last branch. A
 rank that fell before it is told first in the run's reason, with its traceback: the leading process's own error is
-mostly that it lost that rank. A run whose leading process came to its end although another rank had been killed or had failed
-has failed itself.
+mostly that it lost that rank. A run whose leading process came to its end although another rank had been killed or had
+failed has failed itself.
 """
 
 from __future__ import annotations

@@ -112,6 +112,22 @@ def test_sync_leaves_a_run_to_its_agent(tmp_path: Path) -> None:
     until(lambda: not agents(tmp_path))
 
 
+def test_sync_of_a_run_that_goes_on_and_does_not_deliver_there(tmp_path: Path) -> None:
+    """Nothing is begun beside the run's agent, which delivers elsewhere: the command for later is told, and works."""
+    process = train(tmp_path, wait=False, count=10, end="wait", config={"track_system": False})
+    until(lambda: len(points(tmp_path)) == 10)
+    run = run_folder(tmp_path)
+    done = command(tmp_path, "sync", "latest", "--backend", "jsonl")
+    assert done.returncode == 1
+    assert "the run goes on and does not deliver to it" in done.stderr and done.stdout == ""
+    assert f"When the run has ended, type: tracelet sync {run.name} --backend jsonl" in done.stderr
+    assert not (run / "delivery" / "jsonl.json").exists()
+    process.kill()
+    printed(process)
+    until(lambda: not agents(tmp_path))
+    assert "10 points delivered" in command(tmp_path, "sync", "latest", "--backend", "jsonl").stdout
+
+
 def test_a_backend_that_does_not_answer_is_given_up_after_the_patience(tmp_path: Path) -> None:
     """What is not delivered is told with the command to type, exit code 1; later the rest arrives."""
     printed(train(tmp_path, count=10, config=OFF))

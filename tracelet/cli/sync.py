@@ -55,9 +55,17 @@ def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: flo
 def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> bool:
     """Deliver one run; whether nothing is left to be done by anybody but a live agent."""
     open_debts: list[Debt] = []
+    later = False
     for debt in owed:
-        busy = debt.holder or (debt.agent if running(run) else 0)
-        if busy:
+        agent = debt.agent if running(run) else 0
+        busy = debt.holder or (agent if debt.named else 0)
+        if agent and not busy:
+            later = True
+            echo(
+                f"{run.id} {debt.posting.name}: not begun, because the run goes on and does not deliver to it. "
+                f"When the run has ended, type: {debt.command}", err=True,
+            )  # fmt: skip
+        elif busy:
             echo(f"{run.id} {debt.posting.name}: process {busy} delivers it just now; nothing to do")
         elif debt.paid:
             if named:
@@ -66,7 +74,7 @@ def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> boo
         else:
             open_debts.append(debt)
     if not open_debts:
-        return True
+        return not later
     notes = run.path / deliveries.FOLDER
     if not os.access(notes if notes.exists() else run.path, os.W_OK):
         echo(
@@ -77,7 +85,7 @@ def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> boo
     with _in_folder(run.info.folder):
         _deliver(run.path, open_debts, patience)
     reports = [_report(run, debt) for debt in open_debts]
-    return all(reports)
+    return all(reports) and not later
 
 
 def _deliver(folder: Path, owed: Sequence[Debt], patience: float) -> None:
