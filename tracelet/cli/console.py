@@ -9,19 +9,23 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tracelet.cli.wording import visible
+from tracelet.cli.wording import value, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
 
+ColumnName = TypeVar("ColumnName")
+
 UNCUT = 100_000
 """Columns of a "terminal" that is none: wider than any line."""
+SHORTEST = 12
+"""Characters of a name that are shown at least: the beginning and the end of it tell it from others."""
 STATUS_STYLES = {
     "running": "cyan", "finished": "green", "failed": "bold red", "interrupted": "yellow", "preempted": "yellow",
     "killed": "red", "unreadable": "red",
@@ -61,8 +65,17 @@ def put(target: Console, renderable: RenderableType, style: str | None = None) -
     target.file.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
 
 
+def short(target: Console, name: str, share: int) -> str:
+    """A name on one line; in a terminal at most a `share`-th of its width, with dots for the middle of it."""
+    text, most = value(name), max(SHORTEST, target.width // share)
+    return text if len(text) <= most else f"{text[: (most - 2) // 2]}...{text[len(text) - (most - 3) // 2 :]}"
+
+
 def fitting(
-    target: Console, build: Callable[[list[str]], Table], columns: Sequence[str], droppable: Sequence[str]
+    target: Console,
+    build: Callable[[list[ColumnName]], Table],
+    columns: Sequence[ColumnName],
+    droppable: Sequence[ColumnName],
 ) -> Table:
     """The table, without as many of the droppable columns as a narrow terminal has no room for."""
     kept = list(columns)

@@ -52,7 +52,7 @@ def export(
     point was logged outside one.
     """
     found = store.run(run)
-    names = checked_metrics(metrics, found.metrics(), f"run {found.id}") or found.metrics()
+    names = checked_metrics(metrics, found) or found.metrics()
     format = format or _by_name(output)
     series = _reported(found, _present(found, names, rank), rank)
     if format == "parquet":

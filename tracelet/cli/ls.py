@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracelet.cli.console import STATUS_STYLES, console, fitting, put, table
-from tracelet.cli.options import dir_hint, store_option
-from tracelet.cli.wording import ago, as_json, duration, value
-from tracelet.errors import FilterError
-from tracelet.filtering import Filter, namespace
+from tracelet.cli.columns import FIXED, KINDS, Column, meant, quoted_numbers, sort_key, titles
+from tracelet.cli.console import STATUS_STYLES, console, fitting, put, short, table
+from tracelet.cli.options import check_known, dir_hint, known_metrics, store_option
+from tracelet.cli.wording import ago, as_json, counted, duration, value
+from tracelet.filtering import MISSING, Filter, namespace
 from tracelet.info import RunInfo
 from tracelet.records import STATUSES
 from tracelet.run import Run
 from tracelet.store import Store
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
 OWN_CHOICE = 3
 """Metrics shown when none is asked for: what fits beside the other columns in 120 characters."""
-COLUMNS = ("id", "name", "project", "status", "started", "duration")
+HEAD_SHARE = 4
+"""A name at the head of a column takes no more than this part of a terminal's width."""
 
 Row = tuple[Run, dict[str, Any]]
 """A run and what a filter sees of it, read once."""
@@ -48,50 +50,83 @@ def ls(
 ) -> None:  # fmt: skip
     """List runs, newest first; those that were pinned in the dashboard before the others."""
     rows = [(run, namespace(run)) for run in store.runs(project, status)]
-    if expression is not None:
-        rows = _filtered(rows, Filter(expression))
-    rows = _sorted(rows, sort, reverse)[:limit]
+    chosen = Filter(expression) if expression is not None else None
+    asked = [*_asked(store, rows, "params", params), *_asked(store, rows, "metrics", metrics)]
+    quoted = []
+    if chosen is not None:
+        quoted = quoted_numbers(chosen, _seen(rows))
+        rows = _filtered(rows, chosen)
+    by = None if sort is None else _sorted_by(store, rows, sort, asked)
+    rows = _sorted(rows, by, reverse)[:limit]
     if in_json:
         click.echo(as_json([_described(row) for row in rows]))
     elif rows:
-        _print(rows, list(metrics), list(params))
+        named = [column for name in sorted(chosen.names if chosen else ()) for column in meant(name, _seen(rows))]
+        telling = [] if asked else _telling(rows)
+        _print(rows, [*asked, *([by] if by else []), *named], telling)
     else:
-        which = "no runs" if not (project or status or expression) else "no such runs"
-        click.echo(f"{which} in {store.root}. Record one: tracelet demo{dir_hint(ctx)}", err=True)
+        click.echo(_nothing(store, quoted, dir_hint(ctx)), err=True)
+
+
+def _nothing(store: Store, quoted: list[str], hint: str) -> str:
+    """What to say instead of a table: there are no runs, or none of them was meant."""
+    count = len(store.runs())
+    if not count:
+        return f"no runs in {store.root}. Record one: tracelet demo{hint}"
+    found = f"none of the {counted(count, 'run')} in {store.root} is such a run. "
+    if quoted:
+        return found + f"{quoted[0]} is a number: write what it is compared with without quotes."
+    return found + f"See them: tracelet ls{hint}"
+
+
+def _seen(rows: list[Row]) -> list[dict[str, Any]]:
+    return [names for _, names in rows]
+
+
+def _asked(store: Store, rows: list[Row], table: str, names: Sequence[str]) -> list[Column]:
+    """The columns of these names; a usage error where no run of the store has one, unless it has no runs."""
+    if not all(any(name in found[table] for found in _seen(rows)) for name in names):
+        runs = store.runs()
+        known = known_metrics(runs) if table == "metrics" else sorted({name for run in runs for name in run.params})
+        if runs:
+            check_known(names, known, f"no run in {store.root} has a {KINDS[table]}")
+    return [Column(name, table) for name in names]
 
 
 def _filtered(rows: list[Row], chosen: Filter) -> list[Row]:
     if rows:
-        chosen.check_names({name for _, names in rows for name in names})
+        chosen.check_names({name for names in _seen(rows) for name in names})
     return [(run, names) for run, names in rows if chosen.matches(names)]
 
 
-def _sorted(rows: list[Row], column: str | None, reverse: bool) -> list[Row]:
+def _sorted_by(store: Store, rows: list[Row], name: str, asked: list[Column]) -> Column | None:
+    """What is meant by the name: a field, else what is shown, else a parameter or a metric; None if there is no run."""
+    found = meant(name, _seen(rows))
+    if not found or found[0].table:
+        found = [column for column in asked if column.name == name] or found
+    if not found and (runs := store.runs()):
+        found = meant(name, [{"params": run.params, "metrics": run.summaries()} for run in runs])
+        known = [*(column.name for column in FIXED), *sorted({name for run in runs for name in run.params})]
+        lacking = f"no run in {store.root} has a column, parameter or metric"
+        check_known([] if found else [name], [*known, *known_metrics(runs)], lacking)
+    return found[0] if found else None
+
+
+def _sorted(rows: list[Row], by: Column | None, reverse: bool) -> list[Row]:
     """Rows that have nothing in the column come last in both directions."""
-    if column is None:
+    if by is None:
         rows = rows[::-1] if reverse else rows
         return sorted(rows, key=lambda row: not row[1]["pinned"])
-    found = [(_sort_key(names, column), (run, names)) for run, names in rows]
-    if rows and all(key is None for key, _ in found):
-        raise FilterError(
-            f"no run has a column, metric or parameter {column!r} to sort by. Columns: {', '.join(COLUMNS)}"
-        )
+    found = [(sort_key(by.of(names)), (run, names)) for run, names in rows]
     present = sorted(((key, row) for key, row in found if key is not None), key=lambda pair: pair[0], reverse=reverse)
     return [row for _, row in present] + [row for key, row in found if key is None]
 
 
-def _sort_key(names: dict[str, Any], column: str) -> tuple[int, float, str] | None:
-    """Numbers before texts; None for what is missing or NaN."""
-    found = names.get(column)
-    if found is None or found != found or isinstance(found, dict):
-        return None
-    return (0, float(found), "") if isinstance(found, (int, float)) else (1, 0.0, str(found))
-
-
-def _telling(rows: list[Row]) -> list[str]:
+def _telling(rows: list[Row]) -> list[Column]:
     """The metrics that most of the runs have, of those that the programs logged themselves."""
     common = Counter(name for run, _ in rows for name, summary in run.summaries().items() if not summary.automatic)
-    return sorted(sorted(common), key=lambda name: (-common[name], name.startswith("train"), name))[:OWN_CHOICE]
+    names = sorted(sorted(common), key=lambda name: (-common[name], name.startswith("train"), name))[:OWN_CHOICE]
+    return [Column(name, "metrics") for name in names]
 
 
 def _described(row: Row) -> dict[str, Any]:
@@ -106,32 +141,35 @@ def _described(row: Row) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _print(rows: list[Row], metrics: list[str], params: list[str]) -> None:
+def _print(rows: list[Row], asked: list[Column], telling: list[Column]) -> None:
     """The table; in a narrow terminal without some columns, but those asked for by name stay."""
     target = console()
-    asked = [*params, *metrics]
-    chosen = [] if asked else _telling(rows)
-    droppable = [*reversed(chosen), "project", "duration", "started"]
-    put(target, fitting(target, lambda columns: _table(rows, columns), [*COLUMNS, *asked, *chosen], droppable))
+    columns = list(dict.fromkeys([*FIXED, *asked, *telling]))
+    droppable = [column for column in (*reversed(telling), *map(Column, ("project", "duration", "started")))
+                 if column not in asked]  # fmt: skip
+    put(target, fitting(target, lambda kept: _table(target, rows, kept), columns, droppable))
 
 
-def _table(rows: list[Row], columns: list[str]) -> Table:
-    numeric = tuple(column for column in columns if column == "duration" or column not in COLUMNS)
-    shown = table(*columns, right=numeric)
-    for column, name in zip(shown.columns, columns):
-        column.no_wrap = column.no_wrap or name in ("id", "status", "started")
+def _table(target: Console, rows: list[Row], columns: list[Column]) -> Table:
+    heads = [short(target, title, HEAD_SHARE) for title in titles(columns)]
+    numeric = tuple(head for head, column in zip(heads, columns) if column.table or column.name in ("duration", "age"))
+    shown = table(*heads, right=numeric)
+    for made, column in zip(shown.columns, columns):
+        made.no_wrap = made.no_wrap or column.name in ("id", "status", "started")
     for run, names in rows:
         shown.add_row(*(_cell(run.info, names, column) for column in columns))
     return shown
 
 
-def _cell(info: RunInfo, names: dict[str, Any], column: str) -> RenderableType:
+def _cell(info: RunInfo, names: dict[str, Any], column: Column) -> RenderableType:
     from rich.text import Text
 
-    if column == "status":
+    found = column.of(names)
+    if column == Column("status"):
         return Text(value(info.status), STATUS_STYLES.get(info.status, ""))
-    if column in ("started", "duration"):
-        return ago(info.started) if column == "started" else duration(info.duration)
-    found = names.get(column)
-    mark = "* " if column == "name" and info.pinned else ""
-    return "-" if found is None else mark + value(found)
+    if column == Column("started"):
+        return ago(info.started)
+    if column in (Column("duration"), Column("age")):
+        return duration(found)
+    mark = "* " if column == Column("name") and info.pinned else ""
+    return "-" if found is MISSING else mark + value(found)

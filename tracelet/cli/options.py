@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from tracelet.cli.wording import visible
+from tracelet.run import Run
 from tracelet.store import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -38,12 +39,26 @@ def dir_hint(ctx: click.Context) -> str:
     return f" --dir {store.root}"
 
 
-def checked_metrics(asked: Sequence[str], known: Iterable[str], where: str) -> list[str]:
-    """The metrics asked for, if all of them are there; otherwise a usage error that names the nearest."""
-    names = list(known)
-    for name in asked:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-            hint = "Near: " + ", ".join(near) if near else "Known: " + (", ".join(names[:20]) or "none")
-            raise click.UsageError(visible(f"{where} has no metric {name!r}. {hint}."))
+def known_metrics(runs: Iterable[Run]) -> list[str]:
+    """The metrics that any of the runs has: those that the programs logged, then those recorded by itself."""
+    automatic: dict[str, bool] = {}
+    for run in runs:
+        for name, summary in run.summaries().items():
+            automatic[name] = automatic.get(name, True) and summary.automatic
+    return sorted(automatic, key=lambda name: (automatic[name], name))
+
+
+def checked_metrics(asked: Sequence[str], run: Run) -> list[str]:
+    """The metrics asked for, if the run has all of them; otherwise a usage error that names the nearest."""
+    if not set(asked).issubset(run.metrics()):
+        check_known(asked, known_metrics([run]), f"run {run.id} has no metric")
     return list(asked)
+
+
+def check_known(asked: Iterable[str], known: Sequence[str], lacking: str) -> None:
+    """A usage error, `lacking` and the name, with the nearest or the first of those known, unless all are known."""
+    for name in asked:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+            hint = "Near: " + ", ".join(near) if near else "Known: " + (", ".join(known[:20]) or "none")
+            raise click.UsageError(visible(f"{lacking} {name!r}. {hint}."))

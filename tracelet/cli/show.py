@@ -28,7 +28,7 @@ def show(store: Store, run: str, metrics: tuple[str, ...], log: bool, everything
     if log:
         _print_log(found, in_json)
         return
-    chosen = checked_metrics(metrics, found.metrics(), f"run {found.id}")
+    chosen = checked_metrics(metrics, found)
     if in_json:
         click.echo(as_json(described(found, chosen)))
         return

@@ -36,7 +36,7 @@ LATELY = 8
 def top(store: Store, run: str, metrics: tuple[str, ...], everything: bool, once: bool) -> None:
     """Watch one run in the terminal: RUN is an id, the beginning of one, a name, or `latest`."""
     found = store.run(run)
-    chosen = checked_metrics(metrics, found.metrics(), f"run {found.id}")
+    chosen = checked_metrics(metrics, found)
     target = console()
     if once or not target.is_terminal:
         put(target, page(target, found, chosen, everything))

@@ -115,3 +115,73 @@ def test_names_with_brackets_are_text(record: Record, call: Call) -> None:
     """A run called like rich's markup is shown as it is called."""
     record("[red]x[/red]")
     assert "[red]x[/red]" in call("ls").output
+
+
+@pytest.mark.parametrize("name", ["lr", "duration", "status", "name", "age", "metrics"])
+def test_a_column_is_the_quantity_asked_for(record: Record, call: Call, name: str) -> None:
+    """A metric called like a field or a parameter is shown as the metric, beside the others; which is said."""
+    record("one", {name: [77.5]}, params={name: 0.25})
+    output = call("ls", "--param", name, "--metric", name).output.splitlines()
+    assert output[0].endswith(f"{name} (parameter)  {name} (metric)")
+    assert output[1].split()[-2:] == ["0.25", "77.5"]
+    assert call("ls").output.splitlines()[1].split()[-1] == "77.5"
+
+
+def test_what_is_missing_does_not_come_from_elsewhere(record: Record, call: Call) -> None:
+    """A run without the parameter has a dash, though it has a metric of that name; a parameter None is none."""
+    record("one", {"lr": [0.5]})
+    record("two", params={"lr": None})
+    rows = call("ls", "--param", "lr").output.splitlines()
+    assert [row.split()[-1] for row in rows] == ["lr", "None", "-"]
+
+
+def test_what_sorts_and_what_is_filtered_by_is_shown(three: list[Run], call: Call) -> None:
+    """The columns that --sort and --filter name stand in the table, once."""
+    assert call("ls", "--sort", "val/loss", "--param", "lr").output.splitlines()[0].split()[-2:] == ["lr", "val/loss"]
+    lines = call("ls", "--filter", "lr == 0.1 and age > 0 and accuracy > 0").output.splitlines()
+    assert lines[0].split()[6:] == ["accuracy", "age", "lr", "val/loss"]
+    assert lines[1].split()[-2:] == ["0.1", "0.3"]
+    assert call("ls", "--sort", "duration").output.splitlines()[0].split().count("duration") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (["--metric", "accuracie"], "a metric 'accuracie'. Near: accuracy."),
+        (["--param", "accuracy"], "a parameter 'accuracy'. Known: lr, model/depth."),
+        (["--metric", "zzz", "--json"], "a metric 'zzz'. Known: accuracy, other, val/loss."),
+        (["--sort", "val/los"], "a column, parameter or metric 'val/los'. Near: val/loss."),
+    ],
+)
+def test_names_that_no_run_has_are_errors(three: list[Run], call: Call, arguments: list[str], near: str) -> None:
+    """The nearest names are told, or those that there are; a name that only other runs have is none."""
+    assert near in call("ls", *arguments, code=2).stderr
+    assert call("ls", "--project", "b", "--metric", "accuracy", "--sort", "lr").output.count(" -") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--project", "c"], "See them: tracelet ls --dir"),
+        (["--filter", "lr > 5", "--sort", "lr"], "See them: tracelet ls --dir"),
+        (["--filter", 'duration > "5s"'], "duration is a number: write what it is compared with without quotes."),
+        (["--filter", 'lr == "0.1"'], "lr is a number"),
+    ],
+)
+def test_nothing_that_matches_is_no_empty_store(three: list[Run], call: Call, arguments: list[str], hint: str) -> None:
+    """How many runs there are is told, and what to type; the demo is for stores without runs."""
+    result = call("ls", "--dir", str(three[0].path.parents[1]), *arguments)
+    assert result.stdout == ""
+    assert "none of the 3 runs in" in result.stderr
+    assert hint in result.stderr
+    assert "demo" not in result.stderr
+
+
+def test_names_do_not_break_the_head(record: Record, call: Call) -> None:
+    """A newline in a metric's name is shown as such, and in a terminal the middle of a long name is left out."""
+    record("one", {"two\nlines": [1.0], "x" * 500 + "y" * 500: [2.0]})
+    assert "two\\nlines" in call("ls").output.splitlines()[0]
+    lines = call("ls", env={"COLUMNS": "140"}).output.splitlines()
+    assert len(lines) == 2
+    assert "x" * 16 + "..." + "y" * 16 in lines[0]
+    assert "x" * 500 in call("ls").output
