@@ -16,6 +16,8 @@ from tracelet.run import Run
 
 STORE_NAME = ".tracelet"
 RUNS = "runs"
+LATEST = "latest"
+"""Stands for a run in every command, and therefore never for one of this id or name."""
 LIKE_A_NAME = 4
 """Fewer characters than this stand for a run that is called so, before an id that begins so: a run called `a`
 must not be taken for another one, for `rm` would delete that."""
@@ -77,21 +79,26 @@ class Store:
         return [run for _, run in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
     def run(self, name: str, *, unique: bool = False) -> Run:
-        """The run with this id, unique prefix of one, or name; `latest` is the newest. RunNotFound otherwise.
+        """The run with this id, unique prefix of one, or name. RunNotFound otherwise.
 
-        Of several runs with this name it is the newest; with `unique` that is an error too, for those who delete.
+        `latest` is the run whose newest training process started last: one that was resumed since counts as new. Of
+        several runs with this name it is the newest; with `unique` that is an error too, for those who delete.
         """
         if not isinstance(name, str):
             raise InvalidArgument(f"a run is asked for by its id or name, not by {name!r}. E.g. store.run('latest')")
         folders = {folder.name: folder for folder in self._folders()}
+        if name == LATEST:
+            return self._latest()
         if name in folders:
             return Run(folders[name])
-        if name == "latest":
-            runs = self.runs()
-            if not runs:
-                raise RunNotFound(f"there are no runs in {self.root}. Record one: tracelet demo")
-            return runs[0]
         return self._by_prefix_or_name(name, folders, unique)
+
+    def _latest(self) -> Run:
+        runs = self.runs()
+        if not runs:
+            raise RunNotFound(f"there are no runs in {self.root}. Record one: tracelet demo")
+        starts = [max((one.started.time / 1e6 for one in run.processes), default=run.info.started) for run in runs]
+        return runs[starts.index(max(starts))]
 
     def _by_prefix_or_name(self, name: str, folders: dict[str, Path], unique: bool) -> Run:
         prefixed = [Run(folder) for run_id, folder in folders.items() if name and run_id.startswith(name)]

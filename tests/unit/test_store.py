@@ -54,6 +54,18 @@ def test_a_run_is_found_by_id_prefix_name_or_latest(store: Store, name: str, fou
     assert store.run(name).id == found
 
 
+def test_latest_is_the_run_that_was_started_or_resumed_last(store: Store) -> None:
+    """A resumed run is the latest, whose place in the list stays; a folder of that name does not hide it."""
+    journal = Journal.create(attempt_path(store.root / "runs" / "aaaa000001", "rank-0", 1))
+    journal.append([Started(run="aaaa000001", name="one", project="p", time=9, host="h", pid=2, attempt=1, branch=1)])
+    journal.close()
+    add(store.root, "latest", "latest", time=4)
+    assert store.run("latest").id == "aaaa000001"
+    assert [run.id for run in store.runs()][-1] == "aaaa000001"
+    (store.root / "runs" / "unreadable").mkdir()
+    assert store.run("latest").id == "unreadable", "nothing is known of it but when its folder was made"
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [("aaaa", "2 runs"), ("zzzz", "no run in"), ("", "no run in"), ("../s", "no run in")],
