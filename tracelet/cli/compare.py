@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracelet.cli.console import console, echo, put, table
-from tracelet.cli.options import store_option
-from tracelet.cli.wording import as_json, date, duration, number, value, visible
+from tracelet.cli.console import console, echo, put, short, table
+from tracelet.cli.options import check_known, known_metrics, store_option
+from tracelet.cli.wording import as_json, date, duration, number, value
 from tracelet.codediff import CodeDifference, difference
 from tracelet.run import Run
 from tracelet.store import Store
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
 DIFF_LINES = 40
 """Lines of the difference of the code that are shown; `--diff` and the JSON have all of them."""
+
+NAME_SHARE = 3
+"""A name takes no more than this part of a terminal's width."""
 
 Difference = dict[str, list[Any]]
 """Name to one value for each run, None where a run has none."""
@@ -49,7 +51,7 @@ def compare(
     if in_json:
         click.echo(as_json(compared))
     else:
-        _print(console(), compared)
+        _print(console(), compared, _tables(found))
 
 
 def compared_runs(runs: list[Run], metrics: tuple[str, ...] = (), everything: bool = False) -> dict[str, Any]:
@@ -61,17 +63,24 @@ def compared_runs(runs: list[Run], metrics: tuple[str, ...] = (), everything: bo
              "started": info.started, "duration": info.duration}
             for info in infos
         ],
-        "params": differing([run.params for run in runs]),
-        "tags": differing([run.tags for run in runs]),
-        "code": differing([_code(run) for run in runs]),
+        **{name: differing(tables) for name, tables in _tables(runs).items()},
         "diff": asdict(difference(runs[0].git, runs[-1].git)),
-        "environment": differing([_environment(run) for run in runs]),
-        "packages": differing([run.environment.get("packages") or {} for run in runs]),
         "metrics": _metrics(runs, metrics, everything),
     }  # fmt: skip
 
 
-def differing(tables: list[Mapping[str, Any]]) -> Difference:
+def _tables(runs: list[Run]) -> dict[str, list[Mapping[str, Any]]]:
+    """What is compared name by name: for each section one table for each run."""
+    return {
+        "params": [run.params for run in runs],
+        "tags": [run.tags for run in runs],
+        "code": [_code(run) for run in runs],
+        "environment": [_environment(run) for run in runs],
+        "packages": [run.environment.get("packages") or {} for run in runs],
+    }
+
+
+def differing(tables: Sequence[Mapping[str, Any]]) -> Difference:
     """The names whose values are not the same in all tables; NaN is the same as NaN."""
     found: Difference = {}
     for name in sorted({name for one in tables for name in one}):
@@ -90,6 +99,10 @@ def _code(run: Run) -> dict[str, Any]:
     return {name: git[name] for name in ("commit", "branch", "dirty") if git.get(name) is not None}
 
 
+def _any_commit(codes: Sequence[Mapping[str, Any]]) -> bool:
+    return any("commit" in code for code in codes)
+
+
 def _environment(run: Run) -> dict[str, Any]:
     environment = run.environment
     python, platform = environment.get("python") or {}, environment.get("platform") or {}
@@ -97,17 +110,14 @@ def _environment(run: Run) -> dict[str, Any]:
     found["cpu"] = (environment.get("machine") or {}).get("cpu_model")
     found["cuda"] = (environment.get("torch") or {}).get("cuda")
     found["command"] = " ".join(run.info.command)
-    return found
+    return {name: what for name, what in found.items() if what is not None}
 
 
 def _metrics(runs: list[Run], asked: tuple[str, ...], everything: bool) -> dict[str, dict[str, list[float | None]]]:
     summaries = [run.summaries() for run in runs]
     known = sorted({name for one in summaries for name in one})
-    for name in asked:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            message = f"None of the runs has a metric {name!r}. Near: {', '.join(near) or 'none'}."
-            raise click.UsageError(visible(message))
+    if not set(asked).issubset(known):
+        check_known(asked, known_metrics(runs), "none of the runs has a metric")
     automatic = {name for one in summaries for name, summary in one.items() if summary.automatic}
     chosen = list(asked) or [name for name in known if everything or name not in automatic]
     found = {name: [run.summary(name) if name in one else None for run, one in zip(runs, summaries)] for name in chosen}
@@ -120,7 +130,7 @@ def _metrics(runs: list[Run], asked: tuple[str, ...], everything: bool) -> dict[
     }
 
 
-def _print(target: Console, compared: dict[str, Any]) -> None:
+def _print(target: Console, compared: dict[str, Any], tables: dict[str, list[Mapping[str, Any]]]) -> None:
     runs = compared["runs"]
     heads = [run["id"] for run in runs]
     shown = table("", *heads)
@@ -135,19 +145,24 @@ def _print(target: Console, compared: dict[str, Any]) -> None:
     put(target, shown)
     for title, key in (("Parameters", "params"), ("Tags", "tags"), ("Code", "code"), ("Environment", "environment"),
                        ("Packages", "packages")):  # fmt: skip
-        _section(target, title, heads, compared[key])
+        if compared[key]:
+            _section(target, title, heads, list(compared[key]), tables[key])
+        elif (key == "packages" and not any(tables[key])) or (key == "code" and not _any_commit(tables[key])):
+            target.print(f"\n{title}: nothing is known of any of these runs")
+        elif key != "code" or not compared["diff"]["text"]:
+            target.print(f"\n{title}: no difference")
     _print_diff(target, compared["diff"])
     _print_metrics(target, heads, compared["metrics"])
 
 
-def _section(target: Console, title: str, heads: list[str], difference: Difference) -> None:
+def _section(
+    target: Console, title: str, heads: list[str], names: list[str], tables: Sequence[Mapping[str, Any]]
+) -> None:
     target.print()
-    if not difference:
-        target.print(f"{title}: no difference")
-        return
     shown = table(title, *heads)
-    for name, values in difference.items():
-        shown.add_row(value(name), *("-" if item is None else value(item) for item in values))
+    for name in names:
+        cells = (value(one[name]) if name in one else "-" for one in tables)
+        shown.add_row(short(target, name, NAME_SHARE), *cells)
     put(target, shown)
 
 
@@ -181,5 +196,5 @@ def _print_metrics(target: Console, heads: list[str], metrics: dict[str, dict[st
     for name, found in metrics.items():
         for label in ("last", "min", "max"):
             cells = ("-" if item is None else number(item) for item in found[label])
-            shown.add_row(value(name) if label == "last" else "", label, *cells)
+            shown.add_row(short(target, name, NAME_SHARE) if label == "last" else "", label, *cells)
     put(target, shown)

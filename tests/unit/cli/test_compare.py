@@ -51,3 +51,31 @@ def test_nan_equals_nan_and_one_is_not_true() -> None:
     assert differing([{"x": nan}, {"x": nan}]) == {}
     assert differing([{"x": 1}, {"x": True}]) == {"x": [1, True]}
     assert differing([{"x": None}, {}]) == {"x": [None, None]}
+
+
+def test_none_is_told_from_nothing(record: Record, call: Call) -> None:
+    """A parameter that is None is printed so, one that a run lacks as a dash."""
+    record("a", params={"clip": None, "seed": 1})
+    record("b", params={"clip": 0.5})
+    record("c")
+    rows = [line.split() for line in call("compare", "a", "b", "c").output.splitlines()]
+    assert ["clip", "None", "0.5", "-"] in rows
+    assert ["seed", "1", "-", "-"] in rows
+
+
+def test_unknown_code_is_not_called_equal(record: Record, call: Call) -> None:
+    """Where neither the code nor the packages of any run were recorded, this is said instead of no difference."""
+    record("a", {"loss": [1.0]})
+    record("b", {"loss": [1.0]})
+    output = call("compare", "a", "b").output
+    assert "Code: nothing is known" in output
+    assert "Packages: nothing is known" in output
+    assert "Parameters: no difference" in output
+
+
+def test_long_names_leave_room_for_figures(record: Record, call: Call) -> None:
+    """In a terminal the middle of a long name is left out, of metrics and of parameters."""
+    for name, lr in (("a", 0.1), ("b", 0.2)):
+        record(name, {"m" * 500: [7.5]}, params={"p" * 500: lr})
+    lines = call("compare", "a", "b", env={"COLUMNS": "90"}).output.splitlines()
+    assert [line.split()[-2:] for line in lines if "..." in line] == [["0.1", "0.2"], ["7.5", "7.5"]]

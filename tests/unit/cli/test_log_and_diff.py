@@ -44,5 +44,7 @@ def test_the_code_is_printed_as_a_patch(call: Call, tmp_path: Path, monkeypatch:
     assert result.stdout.splitlines()[-2:] == ["-rate = 1", "+rate = 2"]
     assert result.stdout.startswith("diff --git")
     assert "compared by git" in result.stderr
-    assert "+rate = 2" in call("compare", "one", "two").output
+    page = call("compare", "one", "two").output
+    assert "+rate = 2" in page
+    assert "Code: no difference" not in page
     assert json.loads(call("compare", "one", "two", "--json").output)["diff"]["truncated"] is False
