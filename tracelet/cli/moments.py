@@ -1,9 +1,40 @@
-"""Events of a run in words. For `show` and `top`; pure functions."""
+"""Events of a run in words, and of which process each is. For `show` and `top`; pure functions."""
 
 from __future__ import annotations
 
-from tracelet.cli.wording import duration, value
+from typing import NamedTuple
+
+from tracelet.cli.wording import date, duration, value
 from tracelet.records import Event
+from tracelet.run import Run
+from tracelet.telemetry.routine import ROUTINE
+
+TIMESTAMP = "timestamp_sec"
+"""The end of the names of attributes that are seconds since the epoch, as nv-one-logger calls them."""
+
+
+class Moment(NamedTuple):
+    """An event, and `rank 1: ` before it where the run has several ranks."""
+
+    event: Event
+    whose: str
+
+    @property
+    def routine(self) -> bool:
+        """Whether it recurs, or is told elsewhere, so that people are not told it without asking."""
+        return self.event.name in ROUTINE
+
+
+def moments(run: Run) -> list[Moment]:
+    """All events, by time."""
+    views = [(view, view.started) for view in run.views if view.started]
+    several = len({started.rank for _, started in views if started.role == "rank"}) > 1
+    found = [
+        Moment(event, f"{started.role} {started.rank}: " if several else "")
+        for view, started in views
+        for event in view.records(Event)
+    ]
+    return sorted(found, key=lambda moment: moment.event.time)
 
 
 def told(event: Event) -> str:
@@ -17,5 +48,9 @@ def told(event: Event) -> str:
         extra = [f"{count} {name.removesuffix('s') if count == 1 else name}" for count, name in counted]
         extra = ["a tuner's trials"] if found.get("tuned") else extra
         return ", ".join([text, *extra, *([value(found["reason"])] if found.get("reason") else [])])
-    attributes = ", ".join(f"{value(name)}={value(found)}" for name, found in event.attributes.items())
+    attributes = ", ".join(f"{value(name)}={_attribute(name, found)}" for name, found in event.attributes.items())
     return f"{value(event.name)} {attributes}".rstrip()
+
+
+def _attribute(name: str, found: object) -> str:
+    return date(found) if name.endswith(TIMESTAMP) and isinstance(found, (int, float)) else value(found)

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tracelet.artifacts import replaced
-from tracelet.cli.console import STATUS_STYLES, fitting, put, speaks_unicode, table
-from tracelet.cli.moments import told
+from tracelet.cli.console import STATUS_STYLES, fitting, put, short, speaks_unicode, table
+from tracelet.cli.moments import moments, told
 from tracelet.cli.sparkline import sparkline
 from tracelet.cli.wording import ago, counted, date, duration, number, size, value, visible
 from tracelet.deliveries import Delivery
 from tracelet.records import Artifact, MetricSummary
 from tracelet.run import Run
-from tracelet.telemetry.routine import telling
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 SPARK_WIDTH = 24
 """Characters of a plot beside the numbers: all of it fits into 100 columns."""
+NAME_SHARE = 2
+"""The name of a metric takes no more than this part of a terminal's width: the figures stand beside it."""
 DETAILS = ("trainer/", "setup/", "optimizer/", "data/", "model/", "scheduler/")
 """Parameters that frameworks bring along; many, so most of them are only shown with `--all`."""
 TELLING = ("/class", "/lr", "max_epochs", "max_steps", "precision", "strategy", "batch_size", "/parameters", "devices")
@@ -129,7 +130,7 @@ class Page:
     def _metric_table(self, summaries: list[MetricSummary]) -> Table:
         cells = [
             {
-                "  name": "  " + value(found.name), "last": number(found.last),
+                "  name": "  " + short(self.target, found.name, NAME_SHARE), "last": number(found.last),
                 "min": _at(found.least, found.least_step), "max": _at(found.greatest, found.greatest_step),
                 "points": str(found.count), "plot": self._spark(found.name, SPARK_WIDTH),
             }
@@ -151,7 +152,7 @@ class Page:
         """The metrics asked for, each as wide as the terminal."""
         for name in names:
             found = self.run.summary(name)
-            self.target.print(name, style="bold")
+            self.target.print(value(name), style="bold")
             self.target.print("  " + self._spark(name, max(10, min(self.target.width, 100) - 4)), overflow="crop")
             self._pairs([
                 ("last", f"{number(found.last)} at step {found.last_step}"),
@@ -162,11 +163,11 @@ class Page:
 
     def events(self, everything: bool = False) -> None:
         """Fits, early stopping and what the program told, the latest of them; all events if asked."""
-        found = self.run.events()
-        shown = found if everything else telling(found)[-MOST_EVENTS:]
+        found = moments(self.run)
+        shown = found if everything else [moment for moment in found if not moment.routine][-MOST_EVENTS:]
         if shown:
             self._title("Events")
-            self._pairs((date(event.time / 1e6), told(event)) for event in shown)
+            self._pairs((date(event.time / 1e6), whose + told(event)) for event, whose in shown)
             if len(shown) < len(found):
                 self._hint(f"and {len(found) - len(shown)} more (--all shows them)")
 

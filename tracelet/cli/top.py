@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracelet.cli.console import STATUS_STYLES, console, put, speaks_unicode, table
+from tracelet.cli.console import STATUS_STYLES, console, put, short, speaks_unicode, table
+from tracelet.cli.moments import moments
 from tracelet.cli.options import checked_metrics, store_option
 from tracelet.cli.sparkline import sparkline
 from tracelet.cli.wording import ago, duration, number, value, visible
 from tracelet.records import RUNNING, MetricSummary
 from tracelet.run import Run
 from tracelet.store import Store
-from tracelet.telemetry.routine import telling
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -23,6 +23,8 @@ EVERY = 1.0
 """Seconds between looks."""
 WIDTH = 40
 """Characters of a curve."""
+NAME_SHARE = 3
+"""The name of a metric takes no more than this part of a terminal's width."""
 LATELY = 8
 """Events shown."""
 
@@ -66,8 +68,8 @@ def page(target: Console, run: Run, chosen: list[str], everything: bool) -> Rend
     )  # fmt: skip
     why = [Text(visible(info.reason), "red")] if info.reason else []
     events = [
-        Text(f"+{duration(max(0.0, event.time / 1e6 - info.started)):>8}  {value(event.name)}")
-        for event in telling(run.events())[-LATELY:]
+        Text(f"+{duration(max(0.0, event.time / 1e6 - info.started)):>8}  {whose}{value(event.name)}")
+        for event, whose in [moment for moment in moments(run) if not moment.routine][-LATELY:]
     ]
     rest = max(3, target.height - len(events) - 8)
     foot = [Text("Ctrl-C ends this, not the run", "dim")] if info.status == RUNNING else []
@@ -83,10 +85,10 @@ def _metrics(target: Console, run: Run, chosen: list[str], everything: bool, row
         chosen or [name for name, found in summaries.items() if everything or not found.automatic] or sorted(summaries)
     )
     for name in names[:rows]:
-        shown.add_row(*_row(run, name, run.summary(name), speaks_unicode(target)))
+        shown.add_row(short(target, name, NAME_SHARE), *_row(run, name, run.summary(name), speaks_unicode(target)))
     return shown
 
 
 def _row(run: Run, name: str, found: MetricSummary, unicode: bool) -> tuple[str, ...]:
     figures = (number(found.last), number(found.least), number(found.greatest), str(found.count))
-    return (value(name), *figures, sparkline(run.chart(name).values, WIDTH, unicode))
+    return (*figures, sparkline(run.chart(name).values, WIDTH, unicode))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tracelet.cli.moments import told
+from tracelet.cli.wording import date
 from tracelet.records import Event
 
 FIT: dict[str, Any] = {"kind": "fit", "number": 1, "status": "finished", "seconds": 2.5}
@@ -36,4 +37,12 @@ def test_other_events_tell_their_attributes() -> None:
     """Name by name, on one line."""
     assert told(Event(time=1, name="early_stopping", attributes={"monitor": "v", "epoch": 2})) == (
         "early_stopping monitor=v, epoch=2"
+    )
+
+
+def test_moments_of_the_clock_are_dates() -> None:
+    """An attribute of seconds since the epoch is local time; one that is no number stays what it is."""
+    attributes = {"first_save_timestamp_sec": 1795290000.5, "last_save_timestamp_sec": "x", "total_sec": 2.5}
+    assert told(Event(time=1, name="saved", attributes=attributes)) == (
+        f"saved first_save_timestamp_sec={date(1795290000.5)}, last_save_timestamp_sec=x, total_sec=2.5"
     )

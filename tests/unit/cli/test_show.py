@@ -10,7 +10,8 @@ import pytest
 from click.testing import Result
 
 import tracelet
-from tracelet.records import Artifact, Event
+from tracelet.journal import Journal
+from tracelet.records import Artifact, Event, Started
 from tracelet.run import Run
 
 Record = Callable[..., Run]
@@ -149,3 +150,38 @@ def test_problems_are_shown(record: Record, call: Call) -> None:
     damaged = tracelet.open_store().run(run.id)
     output = call("show", run.id).output.split()
     assert all("".join(sentence.split()) in "".join(output) for sentence in damaged.problems)  # long lines are folded
+
+
+def test_events_of_several_ranks_say_whose_they_are(record: Record, call: Call) -> None:
+    """Where a run has several ranks, each event stands after its rank; where it has one, it does not."""
+    run = record("wide", {"x": [1.0]})
+    started = run.views[0].started
+    assert started is not None
+    attributes = {"kind": "fit", "number": 1, "status": "finished", "seconds": 2.0}
+    event = Event(time=started.time, name="fit_finished", attributes=attributes)
+    journal = Journal.create(run.path / "rank-1.tlj")
+    journal.append([Started(run=run.id, name="wide", project="", time=started.time, host="", pid=1, rank=1), event])
+    journal.close()
+    assert "  rank 1: fit 1 finished after 2.0s" in call("show", "wide").output
+    assert "rank 1: fit_finished" in call("top", "wide", "--once").output
+    with tracelet.start_logging("narrow", config={**BARE, "quiet": True}) as experiment:
+        experiment._writer.emit(event)
+    assert "  fit 1 finished" in call("show", "narrow").output
+    assert "rank 0" not in call("show", "narrow").output
+
+
+def test_unknown_metrics_are_answered_with_the_programs_own(call: Call) -> None:
+    """Those that the program logged stand before those that tracelet recorded by itself."""
+    with tracelet.start_logging("own", config={**BARE, "quiet": True, "track_system": True}) as experiment:
+        experiment.log_metric("zzz", 1.0)
+    assert "Known: zzz, " in call("show", "own", "--metric", "QQQQ", code=2).stderr
+
+
+def test_long_names_leave_room_for_figures(record: Record, call: Call) -> None:
+    """In a terminal the middle of a long name is left out, and names of two lines stand on one."""
+    record("long", {"m" * 500 + "n" * 500: [7.5, 8.5], "two\nlines": [1.0]})
+    lines = call("show", "long", env={"COLUMNS": "90"}).output.splitlines()
+    assert any(line.split()[1:4] == ["8.5", "7.5", "@0"] for line in lines if "mmm...nnn" in line)
+    assert any("two\\nlines" in line for line in lines)
+    assert "mmm...nnn" in call("top", "long", "--once", env={"COLUMNS": "90"}).output
+    assert "two\\nlines" in call("show", "long", "--metric", "two\nlines").output
