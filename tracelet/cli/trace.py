@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import click
 
-from tracelet.cli.options import store_option
+from tracelet.cli.options import check_known, store_option
 from tracelet.errors import StoreError
 from tracelet.store import Store
 
@@ -46,6 +46,8 @@ def trace(store: Store, run: str, output: Path | None, format: str, spans: str |
     settled = settings.load()
     chosen = Selection.parse(settled.spans if spans is None else spans, settled.spans_deny if deny is None else deny)
     found = store.run(run)
+    if spans is not None:
+        check_known(sorted(chosen.allowed), sorted(set(found.spans().names)), f"run {found.id} has no span")
     with _opened(output) as stream:
         if format == "onelogger":
             _write_lines(onelogger.lines(found, chosen), stream)

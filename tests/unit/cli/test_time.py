@@ -183,3 +183,13 @@ def test_errors_as_lines(trained: str) -> None:
     place = next(number for number, line in enumerate(lines) if line["type"] == "application_error")
     assert lines[place]["event"]["attributes"]["exception_type"] == "ValueError"
     assert lines[place + 1]["type"] == "stop" and lines[place + 1]["name"] == "failing"
+
+
+def test_trace_of_spans_that_there_are_none_of(trained: str, tmp_path: Path) -> None:
+    """A name that the run has no span of is an error that lists those there are, and no file is written."""
+    output = tmp_path / "trace.json"
+    for names, told in (("nosuch", "Known: "), ("training_iteration,failng", "'failng'. Near: failing")):
+        result = CliRunner().invoke(main, ["trace", trained, "--spans", names, "-o", str(output)])
+        assert result.exit_code == 2
+        assert told in result.stderr
+    assert not output.exists()
