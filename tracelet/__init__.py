@@ -58,8 +58,8 @@ def start_logging(
     `run_id`: the run's id; one that is there goes on. `resume`: the run to go on with, by id or name, or `auto`: the
     one that this cluster job (or torchrun id) began, or that wrote the checkpoint named on the command line.
 
-    Called again it returns the active run; for another name or project that is `AlreadyActive`. In DataLoader workers,
-    forked children and if `enabled=false` nothing is recorded. Raises `SettingsError`, `InvalidArgument`, `StoreError`.
+    Called again it returns the active run, which a `with` around that call does not end; `AlreadyActive` for another
+    name or project. Records nothing in workers, forked children and if `enabled=false`. Raises `TraceletError`s.
     """
     from tracelet import destinations, parameters, session, settings
     from tracelet import tags as labels

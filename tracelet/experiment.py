@@ -10,6 +10,7 @@ import errno
 import operator
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -36,8 +37,20 @@ MOST_GROUPS = 1000
 """Different sets of metrics that are remembered; a program that logs ever new names must not fill the memory."""
 
 
+class _Blocks(threading.local):
+    """The `with` blocks of one run that a thread is in."""
+
+    def __init__(self) -> None:
+        self.lent = False
+        """Whether the thread asked for a run that was active already and has not entered a block since."""
+        self.ending: list[bool] = []
+        """Whether each block ends the run, the innermost last."""
+
+
 class Experiment:
-    """One run, as the program that is being recorded sees it. Also a context manager that stops the run at its end."""
+    """One run, as the program that is being recorded sees it. Also a context manager that stops the run at its end,
+    unless it stands around a later `start_logging()` or inside another block of the run.
+    """
 
     def __init__(self, started: Started, folder: Path, writer: Writer | Mute, stop: Callable[..., None]) -> None:
         self._started = started
@@ -46,6 +59,9 @@ class Experiment:
         self._stop = stop
         self._iteration: int | None = None
         self._groups: dict[tuple[str, ...], SeriesGroup] = {}
+        self._blocks = _Blocks()
+        self._owned = False
+        """Whether the block that ends the run has been entered."""
 
     @property
     def id(self) -> str:
@@ -172,13 +188,23 @@ class Experiment:
         """End the run; the same as `tracelet.stop_logging(timeout)` while this run is the active one."""
         self._stop(timeout=timeout)
 
+    def lend(self) -> Experiment:
+        """The handle, for a caller who asked for a run that others had started: its `with` does not end that run."""
+        self._blocks.lent = True
+        return self
+
     def __enter__(self) -> Experiment:
+        ends = not self._owned and not self._blocks.lent
+        self._owned, self._blocks.lent = self._owned or ends, False
+        self._blocks.ending.append(ends)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop(error=error)
+        ending = self._blocks.ending
+        if not ending or ending.pop():  # none: the block was entered on another thread, or before a rank had its run
+            self._stop(error=error)
 
     def __copy__(self) -> Experiment:
         return self  # a handle names a run; a copied model, or one that is averaged, still means the same run

@@ -50,8 +50,10 @@ def start(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experim
         if _current is not None and not _cell_repeats(_current):
             return _same_again(_current, settings, backends)
         if _inherited is not None:
-            return _inherited.experiment
+            return _inherited.experiment.lend()
         if not settings.enabled or (in_worker_process() and not _is_rank()):
+            if _muted is not None:
+                return _muted.lend()
             _muted = _mute(settings)
             return _muted
         postings = registry.vetted(backends)
@@ -185,7 +187,7 @@ def _same_again(session: Session, settings: Settings, backends: Mapping[str, dic
             )
     _extend(session, without_credentials(backends), registry.vetted(backends))
     adoption.tell_again(session.settings, settings)
-    return experiment
+    return experiment.lend()
 
 
 def _extend(session: Session, backends: Mapping[str, dict[str, Any]], postings: Sequence[Posting]) -> None:

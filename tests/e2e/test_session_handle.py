@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,68 @@ def test_a_second_call_adds_backends_and_says_what_comes_too_late(caplog: pytest
         tracelet.start_logging(run_id="other")
     tracelet.stop_logging()
     assert tracelet.open_store().run(experiment.id).info.backends == ("jsonl",)
+
+
+def test_a_block_around_a_second_call_does_not_end_the_run() -> None:
+    """A function that records by `with start_logging()` leaves its caller's run as it is, however that was started."""
+    with tracelet.start_logging("outer", config=BARE) as outer:
+        with contextlib.suppress(ValueError), tracelet.start_logging("outer") as inner:
+            inner.log_metric("x", 1)
+            raise ValueError("mine")
+        with outer:
+            outer.log_metric("x", 2)
+        assert tracelet.get_active_experiment() is outer
+        outer.log_metric("x", 3)
+    found = tracelet.open_store().run(outer.id)
+    assert (found.info.status, found.series("x").values.tolist()) == ("finished", [1, 2, 3])
+    assert tracelet.get_active_experiment() is None
+
+
+@pytest.mark.parametrize("end", ["with", "stop", "stop_logging"])
+def test_a_run_that_was_started_without_a_block_is_ended_by_hand(end: str) -> None:
+    """`with start_logging()` further down does not end it; its own handle's block does, `stop()`, `stop_logging()`."""
+    handle = tracelet.start_logging("outer", config=BARE)
+    with tracelet.start_logging() as inner:
+        inner.log_metric("x", 1)
+    assert tracelet.get_active_experiment() is handle
+    if end == "with":
+        with handle:
+            handle.log_metric("x", 2)
+    else:
+        handle.log_metric("x", 2)
+        (handle.stop if end == "stop" else tracelet.stop_logging)()
+    assert tracelet.get_active_experiment() is None
+    found = tracelet.open_store().run(handle.id)
+    assert (found.info.status, found.series("x").values.tolist()) == ("finished", [1, 2])
+
+
+def test_a_block_around_a_second_call_on_another_thread_does_not_end_the_run() -> None:
+    """What a thread asked for again says nothing of the block that another thread is about to enter."""
+    handle = tracelet.start_logging("outer", config=BARE)
+
+    def work() -> None:
+        with tracelet.start_logging():
+            tracelet.log({"x": 1})
+        tracelet.start_logging()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert tracelet.get_active_experiment() is handle
+    with handle:
+        pass
+    assert tracelet.get_active_experiment() is None
+
+
+def test_blocks_where_nothing_is_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    """Switched off, the inner block leaves the handle active too, so that `log()` has nothing to say."""
+    with tracelet.start_logging("off", config={"enabled": False}) as outer:
+        with tracelet.start_logging("off", config={"enabled": False}):
+            tracelet.log({"x": 1})
+        tracelet.log({"x": 2})
+        assert tracelet.get_active_experiment() is outer
+    assert tracelet.get_active_experiment() is None
+    assert caplog.text == ""
 
 
 @pytest.mark.slow
