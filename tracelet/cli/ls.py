@@ -84,7 +84,7 @@ def _seen(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def _asked(store: Store, rows: list[Row], table: str, names: Sequence[str]) -> list[Column]:
-    """The columns of these names; a usage error where no run of the store has one, unless it has no runs."""
+    """The columns of these names; an error where no run of the store has one, unless it has no runs."""
     if not all(any(name in found[table] for found in _seen(rows)) for name in names):
         runs = store.runs()
         known = known_metrics(runs) if table == "metrics" else sorted({name for run in runs for name in run.params})

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from tracelet.cli import Refused
 from tracelet.cli.wording import visible
 from tracelet.run import Run
 from tracelet.store import Store
@@ -49,16 +50,16 @@ def known_metrics(runs: Iterable[Run]) -> list[str]:
 
 
 def checked_metrics(asked: Sequence[str], run: Run) -> list[str]:
-    """The metrics asked for, if the run has all of them; otherwise a usage error that names the nearest."""
+    """The metrics asked for, if the run has all of them; otherwise an error that names the nearest."""
     if not set(asked).issubset(run.metrics()):
         check_known(asked, known_metrics([run]), f"run {run.id} has no metric")
     return list(asked)
 
 
 def check_known(asked: Iterable[str], known: Sequence[str], lacking: str) -> None:
-    """A usage error, `lacking` and the name, with the nearest or the first of those known, unless all are known."""
+    """An error, `lacking` and the name, with the nearest or the first of those known, unless all are known."""
     for name in asked:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
             hint = "Near: " + ", ".join(near) if near else "Known: " + (", ".join(known[:20]) or "none")
-            raise click.UsageError(visible(f"{lacking} {name!r}. {hint}."))
+            raise Refused(visible(f"{lacking} {name!r}. {hint}."))

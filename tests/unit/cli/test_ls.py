@@ -155,7 +155,9 @@ def test_what_sorts_and_what_is_filtered_by_is_shown(three: list[Run], call: Cal
 )
 def test_names_that_no_run_has_are_errors(three: list[Run], call: Call, arguments: list[str], near: str) -> None:
     """The nearest names are told, or those that there are; a name that only other runs have is none."""
-    assert near in call("ls", *arguments, code=2).stderr
+    told = call("ls", *arguments, code=2).stderr
+    assert near in told
+    assert told.count("\n") == 1
     assert call("ls", "--project", "b", "--metric", "accuracy", "--sort", "lr").output.count(" -") == 2
 
 
