@@ -24,12 +24,18 @@ class Ended(Forgetting):
     def append(self, item: Item) -> None:
         """Forget the item; say so if a program logged it by name."""
         name = _logged(item)
-        if name is not None and not sys.is_finalizing():
-            guard.say(
-                f"{name!r} was logged after its run had ended and is not recorded; nor is what follows. "
-                "Type tracelet.start_logging('name') before it.",
-                once="ended",
-            )
+        if name is not None:
+            say_late(repr(name))
+
+
+def say_late(what: str, kind: str = "metric") -> None:
+    """Say that something was logged after the end of its run, once for each kind."""
+    if not sys.is_finalizing():
+        guard.say(
+            f"{what} was logged after its run had ended and is not recorded; nor is what follows. "
+            "Type tracelet.start_logging('name') before it.",
+            once=f"ended:{kind}",
+        )
 
 
 def _logged(item: Item) -> object:

@@ -23,6 +23,12 @@ SPAN_BACKENDS = frozenset({"otlp", "onelogger"})
 def settle(backend: object, settings: Settings) -> Backends:
     """Where the run goes: `backend` as `start_logging()` was given it, or what the settings say, with all options."""
     backends = parse(settings.backend if backend is None else backend, settings.tables)
+    lost = [key for key in ("backend_url", "api_key") if settings.sources[key] == "arguments" and settings[key]]
+    if lost and not backends and settings.enabled:
+        raise SettingsError(
+            f"{lost[0]} is given, but no backend that it is for. Name it, e.g. "
+            f"start_logging(backend='mlflow', {lost[0]}=...)"
+        )
     backends = addressed(backends, settings.api_key, settings.backend_url)
     return choosing_spans(backends, settings.spans, settings.spans_deny)
 

@@ -13,12 +13,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from tracelet import artifacts, deliveries, parameters
-from tracelet.buffers import Mute
+from tracelet.buffers import Ended, Mute, say_late
 from tracelet.errors import ArtifactNotFound, InvalidMetric
 from tracelet.guard import say
 from tracelet.mending import GREATEST, LEAST
@@ -122,7 +123,7 @@ class Experiment:
             value if type(value) is float and type(name) is str and name else checked(name, value)
             for name, value in metrics.items()
         ]
-        at = self._iteration if step is None else _index("metrics", step)
+        at = self._iteration if step is None else _index("", step)
         names, seconds = tuple(metrics), _clock()
         if set(map(type, names)) != JUST_TEXT:
             names = tuple(map(str.__str__, names))
@@ -146,7 +147,9 @@ class Experiment:
 
         `params`: a mapping, a namespace or a dataclass. Raises `InvalidArgument`.
         """
-        self._writer.emit(Params(time=now(), values=parameters.given(params)))
+        values = parameters.given(params)
+        self._writer.emit(Params(time=now(), values=values))
+        self._tell_late("parameter", values)
 
     def log_hyperparameter(self, name: str, value: Any) -> None:
         """Record one hyperparameter."""
@@ -154,7 +157,9 @@ class Experiment:
 
     def set_tags(self, tags: Mapping[str, Any] | Iterable[str]) -> None:
         """Set tags of the run: name to text, or names. None or an empty text removes one. Raises `InvalidArgument`."""
-        self._writer.emit(Tags(time=now(), values=given_tags(tags)))
+        values = given_tags(tags)
+        self._writer.emit(Tags(time=now(), values=values))
+        self._tell_late("tag", values)
 
     def log_artifact(self, path: str | os.PathLike[str], name: str | None = None, kind: str | None = None) -> None:
         """Copy a file or a folder, as it is now, into the run. `kind`: a word of yours such as `plot` or `model`.
@@ -162,6 +167,7 @@ class Experiment:
         Copies on the calling thread, streaming. Raises `ArtifactNotFound`; a disk that refuses is said, not raised.
         """
         if not self._writer.recording:
+            self._tell_late("artifact", [str(path)])
             return
         try:
             self._writer.emit(artifacts.keep(self._folder, path, name, kind, now()))
@@ -176,9 +182,15 @@ class Experiment:
         """The same as `log_artifact` for one file."""
         self.log_artifact(path, name, "file")
 
+    def _tell_late(self, kind: str, names: Iterable[Any]) -> None:
+        """Say it if the run has ended, once for each kind of what is logged."""
+        if type(self._writer.items) is Ended:
+            for name in islice(names, 1):
+                say_late(f"the {kind} {name!r}", kind)
+
     def set_iteration(self, iteration: int | None) -> None:
         """The step of all metrics that are logged without one from now on; None counts for each metric again."""
-        self._iteration = _index("iteration", iteration)
+        self._iteration = _index("", iteration)
 
     def flush(self) -> None:
         """Bring everything logged so far to the journal before returning."""
@@ -243,7 +255,14 @@ def _index(name: str, step: Any) -> int | None:
     try:
         index = operator.index(step)
     except TypeError:
-        raise InvalidMetric(f"the step of {name!r} is {step!r}: a step is an integer, e.g. step=100") from None
+        example = step.strip() if isinstance(step, str) and step.strip().isdecimal() else 100
+        raise InvalidMetric(
+            f"{_step_of(name)} is {step!r}; nothing was recorded. A step is an integer: type step={example}"
+        ) from None
     if not LEAST <= index <= GREATEST:
-        raise InvalidMetric(f"the step of {name!r} is beyond 64 bits, which no backend holds; e.g. step=100")
+        raise InvalidMetric(f"{_step_of(name)} is beyond 64 bits, which no backend holds; e.g. step=100")
     return index
+
+
+def _step_of(name: str) -> str:
+    return f"the step of {name!r}" if name else "the step"

@@ -29,7 +29,7 @@ from tracelet.journal_view import JournalView
 from tracelet.masking import mask_arguments
 from tracelet.records import RUNNING, Artifact, Started
 from tracelet.settings import Settings
-from tracelet.store import STORE_NAME, Store, prepare
+from tracelet.store import LATEST, STORE_NAME, Store, prepare
 from tracelet.writer import Writer, now
 
 AUTO = "auto"
@@ -79,6 +79,11 @@ def _choose(runs: Path, settings: Settings, identity: Identity, nth: int) -> tup
         if not LEGAL_ID.fullmatch(settings.run_id):
             raise SettingsError(
                 f"run_id cannot be {settings.run_id!r}: give up to 64 letters, digits, dots, dashes and underlines"
+            )
+        if settings.run_id in (LATEST, AUTO):
+            raise SettingsError(
+                f"run_id cannot be {settings.run_id!r}, which stands for another run. Type "
+                f"resume={settings.run_id!r} to go on with that one, or give another id"
             )
         if settings.resume not in ("", AUTO) and Store(runs.parent).run(settings.resume).id != settings.run_id:
             raise SettingsError(

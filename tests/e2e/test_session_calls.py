@@ -143,7 +143,7 @@ def test_logging_without_a_run_is_said_once(messages: list[str]) -> None:
 
 
 def test_logging_after_the_end_is_said_once(messages: list[str]) -> None:
-    """A handle whose run has ended does nothing but say so a single time."""
+    """A handle whose run has ended does nothing but say so a single time for each kind of what is logged."""
     run = tracelet.start_logging("a")
     tracelet.stop_logging()
     for _ in range(3):
@@ -151,9 +151,11 @@ def test_logging_after_the_end_is_said_once(messages: list[str]) -> None:
         run.log_metrics({"m": 1.0})
         run.log_params({"p": 1})
         run.set_tags({"t": "x"})
+        run.log_artifact("weights.pt")
         run.flush()
-    assert len(messages) == 1
-    assert latest().metrics() == []
+    said = ["'m'", "the parameter 'p'", "the tag 't'", "the artifact 'weights.pt'"]
+    assert [message.removeprefix("tracelet: ").partition(" was logged")[0] for message in messages] == said
+    assert (latest().metrics(), latest().params, latest().tags) == ([], {}, {})
 
 
 ENDS: list[tuple[Callable[[], BaseException | None], str, str]] = [
@@ -258,6 +260,29 @@ def test_wrong_parameters_and_tags_start_nothing(arguments: dict[str, Any]) -> N
         tracelet.start_logging("a", **arguments)
     assert tracelet.get_active_experiment() is None
     assert not Path(".tracelet").exists()
+
+
+@pytest.mark.parametrize("run_id", ["latest", "auto"])
+def test_an_id_that_stands_for_another_run_is_refused(run_id: str) -> None:
+    """A run of this id could not be asked for, or would be taken for the newest for ever."""
+    with pytest.raises(errors.SettingsError, match=f"resume='{run_id}'"):
+        tracelet.start_logging("a", run_id=run_id)
+    assert runs() == []
+
+
+@pytest.mark.parametrize("option", ["backend_url", "api_key"])
+def test_an_address_for_no_backend_is_an_error(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An argument that no backend gets says what to name; from the environment, or switched off, it means nothing."""
+    given: dict[str, Any] = {option: "http://127.0.0.1:9"}
+    with pytest.raises(errors.SettingsError, match=rf"backend='mlflow', {option}="):
+        tracelet.start_logging("a", **given)
+    assert runs() == []
+    with tracelet.start_logging("off", config={"enabled": False}, **given):
+        pass
+    monkeypatch.setenv(f"TRACELET_{option.upper()}", given[option])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", given[option])
+    with tracelet.start_logging("a"):
+        pass
 
 
 def test_wrong_arguments_of_the_handle_record_nothing() -> None:
@@ -383,6 +408,16 @@ def test_a_wrong_step_is_an_error_at_the_call(step: Any) -> None:
         with pytest.raises(errors.InvalidMetric, match="step"):
             run.log_metrics({"m": 1.0}, step)
     assert latest().metrics() == []
+
+
+def test_a_wrong_step_is_told_with_what_to_type() -> None:
+    """The error names what the program wrote, and the number that a text holds."""
+    step: Any = "5"
+    with tracelet.start_logging("a") as run:
+        with pytest.raises(errors.InvalidMetric, match=r"^the step is '5'.*type step=5$"):
+            tracelet.log({"m": 1.0}, step=step)
+        with pytest.raises(errors.InvalidMetric, match=r"^the step of 'm' is '5'.*type step=5$"):
+            run.log_metric("m", 1.0, step=step)
 
 
 @pytest.mark.parametrize("name", ["", None, 5, b"m"])
