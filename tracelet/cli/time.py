@@ -126,7 +126,7 @@ def _trend(times: ProcessTimes, name: str) -> tuple[str, ...]:
 
 def _extremes(target: Console, processes: list[ProcessTimes]) -> None:
     """One row for each part of the time: its mean over the ranks, and the ranks with the least and the most of it."""
-    from tracelet.telemetry.analysis import CATEGORIES
+    from tracelet.telemetry.times import in_order
 
     target.print()
     target.print(f"{len(processes)} processes (one of them: --rank N)", style="bold")
@@ -134,10 +134,9 @@ def _extremes(target: Console, processes: list[ProcessTimes]) -> None:
         "", "mean s", "share", " ", "least", "rank", "most", "rank ", right=("mean s", "share", "least", "most")
     )
     whole = sum(times.total for times in processes)
-    sums = {name: sum(times.parts.get(name, 0.0) for times in processes) for name in CATEGORIES}
+    names = in_order(name for times in processes for name in times.parts)
+    sums = {name: sum(times.parts.get(name, 0.0) for times in processes) for name in names}
     for name, seconds in sums.items():
-        if not seconds:
-            continue
         ordered = sorted((times.parts.get(name, 0.0), times.rank) for times in processes)
         (least, quickest), (most, slowest) = ordered[0], ordered[-1]
         shown.add_row(

@@ -2,7 +2,8 @@
 
 Pure: takes a `SpanTable`, gives plain data; used by `tracelet time` and the dashboard. Works on whole columns with
 numpy, so that a run of a million iterations takes seconds. Every moment of a process counts once: what lies inside
-something else (a checkpoint that a callback saves) counts where it lies deepest, what nobody explains is `other`.
+something else (a checkpoint that a callback saves) counts where it lies deepest; time without a category goes to the
+program's own spans, the largest few by name; what nobody explains is `other`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tracelet.spans import SpanTable
+from tracelet.telemetry.intervals import Coverage, exclusive
 from tracelet.telemetry.names import (
     APPLICATION,
     BATCH_TRANSFER,
@@ -18,6 +20,7 @@ from tracelet.telemetry.names import (
     DATA_LOADER_INIT,
     DATA_LOADING,
     DIST_INIT,
+    KNOWN,
     METRIC_LOGGING,
     MODEL_BACKWARD,
     MODEL_FORWARD,
@@ -32,7 +35,7 @@ from tracelet.telemetry.names import (
     VALIDATION_LOOP,
     ZERO_GRAD,
 )
-from tracelet.telemetry.times import ProcessTimes, SlowIteration
+from tracelet.telemetry.times import CATEGORIES, ProcessTimes, SlowIteration, in_order
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,11 +46,6 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
 
 NANO = 1e9
-CATEGORIES = (
-    "loading", "transfer", "forward", "backward", "optimizer", "callbacks", "logging", "validation", "testing",
-    "prediction", "checkpoints", "tuning", "initialization", "other",
-)  # fmt: skip
-"""In the order in which tables show them; the seconds of all together are those of the application."""
 IN_TRAINING = ("loading", "transfer", "forward", "backward", "optimizer", "callbacks", "logging")
 CATEGORY_OF = {
     DATA_LOADING: "loading", BATCH_TRANSFER: "transfer", MODEL_FORWARD: "forward", MODEL_BACKWARD: "backward",
@@ -58,6 +56,8 @@ CATEGORY_OF = {
 }  # fmt: skip
 EVALUATIONS = frozenset({VALIDATION_LOOP, TESTING_LOOP, PREDICT_LOOP})
 SLOWEST = 10
+MOST_OWN = 8
+"""Spans of the program's own with a row each; a program may name thousands."""
 FEW = 6
 """Fewer iterations have no trend."""
 
@@ -90,7 +90,8 @@ class _Process:
         latest = int((self.starts + np.maximum(self.durations, 0)).max())
         self.durations[self.open] = latest - self.starts[self.open]
         self.ends = self.starts + self.durations
-        self.threads = table.threads[places]
+        threads = table.threads[places]
+        self.main = threads == threads[np.argmin(self.starts)]
         self.rank, self.process = int(table.ranks[places[0]]), process
         self.trials = {
             int(table.ids[place])
@@ -102,6 +103,11 @@ class _Process:
         """By place, the hook of callbacks that stand alone."""
         self.parents = table.parents[places]
         self.above = self._places_of(self.parents)
+        self.begin, self.total = self.starts.min(keepdims=True), int(self.ends.max() - self.starts.min())
+        applications = np.flatnonzero(self.named(APPLICATION))
+        if len(applications):
+            longest = applications[[int(np.argmax(self.durations[applications]))]]
+            self.begin, self.total = self.starts[longest], int(self.durations[longest].sum())
 
     def _places_of(self, ids: IntArray) -> IntArray:
         """Where these ids stand; -1 where they do not."""
@@ -139,15 +145,13 @@ class _Process:
         training = self.named(TRAINING_LOOP)
         trial = training & np.isin(self.ids, list(self.trials))
         tuned = self.inside(trial) | trial
-        application = self.named(APPLICATION)
-        whole = self.durations[application] if application.any() else self.ends.max(keepdims=True) - self.starts.min()
-        total = int(whole.max())
+        total = self.total
         parts, within = self._parts(tuned, trial)
         parts["other"] = max(0.0, total / NANO - sum(parts.values()))
         found = ProcessTimes(
             rank=self.rank, process=self.process, total=total / NANO,
             training=float(self.durations[training & ~tuned].sum()) / NANO,
-            parts={name: parts[name] for name in CATEGORIES if parts.get(name)}, within=within,
+            parts={name: parts[name] for name in in_order(parts) if parts[name]}, within=within,
             open=[self.names[self.kinds[place]] for place in self.open.tolist()],
         )  # fmt: skip
         self._iterations(found, self.named(TRAINING_ITERATION) & ~tuned)
@@ -162,14 +166,16 @@ class _Process:
         evaluated = self.inside(self.named(*EVALUATIONS))
         saves = self.named(*SAVES, CHECKPOINT_LOAD)
         counted = self.named(*CATEGORY_OF) & ~tuned & ~(evaluated & ~saves)
-        main = self.threads == self.threads[np.argmin(self.starts)]
-        counted = (counted & main) | trial
-        own = self._exclusive(np.flatnonzero(counted))
+        counted = (counted & self.main) | trial
+        own = np.zeros_like(self.durations)
+        own[counted] = exclusive(self.starts[counted], self.ends[counted])
         parts: dict[str, float] = {}
         within: dict[str, dict[str, float]] = {}
         for name, code in self.codes.items():
+            category = "tuning" if name == TRAINING_LOOP else CATEGORY_OF.get(name)
+            if category is None:
+                continue
             seconds = float(own[counted & (self.kinds == code)].sum()) / NANO
-            category = "tuning" if name == TRAINING_LOOP else CATEGORY_OF.get(name, "other")
             parts[category] = parts.get(category, 0.0) + seconds
             if category == "initialization" and seconds:
                 within.setdefault(category, {})[name] = seconds
@@ -180,26 +186,57 @@ class _Process:
         waits = self.inside(self.named(VALIDATION_LOOP)) & self.named(DATA_LOADING) & ~tuned
         if waits.any():
             within["validation"] = {"loading": float(self.durations[waits].sum()) / NANO}
-        return parts, within
+        own_parts, program = self._own(counted, tuned)
+        told = counted | program
+        within["other"] = self._unexplained(Coverage(self.starts[told], self.ends[told]), tuned)
+        return {**parts, **own_parts}, within
 
-    def _exclusive(self, places: IntArray) -> IntArray:
-        """Durations less those of the counted spans that lie within; in the order of their starts, outer ones first."""
+    def _own(self, counted: Mask, tuned: Mask) -> tuple[dict[str, float], Mask]:
+        """Seconds by span of the program's own, the largest few, and which spans these are.
+
+        Only of time that has no category: a span inside a forward pass is forward. One around loops or iterations says
+        nothing about what happens in them.
+        """
         import numpy as np
 
-        own = self.durations.copy()
-        order = places[np.lexsort((-self.durations[places], self.starts[places]))]
-        starts, ends = self.starts[order], self.ends[order]
-        # Nearly all counted spans are phases, one after the other: only what lies in another one needs a look.
-        furthest = np.maximum.accumulate(ends)
-        within = np.flatnonzero(starts[1:] < furthest[:-1]) + 1 if len(order) else np.empty(0, dtype=np.int64)
-        for place in within.tolist():
-            holder = place - 1
-            while holder >= 0 and ends[holder] <= starts[place]:
-                holder -= 1
-            if holder >= 0:
-                overlap = min(int(ends[place]), int(ends[holder])) - int(starts[place])
-                own[order[holder]] -= max(0, overlap)
-        return own
+        known = Coverage(self.starts[counted], self.ends[counted])
+        around = self._around(self.named(TRAINING_LOOP, TRAINING_ITERATION))
+        program = self.main & ~self.named(*KNOWN) & ~around & ~tuned
+        starts, ends, kinds = self.starts[program], self.ends[program], self.kinds[program]
+        own = exclusive(starts - known.until(starts), ends - known.until(ends))
+        sums: dict[str, float] = {}
+        for kind in np.unique(kinds).tolist():
+            name = self.names[kind]
+            label = f"{name} (span)" if name in CATEGORIES else name
+            sums[label] = float(own[kinds == kind].sum()) / NANO
+        largest = sorted((name for name in sums if sums[name]), key=lambda name: -sums[name])[:MOST_OWN]
+        return {name: sums[name] for name in largest}, program
+
+    def _unexplained(self, told: Coverage, tuned: Mask) -> dict[str, float]:
+        """Where time lies that is inside no span that tells what happens, in seconds."""
+        whole = float(told.uncovered(self.begin, self.begin + self.total).sum()) / NANO
+        loops = self._uncovered(told, self.named(TRAINING_LOOP) & ~tuned)
+        iterations = self._uncovered(told, self.named(TRAINING_ITERATION) & ~tuned)
+        return {
+            "in training iterations": iterations,
+            "in training loops, between iterations": max(0.0, loops - iterations),
+            "outside training loops": max(0.0, whole - max(loops, iterations)),
+        }
+
+    def _uncovered(self, told: Coverage, mask: Mask) -> float:
+        chosen = mask & self.main
+        return float(told.uncovered(self.starts[chosen], self.ends[chosen]).sum()) / NANO
+
+    def _around(self, mask: Mask) -> Mask:
+        """Which spans have one of these inside."""
+        import numpy as np
+
+        found: Mask = np.zeros(len(self.ids), dtype=bool)
+        above = np.unique(self.above[mask])
+        while len(above := above[above >= 0]):
+            found[above] = True
+            above = np.unique(self.above[above])
+        return found
 
     def _iterations(self, found: ProcessTimes, iterations: Mask) -> None:
         """Medians, slow ones and trends of the training iterations."""

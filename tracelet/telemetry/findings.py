@@ -66,7 +66,7 @@ def findings(
             if lead.share_of_training(part) >= WORTH_SAYING:
                 found.append(_share(lead, part, what))
         found += _evaluations(lead) + _slow(lead) + _trend(lead) + _stragglers(processes)
-    found += _initialization(lead)
+    found += _initialization(lead) + _unexplained(lead)
     return sorted(found, key=lambda finding: -finding.seconds) + _open(processes)
 
 
@@ -162,6 +162,19 @@ def _initialization(times: ProcessTimes) -> list[Finding]:
         text = f"{seconds:.0f} s pass before the training, {most:.0f} s of it {BEGINNINGS.get(name, name)}"
     text += "."
     return [Finding("initialization", text, seconds)]
+
+
+def _unexplained(times: ProcessTimes) -> list[Finding]:
+    """No category and no span of the program's own: what the figures cannot tell."""
+    seconds = sum(times.within.get("other", {}).values())
+    if times.total < SHORTEST or seconds < MOST * times.total:
+        return []
+    where, most = times.most_of("other")
+    text = (
+        f"{seconds / times.total:.0%} of the time ({seconds:.1f} s) is inside no span, {most:.1f} s of it {where}. "
+        "Name what happens there: with tracelet.span('name'):"
+    )
+    return [Finding("other", text, seconds)]
 
 
 def _open(processes: Sequence[ProcessTimes]) -> list[Finding]:

@@ -51,6 +51,10 @@ PHASES = frozenset({
 })  # fmt: skip
 """What an iteration consists of."""
 SAVES = frozenset({CHECKPOINT_SAVE_SYNC, CHECKPOINT_SAVE_ASYNC})
+KNOWN = INITS | SAVES | PHASES | ITERATIONS | frozenset(LOOP_OF.values()) | {
+    APPLICATION, DIST_INIT, CHECKPOINT_LOAD, CHECKPOINT_SAVE_FINALIZATION,
+}  # fmt: skip
+"""All names of spans that have a meaning; any other is the program's own."""
 
 INITIALIZATION_EVENT = "one_logger_initialization"
 CONFIG_EVENT = "update_training_telemetry_config"

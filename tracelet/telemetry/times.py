@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+CATEGORIES = (
+    "loading", "transfer", "forward", "backward", "optimizer", "callbacks", "logging", "validation", "testing",
+    "prediction", "checkpoints", "tuning", "initialization", "other",
+)  # fmt: skip
+"""In the order in which tables show them; the seconds of all together are those of the application."""
 PRODUCTIVE = ("forward", "backward", "optimizer")
 """The numerator of goodput."""
+
+
+def in_order(parts: Iterable[str]) -> list[str]:
+    """These parts as tables show them: categories, then the program's own spans as they come, then `other`."""
+    found = dict.fromkeys(parts)
+    own = [name for name in found if name not in CATEGORIES]
+    return [*(name for name in CATEGORIES[:-1] if name in found), *own, *(name for name in found if name == "other")]
 
 
 @dataclass(frozen=True)
@@ -30,10 +43,12 @@ class ProcessTimes:
     training: float
     """Of its training loops, trials left out, all that happened in them."""
     parts: dict[str, float]
-    """By category; see `CATEGORIES`."""
+    """By category, see `CATEGORIES`; before `other` by span of the program's own, the largest few of what these explain
+    of the time that has no category.
+    """
     within: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Of some parts, seconds by what they consist of: callbacks by hook, initialization by span, and how much of a
-    validation waits for data.
+    """Of some parts, seconds by what they consist of: callbacks by hook, initialization by span, how much of a
+    validation waits for data, and where the time of `other` lies that is inside no span.
     """
     iterations: int = 0
     median: float = 0.0

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tracelet.spans import SpanTable
-from tracelet.telemetry.analysis import CATEGORIES, analyse
+from tracelet.telemetry.analysis import analyse
 from tracelet.telemetry.findings import findings
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def shares(table: SpanTable, params: Mapping[str, Any], environment: Mapping[str
     if not processes:
         return {"kinds": [], "parts": [], "goodput": None, "findings": []}
     lead = processes[0]
-    parts = [{"name": name, "seconds": lead.parts[name]} for name in CATEGORIES if lead.parts.get(name, 0.0) > 0]
+    parts = [{"name": name, "seconds": seconds} for name, seconds in lead.parts.items()]
     return {
         "kinds": _kinds(table), "parts": sorted(parts, key=_seconds),
         "goodput": lead.goodput if lead.training else None,

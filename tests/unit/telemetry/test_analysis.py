@@ -9,9 +9,9 @@ import pytest
 from tracelet.records import Span
 from tracelet.spans import SpanTable, pack_spans, tabulate
 from tracelet.telemetry import names
-from tracelet.telemetry.analysis import CATEGORIES, analyse
+from tracelet.telemetry.analysis import analyse
 from tracelet.telemetry.findings import findings
-from tracelet.telemetry.times import ProcessTimes
+from tracelet.telemetry.times import CATEGORIES, ProcessTimes
 
 MS = 1_000_000
 START = 1_700_000_000_000 * MS
@@ -102,6 +102,43 @@ def test_trials_are_tuning() -> None:
     assert times.parts == pytest.approx({"tuning": 0.5, "other": 0.5}) and times.iterations == 0 and times.training == 0
 
 
+def test_spans_of_the_program_are_rows_of_their_own() -> None:
+    """What has no category goes to the span that lies deepest; one inside a phase, or around the whole loop, gets none
+    of what these explain, and one that is called as a category is told apart from it.
+    """
+    made = Made()
+    app = made.add(names.APPLICATION, 0, 1000)
+    outer = made.add("experiment", 0, 1000, app)
+    made.add("preprocess", 0, 200, outer)
+    loop = made.add(names.TRAINING_LOOP, 300, 600, outer)
+    step = made.add(names.TRAINING_ITERATION, 300, 600, loop)
+    augment = made.add("augment", 300, 300, step)
+    made.add("loading", 350, 50, augment)
+    made.add(names.MODEL_FORWARD, 500, 200, step)
+    made.add("attention", 610, 50, step)
+    made.add("augment", 800, 50, step)
+    made.add("preprocess", 0, 900, outer, thread=2)
+    (times,) = analyse(table(made))
+    assert times.parts == pytest.approx(
+        {"forward": 0.2, "preprocess": 0.2, "augment": 0.2, "loading (span)": 0.05, "other": 0.35}
+    )
+    assert next(iter(times.parts)) == "forward" and list(times.parts)[-1] == "other"
+    assert times.within["other"] == pytest.approx(
+        {"in training iterations": 0.15, "in training loops, between iterations": 0.0, "outside training loops": 0.2}
+    )
+
+
+def test_only_the_largest_spans_of_the_program_have_rows() -> None:
+    """A program may name thousands of spans: the rest of them is summed, and is not told to be unexplained."""
+    made = Made()
+    app = made.add(names.APPLICATION, 0, 10_000)
+    for number in range(100):
+        made.add(f"file-{number}", number * 100, 100 if number else 99, app)
+    (times,) = analyse(table(made))
+    assert len(times.parts) == 9 and sum(times.parts.values()) == pytest.approx(10.0)
+    assert times.parts["other"] == pytest.approx(9.2) and findings([times], {}, {}) == []
+
+
 def test_slowest_and_trend() -> None:
     """The slowest iterations are named with what took most of them, and the thirds are compared."""
     _, times = training(12, slow={3: 2000.0, 11: 900.0})
@@ -153,6 +190,23 @@ def test_slow_ones_and_trend_are_told() -> None:
     )
 
 
+def test_time_that_no_span_explains_is_told() -> None:
+    """More than half of the time without a name is told with where most of it lies, and what to type."""
+    made = Made()
+    app = made.add(names.APPLICATION, 0, 10_000)
+    loop = made.add(names.TRAINING_LOOP, 1000, 9000, app)
+    made.add(names.TRAINING_ITERATION, 1000, 8000, loop)
+    made.add(names.TRAINING_ITERATION, 9000, 500, loop)
+    assert said(analyse(table(made))) == [
+        (
+            "100% of the time (10.0 s) is inside no span, 8.5 s of it in training iterations. Name what happens there: "
+            "with tracelet.span('name'):"
+        )
+    ]
+    made.add("preprocess", 1000, 6000, loop)
+    assert said(analyse(table(made))) == []
+
+
 def test_stragglers() -> None:
     """A rank that needs longer before the backward pass is named."""
     quick, slow = (
@@ -198,6 +252,10 @@ def test_what_takes_most_is_named() -> None:
     late, _ = training(20, data_loading=130.0, model_forward=5.0)
     texts = said(analyse(table(made, late)), data__train__workers=2)
     assert [text for text in texts if not text.startswith("Rank")] == [
+        (
+            "57% of the time (34.0 s) is inside no span, 30.0 s of it outside training loops. Name what happens there: "
+            "with tracelet.span('name'):"
+        ),
         "20 s pass before the training, 20 s of it until all processes have found one another.",
         "Validation takes 3.0 s, as much as 30% of the training loops; 2.5 s of it wait for data.",
         "87% of the training loop of rank 1 waits for data; the loader has 2 workers on 16 cores.",
