@@ -7,14 +7,16 @@ none. An item that cannot be recorded costs itself and no other.
 from __future__ import annotations
 
 import math
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Union
 
 from tracelet import guard
 from tracelet.mending import storable_text
+from tracelet.outcomes import said
 from tracelet.points import pack_floats, pack_integers
-from tracelet.records import Chunk, Event, Packed, Points, Record, Span
+from tracelet.records import Chunk, Event, Notice, Packed, Points, Record, Span
 from tracelet.sink import PLAIN_WIDTH, Item, Later, OpenSpan, SeriesGroup, SeriesKey, points_of
 from tracelet.spans import packed
 from tracelet.tally import Tally
@@ -26,6 +28,12 @@ LONGEST_NAME = 1000
 SPAN_WIDTH = 7
 """The length of a `FinishedSpan`; a `FinishedLap` is longer, a point shorter."""
 JUST_INTEGERS = {int}
+UNREADABLE = (TypeError, ValueError, ArithmeticError, RuntimeError)
+"""What reading a value raises that is no number, or whose device is gone."""
+MOST_LOST = 100
+"""Metrics that get a notice of missing points; a program that logs ever new names must not fill the journal."""
+LONGEST_REASON = 200
+"""Characters; torch writes a page about a failed kernel."""
 
 
 class Packer:
@@ -35,6 +43,9 @@ class Packer:
         self.tallies: dict[str, Tally] = {}
         self._keys: dict[Union[str, SeriesKey], SeriesKey] = {}
         self._next_step: dict[Union[str, SeriesKey], int] = {}
+        self._lost: set[str] = set()
+        """Metrics that a notice was made for because a point could not be read."""
+        self._notices: list[Record] = []
 
     def go_on(self, following: Mapping[str, int]) -> None:
         """Count on where an earlier process of the run had got to: the next step of each metric, by name."""
@@ -63,6 +74,8 @@ class Packer:
                 self._pack_series(name, series, chunks)
         if chunks:
             records.append(Points(chunks=chunks))
+        records += self._notices
+        self._notices = []
         if spans:
             with guard.guard("recording spans"):
                 records += packed(spans)
@@ -72,12 +85,24 @@ class Packer:
         following = self._following(name)
         try:
             chunks.append(self._chunk(name, items))
-        except (TypeError, ValueError, ArithmeticError, RuntimeError):
-            # One point is no number (or its device is gone): the others must not be lost with it.
+        except UNREADABLE:  # one point: the others must not be lost with it
             self._next_step[name] = following
             for item in items:
                 with guard.guard(f"recording a point of {self._key(name).name!r}"):
-                    chunks.append(self._chunk(name, [item]))
+                    try:
+                        chunks.append(self._chunk(name, [item]))
+                    except UNREADABLE as error:
+                        self._miss(self._key(name).name, error)
+                        raise
+
+    def _miss(self, name: str, error: BaseException) -> None:
+        """Have the journal say that points of a metric are missing, once for each metric."""
+        if name in self._lost or len(self._lost) > MOST_LOST:
+            return
+        whose = repr(name) if len(self._lost) < MOST_LOST else "further metrics"
+        self._lost.add(name)
+        message = f"points of {whose} were not recorded, because they cannot be read ({said(error)[:LONGEST_REASON]})"
+        self._notices.append(Notice(time=int(time.time() * MICRO), code="unreadable", message=message))
 
     def _pack_rows(self, group: SeriesGroup, rows: list[Any], chunks: list[Chunk]) -> None:
         """The chunks of series that share their steps, times and epochs, which are packed once for all of them."""
@@ -96,7 +121,7 @@ class Packer:
                         automatic=key.automatic,
                     )
                 )  # fmt: skip
-        except (TypeError, ValueError, ArithmeticError, RuntimeError):
+        except UNREADABLE:
             for name, series in one_by_one(rows).items():
                 self._pack_series(name, series, chunks)
             return

@@ -388,6 +388,16 @@ def test_a_part_that_cannot_start_costs_only_itself(monkeypatch: pytest.MonkeyPa
     assert len([text for text in messages if "failed" in text]) == 3
 
 
+@pytest.mark.allow_guarded
+def test_points_that_turn_out_unreadable_are_among_the_problems() -> None:
+    """A tensor without a value is found out by the writer's thread; the run says which metric misses points."""
+    with tracelet.start_logging("a"):
+        tracelet.log({"meta": torch.ones((), device="meta"), "loss": 1.0})
+    (problem,) = latest().problems
+    assert "points of 'meta' were not recorded" in problem
+    assert latest().metrics() == ["loss"]
+
+
 @pytest.mark.parametrize("bad", ["text", None, [1.0], float, torch.ones(3), 10**400, Decimal("sNaN")])
 def test_log_metrics_with_a_wrong_value_records_nothing(bad: object) -> None:
     """One value that is no number is an error at the call, and no metric of that call is recorded."""

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracelet.packer import Packer
+from tracelet.packer import MOST_LOST, Packer
 from tracelet.points import unpack_floats, unpack_integers
-from tracelet.records import Chunk, Event, Points, Record
+from tracelet.records import Chunk, Event, Notice, Points, Record
 from tracelet.sink import Item, SeriesGroup, SeriesKey, points_of
 
 STEPS = st.one_of(st.none(), st.integers(-(2**63), 2**62))  # counting on from there stays within 64 bits
@@ -176,6 +176,20 @@ def test_an_impossible_point_costs_itself_alone(bad: Any) -> None:
     values = [value for chunk in chunks for value in unpack_floats(chunk.values, chunk.count).tolist()]
     steps = [step for chunk in chunks for step in unpack_integers(chunk.steps, chunk.count).tolist()]
     assert (values, steps) == ([0.0, 7.0, 8.0], [0, 7, 8])
+
+
+@pytest.mark.allow_guarded
+def test_points_that_cannot_be_read_are_noted_once_for_each_metric() -> None:
+    """The journal says which metrics miss points and why; a program that makes up names does not fill it."""
+    packer = Packer()
+    rows = [("a", step, torch.ones((), device="meta"), 1.0) for step in range(3)]
+    flushes = [packer.pack([*rows, ("b", 0, 1.0, 1.0)]) for _ in range(2)]
+    (notice,) = [record for flush in flushes for record in flush if isinstance(record, Notice)]
+    assert notice.message.startswith("points of 'a' were not recorded, because they cannot be read (NotImpl")
+    assert [chunk.name for chunk in chunks_of(flushes[0])] == ["b"]
+    many = packer.pack([(f"m{number}", 0, "x", 1.0) for number in range(3 * MOST_LOST)])
+    assert len(many) == MOST_LOST
+    assert isinstance(many[-1], Notice) and many[-1].message.startswith("points of further metrics")
 
 
 def test_steps_of_a_key_go_on_over_flushes_and_processes() -> None:
