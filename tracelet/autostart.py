@@ -6,12 +6,16 @@ of a rank that a launcher started below it. Never raises: the program runs as it
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
+import sys
 from typing import Any
 
 import tracelet
 from tracelet import guard, session
 from tracelet.errors import TraceletError
+from tracelet.records import FAILED
 
 ARGUMENTS = {"experiment_name": "exp_name", "project": "project", "backend": "backend"}
 """Settings that `start_logging()` takes by another name than `config`."""
@@ -32,3 +36,19 @@ def begin(text: str) -> None:
             guard.say(f"{error}{end} The program runs without being recorded.")
             return
         session.await_script(frozenset(given))
+        target = _looked_for(sys.argv[:1], sys.orig_argv)
+        if target:
+            atexit.register(_tell_missing, target)  # runs before the session's own, which was registered earlier
+
+
+def _looked_for(program: list[str], command: list[str]) -> str:
+    """What Python has yet to find a program in, before it does: a module, or a folder. Empty for a script."""
+    if program == ["-m"] and "-m" in command[:-1]:
+        return f"module {command[command.index('-m') + 1]!r}"
+    return f"folder {program[0]!r}" if program and os.path.isdir(program[0]) else ""
+
+
+def _tell_missing(target: str) -> None:
+    """At the exit: a module or a folder without a program leaves no exception behind, only an exit code."""
+    if not hasattr(sys.modules.get("__main__"), "__file__"):
+        session.expect(FAILED, f"Python found no program to run in the {target}")

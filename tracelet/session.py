@@ -160,6 +160,12 @@ def await_script(given: frozenset[str]) -> None:
         _current.adoptable = given
 
 
+def expect(status: str, reason: str) -> None:
+    """The active run ends so if it ends without an exception or another word."""
+    if _current is not None:
+        _current.writer.expect(status, reason)
+
+
 def _adopt(session: Session, settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
     given, session.adoptable = session.adoptable or frozenset(), None
     started = adoption.adopted(session.writer.started, settings, without_credentials(backends), given)

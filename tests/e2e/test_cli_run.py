@@ -147,6 +147,20 @@ def test_a_module_that_is_not_there(tmp_path: Path) -> None:
     """`-m` of nothing says what Python says."""
     plain, ours = both([], ["-m", "no_such_module_anywhere"])
     assert (ours.returncode, ours.stderr) == (plain.returncode, plain.stderr)
+    (run,) = runs()
+    reason = "Python found no program to run in the module 'no_such_module_anywhere'"
+    assert (run.info.status, run.info.reason) == ("failed", reason)
+
+
+def test_a_folder_without_a_program(tmp_path: Path) -> None:
+    """A folder says what Python says, and its run has failed; with a `__main__.py` it is a program like others."""
+    (tmp_path / "folder").mkdir()
+    plain, ours = both([], ["folder"])
+    assert (ours.returncode, ours.stderr) == (plain.returncode, plain.stderr)
+    write(tmp_path / "folder" / "__main__.py", "raise SystemExit(1)\n")
+    both([], ["folder"])
+    ends = [(run.info.status, run.info.reason) for run in runs()]
+    assert ends == [("finished", ""), ("failed", "Python found no program to run in the folder 'folder'")]
 
 
 def test_signals_reach_the_program(tmp_path: Path) -> None:
