@@ -144,11 +144,12 @@ class Run {
   }
 
   delivery(found) {
-    const run = this.run, pending = Math.max(0, run.points - found.points);
+    // What ranks have in common is delivered once: until all is over more points are recorded than are to be delivered.
+    const run = this.run, total = found.state === "done" ? found.points : run.points, pending = Math.max(0, total - found.points);
     const sync = found.state !== "done" && run.status !== "running" && `tracelet sync ${run.id} --backend ${found.backend}`;
     return h("section", { class: "tl-card" }, h("h2", {}, found.backend), h("p", { class: "tl-hint" }, h("span", { class: `tl-status tl-delivery-${found.state}` }, h("i", {}), found.state), STATES[found.state] ?? ""),
-      h("progress", { max: Math.max(1, run.points), value: Math.min(found.points, run.points), "aria-label": `Delivered to ${found.backend}` }),
-      facts([["Delivered", `${number(found.points)} of ${number(run.points)} points`], ["Pending", pending ? number(pending) : null], ["Refused", found.rejected ? `${number(found.rejected)} records, for good` : null], ["Remote run", found.url && outside(found.url)],
+      h("progress", { max: Math.max(1, total), value: Math.min(found.points, total), "aria-label": `Delivered to ${found.backend}` }),
+      facts([["Delivered", `${number(found.points)} of ${number(total)} points`], ["Pending", pending ? number(pending) : null], ["Refused", found.rejected ? `${number(found.rejected)} records, for good` : null], ["Remote run", found.url && outside(found.url)],
         ["Why", found.error], ["Offline since", found.since ? `${date(found.since)} (${ago(found.since)})` : null], ["Last sign", found.updated ? ago(found.updated) : null]]),
       found.fix && [h("h3", {}, "To mend it"), code(found.fix)], sync && [h("h3", {}, found.state === "offline" ? "When it is there again" : "To deliver the rest"), code(sync)]);
   }
