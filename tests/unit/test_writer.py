@@ -270,7 +270,8 @@ def test_what_cannot_be_stored_costs_only_itself(tmp_path: Path, messages: list[
     assert [event.name for event in run.events()] == ["e\\ud800"]
     assert run.params == {"p": 1}
     assert run.status_record.traceback == "bad \\udc80 text"
-    assert run.problems == []
+    (problem,) = run.problems
+    assert "points of 'm' were not recorded" in problem
 
 
 def test_a_mute_writer_keeps_nothing() -> None:
