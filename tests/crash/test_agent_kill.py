@@ -69,7 +69,7 @@ def test_a_killed_agent_is_started_again_and_goes_on(tmp_path: Path) -> None:
 
 
 def another(folder: Path, killed: list[int]) -> int:
-    """The agent of a run, if it is none of those: a killed process may be there for a moment yet; 0 if there is none."""
+    """The agent of a run, if it is none of those, which may be there for a moment after their death; else 0."""
     found = holder(lock_path(folder))
     return 0 if found in killed else found
 
