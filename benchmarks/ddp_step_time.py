@@ -9,7 +9,6 @@ left out; CPU time is that of rank 0's process with all its threads, tracelet's 
 from __future__ import annotations
 
 import bisect
-import itertools
 import os
 import statistics
 import subprocess
@@ -18,9 +17,10 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import measure
+from measure import Cost
 
 import tracelet
 
@@ -30,14 +30,6 @@ takes the processor for a while and is no part of a step, and a processor that h
 """
 LENGTHS = ((0, 900), (20, 220))
 """Milliseconds of sleep in a step (the least step there is, and one of an ordinary small model), and steps."""
-
-
-class Cost(NamedTuple):
-    """Seconds a step: by the clock, of the processor, and the median one by the clock."""
-
-    wall: float
-    processor: float
-    median: float
 
 
 def train(steps: int, milliseconds: int) -> Cost:
@@ -73,9 +65,7 @@ def train(steps: int, milliseconds: int) -> Cost:
     data = torch.utils.data.TensorDataset(torch.randn(8 * steps, 8))
     trainer.fit(module, torch.utils.data.DataLoader(data, batch_size=4))
     first = min(bisect.bisect(module.walls, module.walls[0] + WARM_UP), steps // 2)
-    walls, processors = module.walls[first:], module.processors[first:]
-    taken = [after - before for before, after in itertools.pairwise(walls)]
-    return Cost(statistics.fmean(taken), (processors[-1] - processors[0]) / len(taken), statistics.median(taken))
+    return Cost.of(module.walls[first:], module.processors[first:])
 
 
 def recorded(steps: int, milliseconds: int) -> Cost:

@@ -7,6 +7,7 @@ asserted: time on somebody else's machine is no test.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import platform
 import shutil
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
@@ -69,6 +71,21 @@ def folder() -> Iterator[Path]:
         yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+class Cost(NamedTuple):
+    """Seconds a step of one training: by the clock, of the processor, and the median one by the clock."""
+
+    wall: float
+    processor: float
+    median: float
+
+    @classmethod
+    def of(cls, walls: Sequence[float], processors: Sequence[float]) -> Cost:
+        """From what both clocks showed at the begin of each step."""
+        taken = [after - before for before, after in itertools.pairwise(walls)]
+        processor = (processors[-1] - processors[0]) / len(taken)
+        return cls(statistics.fmean(taken), processor, statistics.median(taken))
 
 
 def pairs(times: int, one: Callable[[], float], other: Callable[[], float]) -> tuple[list[float], list[float]]:

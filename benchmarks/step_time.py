@@ -14,7 +14,6 @@ it; the means also hold the writer thread's bursts, the garbage collector and th
 from __future__ import annotations
 
 import gc
-import itertools
 import logging
 import os
 import random
@@ -23,9 +22,10 @@ import time
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import measure
+from measure import Cost
 
 import tracelet
 
@@ -48,14 +48,6 @@ def busy(matrix: torch.Tensor, result: torch.Tensor, times: int) -> None:
 
     for _ in range(times):
         torch.mm(matrix, matrix, out=result)
-
-
-class Cost(NamedTuple):
-    """Seconds a step."""
-
-    wall: float
-    processor: float
-    median: float
 
 
 def train(kind: str, steps: int, work: int) -> Cost:
@@ -101,9 +93,7 @@ def train(kind: str, steps: int, work: int) -> Cost:
     model = Tiny()
     begin = time.perf_counter() + WARM_UP
     trainer.fit(model, data)
-    taken = [after - before for before, after in itertools.pairwise(model.walls)]
-    processor = (model.processors[-1] - model.processors[0]) / len(taken)
-    return Cost(statistics.fmean(taken), processor, statistics.median(taken))
+    return Cost.of(model.walls, model.processors)
 
 
 def turn_of(kind: str, steps: int, work: int, store: Path) -> Cost:
