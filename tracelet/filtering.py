@@ -18,6 +18,7 @@ from typing import Any
 from tracelet import dates
 from tracelet.errors import FilterError
 from tracelet.info import RunInfo
+from tracelet.records import MetricSummary
 from tracelet.run import Run
 
 LONGEST = 2000
@@ -192,9 +193,15 @@ def _arithmetic(apply: Callable[[Any, Any], Any], left: Evaluator, right: Evalua
     return calculate
 
 
-def namespace(run: Run, info: RunInfo | None = None) -> dict[str, Any]:
-    """What a filter sees of a run: fields first, then parameters, then last values of metrics, and the tables."""
-    info, params, summaries = info or run.info, run.params, run.summaries()
+def namespace(
+    run: Run, info: RunInfo | None = None, summaries: Mapping[str, MetricSummary] | None = None
+) -> dict[str, Any]:
+    """What a filter sees of a run: fields first, then parameters, then last values of metrics, and the tables.
+
+    `info`, `summaries`: the run's, where the caller has them already.
+    """
+    info, params = info or run.info, run.params
+    summaries = run.summaries() if summaries is None else summaries
     last = {name: summary.last for name, summary in summaries.items()}
     fields = {name: getattr(info, name) for name in FIELDS if name not in ("age", "started", "command")}
     return {

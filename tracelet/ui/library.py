@@ -144,4 +144,4 @@ class Library:
         info, summaries = run.info, run.summaries()
         automatic = frozenset(name for name, summary in summaries.items() if summary.automatic)
         beat = max((view.path.stat().st_mtime for view in run.views), default=info.started)
-        return Row(info, namespace(run, info), automatic, beat, changed)
+        return Row(info, namespace(run, info, summaries), automatic, beat, changed)

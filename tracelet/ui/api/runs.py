@@ -147,15 +147,16 @@ def _whole(run: Run, row: Row, events: list[Event]) -> dict[str, Any]:
     info, end = run.info, run.status_record
     gone = replaced(run.artifacts, run.events("checkpoint_removed"))
     git = {key: value for key, value in run.git.items() if key != "diff"}
+    summaries = run.summaries()
     return {
         **{name: getattr(info, name) for name in info.__dataclass_fields__},
         "heartbeat": row.heartbeat, "traceback": end.traceback, "params": run.params, "tags": run.tags, "git": git,
         "environment": run.environment, "model": run.facts("model"), "problems": run.problems,
-        "metrics": {name: _summary(summary) for name, summary in sorted(run.summaries().items())},
+        "metrics": {name: _summary(summary) for name, summary in sorted(summaries.items())},
         "artifacts": [_artifact(number, artifact, number in gone) for number, artifact in enumerate(run.artifacts)],
         "deliveries": [_delivery(delivery) for delivery in run.deliveries.values()],
         "events": [_event(event) for event in events[-MOST_EVENTS:]],
-        "points": sum(summary.count for summary in run.summaries().values()),
+        "points": sum(summary.count for summary in summaries.values()),
         "ranks": sorted({view.started.rank for view in run.views if view.started and view.started.role == "rank"}),
         "has_diff": bool(run.git.get("diff")),
     }  # fmt: skip
