@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from tracelet.cli.wording import date, duration, value
 from tracelet.records import Event
 from tracelet.run import Run
-from tracelet.telemetry.routine import ROUTINE
+from tracelet.telemetry.routine import is_routine
 
 TIMESTAMP = "timestamp_sec"
 """The end of the names of attributes that are seconds since the epoch, as nv-one-logger calls them."""
@@ -19,10 +20,10 @@ class Moment(NamedTuple):
     event: Event
     whose: str
 
-    @property
-    def routine(self) -> bool:
-        """Whether it recurs, or is told elsewhere, so that people are not told it without asking."""
-        return self.event.name in ROUTINE
+
+def telling(found: Iterable[Moment]) -> list[Moment]:
+    """Those that people are told without asking."""
+    return [moment for moment in found if not is_routine(moment.event)]
 
 
 def moments(run: Run) -> list[Moment]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracelet.artifacts import replaced
 from tracelet.cli.console import STATUS_STYLES, fitting, put, short, speaks_unicode, table
-from tracelet.cli.moments import moments, told
+from tracelet.cli.moments import moments, telling, told
 from tracelet.cli.sparkline import sparkline
 from tracelet.cli.wording import ago, counted, date, duration, number, size, value, visible
 from tracelet.deliveries import Delivery
@@ -164,7 +164,7 @@ class Page:
     def events(self, everything: bool = False) -> None:
         """Fits, early stopping and what the program told, the latest of them; all events if asked."""
         found = moments(self.run)
-        shown = found if everything else [moment for moment in found if not moment.routine][-MOST_EVENTS:]
+        shown = found if everything else telling(found)[-MOST_EVENTS:]
         if shown:
             self._title("Events")
             self._pairs((date(event.time / 1e6), whose + told(event)) for event, whose in shown)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tracelet.cli.console import STATUS_STYLES, console, put, short, speaks_unicode, table
-from tracelet.cli.moments import moments
+from tracelet.cli.moments import moments, telling
 from tracelet.cli.options import checked_metrics, store_option
 from tracelet.cli.sparkline import sparkline
 from tracelet.cli.wording import ago, duration, number, value, visible
@@ -69,7 +69,7 @@ def page(target: Console, run: Run, chosen: list[str], everything: bool) -> Rend
     why = [Text(visible(info.reason), "red")] if info.reason else []
     events = [
         Text(f"+{duration(max(0.0, event.time / 1e6 - info.started)):>8}  {whose}{value(event.name)}")
-        for event, whose in [moment for moment in moments(run) if not moment.routine][-LATELY:]
+        for event, whose in telling(moments(run))[-LATELY:]
     ]
     rest = max(3, target.height - len(events) - 8)
     foot = [Text("Ctrl-C ends this, not the run", "dim")] if info.status == RUNNING else []

@@ -14,6 +14,11 @@ ROUTINE = frozenset({
 """What recurs with every validation and every checkpoint, or is told by another event or section."""
 
 
+def is_routine(event: Event) -> bool:
+    """Whether it recurs, or is told elsewhere, so that people are not told it without asking."""
+    return event.name in ROUTINE
+
+
 def telling(events: Iterable[Event]) -> list[Event]:
     """Fits, early stopping, errors and what the program says itself, without the bookkeeping of telemetry."""
-    return [event for event in events if event.name not in ROUTINE]
+    return [event for event in events if not is_routine(event)]
