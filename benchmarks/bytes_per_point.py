@@ -14,10 +14,11 @@ from pathlib import Path
 
 import measure
 
-from tracelet import compaction
-from tracelet.journal import Journal
-from tracelet.packer import Packer
-from tracelet.records import FINISHED, Footer, Started, Status
+from tracelet.capture.packer import Packer
+from tracelet.journal import compaction
+from tracelet.journal.journal_writer import Journal
+from tracelet.journal.records import FINISHED, Footer, Started, Status
+from tracelet.redaction.known_secrets import redact
 
 FLUSH = 0.2
 """Seconds between two flushes: the writer wakes 2.5 times in the default flush interval of half a second."""
@@ -69,7 +70,7 @@ def write(kind: Kind, steps: int, path: Path) -> int:
     """Write and seal the run; the number of its points."""
     started = Started(run="r", name="r", project="p", time=int(START * 1e6), host="h", pid=1)
     status = Status(time=int(START * 1e6), status=FINISHED)
-    journal, packer = Journal.create(path), Packer()
+    journal, packer = Journal.create(path, redact), Packer()
     journal.append([started])
     for waiting in flushes(kind, steps):
         journal.append(packer.pack(waiting))

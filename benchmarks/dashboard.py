@@ -19,7 +19,7 @@ import measure
 import psutil
 from reading import write_long, write_many
 
-from tracelet import compaction
+from tracelet.journal import compaction
 
 ZOOMS = 30
 

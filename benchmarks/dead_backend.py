@@ -34,7 +34,7 @@ import tracelet
 
 order = json.loads(sys.argv[1])
 settings = {"dir": order["dir"], "quiet": True, "delivery": "agent" if order["urls"] else "off", "agent_linger": 0.1}
-backends = {f"mlflow{n}": {"class": "tracelet.backends.mlflow:MlflowBackend", "url": url, "timeout": 5}
+backends = {f"mlflow{n}": {"class": "tracelet.backends.mlflow.backend:MlflowBackend", "url": url, "timeout": 5}
             for n, url in enumerate(order["urls"])}
 tracelet.start_logging("dead", backend=backends, config=settings)
 time.sleep(order["settle"])  # the agent has imported the SDK and makes its first calls

@@ -19,9 +19,9 @@ import many_ranks
 import measure
 import psutil
 
-from tracelet.agent.forwarding import Forwarder
-from tracelet.agent.orders import Leader
-from tracelet.agent.receiving import Receiver, read_endpoint
+from tracelet.agent.nodes.journal_receiver import Receiver, read_endpoint
+from tracelet.agent.nodes.journal_sender import Forwarder
+from tracelet.agent.process.configuration import Leader
 
 PER_NODE = 8
 SECONDS = 20

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import measure
 
-from tracelet.agent.gathering import Gatherer
-from tracelet.journal import Journal, attempt_path
-from tracelet.points import pack_floats, pack_integers
-from tracelet.records import Chunk, Points, Started
+from tracelet.agent.delivery.rank_aggregation import Gatherer
+from tracelet.journal.columns import pack_floats, pack_integers
+from tracelet.journal.journal_writer import Journal
+from tracelet.journal.records import Chunk, Points, Started
+from tracelet.journal.run_folder import attempt_path
+from tracelet.redaction.known_secrets import redact
 
 METRICS, STEPS = 10, 10
 """Per rank and second: a training of 100 ms a step that logs ten values at each."""
@@ -27,7 +29,7 @@ def journals(folder: Path, ranks: int, world: int = 0, first: int = 0) -> list[J
     """The journals of ranks that have just begun: of all, or of one node's in a larger world."""
     made = []
     for rank in range(first, first + ranks):
-        journal = Journal.create(attempt_path(folder, f"rank-{rank}", 0))
+        journal = Journal.create(attempt_path(folder, f"rank-{rank}", 0), redact)
         journal.append([
             Started(
                 run="r", name="n", project="p", time=1, host=f"node{rank // 8}", pid=1, rank=rank,

@@ -16,10 +16,11 @@ from pathlib import Path
 import measure
 
 import tracelet
-from tracelet import compaction
-from tracelet.journal import Journal
-from tracelet.packer import Packer
-from tracelet.records import FINISHED, Footer, Params, Started, Status
+from tracelet.capture.packer import Packer
+from tracelet.journal import compaction
+from tracelet.journal.journal_writer import Journal
+from tracelet.journal.records import FINISHED, Footer, Params, Started, Status
+from tracelet.redaction.known_secrets import redact
 
 CHUNK = 300
 CHART = 2_000
@@ -47,7 +48,7 @@ def begin(store: Path, run: str, at: float) -> tuple[Journal, Started]:
     folder = store / "runs" / run
     folder.mkdir(parents=True)
     started = Started(run=run, name=run, project="reading", time=int(at * 1e6), host="benchmark", pid=1)
-    journal = Journal.create(folder / "rank-0.0.tlj")
+    journal = Journal.create(folder / "rank-0.0.tlj", redact)
     journal.append([started])
     return journal, started
 

@@ -24,10 +24,9 @@ import measure
 import psutil
 
 import tracelet
-from tracelet.integrations.lightning.lap import WITHIN, Lap
-from tracelet.sink import Item
-from tracelet.spans import LAP_WIDTH, pack_laps
-from tracelet.telemetry.job import Job, Place
+from tracelet.capture.sink import Item
+from tracelet.capture.span_packing import LAP_WIDTH, pack_laps
+from tracelet.integrations.lightning.iteration_timer import WITHIN, Lap
 from tracelet.telemetry.names import (
     DATA_LOADING,
     MODEL_BACKWARD,
@@ -36,7 +35,9 @@ from tracelet.telemetry.names import (
     TRAINING_ITERATION,
     ZERO_GRAD,
 )
-from tracelet.telemetry.recorder import Recorder
+from tracelet.telemetry.recording.span_recorder import Recorder
+from tracelet.telemetry.recording.training_context import Place
+from tracelet.telemetry.recording.training_job import Job
 
 WARM_UP = 50
 REPEAT = 20_000

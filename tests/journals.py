@@ -12,10 +12,12 @@ from typing import Any
 
 import msgspec
 
-from tracelet.identity import process_start
-from tracelet.journal import Journal, attempt_path
-from tracelet.packer import Packer
-from tracelet.records import FINISHED, Footer, Points, Record, Started, Status
+from tracelet.capture.packer import Packer
+from tracelet.journal.journal_writer import Journal
+from tracelet.journal.records import FINISHED, Footer, Points, Record, Started, Status
+from tracelet.journal.run_folder import attempt_path
+from tracelet.redaction.known_secrets import redact
+from tracelet.store.process_liveness import process_start
 
 HOST = socket.gethostname()
 ME = os.getpid()
@@ -40,7 +42,7 @@ def points(name: str, values: Sequence[float], step: int = 0, second: float = 1.
 def write(folder: Path, first: Started, *records: Record) -> Path:
     """A journal of one process."""
     folder.mkdir(parents=True, exist_ok=True)
-    journal = Journal.create(attempt_path(folder, f"rank-{first.rank}", first.attempt))
+    journal = Journal.create(attempt_path(folder, f"rank-{first.rank}", first.attempt), redact)
     journal.append([first, *records])
     journal.close()
     return journal.path

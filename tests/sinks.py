@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracelet.sink import Item, SeriesGroup, SeriesKey, points_of
+from tracelet.capture.sink import Item, SeriesGroup, SeriesKey, points_of
 
 
 class ListSink(list[Item]):

@@ -19,9 +19,9 @@ from tracelet._version import __version__
 from tracelet.errors import TraceletError
 
 if TYPE_CHECKING:
-    from tracelet.experiment import Experiment
-    from tracelet.store import Store
-    from tracelet.telemetry.span import span
+    from tracelet.session.experiment import Experiment
+    from tracelet.store.store import Store
+    from tracelet.telemetry.recording.span import span
 
 __all__ = [
     "Experiment",
@@ -61,21 +61,13 @@ def start_logging(
     Called again it returns the active run, which a `with` around that call does not end; `AlreadyActive` for another
     name or project. Records nothing in workers, forked children and if `enabled=false`. Raises `TraceletError`s.
     """
-    from tracelet import destinations, parameters, session, settings
-    from tracelet import tags as labels
+    from tracelet.session.start import start
 
     arguments = {
         "experiment_name": exp_name, "project": project, "api_key": api_key, "backend_url": backend_url,
         "run_id": run_id, "resume": resume,
     }  # fmt: skip
-    settled = settings.load(arguments, config)
-    values, texts = parameters.given({} if params is None else params), labels.given({} if tags is None else tags)
-    experiment = session.start(settled, destinations.settle(backend, settled))
-    if values:
-        experiment.log_params(params)
-    if texts:
-        experiment.set_tags(texts)
-    return experiment
+    return start(arguments, backend, config, tags, params)
 
 
 def stop_logging(timeout: float | None = None) -> None:
@@ -83,14 +75,14 @@ def stop_logging(timeout: float | None = None) -> None:
 
     `timeout`: longest wait, in seconds, for what is still to be delivered (default: the setting `stop_timeout`).
     """
-    session = sys.modules.get("tracelet.session")  # not loaded: nothing was ever started
+    session = sys.modules.get("tracelet.session.active_session")  # not loaded: nothing was ever started
     if session is not None:
         session.stop(timeout)
 
 
 def get_active_experiment() -> Experiment | None:
     """The handle of the run that is active in this process, or None."""
-    session = sys.modules.get("tracelet.session")  # not loaded: nothing was ever started
+    session = sys.modules.get("tracelet.session.active_session")  # not loaded: nothing was ever started
     experiment: Experiment | None = session.active() if session is not None else None
     return experiment
 
@@ -110,12 +102,16 @@ def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
 
 def open_store(path: str | os.PathLike[str] | None = None) -> Store:
     """The store in the folder given, or the default one (TRACELET_DIR, else `.tracelet` here): runs to be read."""
-    from tracelet.store import Store
+    from tracelet.store.store import Store
 
     return Store.open(path)
 
 
-_LATER = {"Experiment": "tracelet.experiment", "span": "tracelet.telemetry.span", "telemetry": "tracelet.telemetry"}
+_LATER = {
+    "Experiment": "tracelet.session.experiment",
+    "span": "tracelet.telemetry.recording.span",
+    "telemetry": "tracelet.telemetry",
+}
 """Public names that are loaded when they are first asked for, and the module that has each."""
 
 

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tracelet import confidential
-from tracelet.agent.orders import Posting
-from tracelet.deliveries import checked_name
+from tracelet.agent.process.configuration import Posting
 from tracelet.errors import Misconfigured, SettingsError
+from tracelet.redaction import known_secrets
+from tracelet.store.delivery_state import checked_name
 
 REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 """`package.module:Class`"""
@@ -39,13 +39,13 @@ FACT_COLLECTORS: dict[str, str] = {
 """Read once at the start; each is switched by the setting `track_NAME`."""
 
 BACKENDS: dict[str, str] = {
-    "mlflow": "tracelet.backends.mlflow:MlflowBackend",
-    "wandb": "tracelet.backends.wandb:WandbBackend",
-    "clearml": "tracelet.backends.clearml:ClearmlBackend",
+    "mlflow": "tracelet.backends.mlflow.backend:MlflowBackend",
+    "wandb": "tracelet.backends.wandb.backend:WandbBackend",
+    "clearml": "tracelet.backends.clearml.backend:ClearmlBackend",
     "tensorboard": "tracelet.backends.tensorboard:TensorboardBackend",
     "aim": "tracelet.backends.aim:AimBackend",
     "jsonl": "tracelet.backends.jsonl:JsonlBackend",
-    "otlp": "tracelet.backends.otlp:OtlpBackend",
+    "otlp": "tracelet.backends.otlp.backend:OtlpBackend",
     "onelogger": "tracelet.backends.onelogger:OneloggerBackend",
 }
 """Name to class, loaded by couriers alone; others join through the entry points `tracelet.backends`."""
@@ -102,13 +102,13 @@ def vetted(backends: Mapping[str, Mapping[str, Any]]) -> list[Posting]:
     Said by the agent it would be said when the training is over, and `tracelet sync` would fail over it too. Only what
     has options is looked up, and no plug-in of others is imported for it.
     """
-    from tracelet.agent import plugin
+    from tracelet.agent.delivery import backend_loading
 
     made = postings(backends)
     for posting in made:
         if posting.options and posting.reference in BACKENDS.values():
             try:
-                plugin.check_names(posting.name, load(posting.reference).options, posting.options)
+                backend_loading.check_names(posting.name, load(posting.reference).options, posting.options)
             except Misconfigured as error:
                 raise SettingsError(str(error)) from None
     return made
@@ -117,7 +117,7 @@ def vetted(backends: Mapping[str, Mapping[str, Any]]) -> list[Posting]:
 def postings(backends: Mapping[str, Mapping[str, Any]]) -> list[Posting]:
     """Where to deliver, as couriers want to know it. SettingsError for names that mean nothing."""
     for options in backends.values():
-        confidential.learn(options)
+        known_secrets.learn(options)
     return [
         Posting(
             name=checked_name(name), reference=backend_reference(name, options),

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tracelet.artifacts import keep
 from tracelet.backends.base import Backend, Batch, Outcome, RunDescription, SeriesPart
-from tracelet.records import STATUSES, Artifact
+from tracelet.journal.records import STATUSES, Artifact
+from tracelet.store.artifacts import keep
 
 START = 1_700_000_000.0
 NAN, INFINITY = math.nan, math.inf
@@ -251,7 +251,7 @@ def _two_batches() -> tuple[Batch, Batch]:
 
 def _mixed_batch() -> Batch:
     from tracelet.backends.base import SpanPart
-    from tracelet.records import Event
+    from tracelet.journal.records import Event
 
     event = Event(time=int(START * 1e6), name="fit started", attributes={"epochs": 3, "odd": float("nan")})
     span = SpanPart(1, 0, "fit", int(START * 1e9), int(START * 1e9) + 5, attributes={"a": 1}, events=(event,))

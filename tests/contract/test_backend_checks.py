@@ -12,8 +12,8 @@ from tests.servers.answering import Answering
 from tests.servers.stand_in import serving
 from tracelet.backends.aim import AimBackend, AimOptions
 from tracelet.backends.jsonl import JsonlBackend, JsonlOptions
-from tracelet.backends.mlflow import MlflowBackend, MlflowOptions
-from tracelet.backends.otlp import OtlpBackend, OtlpOptions
+from tracelet.backends.mlflow.backend import MlflowBackend, MlflowOptions
+from tracelet.backends.otlp.backend import OtlpBackend, OtlpOptions
 from tracelet.backends.tensorboard import TensorboardBackend, TensorboardOptions
 from tracelet.cli import main
 from tracelet.errors import Misconfigured, Unavailable

@@ -9,11 +9,11 @@ from zipfile import ZipFile
 
 import pytest
 
-from tracelet.artifacts import keep
 from tracelet.backends.base import Batch, RunDescription
-from tracelet.backends.clearml import TAG, ClearmlBackend, ClearmlOptions
-from tracelet.backends.clearml_series import NOT_FINITE, SYSTEM
-from tracelet.records import Artifact
+from tracelet.backends.clearml.backend import TAG, ClearmlBackend, ClearmlOptions
+from tracelet.backends.clearml.scalar_events import NOT_FINITE, SYSTEM
+from tracelet.journal.records import Artifact
+from tracelet.store.artifacts import keep
 from tracelet.testing import FINISHED, BackendConformance, Delivered, Traits
 
 STATUSES = {name: name for name in ("finished", "failed", "interrupted", "preempted", "killed")}

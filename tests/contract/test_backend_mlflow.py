@@ -11,8 +11,8 @@ import requests
 
 from tests.servers.mlflow_server import MlflowServer
 from tracelet.backends.base import RunDescription
-from tracelet.backends.mlflow import MlflowBackend, MlflowOptions
-from tracelet.backends.mlflow_rows import LARGEST
+from tracelet.backends.mlflow.backend import MlflowBackend, MlflowOptions
+from tracelet.backends.mlflow.metric_rows import LARGEST
 from tracelet.testing import BackendConformance, Delivered, Traits
 
 KILLED = "KILLED"

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 import tracelet
-from tracelet.agent.feed import Feed
+from tracelet.agent.delivery.batch_reader import Feed
 from tracelet.backends.base import Batch, Outcome, RunDescription, Source, SpanPart
 from tracelet.backends.onelogger import OneloggerBackend, OneloggerOptions
 from tracelet.errors import Misconfigured
-from tracelet.records import Event
-from tracelet.telemetry import onelogger, training_iteration, training_loop
+from tracelet.journal.records import Event
+from tracelet.telemetry import training_iteration, training_loop
+from tracelet.telemetry.reading import onelogger_export
 
 START = 1_700_000_000_000_000_000
 
@@ -152,7 +153,7 @@ def test_same_as_the_export(tmp_path: Path) -> None:
         if portion.batch is not None:
             backend.write(portion.batch)
         cursors[portion.pending.journal] = portion.pending.stop
-    whole = list(onelogger.lines(tracelet.open_store().run(experiment.id)))
+    whole = list(onelogger_export.lines(tracelet.open_store().run(experiment.id)))
     (error,) = [record for record in run.lines() if record["type"] == "application_error"]
     assert "raise ValueError" in error["event"]["attributes"]["exception_traceback"]
 

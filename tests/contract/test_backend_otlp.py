@@ -12,12 +12,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 import tracelet
 from tests.servers.collector import Collector, collecting, plain
-from tracelet.agent.feed import Feed
+from tracelet.agent.delivery.batch_reader import Feed
 from tracelet.backends.base import Batch, Outcome, RunDescription, Source, SpanPart
-from tracelet.backends.otlp import GRPC, OtlpBackend, OtlpOptions
-from tracelet.backends.otlp_spans import MOST_EVENTS
+from tracelet.backends.otel_spans import MOST_EVENTS
+from tracelet.backends.otlp.backend import GRPC, OtlpBackend, OtlpOptions
 from tracelet.errors import Misconfigured, Rejected, Unavailable
-from tracelet.records import Event
+from tracelet.journal.records import Event
 from tracelet.telemetry import model_forward, training_iteration, training_loop
 from tracelet.telemetry.names import TRACEBACK
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tracelet.artifacts import keep
 from tracelet.backends.base import Batch, RunDescription, SeriesPart
-from tracelet.backends.wandb import WandbBackend, WandbOptions
-from tracelet.backends.wandb_spool import Spool, message
-from tracelet.records import Artifact
+from tracelet.backends.wandb.backend import WandbBackend, WandbOptions
+from tracelet.backends.wandb.offline_file import Spool, message
+from tracelet.journal.records import Artifact
+from tracelet.store.artifacts import keep
 from tracelet.testing import FINISHED, START, BackendConformance, Delivered, Traits
 
 FAILED = "1"

@@ -9,11 +9,11 @@ import pytest
 
 import tracelet
 from tests.servers.mlflow_server import MlflowServer
-from tracelet.agent.description import describe
-from tracelet.agent.feed import Feed
-from tracelet.backends import mlflow_traces
+from tracelet.agent.delivery.batch_reader import Feed
+from tracelet.agent.delivery.run_description import describe
 from tracelet.backends.base import Batch, Outcome, RunDescription, SeriesPart, SpanPart
-from tracelet.backends.mlflow import MlflowBackend, MlflowOptions
+from tracelet.backends.mlflow import traces as mlflow_traces
+from tracelet.backends.mlflow.backend import MlflowBackend, MlflowOptions
 from tracelet.errors import Misconfigured, Rejected
 from tracelet.telemetry import training_iteration, training_loop
 from tracelet.testing import BackendConformance, Delivered

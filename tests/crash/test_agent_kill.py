@@ -26,8 +26,8 @@ from tests.probes.agents import (
     until,
 )  # fmt: skip
 from tests.probes.probe_backend import lines, outcomes, points
-from tracelet.agent.locks import holder, lock_path
-from tracelet.endings import GONE
+from tracelet.agent.process.locks import holder, lock_path
+from tracelet.store.process_status import GONE
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +139,7 @@ def test_sigterm_ends_the_training_and_the_agent_tells_it(tmp_path: Path) -> Non
 def test_the_agent_knows_how_a_killed_training_expected_to_end(tmp_path: Path) -> None:
     """A training that was told to end by a SIGTERM and is then killed was preempted, for readers and backends."""
     script = (
-        "import time, tracelet\nfrom tracelet import session\n"
+        "import time, tracelet\nfrom tracelet.session import active_session as session\n"
         "e = tracelet.start_logging('x', backend={'probe': {'class': 'tests.probes.probe_backend:ProbeBackend', "
         f"'folder': {str(tmp_path)!r}}}}})\n"
         "e.log_metric('loss', 1.0, step=0)\n"

@@ -17,7 +17,7 @@ import pytest
 import tracelet
 from tests.crash.test_signals import REMEMBERS
 from tests.probes.agents import ended_agents
-from tracelet.run import Run
+from tracelet.store.run import Run
 
 TRAINING = Path(__file__).parent.parent / "probes" / "interrupted.py"
 SETTINGS = {

@@ -17,9 +17,9 @@ import pytest
 
 import tracelet
 from tests.probes.agents import agents, ended_agents, environment, train, until
-from tracelet.agent.deaths import OUT_OF_MEMORY
-from tracelet.endings import GONE
-from tracelet.run import Run
+from tracelet.agent.process.exit_cause import OUT_OF_MEMORY
+from tracelet.store.process_status import GONE
+from tracelet.store.run import Run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel is asked through /proc, pidfds and cgroups")
 RELEASE = tuple(int(part) for part in platform.release().split("-", maxsplit=1)[0].split(".")[:2])

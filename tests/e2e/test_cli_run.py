@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import tracelet
-from tracelet.run import Run
+from tracelet.store.run import Run
 
 QUIET = {"TRACELET_QUIET": "true", "TRACELET_TRACK_GIT": "false", "TRACELET_TRACK_ENV": "false"}
 PROBE = """

@@ -13,8 +13,8 @@ import pytest
 
 import tracelet
 from tests.probes.agents import until
-from tracelet import figures
-from tracelet.run import Run
+from tracelet.store import summaries
+from tracelet.store.run import Run
 
 TRAINING = Path(__file__).with_name("ddp_training.py")
 SETTINGS = {
@@ -65,5 +65,5 @@ def test_a_backend_gets_each_point_once() -> None:
     ):
         series = run.series(name)
         assert remote[name] == list(zip(series.steps.tolist(), series.values.tolist())), name
-    assert until((run.path / figures.NAME).exists)
+    assert until((run.path / summaries.NAME).exists)
     assert repr(sorted(run.summaries().items())) == repr([(name, run.summary(name)) for name in run.metrics()])

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import tracelet
-from tracelet.records import Event
-from tracelet.run import Run
+from tracelet.journal.records import Event
+from tracelet.store.run import Run
 
 TRAINING = Path(__file__).with_name("ddp_training.py")
 SETTINGS = {

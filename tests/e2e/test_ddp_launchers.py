@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tracelet
-from tracelet.run import Run
+from tracelet.store.run import Run
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SETTINGS = {

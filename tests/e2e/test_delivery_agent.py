@@ -31,9 +31,9 @@ from tests.probes.agents import (
     until,
 )  # fmt: skip
 from tests.probes.probe_backend import lines, outcomes, points
-from tracelet import deliveries
-from tracelet.agent.locks import holder, lock_path
-from tracelet.journal import JournalReader
+from tracelet.agent.process.locks import holder, lock_path
+from tracelet.journal.journal_reader import JournalReader
+from tracelet.store import delivery_state
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,14 @@ def test_everything_arrives_once_and_in_order(tmp_path: Path) -> None:
     assert outcomes(tmp_path) == ["finished"]
     assert any("system/memory_percent" in line.get("system", ()) for line in lines(tmp_path))
     loaded = set(json.loads(said["modules"]))
-    assert not loaded & {"numpy", "tenacity", "rich", "torch", "tests.probes.probe_backend", "tracelet.agent.courier"}
+    assert not loaded & {
+        "numpy",
+        "tenacity",
+        "rich",
+        "torch",
+        "tests.probes.probe_backend",
+        "tracelet.agent.delivery.courier",
+    }
     assert "delivered to probe (http://probe/" in said["stderr"]
     (delivery,) = tracelet.open_store(tmp_path / ".tracelet").run("latest").deliveries.values()
     assert (delivery.state, delivery.pending, delivery.error) == ("done", None, "")
@@ -79,7 +86,7 @@ def test_slow_hanging_and_failing_backends_delay_nobody(tmp_path: Path) -> None:
     assert float(said["stop"]) < 4.0 + 3.0
     folder = run_folder(tmp_path)
     until(lambda: points(tmp_path, "slow") == logged(100))
-    failing = deliveries.read(folder, "failing")
+    failing = delivery_state.read(folder, "failing")
     assert failing is not None
     assert (failing.state, failing.error) == ("offline", "the probe is told to fail")
     assert "points are not yet delivered to failing (offline: the probe is told to fail)" in said["stderr"]
@@ -104,7 +111,7 @@ def test_an_unexplained_failure_counts_as_an_outage_for_a_while(tmp_path: Path) 
     """A backend that raises something of its own is tried again."""
     control(tmp_path, "crash")
     process = train(tmp_path, wait=False, count=50, end="stop")
-    until(lambda: any(d.state == "offline" for d in deliveries.read_all(run_folder(tmp_path))))
+    until(lambda: any(d.state == "offline" for d in delivery_state.read_all(run_folder(tmp_path))))
     control(tmp_path, "")
     printed(process)
     assert points(tmp_path) == logged(50)
@@ -127,7 +134,7 @@ def test_refused_records_become_dead_letters(tmp_path: Path) -> None:
     assert {letter["record"]["name"] for letter in dead} == {"bad"}
     assert {letter["why"] for letter in dead} == {"the probe dislikes points named bad"}
     assert sum(len(letter["record"]["steps"]) for letter in dead) == 5
-    delivery = deliveries.read(folder, "probe")
+    delivery = delivery_state.read(folder, "probe")
     assert delivery is not None
     assert (delivery.state, delivery.rejected) == ("done", len(dead))
 
@@ -255,7 +262,7 @@ def test_inline_delivery_that_begins_when_the_program_has_ended(tmp_path: Path) 
     config = {"delivery": "inline", "stop_timeout": LONG * 2}
     said = printed(train(tmp_path, count=20, end="exit", backend=backend, config=config))
     folder = run_folder(tmp_path)
-    delivery = deliveries.read(folder, "tensorboard")
+    delivery = delivery_state.read(folder, "tensorboard")
     assert delivery is not None
     assert (delivery.state, delivery.points) == ("misconfigured", 0)
     assert "Next time call tracelet.stop_logging()" in said["stderr"]
@@ -263,7 +270,7 @@ def test_inline_delivery_that_begins_when_the_program_has_ended(tmp_path: Path) 
     subprocess.run(
         [sys.executable, "-m", "tracelet", "sync", folder.name], cwd=tmp_path, env=environment(), check=True, timeout=90
     )
-    delivery = deliveries.read(folder, "tensorboard")
+    delivery = delivery_state.read(folder, "tensorboard")
     assert delivery is not None
     assert delivery.state == "done"
     assert delivery.points >= 20

@@ -14,7 +14,7 @@ import pytest
 import tracelet
 from tests.probes.agents import agents, ended_agents, environment, run_folder, train, until
 from tests.servers.clearml_server import clearml_server
-from tracelet import deliveries
+from tracelet.store import delivery_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 IMPORT = "import sys; from clearml import Task; assert Task.import_offline_session(sys.argv[1])"
@@ -42,7 +42,7 @@ def test_a_session_that_goes_on_is_imported_whole(tmp_path: Path) -> None:
         tmp_path, wait=False, count=300, pause=0.01, end="wait", backend=backend, config={"track_git": False}
     )
     folder = run_folder(tmp_path)
-    until(lambda: (delivery := deliveries.read(folder, "clearml")) and delivery.points > 50, 100)
+    until(lambda: (delivery := delivery_state.read(folder, "clearml")) and delivery.points > 50, 100)
     for agent in agents(tmp_path):
         agent.kill()
     process.kill()

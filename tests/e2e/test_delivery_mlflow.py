@@ -16,7 +16,7 @@ import tracelet
 from tests.probes.agents import agents, ended_agents, environment, printed, run_folder, train, until
 from tests.servers.mlflow_server import MlflowServer, mlflow_server
 from tests.servers.proxy import FaultyProxy
-from tracelet import deliveries
+from tracelet.store import delivery_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PATIENCE = 180.0
@@ -72,13 +72,13 @@ def logged(count: int) -> list[tuple[int, float]]:
 
 
 def done(folder: Path) -> bool:
-    delivery = deliveries.read(folder, "mlflow")
+    delivery = delivery_state.read(folder, "mlflow")
     return delivery is not None and delivery.state == "done"
 
 
 def delivered(folder: Path) -> int:
     """How many points have arrived."""
-    delivery = deliveries.read(folder, "mlflow")
+    delivery = delivery_state.read(folder, "mlflow")
     return delivery.points if delivery is not None else 0
 
 
@@ -90,8 +90,8 @@ def has_more(folder: Path, before: int) -> bool:
 def has_struck(proxy: FaultyProxy, folder: Path, fault: str, seen: int) -> bool:
     """Whether a delivery has met the fault; a lost answer must have been that to points: they may come twice."""
     if fault == "refuse":  # nobody is there to count requests
-        delivery = deliveries.read(folder, "mlflow")
-        return delivery is not None and delivery.state == deliveries.OFFLINE
+        delivery = delivery_state.read(folder, "mlflow")
+        return delivery is not None and delivery.state == delivery_state.OFFLINE
     met = [path for mode, _, path in proxy.requests[seen:] if mode == fault]
     return any("log-batch" in path for path in met) if fault == "lost" else bool(met)
 

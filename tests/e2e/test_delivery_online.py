@@ -16,7 +16,7 @@ from tests.probes.agents import agents, ended_agents, environment, printed, run_
 from tests.servers.clearml_server import clearml_server
 from tests.servers.proxy import FaultyProxy
 from tests.servers.wandb_server import wandb_server
-from tracelet import deliveries
+from tracelet.store import delivery_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 PATIENCE = 150.0
@@ -80,8 +80,8 @@ def logged(count: int) -> Points:
     return [(step, 1.0 / (step + 1)) for step in range(count)]
 
 
-def delivery_of(folder: Path, service: Service) -> deliveries.Delivery | None:
-    return deliveries.read(folder, service.name)
+def delivery_of(folder: Path, service: Service) -> delivery_state.Delivery | None:
+    return delivery_state.read(folder, service.name)
 
 
 def delivered(folder: Path, service: Service) -> bool:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from tests.probes.agents import LONG, agents, control, ended_agents, environment, printed, run_folder, train, until
 from tests.probes.probe_backend import lines, outcomes, points
-from tracelet.agent.locks import holder, lock_path
+from tracelet.agent.process.locks import holder, lock_path
 from tracelet.cli import main
 
 OFF = {"delivery": "off", "track_system": False}

@@ -12,7 +12,7 @@ import pytest
 import tracelet
 from tests.probes.agents import agents, ended_agents, environment, run_folder, train, until
 from tests.servers.wandb_server import wandb_server
-from tracelet import deliveries
+from tracelet.store import delivery_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 KEY = "k" * 40
@@ -40,7 +40,7 @@ def test_two_folders_are_one_run(tmp_path: Path) -> None:
         tmp_path, wait=False, count=300, pause=0.01, end="wait", backend=BACKEND, config={"track_git": False}
     )
     folder = run_folder(tmp_path)
-    until(lambda: (delivery := deliveries.read(folder, "wandb")) and delivery.points > 50, 100)
+    until(lambda: (delivery := delivery_state.read(folder, "wandb")) and delivery.points > 50, 100)
     for agent in agents(tmp_path):
         for child in (*agent.children(recursive=True), agent):
             child.kill()

@@ -12,7 +12,7 @@ import torch
 
 from tests.sinks import ListSink
 from tracelet.integrations.lightning import LightningIntegration
-from tracelet.records import Params, Scalar
+from tracelet.journal.records import Params, Scalar
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning says about tiny trainings is not our subject
 

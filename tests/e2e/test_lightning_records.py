@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from tests.sinks import ListSink
 from tracelet.integrations.base import Item, SeriesKey
 from tracelet.integrations.lightning import LightningIntegration
-from tracelet.records import Artifact, Event, Facts, Params, Scalar
+from tracelet.journal.records import Artifact, Event, Facts, Params, Scalar
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning says about tiny loaders is not our subject
 

@@ -20,7 +20,7 @@ import pytest
 import tracelet
 from tests.probes.agents import ROOT, agents, until
 from tracelet.errors import JournalError
-from tracelet.run import Run
+from tracelet.store.run import Run
 
 PATIENCE = 120.0
 """Seconds for what takes ten on an idle machine."""

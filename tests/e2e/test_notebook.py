@@ -16,7 +16,7 @@ from jupyter_client.manager import KernelManager
 import tracelet
 from tests.probes.agents import ROOT, agents, ended_agents, until
 from tests.probes.probe_backend import points
-from tracelet.run import Run
+from tracelet.store.run import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # of Jupyter
 LONG = 90.0

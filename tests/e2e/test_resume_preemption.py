@@ -16,7 +16,7 @@ import requests
 
 import tracelet
 from tests.servers.mlflow_server import mlflow_server
-from tracelet.run import Run
+from tracelet.store.run import Run
 
 STEPS = 60
 TRAINING = Path(__file__).parent.parent / "probes" / "interrupted.py"

@@ -18,8 +18,8 @@ from tests.contract import test_backend_tensorboard as tensorboard
 from tests.contract import test_backend_wandb as wandb
 from tests.probes.agents import agents, ended_agents, environment, until
 from tracelet.backends.base import RunDescription
-from tracelet.lineage import job_key
-from tracelet.run import Run
+from tracelet.session.resume import job_key
+from tracelet.store.run import Run
 from tracelet.testing import BackendConformance, Delivered
 
 RANK = """

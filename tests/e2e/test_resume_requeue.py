@@ -13,7 +13,7 @@ import pytest
 
 import tracelet
 from tests.probes.agents import ended_agents, until
-from tracelet.run import Run
+from tracelet.store.run import Run
 
 TRAINING = Path(__file__).parent.parent / "probes" / "interrupted.py"
 STEPS = 40

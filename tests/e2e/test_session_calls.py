@@ -17,8 +17,9 @@ import pytest
 import torch
 
 import tracelet
-from tracelet import errors, experiment, guard, registry
-from tracelet.run import Run
+from tracelet import errors, guard, registry
+from tracelet.session import experiment
+from tracelet.store.run import Run
 
 SWITCHED_OFF = ("track_system", "track_git", "track_env", "track_lightning", "track_tensorboard", "track_spans")
 

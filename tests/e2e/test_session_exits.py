@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import tracelet
-from tracelet.run import Run
+from tracelet.store.run import Run
 
 SETTINGS = {
     "TRACELET_QUIET": "1", "TRACELET_DELIVERY": "off", "TRACELET_TRACK_SYSTEM": "0", "TRACELET_TRACK_GIT": "0",
@@ -176,7 +176,7 @@ def test_daemon_threads_that_log_through_the_shutdown_disturb_nothing() -> None:
 def test_an_interrupted_stop_keeps_what_it_was_told() -> None:
     """Ctrl-C while the parts are being stopped: the exit stops the others and records the end that stop was told."""
     script = """
-    from tracelet import session
+    from tracelet.session import active_session as session
 
     class Interrupted:
         def stop(self):

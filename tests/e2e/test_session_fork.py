@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tracelet
-from tracelet.run import Run
+from tracelet.store.run import Run
 
 SETTINGS = {
     "TRACELET_QUIET": "1", "TRACELET_DELIVERY": "off", "TRACELET_TRACK_SYSTEM": "0", "TRACELET_TRACK_GIT": "0",

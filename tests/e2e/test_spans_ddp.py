@@ -16,8 +16,8 @@ from click.testing import CliRunner
 import tracelet
 from tests.servers.collector import collecting, plain
 from tracelet.cli import main
-from tracelet.run import Run
-from tracelet.telemetry import onelogger, timeline
+from tracelet.store.run import Run
+from tracelet.telemetry.reading import onelogger_export, perfetto_export
 
 TRAINING = Path(__file__).with_name("ddp_training.py")
 SETTINGS = {
@@ -88,7 +88,7 @@ def test_every_rank_is_delivered(strategy: str) -> None:
     assert events == Counter(event.name for event in run.events() if event.span)
     (path,) = (run.path.parents[1] / "onelogger").glob("*.jsonl")
     live = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    whole = list(onelogger.lines(run))
+    whole = list(onelogger_export.lines(run))
     assert spans_of(live) == spans_of(whole) and events_of(live) == events_of(whole)
     assert [record["count"] for record in live] == list(range(1, len(live) + 1))
     look_at(run, launched=strategy == "ddp_fork")
@@ -98,6 +98,6 @@ def look_at(run: Run, launched: bool) -> None:
     """`tracelet time` shows the ranks that train, and not who launched them; the timeline keeps all processes apart."""
     page = CliRunner().invoke(main, ["time", run.id]).output
     assert "Rank 0\n" in page and "Rank 1\n" in page and ("left out: 1 that trained nothing" in page) == launched
-    events = list(timeline.trace_events(run))
+    events = list(perfetto_export.trace_events(run))
     named = [event for event in events if event["name"] == "process_name"]
     assert len({event["pid"] for event in named}) == len({event["args"]["name"] for event in named}) == 2 + launched

@@ -19,11 +19,11 @@ from torch.utils.data import DataLoader, IterableDataset
 
 import tracelet
 from tracelet import telemetry
-from tracelet.records import Event, Span
-from tracelet.run import Run
+from tracelet.journal.records import Event, Span
+from tracelet.store.run import Run
 from tracelet.telemetry.names import ITERATIONS, PHASES
-from tracelet.telemetry.nodes import Node
-from tracelet.telemetry.tree import ProcessSpans, processes
+from tracelet.telemetry.reading.span_node import Node
+from tracelet.telemetry.reading.span_tree import ProcessSpans, processes
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning says about tiny loaders is not our subject
 

@@ -16,12 +16,12 @@ import pytest
 
 import tracelet
 from tracelet import registry
-from tracelet.info import RunInfo
-from tracelet.points import COMPRESSED, FLOAT_CODES, INTEGER_CODES
-from tracelet.records import KINDS
-from tracelet.run import Run
-from tracelet.series import Series
+from tracelet.journal.columns import COMPRESSED, FLOAT_CODES, INTEGER_CODES
+from tracelet.journal.records import KINDS
 from tracelet.settings import TABLE
+from tracelet.store.run import Run
+from tracelet.store.run_info import RunInfo
+from tracelet.store.series import Series
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -37,10 +37,10 @@ HEAVY = {
     "pyarrow", "pytorch_lightning", "scipy", "sklearn", "tensorboard", "tensorboardX", "torch", "wandb",
 }  # fmt: skip
 SDKS = {
-    "aim": "aim", "clearml": "clearml", "mlflow": "mlflow", "opentelemetry": "otlp", "tensorboard": "tensorboard",
-    "wandb": "wandb",
+    "aim": ("aim",), "clearml": ("clearml",), "mlflow": ("mlflow",), "opentelemetry": ("otlp", "otel_spans"),
+    "tensorboard": ("tensorboard",), "wandb": ("wandb",),
 }  # fmt: skip
-"""Each SDK with the name of the plug-in that owns it."""
+"""Each SDK with the file or folder that owns it; OpenTelemetry's spans are what two backends make of ours."""
 LONGEST_FILE, LONGEST_FUNCTION = 300, 40
 
 
@@ -128,12 +128,12 @@ def test_heavy_packages_are_imported_inside_functions() -> None:
 
 
 def test_an_sdk_is_imported_in_one_place() -> None:
-    """Each tracking SDK is imported by the plug-in that owns it: one file, or files whose names begin with its name."""
+    """Each tracking SDK is imported by the plug-in that owns it: one file, or one folder."""
     strangers = [
         f"{relative(path)}: {name}"
         for path in PRODUCT
         for name, _ in imports(ast.parse(path.read_text(encoding="utf-8")))
-        if name in SDKS and not path.stem.startswith(SDKS[name])
+        if name in SDKS and not {path.stem, path.parent.name} & set(SDKS[name])
     ]
     assert strangers == []
 

@@ -20,12 +20,12 @@ def _begin() -> None:
     os.nice(KINDNESS)
     package = Path(__file__).resolve().parent.parent
     sys.path[0] = str(package.parent)  # it was this folder, whose modules are no top-level ones
-    from tracelet.agent import process
+    from tracelet.agent import agent
 
     if package.parent.name not in {"site-packages", "dist-packages"}:
         sys.path.append(sys.path.pop(0))  # a checkout's neighbours must not hide what is installed
     try:
-        process.main(Path(sys.argv[1]), sys.stdin.buffer)
+        agent.main(Path(sys.argv[1]), sys.stdin.buffer)
     finally:
         sys.stderr.flush()
         os._exit(0)  # couriers whose backend hangs are not waited for

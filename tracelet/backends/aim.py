@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tracelet.backends.artifact_files import placed
 from tracelet.backends.base import Batch, Outcome, RunDescription, SeriesPart
-from tracelet.backends.checks import installed, listening, writable
-from tracelet.backends.files import placed
+from tracelet.backends.health_checks import installed, listening, writable
 from tracelet.errors import Misconfigured, Unavailable
 
 FIX = "backend={'aim': {'repo': 'FOLDER'}}"

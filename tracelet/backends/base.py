@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tracelet.records import Artifact, Event, Scalar
+from tracelet.journal.records import Artifact, Event, Scalar
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from tracelet.backends.artifact_files import placed
 from tracelet.backends.base import Batch, Outcome, RunDescription
-from tracelet.backends.checks import writable
-from tracelet.backends.files import placed
+from tracelet.backends.health_checks import writable
 from tracelet.errors import Misconfigured, Unavailable
 
 STDOUT = "-"

@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 
 from tracelet.backends.base import Batch, Outcome, RunDescription, SpanPart
 from tracelet.errors import Misconfigured, Unavailable
-from tracelet.records import Event, Span
-from tracelet.telemetry.jsonlines import Author
-from tracelet.telemetry.nodes import Node, by_time
-from tracelet.telemetry.selection import Selection
+from tracelet.journal.records import Event, Span
+from tracelet.telemetry.reading.onelogger_records import Author
+from tracelet.telemetry.reading.span_node import Node, by_time
+from tracelet.telemetry.reading.span_selection import Selection
 
 COUNT = ',"count":'
 """Begins the end of a line: the same record may come again under another number."""

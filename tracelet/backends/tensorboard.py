@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tracelet.backends.artifact_files import placed
 from tracelet.backends.base import Batch, Outcome, RunDescription
-from tracelet.backends.checks import installed, writable
-from tracelet.backends.files import placed
+from tracelet.backends.health_checks import installed, writable
 from tracelet.errors import Misconfigured, Unavailable
-from tracelet.records import Scalar
+from tracelet.journal.records import Scalar
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from tracelet._version import __version__
-from tracelet.cli.wording import visible
+from tracelet.cli.formatting import visible
 from tracelet.errors import TraceletError
 from tracelet.registry import load
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracelet.cli.console import console, echo, put, short, table
+from tracelet.cli.formatting import as_json, date, duration, number, value
 from tracelet.cli.options import check_known, known_metrics, store_option
-from tracelet.cli.wording import as_json, date, duration, number, value
-from tracelet.codediff import CodeDifference, difference
-from tracelet.run import Run
-from tracelet.store import Store
+from tracelet.cli.output import console, echo, put, short, table
+from tracelet.store.code_diff import CodeDifference, difference
+from tracelet.store.run import Run
+from tracelet.store.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console

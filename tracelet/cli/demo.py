@@ -10,12 +10,12 @@ from pathlib import Path
 
 import click
 
-from tracelet.cli.console import console
 from tracelet.cli.options import dir_hint, store_option
-from tracelet.cli.page import Page
+from tracelet.cli.output import console
+from tracelet.cli.run_page import Page
 from tracelet.errors import RunNotFound
-from tracelet.run import Run
-from tracelet.store import Store
+from tracelet.store.run import Run
+from tracelet.store.store import Store
 
 SCRIPT = Path(__file__).with_name("demo_training.py")
 NEEDED = {"torch": "torch", "lightning": "lightning", "sklearn": "scikit-learn"}

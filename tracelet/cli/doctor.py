@@ -12,21 +12,22 @@ from typing import Any
 
 import click
 
-from tracelet import destinations, registry, settings
+from tracelet import registry, settings
 from tracelet._version import __version__
-from tracelet.agent.orders import Posting
-from tracelet.agent.plugin import make
-from tracelet.agent.redactor import Redactor
-from tracelet.cli.accounts import examine
-from tracelet.cli.backlog import Debt, debts, running
-from tracelet.cli.console import echo
+from tracelet.agent.delivery.backend_loading import make
+from tracelet.agent.process.configuration import Posting
+from tracelet.cli.formatting import as_json, counted
 from tracelet.cli.options import store_option
-from tracelet.cli.wording import as_json, counted
-from tracelet.deliveries import MISCONFIGURED, OFFLINE
+from tracelet.cli.output import echo
+from tracelet.cli.pending_deliveries import Debt, debts, running
+from tracelet.cli.server_checks import examine
 from tracelet.errors import BackendError, SettingsError
 from tracelet.guard import guard
+from tracelet.redaction.redactor import Redactor
+from tracelet.session import backend_arguments
 from tracelet.settings import Settings
-from tracelet.store import Store
+from tracelet.store.delivery_state import MISCONFIGURED, OFFLINE
+from tracelet.store.store import Store
 
 PATIENCE = 15.0
 """Seconds that a backend gets to answer."""
@@ -97,9 +98,9 @@ def _version(package: str) -> str:
 def _answers(settled: Settings, owed: Sequence[Debt], offline: bool) -> Iterator[Finding]:
     """What each backend says that is configured here, or that a run waits for."""
     postings = {debt.posting.name: debt.posting for debt in owed}
-    configured = destinations.parse(settled.backend, settled.tables)
+    configured = backend_arguments.parse(settled.backend, settled.tables)
     if len(configured) == 1:
-        configured = destinations.addressed(configured, settled.api_key, settled.backend_url)
+        configured = backend_arguments.addressed(configured, settled.api_key, settled.backend_url)
     postings.update((posting.name, posting) for posting in registry.postings(configured))
     for name, posting in postings.items():
         yield {"backend": name, **(_not_asked() if offline else _asked(posting))}

@@ -12,13 +12,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from tracelet.cli.console import console
+from tracelet.cli.formatting import as_json, value
 from tracelet.cli.options import checked_metrics, store_option
-from tracelet.cli.wording import as_json, value
+from tracelet.cli.output import console
 from tracelet.errors import StoreError
-from tracelet.run import Run
-from tracelet.series import Series
-from tracelet.store import Store
+from tracelet.store.run import Run
+from tracelet.store.series import Series
+from tracelet.store.store import Store
 
 if TYPE_CHECKING:
     import pyarrow

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracelet.cli.columns import FIXED, KINDS, Column, meant, quoted_numbers, sort_key, titles
-from tracelet.cli.console import STATUS_STYLES, console, fitting, put, short, table
+from tracelet.cli.formatting import ago, as_json, counted, duration, value
+from tracelet.cli.ls_columns import FIXED, KINDS, Column, meant, quoted_numbers, sort_key, titles
 from tracelet.cli.options import check_known, dir_hint, known_metrics, store_option
-from tracelet.cli.wording import ago, as_json, counted, duration, value
-from tracelet.filtering import MISSING, Filter, namespace
-from tracelet.info import RunInfo
-from tracelet.records import STATUSES
-from tracelet.run import Run
-from tracelet.store import Store
+from tracelet.cli.output import STATUS_STYLES, console, fitting, put, short, table
+from tracelet.journal.records import STATUSES
+from tracelet.store.filtering import MISSING, Filter, namespace
+from tracelet.store.run import Run
+from tracelet.store.run_info import RunInfo
+from tracelet.store.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

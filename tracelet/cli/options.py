@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import click
 
 from tracelet.cli import Refused
-from tracelet.cli.wording import visible
-from tracelet.run import Run
-from tracelet.store import Store
+from tracelet.cli.formatting import visible
+from tracelet.store.run import Run
+from tracelet.store.store import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -6,15 +6,16 @@ import shutil
 
 import click
 
-from tracelet.agent.locks import holder, lock_path
-from tracelet.cli.console import echo
+from tracelet.agent.process.locks import holder, lock_path
+from tracelet.cli.formatting import ago, value
 from tracelet.cli.options import store_option
-from tracelet.cli.wording import ago, value
-from tracelet.deliveries import DONE, MISCONFIGURED
+from tracelet.cli.output import echo
 from tracelet.errors import RunNotFound, StoreError
-from tracelet.records import RUNNING
-from tracelet.run import Run
-from tracelet.store import RUNS, Store
+from tracelet.journal.records import RUNNING
+from tracelet.journal.run_folder import RUNS
+from tracelet.store.delivery_state import DONE, MISCONFIGURED
+from tracelet.store.run import Run
+from tracelet.store.store import Store
 
 
 @click.command()

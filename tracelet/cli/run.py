@@ -17,10 +17,11 @@ from typing import Any, NoReturn
 
 import click
 
-from tracelet import destinations, registry, settings
+from tracelet import registry, settings
 from tracelet.cli.options import store_option
 from tracelet.errors import SettingsError
-from tracelet.store import Store
+from tracelet.session import backend_arguments
+from tracelet.store.store import Store
 
 AUTOSTART = Path(__file__).with_name("autostart")
 LAUNCHERS = frozenset({"torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch"})
@@ -67,7 +68,7 @@ def run(
         given["dir"] = str(store.root)
     settled = settings.load(config=given)
     if settled.enabled:
-        registry.vetted(destinations.parse(settled.backend, settled.tables))  # before hours of training, not after
+        registry.vetted(backend_arguments.parse(settled.backend, settled.tables))  # before hours of training, not after
     if not is_module:
         _check_script(target)
     is_launcher = is_module and target in LAUNCHERS

@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from tracelet.cli.console import echo
+from tracelet.cli.formatting import as_json
 from tracelet.cli.options import checked_metrics, store_option
-from tracelet.cli.wording import as_json
-from tracelet.deliveries import Delivery
-from tracelet.run import Run
-from tracelet.store import Store
-from tracelet.transcript import gaps
+from tracelet.cli.output import echo
+from tracelet.store.console_lines import gaps
+from tracelet.store.delivery_state import Delivery
+from tracelet.store.run import Run
+from tracelet.store.store import Store
 
 
 @click.command()
@@ -32,8 +32,8 @@ def show(store: Store, run: str, metrics: tuple[str, ...], log: bool, everything
     if in_json:
         click.echo(as_json(described(found, chosen)))
         return
-    from tracelet.cli.console import console
-    from tracelet.cli.page import Page
+    from tracelet.cli.output import console
+    from tracelet.cli.run_page import Page
 
     page = Page(found, console())
     if chosen:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tracelet.points import FloatArray
+    from tracelet.journal.columns import FloatArray
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.-=*#"

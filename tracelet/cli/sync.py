@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracelet import deliveries, settings
-from tracelet.agent.waiting import deliverable
-from tracelet.cli.backlog import Debt, debts, running
-from tracelet.cli.console import echo
+from tracelet import settings
+from tracelet.agent.delivery.wait_for_delivery import deliverable
+from tracelet.cli.formatting import counted
 from tracelet.cli.options import store_option
-from tracelet.cli.wording import counted
-from tracelet.deliveries import DONE, MISCONFIGURED, OFFLINE, Delivery
-from tracelet.run import Run
-from tracelet.store import Store
+from tracelet.cli.output import echo
+from tracelet.cli.pending_deliveries import Debt, debts, running
+from tracelet.store import delivery_state
+from tracelet.store.delivery_state import DONE, MISCONFIGURED, OFFLINE, Delivery
+from tracelet.store.run import Run
+from tracelet.store.store import Store
 
 if TYPE_CHECKING:
-    from tracelet.agent.crew import Crew
+    from tracelet.agent.delivery.courier_pool import Crew
 
 POLL = 0.1
 """Seconds between two looks."""
@@ -75,7 +76,7 @@ def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> boo
             open_debts.append(debt)
     if not open_debts:
         return not later
-    notes = run.path / deliveries.FOLDER
+    notes = run.path / delivery_state.FOLDER
     if not os.access(notes if notes.exists() else run.path, os.W_OK):
         echo(
             f"{run.id}: nothing delivered, because what has been sent could not be noted: {run.path} is not writable. "
@@ -89,7 +90,7 @@ def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> boo
 
 
 def _deliver(folder: Path, owed: Sequence[Debt], patience: float) -> None:
-    from tracelet.agent.crew import Crew  # brings tenacity, which `tracelet --help` would wait for
+    from tracelet.agent.delivery.courier_pool import Crew  # brings tenacity, which `tracelet --help` would wait for
 
     crew = Crew(folder, _ignore, follow=False)
     crew.hire(debt.posting for debt in owed)
@@ -111,14 +112,14 @@ def _ignore(sentence: str) -> None:
 def _bar(folder: Path, names: Sequence[str]) -> AbstractContextManager[Callable[[], None] | None]:
     if not sys.stderr.isatty():
         return nullcontext()
-    from tracelet.agent.bar import Bar
+    from tracelet.agent.delivery.progress_bar import Bar
 
     return Bar(f"{folder.name}: {', '.join(names)}", lambda: _share(folder, names))
 
 
 def _share(folder: Path, names: Sequence[str]) -> float:
     sizes = {path.name: path.stat().st_size for path in deliverable(folder)}
-    states = [deliveries.read(folder, name) for name in names]
+    states = [delivery_state.read(folder, name) for name in names]
     done = sum(min(size, s.cursors.get(name, (0, 0))[1]) for s in states if s for name, size in sizes.items())
     return done / max(1, sum(sizes.values()) * len(names))
 
@@ -131,7 +132,7 @@ def _hopeless(crew: Crew, patience: float) -> bool:
 
 
 def _report(run: Run, debt: Debt) -> bool:
-    delivery = deliveries.read(run.path, debt.posting.name) or debt.delivery
+    delivery = delivery_state.read(run.path, debt.posting.name) or debt.delivery
     name = f"{run.id} {debt.posting.name}"
     sent = delivery.points - debt.delivery.points
     aside = (

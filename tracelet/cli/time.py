@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracelet.cli.console import console, put, speaks_unicode, table
+from tracelet.cli.formatting import as_json, counted, duration
 from tracelet.cli.options import store_option
-from tracelet.cli.wording import as_json, counted, duration
+from tracelet.cli.output import console, put, speaks_unicode, table
 from tracelet.errors import RunNotFound
-from tracelet.run import Run
-from tracelet.store import Store
+from tracelet.store.run import Run
+from tracelet.store.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tracelet.telemetry.times import ProcessTimes
+    from tracelet.telemetry.reading.process_times import ProcessTimes
 
 BAR = 30
 """Characters of the longest bar."""
@@ -40,8 +40,8 @@ def time(store: Store, run: str, rank: int | None, in_json: bool) -> None:
     RUN is an id, the beginning of one, a name, or `latest`. Goodput is the share of the whole time in which the model
     was trained: forward, backward and optimizer.
     """
-    from tracelet.telemetry.analysis import analyse
-    from tracelet.telemetry.findings import findings
+    from tracelet.telemetry.reading.findings import findings
+    from tracelet.telemetry.reading.time_analysis import analyse
 
     found = store.run(run)
     processes = analyse(found.spans())
@@ -126,7 +126,7 @@ def _trend(times: ProcessTimes, name: str) -> tuple[str, ...]:
 
 def _extremes(target: Console, processes: list[ProcessTimes]) -> None:
     """One row for each part of the time: its mean over the ranks, and the ranks with the least and the most of it."""
-    from tracelet.telemetry.times import in_order
+    from tracelet.telemetry.reading.process_times import in_order
 
     target.print()
     target.print(f"{len(processes)} processes (one of them: --rank N)", style="bold")

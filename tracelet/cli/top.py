@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracelet.cli.console import STATUS_STYLES, console, put, short, speaks_unicode, table
-from tracelet.cli.moments import moments, telling
+from tracelet.cli.event_text import moments, telling
+from tracelet.cli.formatting import ago, duration, number, value, visible
 from tracelet.cli.options import checked_metrics, store_option
+from tracelet.cli.output import STATUS_STYLES, console, put, short, speaks_unicode, table
 from tracelet.cli.sparkline import sparkline
-from tracelet.cli.wording import ago, duration, number, value, visible
-from tracelet.records import RUNNING, MetricSummary
-from tracelet.run import Run
-from tracelet.store import Store
+from tracelet.journal.records import RUNNING, MetricSummary
+from tracelet.store.run import Run
+from tracelet.store.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -14,7 +14,7 @@ import click
 
 from tracelet.cli.options import check_known, store_option
 from tracelet.errors import StoreError
-from tracelet.store import Store
+from tracelet.store.store import Store
 
 
 @click.command()
@@ -40,8 +40,8 @@ def trace(store: Store, run: str, output: Path | None, format: str, spans: str |
     Open it in https://ui.perfetto.dev (nothing is uploaded) or in chrome://tracing.
     """
     from tracelet import settings
-    from tracelet.telemetry import onelogger, timeline
-    from tracelet.telemetry.selection import Selection
+    from tracelet.telemetry.reading import onelogger_export, perfetto_export
+    from tracelet.telemetry.reading.span_selection import Selection
 
     settled = settings.load()
     chosen = Selection.parse(settled.spans if spans is None else spans, settled.spans_deny if deny is None else deny)
@@ -50,9 +50,9 @@ def trace(store: Store, run: str, output: Path | None, format: str, spans: str |
         check_known(sorted(chosen.allowed), sorted(set(found.spans().names)), f"run {found.id} has no span")
     with _opened(output) as stream:
         if format == "onelogger":
-            _write_lines(onelogger.lines(found, chosen), stream)
+            _write_lines(onelogger_export.lines(found, chosen), stream)
         else:
-            _write_timeline(timeline.trace_events(found, chosen), stream)
+            _write_timeline(perfetto_export.trace_events(found, chosen), stream)
     if output is not None and format == "perfetto":
         click.echo(f"{output}: open it in https://ui.perfetto.dev", err=True)
 

@@ -9,7 +9,7 @@ import sys
 import click
 
 from tracelet.cli.options import store_option
-from tracelet.store import Store
+from tracelet.store.store import Store
 
 
 @click.command()

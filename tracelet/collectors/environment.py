@@ -2,7 +2,7 @@
 
 Never takes the environment wholesale: of its variables only those in `VARIABLES` are read. Never imports torch; what
 torch knows of itself is added once the user's program has imported it. Never initialises CUDA. Secrets in the command
-line are masked, see `tracelet.masking`.
+line are masked, see `tracelet.redaction.masking`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tracelet.guard import guard
-from tracelet.masking import mask_arguments, mask_text
+from tracelet.redaction.masking import mask_arguments, mask_text
 
 ARGUMENT_CAP = 4096
 """Characters kept of one argument: `python -c` may carry a whole program."""

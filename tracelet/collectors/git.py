@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tracelet import repository
 from tracelet.errors import Absent
-from tracelet.masking import MASK, mask_tokens, mask_url
-from tracelet.repository import decode, line
+from tracelet.redaction.masking import MASK, mask_tokens, mask_url
+from tracelet.store import git_commands
+from tracelet.store.git_commands import decode, line
 
 DIFF_CAP = 512 * 1024
 """Bytes of diff that are kept: far above any change made by hand, far below a data file put into git by mistake."""
@@ -60,7 +60,7 @@ class GitCollector:
             if folder is None or not folder.is_dir():
                 continue
             try:
-                return Path(line(repository.run(folder, "rev-parse", "--show-toplevel")))
+                return Path(line(git_commands.run(folder, "rev-parse", "--show-toplevel")))
             except FileNotFoundError:
                 raise Absent("git is not installed") from None
             except subprocess.CalledProcessError as error:
@@ -92,9 +92,9 @@ class GitCollector:
         base = "HEAD"
         if not self._ask("rev-parse", "--verify", "-q", "HEAD"):
             base = line(
-                repository.run(self._root, "hash-object", "-t", "tree", "--stdin")
+                git_commands.run(self._root, "hash-object", "-t", "tree", "--stdin")
             )  # the empty tree; nothing is written
-        found = repository.read_capped(
+        found = git_commands.read_capped(
             self._root, DIFF_CAP, "diff", base, "--no-color", "--no-ext-diff", "--no-textconv", "--full-index",
             "--src-prefix=a/", "--dst-prefix=b/", "--submodule=short", "--",
         )  # fmt: skip
@@ -110,7 +110,7 @@ class GitCollector:
         }
 
     def _untracked(self) -> dict[str, Any]:
-        found = repository.read_capped(self._root, UNTRACKED_CAP, "ls-files", "--others", "--exclude-standard", "-z")
+        found = git_commands.read_capped(self._root, UNTRACKED_CAP, "ls-files", "--others", "--exclude-standard", "-z")
         names = [decode(name) for name in found.kept.split(b"\0")[:-1]]
         return {
             "untracked": names,
@@ -123,7 +123,7 @@ class GitCollector:
             return {}
         found: dict[str, dict[str, str]] = {}
         states = {"-": "not checked out", "+": "other commit", "U": "conflict"}
-        for row in decode(repository.run(self._root, "submodule", "status")).splitlines():
+        for row in decode(git_commands.run(self._root, "submodule", "status")).splitlines():
             commit, _, rest = row[1:].partition(" ")
             path = rest.rpartition(" (")[0] if rest.endswith(")") else rest
             found[path] = {"commit": commit, "state": states.get(row[0], "in step")}
@@ -132,7 +132,7 @@ class GitCollector:
     def _ask(self, *arguments: str) -> bytes:
         """The answer, empty where git says no (a detached head has no branch, a new repository no commit)."""
         try:
-            return repository.run(self._root, *arguments)
+            return git_commands.run(self._root, *arguments)
         except subprocess.CalledProcessError:
             return b""
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tracelet.collectors import processes
+from tracelet.collectors import process_tree
 from tracelet.errors import Absent
 
 TASKS_PER_NODE = ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE", "OMPI_COMM_WORLD_LOCAL_SIZE")
@@ -29,7 +29,7 @@ class GpuCollector:
 
     def __init__(self, pid: int | None = None, every: float = 0.0) -> None:
         self.every = every
-        self._pid = processes.root_pid() if pid is None else pid
+        self._pid = process_tree.root_pid() if pid is None else pid
         self._nvml: Any = None
         self._devices: dict[int, Any] = {}
         self._unsupported: set[tuple[int, Query]] = set()
@@ -48,7 +48,7 @@ class GpuCollector:
         """One reading of every device, as `0/utilisation_percent` and so on. Raises only when nothing answers."""
         found: dict[str, float] = {}
         failure: Exception | None = None
-        pids = {process.pid for process in processes.tree(self._pid)}
+        pids = {process.pid for process in process_tree.tree(self._pid)}
         for index, device in self._devices.items():
             for query in QUERIES:
                 if (index, query) in self._unsupported:

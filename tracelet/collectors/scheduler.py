@@ -15,10 +15,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from tracelet import guard
+from tracelet.capture.sink import Item, SeriesKey
 from tracelet.collectors.base import Collector, FactCollector, PerishableFacts
 from tracelet.errors import Absent
-from tracelet.records import Facts
-from tracelet.sink import Item, SeriesKey
+from tracelet.journal.records import Facts
 
 Emit = Callable[[Item], None]
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tracelet.collectors import processes
+from tracelet.collectors import process_tree
 
 LOOPBACK = ("lo", "Loopback")
 """Interfaces on which a machine talks to itself; a cluster's ranks on one node would drown the real traffic."""
@@ -31,7 +31,7 @@ class SystemCollector:
 
     def __init__(self, pid: int | None = None, folder: str = ".", every: float = 0.0) -> None:
         self.every = every
-        self._pid = processes.root_pid() if pid is None else pid
+        self._pid = process_tree.root_pid() if pid is None else pid
         self._folder = folder
         self._counters: dict[str, float] = {}
         self._cpu: tuple[float, float] | None = None
@@ -116,7 +116,7 @@ class SystemCollector:
 
         spent: dict[tuple[int, float], float] = {}
         resident = threads = files = 0
-        for process in processes.tree(self._pid):
+        for process in process_tree.tree(self._pid):
             try:
                 with process.oneshot():
                     times = process.cpu_times()

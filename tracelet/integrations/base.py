@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from tracelet.capture.sink import Item, KeyedPoint, PlainPoint, Row, SeriesGroup, SeriesKey, Sink
 from tracelet.integrations.patching import Patch, Patcher
-from tracelet.sink import Item, KeyedPoint, PlainPoint, Row, SeriesGroup, SeriesKey, Sink
 
 __all__ = ["Integration", "Item", "KeyedPoint", "PlainPoint", "Row", "SeriesGroup", "SeriesKey", "Sink"]
 

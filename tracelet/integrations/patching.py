@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from tracelet.guard import guard, say
-from tracelet.integrations.wrapping import UNOWNED, Application, Function, apply
+from tracelet.integrations.function_wrapper import UNOWNED, Application, Function, apply
 
 __all__ = ["Function", "Patch", "Patcher", "Standby", "renew"]
 

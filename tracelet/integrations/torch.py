@@ -12,9 +12,9 @@ from typing import Any
 from tracelet.guard import guard
 from tracelet.integrations.base import Integration
 from tracelet.integrations.patching import Function, Patch
-from tracelet.telemetry import active
 from tracelet.telemetry.names import DATA_LOADER_INIT, DIST_INIT, OPTIMIZER_INIT
-from tracelet.telemetry.recorder import ActiveSpan
+from tracelet.telemetry.recording import active_recorder
+from tracelet.telemetry.recording.span_recorder import ActiveSpan
 
 
 class TorchIntegration(Integration):
@@ -35,7 +35,7 @@ class TorchIntegration(Integration):
 
 
 def _begin(name: str, attributes: dict[str, Any] | None = None) -> ActiveSpan | None:
-    recorder = active.recorder()
+    recorder = active_recorder.recorder()
     if recorder is None:
         return None
     with guard(f"opening the span {name}"):
@@ -54,7 +54,7 @@ def _constructor(name: str) -> Callable[[Function], Function]:
 
     def around(original: Function) -> Function:
         def __init__(instance: Any, *args: Any, **kwargs: Any) -> None:
-            if active.recorder() is None:
+            if active_recorder.recorder() is None:
                 original(instance, *args, **kwargs)
                 return
             span = _begin(name, {"class": type(instance).__qualname__})

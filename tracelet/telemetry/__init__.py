@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracelet.telemetry import active as _active
-from tracelet.telemetry.callbacks import (
+from tracelet.telemetry.recording import active_recorder as _active
+from tracelet.telemetry.recording.callbacks import (
     on_app_end,
     on_app_start,
     on_dataloader_init_end,
@@ -40,8 +40,8 @@ from tracelet.telemetry.callbacks import (
     on_validation_single_iteration_start,
     on_validation_start,
 )
-from tracelet.telemetry.config import TelemetryConfig, keep_for_next_run
-from tracelet.telemetry.context import (
+from tracelet.telemetry.recording.configuration import TelemetryConfig, keep_for_next_run
+from tracelet.telemetry.recording.context_managers import (
     application,
     checkpoint_load,
     checkpoint_save,
@@ -62,8 +62,8 @@ from tracelet.telemetry.context import (
     validation_loop,
     zero_grad,
 )
-from tracelet.telemetry.hooking import OneLoggerPTLTrainer, TelemetryCallbacks, hook_trainer_cls
-from tracelet.telemetry.span import span, timed_span
+from tracelet.telemetry.recording.onelogger_hooks import OneLoggerPTLTrainer, TelemetryCallbacks, hook_trainer_cls
+from tracelet.telemetry.recording.span import span, timed_span
 
 __all__ = [
     "OneLoggerPTLTrainer", "TelemetryCallbacks", "TelemetryConfig", "application", "checkpoint_load", "checkpoint_save",
@@ -95,7 +95,7 @@ def configure(**facts: Any) -> None:
 
 def current_span() -> Any:
     """The innermost open span of the calling thread, or one that keeps nothing."""
-    from tracelet.telemetry.span import NOTHING
+    from tracelet.telemetry.recording.span import NOTHING
 
     recorder = _active.recorder()
     return (recorder.current() if recorder is not None else None) or NOTHING

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tracelet.errors import StoreError
-from tracelet.store import Store
+from tracelet.store.store import Store
 from tracelet.ui.security import Gate, Rules
 
 PORT = 8765

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tracelet.spans import SpanTable
-from tracelet.telemetry.analysis import analyse
-from tracelet.telemetry.findings import findings
+from tracelet.store.span_table import SpanTable
+from tracelet.telemetry.reading.findings import findings
+from tracelet.telemetry.reading.time_analysis import analyse
 
 if TYPE_CHECKING:
-    from tracelet.points import IntArray
+    from tracelet.journal.columns import IntArray
 
 MOST = 6000
 """Spans of one answer: more rectangles than that are no picture any more."""

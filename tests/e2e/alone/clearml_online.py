@@ -11,10 +11,10 @@ import pytest
 import requests
 
 from tests.servers.clearml_server import ClearmlServer, clearml_server
-from tracelet.artifacts import keep
 from tracelet.backends.base import Batch, Outcome, SeriesPart
-from tracelet.backends.clearml import ClearmlBackend, ClearmlOptions
-from tracelet.records import Artifact
+from tracelet.backends.clearml.backend import ClearmlBackend, ClearmlOptions
+from tracelet.journal.records import Artifact
+from tracelet.store.artifacts import keep
 from tracelet.testing import FINISHED, START, BackendConformance, Delivered
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # the SDK's own

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 import tracelet
 from tracelet.cli import main
-from tracelet.run import Run
+from tracelet.store.run import Run
 
 BARE = {f"track_{name}": False for name in ("lightning", "tensorboard", "system", "git", "env", "spans")}
 """Nothing but what the test logs."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from click.testing import Result
 
 from tracelet.cli.compare import differing
-from tracelet.run import Run
+from tracelet.store.run import Run
 
 Record = Callable[..., Run]
 Call = Callable[..., Result]

@@ -19,7 +19,7 @@ from click.testing import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tracelet.run import Run
+from tracelet.store.run import Run
 
 Record = Callable[..., Run]
 Call = Callable[..., Result]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from tracelet.run import Run
+from tracelet.store.run import Run
 
 Record = Callable[..., Run]
 Call = Callable[..., Result]

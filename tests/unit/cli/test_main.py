@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 
 from tracelet.cli import COMMANDS, main
-from tracelet.run import Run
+from tracelet.store.run import Run
 
 Record = Callable[..., Run]
 Call = Callable[..., Result]

@@ -9,10 +9,10 @@ from pathlib import Path
 from click.testing import Result
 
 import tracelet
-from tracelet import deliveries
-from tracelet.agent.locks import Lock, lock_path
-from tracelet.deliveries import Delivery
-from tracelet.run import Run
+from tracelet.agent.process.locks import Lock, lock_path
+from tracelet.store import delivery_state
+from tracelet.store.delivery_state import Delivery
+from tracelet.store.run import Run
 
 Record = Callable[..., Run]
 Call = Callable[..., Result]
@@ -54,7 +54,7 @@ def test_a_run_that_is_being_delivered_needs_force(record: Record, call: Call) -
     """What an agent is about to send is not taken from under it; else there is no need."""
     for name, state, at_work in (("sent", "done", True), ("given up", "offline", False), ("on its way", "ok", True)):
         run = record(name)
-        deliveries.write(run.path, Delivery(backend="mlflow", state=state))
+        delivery_state.write(run.path, Delivery(backend="mlflow", state=state))
         lock = Lock(lock_path(run.path))
         assert lock.acquire()
         if not at_work:

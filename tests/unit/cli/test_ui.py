@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tracelet.run import Run
+from tracelet.store.run import Run
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("nicegui") is None, reason="the dashboard needs NiceGUI")
 

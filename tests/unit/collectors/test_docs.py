@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tracelet import repository
 from tracelet.collectors import git
 from tracelet.collectors.environment import EnvironmentCollector
 from tracelet.collectors.git import GitCollector
 from tracelet.collectors.gpu import QUERIES
 from tracelet.collectors.system import SystemCollector
+from tracelet.store import git_commands
 
 PAGE = (Path(__file__).parents[3] / "docs" / "collectors.md").read_text(encoding="utf-8")
 RARE = {"system/memory_limit_percent", "system/swap_used_bytes"}
@@ -44,8 +44,8 @@ def test_sizes_and_facts_of_git_are_told(tmp_path: Path) -> None:
     """The caps on the page are those of the code, and every fact is in its table."""
     assert f"cut at {git.DIFF_CAP // 1024} KiB" in PAGE
     assert f"cut at {git.UNTRACKED_CAP // 1024} KiB" in PAGE
-    assert f"within {repository.TIMEOUT:.0f} seconds" in PAGE
-    repository.run(tmp_path, "init", "-q")
+    assert f"within {git_commands.TIMEOUT:.0f} seconds" in PAGE
+    git_commands.run(tmp_path, "init", "-q")
     table = PAGE.partition("## Git")[2].partition("## Environment")[0]
     assert [name for name in GitCollector(tmp_path).collect() if f"`{name}`" not in table] == []
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tracelet import repository as asking
 from tracelet.collectors import git
 from tracelet.collectors.git import GitCollector
 from tracelet.errors import Absent
+from tracelet.store import git_commands as asking
 
 IDENTITY = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
 
@@ -286,7 +286,7 @@ def slow_git(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr("tracelet.repository.TIMEOUT", 1.5)
+    monkeypatch.setattr("tracelet.store.git_commands.TIMEOUT", 1.5)
     return repository
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tracelet import guard
+from tracelet.capture.sink import Item, SeriesKey
 from tracelet.collectors.base import Collector, FactCollector, PerishableFacts
 from tracelet.collectors.environment import EnvironmentCollector
 from tracelet.collectors.git import GitCollector
@@ -19,8 +20,7 @@ from tracelet.collectors.gpu import GpuCollector, GpuFacts
 from tracelet.collectors.scheduler import STRIKES, Scheduler, Task
 from tracelet.collectors.system import SystemCollector
 from tracelet.errors import Absent
-from tracelet.records import Facts
-from tracelet.sink import Item, SeriesKey
+from tracelet.journal.records import Facts
 
 LONG = 3600.0
 """An interval that no test sees the end of."""

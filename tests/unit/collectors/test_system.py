@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tracelet.collectors import processes
+from tracelet.collectors import process_tree
 from tracelet.collectors.system import SystemCollector
 
 RATES = {
@@ -89,7 +89,7 @@ def test_work_of_this_process_shows_as_its_cpu() -> None:
 
 def test_the_tree_of_a_process_is_counted_with_it(family: subprocess.Popen[str]) -> None:
     """Memory and number of processes include the child's child, and not us."""
-    tree = processes.tree(family.pid)
+    tree = process_tree.tree(family.pid)
     assert [process.pid for process in tree[:1]] == [family.pid]
     assert {process.pid for process in tree} == {family.pid, *(child.pid for child in tree[0].children(recursive=True))}
     assert os.getpid() not in {process.pid for process in tree}
@@ -109,7 +109,7 @@ def test_a_process_that_ends_takes_only_its_own_figures_with_it(family: subproce
     sample = collector.sample()
     assert "memory_percent" in sample
     assert "processes" not in sample
-    assert processes.tree(family.pid) == []
+    assert process_tree.tree(family.pid) == []
 
 
 def test_a_child_that_ended_does_not_make_the_cpu_negative() -> None:
@@ -187,6 +187,6 @@ def test_traffic_on_the_loopback_is_no_network_traffic() -> None:
 
 def test_the_root_is_this_process_or_the_launcher_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under torchrun the ranks are siblings, and their parent is the root of the node's training."""
-    assert processes.root_pid() == os.getpid()
+    assert process_tree.root_pid() == os.getpid()
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    assert processes.root_pid() == os.getppid()
+    assert process_tree.root_pid() == os.getppid()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.sinks import ListSink
-from tracelet.integrations.lightning.device import MOST_WAITING, SAMPLE_EVERY, DeviceClock
-from tracelet.sink import FinishedLap
+from tracelet.capture.sink import FinishedLap
+from tracelet.integrations.lightning.cuda_timing import MOST_WAITING, SAMPLE_EVERY, DeviceClock
 
 LAP: FinishedLap = ("step", 256, 1, 0, 9, 7, 100, ["load", 2, "forward", 5, "backward", 9])
 

@@ -15,8 +15,8 @@ import pytest
 import tracelet
 from tests.sinks import ListSink
 from tracelet.integrations import patching
-from tracelet.integrations.lightning.lifecycle import Lifecycle
-from tracelet.integrations.lightning.standalone import Standalone
+from tracelet.integrations.lightning.trainer_calls import Lifecycle
+from tracelet.integrations.lightning.trainerless import Standalone
 from tracelet.integrations.patching import Patcher
 
 LONG = 10.0

@@ -14,11 +14,11 @@ import torch
 import tracelet
 from tracelet import telemetry
 from tracelet.errors import SettingsError
-from tracelet.records import Event
-from tracelet.telemetry.meter import Meter
-from tracelet.telemetry.peaks import PEAKS, peak_of
-from tracelet.telemetry.selection import Selection
-from tracelet.telemetry.sequences import tokens_of
+from tracelet.journal.records import Event
+from tracelet.telemetry.reading.span_selection import Selection
+from tracelet.telemetry.recording.duration_stats import Meter
+from tracelet.telemetry.recording.peak_flops import PEAKS, peak_of
+from tracelet.telemetry.recording.token_counts import tokens_of
 
 SETTINGS = {
     "track_git": False, "track_env": False, "track_system": False, "track_lightning": False, "delivery": "off",

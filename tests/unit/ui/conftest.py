@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import tracelet
-from tracelet.run import Run
+from tracelet.store.run import Run
 from tracelet.ui.api.application import Service, application
 from tracelet.ui.security import Gate, Rules
 

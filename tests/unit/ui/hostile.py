@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from tracelet.frames import encode_frame, preamble
-from tracelet.points import pack_floats, pack_integers
+from tracelet.journal.columns import pack_floats, pack_integers
+from tracelet.journal.frames import encode_frame, preamble
 
 MARKUP = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 NOW = 1_700_000_000_000_000

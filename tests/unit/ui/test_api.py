@@ -15,9 +15,9 @@ from starlette.testclient import TestClient
 
 import tracelet
 from tests.unit.ui.conftest import BARE, Record
-from tracelet import deliveries
-from tracelet.deliveries import Delivery
-from tracelet.mending import storable_text
+from tracelet.capture.sanitize import storable_text
+from tracelet.store import delivery_state
+from tracelet.store.delivery_state import Delivery
 from tracelet.ui.api.application import Service, application
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -42,7 +42,7 @@ def test_a_store_in_a_folder_whose_name_is_no_text_is_shown(tmp_path: Path) -> N
     with tracelet.start_logging("odd", config={**BARE, "quiet": True, "dir": str(store.root)}) as experiment:
         experiment.log_metric("loss", 1.0)
     run = store.run("odd")
-    deliveries.write(run.path, Delivery(backend="jsonl", url=str(odd / "x.jsonl")))
+    delivery_state.write(run.path, Delivery(backend="jsonl", url=str(odd / "x.jsonl")))
     with TestClient(application(Service(store)), base_url="http://127.0.0.1:8765") as client:
         assert [found["name"] for found in client.get("/api/runs").json()["runs"]] == ["odd"]
         (delivery,) = client.get(f"/api/runs/{run.id}").json()["deliveries"]
@@ -125,7 +125,7 @@ def test_the_first_look_at_a_long_series_does_not_wait_for_the_whole(
     record: Record, service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has every spike and the true count; meanwhile the whole is unpacked, and a zoom has every point."""
-    monkeypatch.setattr("tracelet.ui.glances.LONG", 1000)
+    monkeypatch.setattr("tracelet.ui.series_preview.LONG", 1000)
     values = [float(n % 7) for n in range(5000)]
     values[1234], values[4321] = 99.0, -99.0
     run = record("long", {"m": values})

@@ -18,10 +18,10 @@ import tracelet
 from tests.unit.ui import hostile
 from tests.unit.ui.conftest import OURS
 from tracelet.cli import main
-from tracelet.run import Run
-from tracelet.store import Store
+from tracelet.store.run import Run
+from tracelet.store.store import Store
 from tracelet.ui.api.application import Service, application
-from tracelet.ui.library import Library
+from tracelet.ui.run_cache import Library
 from tracelet.ui.security import Gate, Rules
 
 COMMANDS = (["ls"], ["ls", "--json"], ["show", "r1"], ["show", "r1", "--all"], ["show", "r1", "--json"], ["time", "r1"],

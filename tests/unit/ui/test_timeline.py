@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tracelet.records import Span
-from tracelet.spans import SpanTable, tabulate
+from tracelet.journal.records import Span
+from tracelet.store.span_table import SpanTable, tabulate
 from tracelet.ui.timeline import MOST, lanes, shares
 
 SECOND = 1_000_000_000

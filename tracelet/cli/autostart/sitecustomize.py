@@ -64,7 +64,7 @@ finally:
     _options = meant()
     if _options is not None:
         try:
-            from tracelet.autostart import begin
+            from tracelet.session.autostart import begin
         except ImportError:
             sys.stderr.write("tracelet: this Python has no tracelet and records nothing: %s\n" % sys.executable)
         else:

@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from tracelet.integrations.base import Integration, Sink
+from tracelet.integrations.lightning.checkpoint_resume import Resumption
 from tracelet.integrations.lightning.checkpoints import Checkpoints
 from tracelet.integrations.lightning.fabric import FABRICS, FabricMetrics
 from tracelet.integrations.lightning.hyperparameters import Hyperparameters
-from tracelet.integrations.lightning.interruptions import Interruptions
 from tracelet.integrations.lightning.learning_rate import GradientNorms, LearningRates
-from tracelet.integrations.lightning.lifecycle import Lifecycle
-from tracelet.integrations.lightning.loggers import LoggerCalls
+from tracelet.integrations.lightning.logger_calls import LoggerCalls
 from tracelet.integrations.lightning.metrics import MetricCapture
-from tracelet.integrations.lightning.resumption import Resumption
+from tracelet.integrations.lightning.shutdown_signals import Interruptions
 from tracelet.integrations.lightning.spans import Spans
-from tracelet.integrations.lightning.standalone import Standalone
+from tracelet.integrations.lightning.trainer_calls import Lifecycle
+from tracelet.integrations.lightning.trainerless import Standalone
 from tracelet.integrations.patching import Patch
 
 FLAVOURS = ("lightning.pytorch", "pytorch_lightning")

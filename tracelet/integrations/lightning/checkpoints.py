@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tracelet.capture.parameters import plain
 from tracelet.guard import guard
 from tracelet.integrations.base import Sink
-from tracelet.integrations.lightning.lifecycle import Fit, Lifecycle
+from tracelet.integrations.lightning.trainer_calls import Fit, Lifecycle
 from tracelet.integrations.patching import Function, Patch
-from tracelet.parameters import plain
-from tracelet.records import Artifact, Scalar
+from tracelet.journal.records import Artifact, Scalar
 
 PATIENCE = 1.0
 """Seconds that a checkpoint waits for the journal, once: it takes a millisecond unless the disk hangs, and if it does,

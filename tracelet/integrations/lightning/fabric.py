@@ -13,9 +13,9 @@ from typing import Any
 
 from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
-from tracelet.integrations.lightning.lifecycle import Lifecycle
-from tracelet.integrations.lightning.standalone import is_number
-from tracelet.integrations.lightning.steps import frozen
+from tracelet.integrations.lightning.step_metrics import frozen
+from tracelet.integrations.lightning.trainer_calls import Lifecycle
+from tracelet.integrations.lightning.trainerless import is_number
 from tracelet.integrations.patching import Function, Patch
 
 FABRICS = ("lightning.fabric", "lightning_fabric")

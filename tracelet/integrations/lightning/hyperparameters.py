@@ -13,14 +13,14 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
+from tracelet.capture.parameters import flatten
 from tracelet.guard import guard
 from tracelet.integrations.base import Sink
-from tracelet.integrations.lightning.lifecycle import Lifecycle
-from tracelet.integrations.lightning.loggers import LoggerCalls
-from tracelet.integrations.lightning.model import describe_model, describe_optimizers
+from tracelet.integrations.lightning.logger_calls import LoggerCalls
+from tracelet.integrations.lightning.model_description import describe_model, describe_optimizers
+from tracelet.integrations.lightning.trainer_calls import Lifecycle
 from tracelet.integrations.patching import Function, Patch
-from tracelet.parameters import flatten
-from tracelet.records import Facts, Params, Scalar
+from tracelet.journal.records import Facts, Params, Scalar
 
 _NEVER: object = object()
 INTERNAL = frozenset({"_class_path", "_instantiator"})

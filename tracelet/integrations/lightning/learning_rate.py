@@ -12,8 +12,8 @@ from typing import Any
 
 from tracelet.guard import failed, guard
 from tracelet.integrations.base import SeriesKey, Sink
-from tracelet.integrations.lightning.lifecycle import Fit, Lifecycle
-from tracelet.integrations.lightning.steps import frozen
+from tracelet.integrations.lightning.step_metrics import frozen
+from tracelet.integrations.lightning.trainer_calls import Fit, Lifecycle
 from tracelet.integrations.patching import Function, Patch
 
 Rates = list[tuple[Any, list[SeriesKey]]]

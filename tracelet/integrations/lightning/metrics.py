@@ -13,8 +13,8 @@ from typing import Any
 
 from tracelet.guard import failed, guard
 from tracelet.integrations.base import SeriesKey, Sink
-from tracelet.integrations.lightning.lifecycle import Fit, Lifecycle
-from tracelet.integrations.lightning.steps import StepMetrics, as_step, frozen, reduction
+from tracelet.integrations.lightning.step_metrics import StepMetrics, as_step, frozen, reduction
+from tracelet.integrations.lightning.trainer_calls import Fit, Lifecycle
 from tracelet.integrations.patching import Function, Patch
 
 SANITY = "sanity_check"

@@ -7,21 +7,21 @@ Put together by `LightningIntegration` when spans are tracked; the wrappers are 
 from __future__ import annotations
 
 from tracelet.integrations.base import Sink
-from tracelet.integrations.lightning.initialization import Initialization
-from tracelet.integrations.lightning.lifecycle import Lifecycle
-from tracelet.integrations.lightning.loops import Loops
-from tracelet.integrations.lightning.saving import Saving
+from tracelet.integrations.lightning.checkpoint_spans import Saving
+from tracelet.integrations.lightning.initialization_spans import Initialization
+from tracelet.integrations.lightning.trainer_calls import Lifecycle
+from tracelet.integrations.lightning.training_loop import Loops
 from tracelet.integrations.patching import Patch
-from tracelet.telemetry import active
-from tracelet.telemetry.recorder import Recorder
+from tracelet.telemetry.recording import active_recorder
+from tracelet.telemetry.recording.span_recorder import Recorder
 
 
 class Spans:
     """All patches that record spans, for the run that is active or, without one, for the sink given."""
 
     def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
-        recorder = active.recorder()
-        job = active.job() if recorder is not None and recorder.sink is sink else None
+        recorder = active_recorder.recorder()
+        job = active_recorder.job() if recorder is not None and recorder.sink is sink else None
         if recorder is None or recorder.sink is not sink:
             recorder = Recorder(sink)
         self._loops = Loops(recorder, job, lifecycle)

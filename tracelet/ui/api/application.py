@@ -11,16 +11,16 @@ from fastapi.responses import HTMLResponse
 
 from tracelet._version import __version__
 from tracelet.errors import FilterError, JournalError, RunNotFound, StoreError, TraceletError
-from tracelet.store import Store
-from tracelet.ui.api.answers import Json
+from tracelet.store.store import Store
 from tracelet.ui.api.comparison import ComparisonApi
 from tracelet.ui.api.console import ConsoleApi
 from tracelet.ui.api.files import FilesApi
+from tracelet.ui.api.responses import Json
 from tracelet.ui.api.runs import RunsApi
 from tracelet.ui.api.series import SeriesApi
-from tracelet.ui.columns import Columns
-from tracelet.ui.edits import Edits
-from tracelet.ui.library import Library
+from tracelet.ui.run_cache import Library
+from tracelet.ui.run_edits import Edits
+from tracelet.ui.series_cache import Columns
 
 CODES: dict[type[TraceletError], int] = {RunNotFound: 404, FilterError: 400, StoreError: 409, JournalError: 500}
 STYLE = "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}code{font-size:.95em}"

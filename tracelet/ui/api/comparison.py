@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Response
 
-from tracelet.codediff import difference
-from tracelet.ui.api.answers import Json
-from tracelet.ui.library import Library
+from tracelet.store.code_diff import difference
+from tracelet.ui.api.responses import Json
+from tracelet.ui.run_cache import Library
 
 MOST_RUNS = 200
 Runs = Annotated[list[str], Query()]

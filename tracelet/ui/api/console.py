@@ -6,9 +6,9 @@ from typing import Any, Literal, Union
 
 from fastapi import APIRouter, Response
 
-from tracelet.transcript import Line, gaps
-from tracelet.ui.api.answers import Json, disposition
-from tracelet.ui.library import Library
+from tracelet.store.console_lines import Line, gaps
+from tracelet.ui.api.responses import Json, disposition
+from tracelet.ui.run_cache import Library
 
 MOST_LINES = 5000
 """Lines of one answer: what a page shows at once without growing slow."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from fastapi import APIRouter, Response
 
-from tracelet.artifacts import DIGEST, manifest, object_path
 from tracelet.errors import RunNotFound
-from tracelet.records import Artifact
-from tracelet.ui.api.answers import Json, download
-from tracelet.ui.library import Library
+from tracelet.journal.records import Artifact
+from tracelet.store.artifacts import DIGEST, manifest, object_path
+from tracelet.ui.api.responses import Json, download
+from tracelet.ui.run_cache import Library
 
 
 class FilesApi:

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal, Union
 
 from fastapi import APIRouter, Body, HTTPException, Query, Response
 
-from tracelet.artifacts import replaced
-from tracelet.filtering import Filter
-from tracelet.records import Event
-from tracelet.run import Run
-from tracelet.telemetry.routine import telling
-from tracelet.ui.api.answers import Json, disposition
-from tracelet.ui.edits import Edits
-from tracelet.ui.library import Library, Row
+from tracelet.journal.records import Event
+from tracelet.store.artifacts import replaced
+from tracelet.store.filtering import Filter
+from tracelet.store.run import Run
+from tracelet.telemetry.reading.routine_events import telling
+from tracelet.ui.api.responses import Json, disposition
+from tracelet.ui.run_cache import Library, Row
+from tracelet.ui.run_edits import Edits
 
 OWN_METRICS, OWN_PARAMS = 4, 4
 """Columns shown when nobody chose any: what fits a laptop's screen."""

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal, Union
 from fastapi import APIRouter, HTTPException, Query, Response
 
 from tracelet.errors import RunNotFound
-from tracelet.run import Run
-from tracelet.spans import SpanTable
+from tracelet.store.run import Run
+from tracelet.store.span_table import SpanTable
 from tracelet.ui import timeline
-from tracelet.ui.api.answers import Json, as_arrow, as_csv
-from tracelet.ui.columns import Columns, ranks
-from tracelet.ui.curves import band, curve
-from tracelet.ui.glances import Glances
-from tracelet.ui.library import Library
+from tracelet.ui.api.responses import Json, as_arrow, as_csv
+from tracelet.ui.chart_data import band, curve
+from tracelet.ui.run_cache import Library
+from tracelet.ui.series_cache import Columns, ranks
+from tracelet.ui.series_preview import Glances
 
 MOST_SERIES = 200
 MOST_BAND = 64

@@ -16,9 +16,9 @@ from nicegui.elements.aggrid import AgGrid
 from nicegui.elements.echart import EChart
 from nicegui.events import GenericEventArguments
 
-from tracelet.mending import storable_text
+from tracelet.capture.sanitize import storable_text
 from tracelet.ui.api.application import Service
-from tracelet.ui.live import Live
+from tracelet.ui.live_updates import Live
 
 WEB = Path(__file__).parent.parent / "web"
 HEAD = '<link rel="stylesheet" href="/assets/tracelet.css"><meta name="darkreader-lock">'

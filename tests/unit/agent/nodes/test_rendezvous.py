@@ -1,0 +1,142 @@
+"""Whether nodes meet at all, and what they leave for one another in the training's own store."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tracelet import settings
+from tracelet.agent.nodes.rendezvous import Meeting, store_address
+from tracelet.agent.process.configuration import Order
+from tracelet.agent.process.supervisor import Keeper
+from tracelet.agent.session_delivery import Dispatch
+from tracelet.journal.records import Started
+from tracelet.session.launch import several_nodes
+
+TORCHRUN = {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+SLURM = {"SLURM_PROCID": "0", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "4", "SLURM_NNODES": "2"}
+MPI = {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
+LAUNCHES = [
+    ({}, False), (TORCHRUN, True), ({**TORCHRUN, "LOCAL_WORLD_SIZE": "4"}, False), (SLURM, True),
+    ({**SLURM, "SLURM_NNODES": "1"}, False), ({**SLURM, "SLURM_STEP_NUM_NODES": "1"}, False), (MPI, True),
+    ({**MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "4"}, False), ({"PMI_RANK": "0", "PMI_SIZE": "4"}, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("environment", "several"), LAUNCHES)
+def test_launchers_tell_whether_there_are_several_nodes(
+    environment: dict[str, str], several: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one node nobody meets anybody, and no port is opened."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert several_nodes() is several
+
+
+def test_lightning_is_started_on_several_nodes_by_hand(tmp_path: Path) -> None:
+    """What was set before the process began counts; what Lightning sets itself does not."""
+    code = "import os; os.environ.update(NODE_RANK='0', MASTER_ADDR='h'); import tracelet.session.launch as i; "
+    code += "print(i.several_nodes())"
+    for given, said in (({}, "False"), ({"NODE_RANK": "0", "MASTER_ADDR": "h"}, "True")):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=given)
+        assert done.stdout.strip() == said
+
+
+def test_nobody_meets_who_does_not_want_to_or_has_no_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switched off, without an agent, or as another rank of a node, there is no meeting."""
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+
+    def meeting(local_rank: int = 0, **config: object) -> Meeting | None:
+        started = Started(run="r", name="n", project="p", time=1, host="h", pid=1, local_rank=local_rank)
+        dispatch = Dispatch(settings.load(config=config), started, tmp_path / "rank-0.0.tlj", [], [], several_nodes)
+        dispatch._deliverer = Keeper(tmp_path, Order()) if config.get("delivery") == "agent" else None
+        return dispatch.meeting(0)
+
+    assert meeting(delivery="agent") is not None
+    assert meeting(delivery="agent", gather_nodes=False) is None
+    assert meeting(delivery="agent", local_rank=1) is None
+    assert meeting(delivery="off") is None
+
+
+def test_without_a_store_there_is_no_place_to_meet(tmp_path: Path) -> None:
+    """A process without a process group has nothing to do: no thread, no order."""
+    orders: list[Order] = []
+    meeting = Meeting(tmp_path, True, orders.append)
+    meeting.start()
+    meeting.stop()
+    assert store_address() is None
+    assert orders == []
+
+
+MEETING = """
+    import sys
+    from pathlib import Path
+    from torch import distributed
+    from tracelet.agent.nodes import rendezvous as meeting
+    from tracelet.agent.nodes.journal_receiver import Receiver
+
+    here, there = Path("here"), Path("there")
+    here.mkdir()
+    there.mkdir()
+    distributed.init_process_group("gloo", init_method="tcp://localhost:{port}", rank=0, world_size=1)
+    orders, receivers = [], []
+
+    def listen(order):
+        assert order.receive
+        receivers.append(Receiver(here, lambda line: None))
+        receivers[0].start()
+
+    follower = meeting.Meeting(there, False, orders.append)
+    follower.start()
+    follower._thread.join(1)
+    print("early", orders)
+    meeting._nth = iter(range(5))
+    leader = meeting.Meeting(here, True, listen)
+    leader.start()
+    leader.stop()
+    follower._thread.join(20)
+    found = orders[0].leader
+    print("same", found.secret == receivers[0]._told.secret, found.addresses[0][1] == receivers[0]._told.port)
+
+    meeting._nth = iter([7, 7, 8])
+    meeting.FIRST_POLL = 600.0
+    short = meeting.Meeting(there, False, orders.append)
+    short.start()
+    short._thread.join(1)
+    late = meeting.Meeting(here, True, lambda order: None)
+    late.start()
+    late.stop()
+    short.stop()
+    print("short", len(orders))
+
+    distributed.destroy_process_group()
+    lost = meeting.Meeting(there, False, orders.append)
+    lost._place = ("localhost", {port})
+    lost.start()
+    lost._thread.join(20)
+    print("gone", len(orders), lost._thread.is_alive())
+    receivers[0].stop()
+"""
+
+
+@pytest.mark.slow
+def test_word_is_left_in_the_store_and_fetched(tmp_path: Path) -> None:
+    """A node that asks early asks again, and once more at the end of a run that is over before the next time.
+
+    A store that is gone ends the asking, and torch has nothing to say of it.
+    """
+    with socket.create_server(("localhost", 0)) as free:
+        port = int(free.getsockname()[1])
+    code = textwrap.dedent(MEETING).replace("{port}", str(port))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["early []", "same True True", "short 2", "gone 2 False"]
+    assert "TCPStore" not in done.stderr

@@ -1,0 +1,1 @@
+"""Delivery: couriers read journals in batches, each for one backend."""

@@ -1,0 +1,125 @@
+"""What one courier remembers on disk: its delivery's state, kept safe from half-written files, and its dead letters.
+
+Used by one courier, on its thread; the agent's main thread may ask `overdue`. Every text goes through the redactor.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tracelet.errors import Unavailable
+from tracelet.store import delivery_state
+from tracelet.store.delivery_state import DONE, MISCONFIGURED, OFFLINE, OK, OPENING, Delivery, Pending
+
+Redact = Callable[[str], str]
+LONGEST_ERROR = 1000
+"""Characters kept of what an SDK says."""
+
+
+class Progress:
+    """One backend's delivery, from the first batch to the last."""
+
+    def __init__(self, folder: Path, backend: str, redact: Redact, log: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.delivery = delivery_state.read(folder, backend) or Delivery(backend=backend)
+        self._redact = redact
+        self._log = log
+        self._refused = False
+
+    def say(self, sentence: str) -> None:
+        """A line in the log."""
+        self._log(f"{self.delivery.backend}: {self._redact(sentence)}")
+
+    def take_up(self) -> None:
+        """Read anew how far it has got: another process may have delivered while this one waited for its turn."""
+        self.delivery = delivery_state.read(self.folder, self.delivery.backend) or self.delivery
+
+    def opening(self) -> None:
+        """The courier begins."""
+        self._save(state=OPENING, error="", fix="", since=0.0)
+
+    def opened(self, every_rank: bool = False) -> None:
+        """The backend has answered."""
+        self._save(state=OK, error="", fix="", since=0.0, every_rank=every_rank)
+
+    def begin(self, pending: Pending) -> None:
+        """A batch is about to be delivered."""
+        self._save(pending=pending)
+
+    def delivered(self, pending: Pending, points: int, batches: int = 1) -> None:
+        """The backend has it."""
+        delivery = self.delivery
+        cursors = {**delivery.cursors, pending.journal: pending.stop}
+        self._save(
+            cursors=cursors, pending=None, points=delivery.points + points, batches=delivery.batches + batches,
+            state=OK, error="", since=0.0,
+        )  # fmt: skip
+
+    def offline(self, error: str) -> None:
+        """The backend does not answer; said once an outage."""
+        if self.delivery.state != OFFLINE:
+            self.say(f"offline, will retry: {error}")
+            self._save(state=OFFLINE, error=self._short(error), since=time.time())
+
+    def misconfigured(self, why: str, fix: str) -> None:
+        """Nothing more can be delivered until somebody mends the settings."""
+        self.say(f"stopped: {why}. {fix}")
+        self._save(state=MISCONFIGURED, error=self._short(why), fix=self._short(fix), since=time.time())
+
+    def done(self) -> None:
+        """All of the run has been delivered, its end as well."""
+        self._save(state=DONE, error="", fix="", since=0.0)
+
+    def remember(self, name: str, value: Any) -> None:
+        """See `RunDescription.remember`. Unavailable when the disk refuses it: a remote run must not be forgotten."""
+        if not self._save(memory={**self.delivery.memory, name: value}):
+            raise Unavailable(f"the disk refuses to take a note of {name}; the backend is tried again later")
+
+    def announce(self, url: str) -> None:
+        """See `RunDescription.announce`."""
+        self._save(url=self._redact(url))
+        self.say(f"to be seen at {url}")
+
+    def reject(self, batch: str, records: list[Any], why: str) -> None:
+        """Set records aside that the backend refuses for good."""
+        path = self.folder / delivery_state.FOLDER / f"{self.delivery.backend}.dead.jsonl"
+        reason = self._short(why)
+        with open(path, "ab") as file:
+            for record in records:
+                line = {"time": time.time(), "batch": batch, "why": reason, "record": _plain(record)}
+                file.write(msgspec.json.encode(line, enc_hook=str) + b"\n")
+        self.say(f"{len(records)} records were refused and set aside in {path.name}: {reason}")
+        self._save(rejected=self.delivery.rejected + len(records))
+
+    def _short(self, text: str) -> str:
+        return self._redact(text)[:LONGEST_ERROR]
+
+    def _save(self, **changes: Any) -> bool:
+        """Change the state here and on the disk; whether the disk took it. If not, the next change brings it there."""
+        self.delivery = msgspec.structs.replace(self.delivery, updated=time.time(), **changes)
+        try:
+            delivery_state.write(self.folder, self.delivery)
+        except OSError as error:
+            if not self._refused:
+                self.say(f"the disk refuses to take a note of what was delivered ({error}); delivering goes on")
+            self._refused = True
+            return False
+        self._refused = False
+        return True
+
+
+def _plain(record: Any) -> Any:
+    if isinstance(record, Mapping):
+        return {str(key): value for key, value in record.items()}
+    return (
+        {"kind": type(record).__name__, **msgspec.to_builtins(record, enc_hook=str)} if _structured(record) else record
+    )
+
+
+def _structured(record: Any) -> bool:
+    return hasattr(record, "__dataclass_fields__") or isinstance(record, msgspec.Struct)

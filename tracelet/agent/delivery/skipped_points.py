@@ -1,0 +1,51 @@
+"""Where the points of a journal are not delivered as they stand: where its process became one of several ranks, and up
+to where an earlier branch of a resumed run had got. Used by the feed, on a courier's thread. Reads only, without numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from tracelet.errors import JournalError
+from tracelet.journal.columns import LEAST, list_integers
+from tracelet.journal.frames import Cursor
+from tracelet.journal.journal_reader import JournalReader
+from tracelet.journal.records import KIND_OF, Points, Started
+
+
+class Boundaries:
+    """Looks each journal through once, as far as it is asked about."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Cursor, int | None]] = {}
+
+    def before(self, path: Path, cursor: Cursor) -> int | None:
+        """From which frame before the cursor on the process knew itself to be one of several ranks, if it did."""
+        scanned, known = self._known.get(path.name, (Cursor(), None))
+        if known is not None or scanned.number >= cursor.number:
+            return known
+        for frame in JournalReader(path).frames(scanned):
+            if frame.number >= cursor.number or known is not None:
+                break
+            scanned = frame.after
+            if frame.kind == KIND_OF[Started]:
+                with suppress(JournalError):  # damaged: the next one may tell
+                    record = frame.record()
+                    known = frame.number if isinstance(record, Started) and record.world_size > 1 else None
+        self._known[path.name] = scanned, known
+        return known
+
+
+def reached(paths: Iterable[Path]) -> dict[tuple[str, str, int], int]:
+    """The greatest step of each (name, stage, fit) in these journals."""
+    found: dict[tuple[str, str, int], int] = {}
+    for path in paths:
+        for frame in JournalReader(path).frames():
+            with suppress(JournalError):  # damaged: it was not delivered either
+                record = frame.record()
+                for chunk in record.chunks if isinstance(record, Points) else ():
+                    key = chunk.name, chunk.stage, chunk.fit
+                    found[key] = max(*list_integers(chunk.steps, chunk.count), found.get(key, LEAST))
+    return found

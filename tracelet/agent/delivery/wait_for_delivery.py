@@ -1,0 +1,139 @@
+"""What `stop_logging()` does last: waits for the deliveries to arrive, shows how far they are, and says what is left.
+
+On the user's thread, or at the interpreter's exit. It reads the deliveries' files and nothing else, never waits
+longer than it was told, and takes Ctrl-C for "do not wait".
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tracelet.store import delivery_state
+from tracelet.store.delivery_state import DONE, MISCONFIGURED, OFFLINE, WAITING, Delivery
+
+POLL = 0.1
+"""Seconds between two looks."""
+ALIVE_EVERY = 2.0
+"""Seconds between two questions whether somebody still delivers."""
+PATIENT = 1.5
+"""Seconds of waiting without a word: most deliveries are at their end by then."""
+
+
+class Waiting:
+    """One wait for the deliveries of one run."""
+
+    def __init__(
+        self,
+        folder: Path,
+        backends: Sequence[str],
+        quiet: bool,
+        alive: Callable[[], bool],
+        since: float = 0.0,
+        lasting: bool = True,
+    ) -> None:
+        self.folder = folder
+        self.backends = list(backends)
+        self._quiet = quiet
+        self._alive = alive
+        self._since = since
+        self._lasting = lasting
+        """Whether who delivers goes on when we do not wait any longer: threads of ours do not."""
+        self._asked = 0.0
+        self._total = 0
+
+    def states(self) -> dict[str, Delivery]:
+        """The deliveries as they are now; one that has not begun yet is there as well."""
+        return {name: self._state(name) for name in self.backends}
+
+    def _state(self, name: str) -> Delivery:
+        found = delivery_state.read(self.folder, name) or Delivery(backend=name)
+        if found.state in (DONE, MISCONFIGURED) and found.updated < self._since:
+            return msgspec.structs.replace(found, state=WAITING)  # so ended an earlier part of a resumed run
+        return found
+
+    def wait(self, patience: float) -> bool:
+        """Wait until all are done, or until nothing more is to be expected; whether all are done."""
+        deadline = time.monotonic() + patience
+        try:
+            self._wait(time.monotonic() + min(PATIENT, patience))
+            if self._unfinished():
+                with self._shown(patience) as show:
+                    self._wait(deadline, show)
+        except KeyboardInterrupt:
+            self._say("not waiting any longer")
+        states = self.states()
+        self._tell(states)
+        return all(delivery.state == DONE for delivery in states.values())
+
+    def _unfinished(self) -> list[Delivery]:
+        return [delivery for delivery in self.states().values() if delivery.state not in (DONE, MISCONFIGURED)]
+
+    def _wait(self, deadline: float, show: Callable[[], None] | None = None) -> None:
+        while self._unfinished() and time.monotonic() < deadline:
+            if time.monotonic() - self._asked > ALIVE_EVERY:
+                self._asked = time.monotonic()
+                if not self._alive() and self._unfinished():
+                    return
+            if show is not None:
+                show()
+            time.sleep(POLL)
+
+    def _shown(self, patience: float) -> AbstractContextManager[Any]:
+        names = ", ".join(delivery.backend for delivery in self._unfinished())
+        if self._quiet:
+            return nullcontext()
+        if not sys.stderr.isatty():
+            self._say(f"delivering to {names}; waiting up to {patience:.0f} s")
+            return nullcontext()
+        from tracelet.agent.delivery.progress_bar import Bar
+
+        return Bar(f"tracelet: delivering to {names} (Ctrl-C: do not wait)", self._share)
+
+    def _share(self) -> float:
+        """How much has been delivered, from 0 to 1, of what stands in the journals."""
+        states = self.states().values()
+        sizes = [(path.name, path.stat().st_size) for path in deliverable(self.folder)]
+        total = sum(size for _, size in sizes) * len(states)
+        done = sum(min(size, d.cursors.get(name, (0, 0))[1]) for d in states for name, size in sizes)
+        return done / total if total else 0.0
+
+    def _tell(self, states: dict[str, Delivery]) -> None:
+        done = [d.backend + (f" ({d.url})" if d.url else "") for d in states.values() if d.state == DONE]
+        if done:
+            self._say("delivered to " + ", ".join(done))
+        for delivery in states.values():
+            if delivery.state == DONE:
+                continue
+            why = {MISCONFIGURED: f": {delivery.error}. {delivery.fix}", OFFLINE: f" (offline: {delivery.error})"}
+            goes_on = self._lasting and delivery.state != MISCONFIGURED and self._alive()
+            left = max(0, points_in(self.folder) - delivery.points)
+            self._say(
+                f"{left:,} points are not yet delivered to {delivery.backend}{why.get(delivery.state, '')}."
+                f"{' The delivery goes on by itself.' if goes_on else ''} "
+                f"Nothing is lost; to deliver them later: tracelet sync {self.folder.name}"
+            )
+
+    def _say(self, sentence: str) -> None:
+        if not self._quiet:
+            sys.stderr.write(f"tracelet: {sentence}\n")
+            sys.stderr.flush()
+
+
+def deliverable(folder: Path) -> list[Path]:
+    """The journals that go to backends."""
+    return [*folder.glob("rank-0.*.tlj"), *folder.glob("node-*.tlj")]
+
+
+def points_in(folder: Path) -> int:
+    """How many points the sealed journals hold that go to backends."""
+    from tracelet.journal.journal_reader import JournalReader
+
+    footers = [JournalReader(path).footer() for path in deliverable(folder)]
+    return sum(metric.count for footer in footers if footer for metric in footer.metrics)

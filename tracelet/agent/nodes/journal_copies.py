@@ -1,0 +1,152 @@
+"""The leading node's side of other nodes' journals: copies, byte for byte, in the run's own folder.
+
+Used by `receiving`, on the threads of its connections. Bytes are only ever added where a copy ends, so that whatever
+comes twice, late or out of order changes nothing. A copy bears the name of its original; if that is taken (containers
+that all have one host's name, a rank that moved to another node), the number of its attempt is the next free one. Which
+copy is of which node is written down before its first byte is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from tracelet.agent.nodes.protocol import Kept, Later, Offer, Piece, Shared
+from tracelet.journal.run_folder import SUFFIX, attempt_path
+
+REGISTRY = "mirrored.json"
+NAMES = re.compile(r"((?:rank|node)-[A-Za-z0-9_.-]{1,200})\.(\d{1,6})" + re.escape(SUFFIX))
+INCOMING = ".incoming"
+BLOCK = 1024 * 1024
+
+Origin = tuple[str, str]
+"""(node, name there)"""
+
+
+class Mirror:
+    """The copies of one run. Thread-safe."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._names: dict[Origin, str] = {origin: name for name, origin in _read(folder / REGISTRY).items()}
+
+    def paths(self) -> Iterator[Path]:
+        """The copies."""
+        with self._lock:
+            names = list(self._names.values())
+        yield from (self.folder / name for name in names)
+
+    def offer(self, node: str, offer: Offer) -> Kept | Later | Shared:
+        """Find, or make, the copy of a journal. OSError when the disk refuses it."""
+        match = NAMES.fullmatch(offer.name)
+        if match is None:
+            raise OSError(f"{offer.name[:80]!r} is no name of a journal")
+        with self._lock:
+            origin = node, offer.name
+            while (name := self._names.get(origin)) is None:
+                answer = self._name(origin, match[1], int(match[2]), offer.head)
+                if answer is not None:
+                    return answer
+            path = self.folder / name
+            path.touch()  # it may have been deleted, or never have been made
+        return _kept(path)
+
+    def _name(self, origin: Origin, stem: str, attempt: int, head: bytes) -> Later | Shared | None:
+        """Find a name for a copy and make it; None where that is done, or another process was faster."""
+        taken = set(self._names.values())
+        path = attempt_path(self.folder, stem, attempt)
+        while path.name in taken or path.exists():
+            if path.name not in taken:
+                with open(path, "rb") as file:
+                    there = file.read(len(head))
+                if there == head:
+                    return Shared()
+                if head.startswith(there):
+                    return Later(f"{path.name} is being begun by somebody")
+            attempt += 1
+            path = attempt_path(self.folder, stem, attempt)
+        self._names[origin] = path.name
+        self._write()
+        try:
+            # Exclusively: on a shared disk a listing may not show yet what another node has made there.
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+        except FileExistsError:
+            del self._names[origin]
+            self._write()
+        return None
+
+    def take(self, node: str, piece: Piece) -> int:
+        """Add a piece where the copy ends; where it ends then. A piece that belongs elsewhere changes nothing."""
+        with self._lock:
+            name = self._names.get((node, piece.name))
+        if name is None:
+            raise OSError(f"{piece.name[:80]!r} was not offered")
+        path = self.folder / name
+        target = path.with_name(name + INCOMING) if piece.fresh else path
+        if piece.fresh and not piece.offset:
+            target.write_bytes(b"")
+        size = _added(target, piece)
+        if size == piece.offset + len(piece.data) and piece.fresh and piece.last:
+            os.replace(target, path)
+        if not piece.fresh or piece.last:
+            alive = time.time() - max(0.0, piece.age)
+            os.utime(path, (alive, alive))
+        return size
+
+    def _write(self) -> None:
+        known = {name: origin for origin, name in self._names.items()}
+        beside = self.folder / f".{REGISTRY}.new"
+        beside.write_bytes(msgspec.json.encode(known))
+        os.replace(beside, self.folder / REGISTRY)
+
+
+def _added(target: Path, piece: Piece) -> int:
+    descriptor = os.open(target, os.O_WRONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size != piece.offset:
+            return size
+        try:
+            view = memoryview(piece.data)
+            while view:
+                written = os.pwrite(descriptor, view, size)
+                size, view = size + written, view[written:]
+        except OSError:
+            os.ftruncate(descriptor, piece.offset)
+            raise
+        return size
+    finally:
+        os.close(descriptor)
+
+
+def _kept(path: Path) -> Kept:
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        return Kept(size, checksum(file.fileno(), size))
+
+
+def checksum(descriptor: int, size: int) -> int:
+    """The CRC-32 of a file's first `size` bytes."""
+    crc, place = 0, 0
+    while place < size:
+        block = os.pread(descriptor, min(BLOCK, size - place), place)
+        if not block:
+            break
+        crc, place = zlib.crc32(block, crc), place + len(block)
+    return crc
+
+
+def _read(path: Path) -> dict[str, Origin]:
+    try:
+        known = msgspec.json.decode(path.read_bytes(), type=dict[str, Origin])
+    except (OSError, msgspec.MsgspecError, RecursionError):
+        return {}
+    return {name: origin for name, origin in known.items() if NAMES.fullmatch(name)}

@@ -1,0 +1,269 @@
+"""A node without rank 0 brings its journals to rank 0's node: byte for byte, over TCP, again and again what is new.
+
+One thread of the agent, in a training over several nodes. It only reads the journals. Where a connection is lost it
+asks the other side how much is there and goes on behind that; a journal that is another one by now (rewritten by
+compaction, say) is sent whole. It ends when the training has ended and all is there, or when the folder turns out to
+be shared.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from tracelet.agent.nodes.journal_copies import checksum
+from tracelet.agent.nodes.protocol import Channel, Farewell, Hello, Kept, Load, Offer, Piece, Shared, Taken, connected
+from tracelet.agent.process.configuration import Leader
+from tracelet.errors import JournalError
+from tracelet.guard import guard
+from tracelet.journal.journal_reader import JournalReader
+from tracelet.journal.run_folder import SUFFIX
+from tracelet.store.run_ids import readable
+
+POLL = 1.0
+"""Seconds between two looks for something new; with two a second, 128 nodes keep the leader twice as busy."""
+MOST = 1024 * 1024
+"""Bytes of one message."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+"""Seconds between two attempts to connect; each waits at random up to the double of what the last one might have."""
+CONNECTING = 5.0
+"""Seconds for one address to answer."""
+FORWARDING, DONE, SHARED = "forwarding", "done", "shared"
+
+
+class Forwarding(msgspec.Struct, frozen=True, kw_only=True):
+    """How far it has got: RUN/forward-HOST.json, for the training, which looks there at its end."""
+
+    state: str = FORWARDING
+    why: str = ""
+
+
+class Outgoing:
+    """One journal on its way. The open file stays what it was when compaction puts another one in its place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDONLY)
+        self.offset = -1
+        """Where the copy ends; -1: that has to be asked."""
+        self.fresh = False
+        self._touched = 0
+
+    def head(self) -> bytes:
+        """The bytes up to the end of the first record, which tells of the process; empty while there is none."""
+        try:
+            first = next(iter(JournalReader(self.path).frames()), None)
+        except JournalError:
+            first = None
+        return os.pread(self.descriptor, first.after.offset, 0) if first is not None else b""
+
+    def begin(self, kept: Kept) -> None:
+        """Go on behind what is there, if it is the same so far; else begin anew."""
+        same = kept.size <= self.size() and checksum(self.descriptor, kept.size) == kept.crc
+        self.offset, self.fresh = (kept.size, False) if same else (0, True)
+
+    def size(self) -> int:
+        """How long it is now."""
+        return os.fstat(self.descriptor).st_size
+
+    def piece(self, most: int) -> Piece | None:
+        """What is new, or that it lives still; None if neither."""
+        here = os.fstat(self.descriptor)
+        data = os.pread(self.descriptor, min(most, here.st_size - self.offset), self.offset)
+        if not data and not self.fresh and here.st_mtime_ns == self._touched:
+            return None
+        self._touched = here.st_mtime_ns
+        last = self.fresh and self.offset + len(data) >= here.st_size
+        return Piece(self.path.name, self.offset, data, max(0.0, time.time() - here.st_mtime), self.fresh, last)
+
+    def taken(self, piece: Piece, size: int) -> None:
+        """The other side's copy ends there now."""
+        self.offset = size if size == piece.offset + len(piece.data) else -1
+        self.fresh = self.fresh and not piece.last
+
+    def complete(self) -> bool:
+        """Whether everything is there."""
+        return self.offset == self.size() and not self.fresh
+
+    def replaced(self) -> bool:
+        """Whether another file, which is no mere compaction of this one, has taken the place of this one."""
+        try:
+            here = os.stat(self.path)
+        except OSError:
+            return False
+        if here.st_ino == os.fstat(self.descriptor).st_ino:
+            return False
+        footer = JournalReader(self.path).footer()
+        return footer is None or not footer.compacted
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self.descriptor)
+
+
+class Forwarder(threading.Thread):
+    """Brings a node's journals to the leader."""
+
+    def __init__(self, folder: Path, leader: Leader, log: Callable[[str], None]) -> None:
+        super().__init__(name="tracelet-forwarder", daemon=True)
+        self.folder = folder
+        self.ending = threading.Event()
+        """Set by the agent when nothing will be written any more."""
+        self.shared = False
+        self._leader = leader
+        self._log = log
+        self._ceasing = threading.Event()
+        self._dice = random.Random()
+        self._journals: dict[str, Outgoing] = {}
+        here = os.stat(folder)
+        self._node = readable(f"{socket.gethostname()}:{folder.absolute()}:{here.st_dev}:{here.st_ino}")
+
+    def cease(self) -> None:
+        """Stop soon; what is not there yet stays here."""
+        self._ceasing.set()
+
+    def run(self) -> None:
+        """Connect, again and again, until all is said."""
+        self._tell(Forwarding())
+        attempt = 0
+        while not self._ceasing.is_set() and self.folder.exists():
+            before = time.monotonic()
+            with guard("forwarding to the leading node"):
+                if self._attempt(attempt):
+                    break
+            # A conversation that lasted was one; what failed at once is tried ever more seldom.
+            attempt = 0 if time.monotonic() - before > LONGEST_PAUSE else attempt + 1
+            self._ceasing.wait(self._dice.uniform(0.0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt, 10))))
+        for journal in self._journals.values():
+            journal.close()
+
+    def _attempt(self, attempt: int) -> bool:
+        try:
+            return self._converse()
+        except OSError as error:
+            if not attempt:
+                self._log(f"the leading node is not reached ({error}); what is recorded stays here and is sent later")
+                self._tell(Forwarding(why=str(error)))
+            for journal in self._journals.values():
+                journal.offset = -1
+            return False
+
+    def _converse(self) -> bool:
+        """One connection, to its end: whether all is said."""
+        with _connection(self._leader.addresses, self._leader.secret) as channel:
+            channel.ask(Hello(self._node, socket.gethostname()))
+            self._tell(Forwarding())
+            while not self._ceasing.is_set():
+                ending = self.ending.is_set()  # asked first: what is looked at after it is all there will be
+                full = self._round(channel)
+                if self.shared:
+                    self._log("the run's folder is shared with rank 0's node; there is nothing to forward")
+                    self._tell(Forwarding(state=SHARED))
+                    return True
+                if ending and self._complete():
+                    channel.ask(Farewell())
+                    self._log("everything has been forwarded to rank 0's node")
+                    self._tell(Forwarding(state=DONE))
+                    return True
+                if not full:
+                    self._pause(ending)
+        return False
+
+    def _pause(self, ending: bool) -> None:
+        if ending:
+            self._ceasing.wait(FIRST_PAUSE)
+        else:
+            self.ending.wait(POLL)
+
+    def _complete(self) -> bool:
+        return all(path.name in self._journals for path in self.folder.glob("*" + SUFFIX)) and all(
+            journal.complete() for journal in self._journals.values()
+        )
+
+    def _round(self, channel: Channel) -> bool:
+        """Send what is new; whether there was more than one message takes."""
+        self._look()
+        room, sent = MOST, list[tuple[Outgoing, Piece]]()
+        for journal in self._journals.values():
+            if journal.offset < 0 and not self._introduce(channel, journal):
+                if self.shared:
+                    return False
+                continue
+            piece = journal.piece(room) if room else None
+            if piece is not None:
+                sent.append((journal, piece))
+                room -= len(piece.data)
+        if sent:
+            answer = channel.ask(Load([piece for _, piece in sent]))
+            if not isinstance(answer, Taken) or len(answer.sizes) != len(sent):
+                raise ConnectionAbortedError("the leading node does not understand")
+            for (journal, piece), size in zip(sent, answer.sizes):
+                journal.taken(piece, size)
+        return not room
+
+    def _introduce(self, channel: Channel, journal: Outgoing) -> bool:
+        head = journal.head()
+        answer = channel.ask(Offer(journal.path.name, head)) if head else None
+        if isinstance(answer, Kept):
+            journal.begin(answer)
+            return True
+        self.shared = isinstance(answer, Shared)
+        return False
+
+    def _look(self) -> None:
+        for path in self.folder.glob("*" + SUFFIX):
+            known = self._journals.get(path.name)
+            if known is not None and known.complete() and known.replaced():
+                known.close()
+                known = None
+            if known is None:
+                self._journals[path.name] = Outgoing(path)
+
+    def _tell(self, state: Forwarding) -> None:
+        with guard("writing down what is forwarded"):
+            path = state_path(self.folder)
+            beside = path.with_name(f".{path.name}.new")
+            beside.write_bytes(msgspec.json.encode(state))
+            os.replace(beside, path)
+
+
+@contextmanager
+def _connection(addresses: Sequence[tuple[str, int]], secret: str) -> Iterator[Channel]:
+    """A channel to the first address where one listens who knows the secret. OSError when there is none."""
+    failure: OSError = ConnectionRefusedError("no address is known")
+    for address in addresses:
+        try:
+            connection = socket.create_connection((address[0], address[1]), CONNECTING)
+        except OSError as error:
+            failure = error
+            continue
+        with connection:
+            try:
+                channel = connected(connection, bytes.fromhex(secret))
+            except OSError as error:
+                failure = error
+                continue
+            yield channel
+            return
+    raise failure
+
+
+def state_path(folder: Path) -> Path:
+    """Where it is written down how far the forwarding from this host has got."""
+    return folder / f"forward-{socket.gethostname()}.json"
+
+
+def read_state(folder: Path) -> Forwarding | None:
+    """How far it has got; None where nothing is forwarded."""
+    try:
+        return msgspec.json.decode(state_path(folder).read_bytes(), type=Forwarding)
+    except (OSError, msgspec.MsgspecError):
+        return None

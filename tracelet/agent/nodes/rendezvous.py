@@ -1,0 +1,164 @@
+"""How the nodes of a training find one another: rank 0 leaves an address and a secret in the training's own store.
+
+In the training process of rank 0 and of the first rank of each other node, on one thread of ours, once torch has
+connected the ranks. It opens a connection of its own to torch's TCPStore and lets go of it as soon as the word is left
+or read; the training's connection is not touched, no collective is called, and nothing waits for it. What is said
+between nodes after that is said by their agents.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tracelet.agent.nodes.journal_receiver import read_endpoint
+from tracelet.agent.process.configuration import Leader, Order
+from tracelet.guard import guard, logger, say
+
+PREFIX = "tracelet"
+SOON = 0.1
+"""Seconds between two looks for the port on which the agent beside us listens."""
+FIRST_POLL, LONGEST_POLL = 0.2, 2.0
+"""Seconds between two questions for what rank 0 leaves."""
+PATIENCE = 120.0
+"""Seconds for rank 0 to leave it: its process has come as far as ours, only its agent may still be starting."""
+ANSWER = 5.0
+"""Seconds for the store to answer; it does at once or not at all."""
+LEAVE_TAKING = 3.0
+"""Seconds that the end of a run waits which is so short that the nodes have not met yet: no longer than they take."""
+_nth = itertools.count()
+"""The runs of a process meet one after another, in all ranks alike."""
+
+
+class Meeting:
+    """One run's: leave or fetch the word, and tell the agent."""
+
+    def __init__(self, folder: Path, leads: bool, direct: Callable[[Order], None]) -> None:
+        self.folder = folder
+        self._leads = leads
+        self._direct = direct
+        self._key = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_nth)}"
+        self._ending = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tracelet-meeting", daemon=True)
+        self._place = store_address()
+
+    def start(self) -> None:
+        """Begin, if the ranks have met in a TCPStore."""
+        if self._place is not None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Give up what cannot be done within a moment."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join(LEAVE_TAKING)
+        self._stopping.set()
+
+    def _run(self) -> None:
+        assert self._place is not None  # else it is not started
+        with guard("meeting the other nodes"):
+            try:
+                if self._leads:
+                    self._leave(*self._place)
+                else:
+                    self._fetch(*self._place)
+            except (OSError, RuntimeError) as error:  # torch's own errors are RuntimeErrors: the store is gone
+                logger.debug("tracelet: the other nodes were not met: %s", error)
+
+    def _leave(self, host: str, port: int) -> None:
+        """As rank 0: have our agent listen, and leave word where."""
+        self._direct(Order(receive=True))
+        deadline = time.monotonic() + PATIENCE
+        while (endpoint := read_endpoint(self.folder, living=True)) is None:
+            if self._stopping.wait(SOON) or time.monotonic() > deadline:
+                return
+        hosts = [host, _own_address(host, port), socket.gethostname()]
+        leader = Leader(addresses=[(one, endpoint.port) for one in dict.fromkeys(hosts) if one], secret=endpoint.secret)
+        store = _store(host, port)
+        if store is not None:
+            store.set(self._key, msgspec.json.encode(leader).decode())
+
+    def _fetch(self, host: str, port: int) -> None:
+        """As another node: wait for the word, and have our agent forward there."""
+        store, pause, deadline = None, FIRST_POLL, time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            # Asked of the system first, for torch prints a page of warnings when its store is gone.
+            if not _answers(host, port):
+                return
+            store = store or _store(host, port)
+            if store is None or store.check([self._key]):
+                break
+            if self._gave_up_after(pause):
+                return
+            pause = min(LONGEST_POLL, pause * 1.5)
+        else:
+            say(
+                f"rank 0's node did not say where it listens; what this node records stays in {self.folder}. If that "
+                "folder is not shared, copy its journals into the run's folder on rank 0's node."
+            )
+            return
+        if store is not None:
+            leader = msgspec.json.decode(store.get(self._key), type=Leader)
+            here = (host, leader.addresses[0][1]) if leader.addresses else None
+            known = [here, *leader.addresses] if here else []
+            self._direct(Order(leader=Leader(addresses=list(dict.fromkeys(known)), secret=leader.secret)))
+
+    def _gave_up_after(self, pause: float) -> bool:
+        """Wait; at the end of the run, which waits for us, only as long as rank 0's word may take."""
+        return self._ending.wait(pause) and self._stopping.wait(SOON)
+
+
+def store_address() -> tuple[str, int] | None:
+    """Host and port of the TCPStore in which the ranks of this process's group have met; None where there is none."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not getattr(distributed, "is_initialized", bool)():
+        return None
+    store: Any = None
+    with suppress(AttributeError, ValueError, RuntimeError):  # private, and gone in the moment in which the group ends
+        store = distributed.distributed_c10d._get_default_store()
+        while isinstance(store, distributed.PrefixStore):
+            store = store.underlying_store
+        if isinstance(store, distributed.TCPStore):
+            return str(store.host), int(store.port)
+    return None
+
+
+def _store(host: str, port: int) -> Any:
+    """A connection of our own to the store, and in it a corner of our own; None when nobody answers."""
+    if not _answers(host, port):
+        return None
+    distributed = sys.modules["torch.distributed"]
+    patience = timedelta(seconds=ANSWER)
+    store = distributed.TCPStore(host, port, is_master=False, timeout=patience, wait_for_workers=False)
+    return distributed.PrefixStore(PREFIX, store)
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), ANSWER).close()
+    except OSError:
+        return False
+    return True
+
+
+def _own_address(host: str, port: int) -> str:
+    """The address of this machine on the way to the store; nothing is sent."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""

@@ -1,0 +1,41 @@
+"""What the end of the training waits for, within a limit, in a training over several nodes: that the others' last words
+have come to rank 0's node. On the user's thread. It reads two small files and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tracelet.agent.nodes.journal_receiver import read_endpoint
+from tracelet.agent.nodes.journal_sender import FORWARDING, read_state
+
+PATIENCE = 5.0
+"""Seconds. The agents go on afterwards, unless a cluster ends them together with the job."""
+POLL = 0.05
+ALIVE_EVERY = 1.0
+"""Seconds between two questions whether the agent lives."""
+
+
+def wait_for_nodes(folder: Path, leads: bool, deadline: float, alive: Callable[[], bool]) -> bool:
+    """Wait, to the moment `deadline` of the monotonic clock at the longest; whether all has come. Ctrl-C ends it."""
+    deadline, asked = min(deadline, time.monotonic() + PATIENCE), 0.0
+    try:
+        while _awaited(folder, leads):
+            now = time.monotonic()
+            if now >= deadline or (now - asked > ALIVE_EVERY and not alive()):
+                return not _awaited(folder, leads)  # it may have come, and the agent have left, since the last look
+            asked = now if now - asked > ALIVE_EVERY else asked
+            time.sleep(POLL)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _awaited(folder: Path, leads: bool) -> bool:
+    if leads:
+        endpoint = read_endpoint(folder, living=True)
+        return endpoint is not None and not endpoint.settled
+    state = read_state(folder)
+    return state is None or state.state == FORWARDING

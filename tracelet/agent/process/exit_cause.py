@@ -1,0 +1,148 @@
+"""What ended a process that said nothing itself: its wait status, and the kernel's count of out-of-memory kills.
+
+Used by `watch` in the agent, on the agent's main thread; by nobody in the training process. The agent is not the
+parent of what it watches, so the wait status is asked of a pidfd (Linux 6.15 and newer) or read from a zombie. Where
+neither tells, the process is just gone. Reads only: no signal is sent, nothing is traced, no process is waited for.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+
+from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, KILLED, PREEMPTED
+from tracelet.store.process_liveness import process_start
+from tracelet.store.process_status import GONE
+
+PIDFD_INFO_EXIT = 1 << 3
+PIDFD_INFO_SIZE = 64
+"""The structure's first version, which all kernels understand that know the question."""
+PIDFD_GET_INFO = 3 << 30 | PIDFD_INFO_SIZE << 16 | 0xFF << 8 | 11
+WINDOW = 30.0
+"""Seconds that an out-of-memory kill may lie back: the kernel counts first, and a large process takes long to go."""
+ANNOUNCING = frozenset({"SIGTERM", "SIGUSR1", "SIGUSR2", "SIGXCPU"})
+"""With these clusters say that a job's time is over; a program that does not handle them is ended by them."""
+LEAVING = frozenset({"SIGINT", "SIGHUP"})
+"""Ctrl-C, and a terminal that was closed."""
+CRASHES = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP"})
+OUT_OF_MEMORY = "out of memory: the kernel killed the process"
+
+
+class Witness:
+    """Keeps an eye on one process of this host while it lives."""
+
+    def __init__(self, pid: int, started: float) -> None:
+        self._pid = pid
+        self._descriptor = _open(pid, started)
+        self._counter = counter_of(pid)
+        self._counts: deque[tuple[float, int]] = deque()
+        self._status: int | None = None
+
+    def look(self) -> None:
+        """While it lives: how many the kernel has killed so far."""
+        now = time.monotonic()
+        self._counts.append((now, count_in(self._counter)))
+        while len(self._counts) > 2 and self._counts[1][0] < now - WINDOW:
+            self._counts.popleft()
+
+    def testimony(self) -> tuple[str, str]:
+        """(status, reason) of the process, which is gone."""
+        if self._status is None:
+            self._status = self._wait_status()
+        short_of_memory = bool(self._counts) and count_in(self._counter) > self._counts[0][1]
+        return judged(self._status, short_of_memory)
+
+    def _wait_status(self) -> int | None:
+        return _asked(self._descriptor) if (status := _of_zombie(self._pid)) is None else status
+
+    def leave(self) -> None:
+        """Let go of the process."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def judged(wait_status: int | None, short_of_memory: bool) -> tuple[str, str]:
+    """(status, reason) out of a wait status, None if unknown, and whether the kernel has just run out of memory."""
+    if wait_status is None:
+        return KILLED, OUT_OF_MEMORY if short_of_memory else GONE
+    if not os.WIFSIGNALED(wait_status):
+        code = os.waitstatus_to_exitcode(wait_status)
+        return FAILED if code else FINISHED, f"exit code {code}, by os._exit() or the like"
+    number = os.WTERMSIG(wait_status)
+    name = signal.Signals(number).name if number in signal.valid_signals() else f"signal {number}"
+    if name == "SIGKILL":
+        return KILLED, OUT_OF_MEMORY if short_of_memory else name
+    if name in CRASHES:
+        return FAILED, f"crash: {name}"
+    return PREEMPTED if name in ANNOUNCING else INTERRUPTED if name in LEAVING else KILLED, name
+
+
+def _open(pid: int, started: float) -> int:
+    """A pidfd of this very process, -1 where there is none."""
+    if not hasattr(os, "pidfd_open"):
+        return -1
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return -1
+    if process_start(pid) == started:
+        return descriptor
+    os.close(descriptor)
+    return -1
+
+
+def _asked(descriptor: int) -> int | None:
+    if descriptor < 0:
+        return None
+    import fcntl
+
+    answer = bytearray(PIDFD_INFO_SIZE)
+    struct.pack_into("=Q", answer, 0, PIDFD_INFO_EXIT)
+    try:
+        fcntl.ioctl(descriptor, PIDFD_GET_INFO, answer)
+    except OSError:  # an older kernel, or one process too old
+        return None
+    (mask,) = struct.unpack_from("=Q", answer, 0)
+    (status,) = struct.unpack_from("=i", answer, PIDFD_INFO_SIZE - 4)
+    return int(status) if mask & PIDFD_INFO_EXIT else None
+
+
+def _of_zombie(pid: int) -> int | None:
+    """The wait status of a process that its parent has not waited for yet."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return int(fields[49]) if fields[0] == "Z" else None
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def counter_of(pid: int, proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> Path:
+    """The file that counts the kernel's kills where this process belongs: its cgroup's, else the whole machine's."""
+    lines = []
+    with suppress(OSError):
+        lines = (proc / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        root, name = (groups / "memory", "memory.oom_control") if controllers else (groups, "memory.events")
+        # In a container the path may be the host's; the container's own group is then what is mounted.
+        for folder in (root / path.lstrip("/"), root):
+            if (folder / name).is_file():
+                return folder / name
+    return proc / "vmstat"
+
+
+def count_in(counter: Path) -> int:
+    """How many processes the kernel has killed for want of memory; 0 where that cannot be read."""
+    with suppress(OSError, ValueError):
+        for line in counter.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0

@@ -1,0 +1,97 @@
+"""A file that one process at a time holds. Used by the agent (one a run and host) and by couriers (one a backend).
+
+The operating system lets go of it when the process ends, however it ends. Locks of network file systems may refuse
+or lie: a lock that cannot be asked for is taken for granted, for delivering twice is mended by the backends and
+never by waiting.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tracelet.store.process_liveness import is_alive, process_start
+
+if os.name == "posix":
+    import fcntl
+
+PAUSE = 0.1
+"""Seconds between two attempts."""
+LEFT = "left"
+"""First line of what a process leaves that let go by itself; one that was killed leaves its pid."""
+
+
+class Lock:
+    """One lock, in whose file stands who holds it. Not for several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = -1
+
+    def acquire(self, patience: float = 0.0) -> bool:
+        """Take the lock, waiting for it up to `patience` seconds. OSError when its file cannot be made."""
+        self.path.parent.mkdir(exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        deadline = time.monotonic() + patience
+        while not _locked(descriptor):
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                return False
+            time.sleep(PAUSE)
+        pid = os.getpid()
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{pid} {process_start(pid)} {socket.gethostname()}".encode(), 0)
+        self._descriptor = descriptor
+        return True
+
+    def release(self, last_words: Sequence[str] = ()) -> None:
+        """Let go, and leave these lines in the file: see `last_words`."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.ftruncate(descriptor, 0)
+            if last_words:
+                os.pwrite(descriptor, "\n".join((LEFT, *last_words)).encode(), 0)
+            os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def holder(path: Path) -> int:
+    """The pid of the process that holds the lock; 0 if nobody does, or one on another host that cannot be asked."""
+    try:
+        pid, started, host = path.read_text(encoding="utf-8").split(" ", 2)
+        number, moment = int(pid), float(started)
+    except (OSError, ValueError):
+        return 0
+    # The file lock itself is not tried: for a moment that would hold it against the process that wants it.
+    return number if host == socket.gethostname() and is_alive(number, moment) else 0
+
+
+def last_words(path: Path) -> list[str]:
+    """What the process that let go of the lock last has left; empty while one holds it, and after one was killed."""
+    try:
+        first, *lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError):
+        return []
+    return lines if first == LEFT else []
+
+
+def backend_line(name: str) -> str:
+    """The last word on a backend."""
+    return f"backend {name}"
+
+
+def lock_path(folder: Path) -> Path:
+    """The file that the agent of this host holds while it lives."""
+    return folder / f"agent-{socket.gethostname()}.lock"

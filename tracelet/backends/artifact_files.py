@@ -1,0 +1,66 @@
+"""Where backends find and put files: copied artifacts under the names that they were logged with, for SDKs that upload
+what lies at a path, and the places that options name.
+
+Used by concrete backends, on the courier's thread. Links, never copies: an artifact may be larger than the free disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from tracelet.backends.base import RunDescription
+from tracelet.journal.records import Artifact
+from tracelet.store.artifacts import manifest, object_path
+
+IMPOSSIBLE = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL})
+"""What the names of files may meet with: `a` beside `a/b`, say, in a list that nothing of ours wrote."""
+
+
+@contextmanager
+def laid_out(run: RunDescription, artifact: Artifact) -> Iterator[Path]:
+    """A temporary folder that holds the artifact: a link to its file, or a tree of links.
+
+    FileNotFoundError if it is gone, or cannot be laid out; that would be the same the next time.
+    """
+    files = contents(run, artifact)
+    with tempfile.TemporaryDirectory(prefix="tracelet-") as temporary:
+        root = Path(temporary)
+        inner = root / safe_path(artifact.name) if artifact.metadata.get("folder") else root
+        try:
+            for name, source in files.items():
+                link = inner / safe_path(name)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(source)
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno not in IMPOSSIBLE:
+                raise
+            raise FileNotFoundError(errno.ENOENT, f"its names cannot be used ({error})", artifact.name) from error
+        yield root
+
+
+def contents(run: RunDescription, artifact: Artifact) -> dict[str, Path]:
+    """The files of an artifact that was copied, by name. FileNotFoundError if one is gone, or their list is damaged."""
+    folder = run.artifacts_folder.parent
+    try:
+        found = {name: object_path(folder, digest) for name, (digest, _) in manifest(folder, artifact).items()}
+    except ValueError as error:
+        raise FileNotFoundError(errno.ENOENT, str(error), artifact.name) from error
+    for path in found.values():
+        path.stat()  # a dangling link would be left out by some SDKs without a word
+    return found
+
+
+def placed(run: RunDescription, given: str, *default: str) -> Path:
+    """Where an option points, seen from the training's folder; where it is empty, a place in the store."""
+    path = Path(given).expanduser() if given else run.store.joinpath(*default)
+    return path if path.is_absolute() else Path(run.folder) / path
+
+
+def safe_path(name: str) -> PurePosixPath:
+    """The name as a path that stays below the folder it is put in."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return PurePosixPath(*parts or ["artifact"])

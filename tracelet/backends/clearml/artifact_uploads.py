@@ -1,0 +1,64 @@
+"""Artifacts as ClearML keeps them: files, folders as archives, and references to files that stay where they are.
+
+Used by the `clearml` backend on the courier's thread. Files are streamed from the store; of a folder the SDK makes an
+archive in the temporary folder first. Nothing is read into memory whole.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import Path
+from typing import Any
+
+from tracelet.backends.artifact_files import laid_out, safe_path
+from tracelet.backends.base import RunDescription
+from tracelet.errors import Unavailable
+from tracelet.journal.records import Artifact
+from tracelet.store.artifacts import manifest
+
+MOST_SHOWN = 100
+"""Files of a folder that the artifact's preview lists."""
+
+
+def upload(task: Any, run: RunDescription, artifact: Artifact) -> bool:
+    """Give the artifact to the task; False if its copy is gone. The SDK's errors pass: the server may be away."""
+    about = {"path": artifact.path, "kind": artifact.kind, **artifact.metadata}
+    if not artifact.digest:
+        return _refer(task, artifact, about)
+    try:
+        with laid_out(run, artifact) as folder:
+            taken = task.upload_artifact(
+                artifact.name, folder / safe_path(artifact.name), metadata=about, preview=_preview(run, artifact),
+                wait_on_upload=True, auto_pickle=False,
+            )  # fmt: skip
+    except FileNotFoundError:
+        return False
+    # The SDK takes no notice of a server that did not register what was uploaded.
+    if not taken or artifact.name not in {one.key for one in task.data.execution.artifacts or ()}:
+        raise Unavailable(f"ClearML did not take the artifact {artifact.name}")
+    return True
+
+
+def _preview(run: RunDescription, artifact: Artifact) -> str:
+    """What the archive or file holds; the SDK would show the name of a temporary folder."""
+    files = manifest(run.artifacts_folder.parent, artifact)
+    lines = [f"{name} - {size:,} bytes" for name, (_, size) in list(files.items())[:MOST_SHOWN]]
+    more = len(files) - len(lines)
+    return "\n".join([*lines, f"... and {more:,} more"] if more else lines)
+
+
+def _refer(task: Any, artifact: Artifact, about: dict[str, Any]) -> bool:
+    """An entry that says where the file is, as ClearML itself registers models that it does not upload."""
+    from clearml.backend_api.services import tasks
+
+    where = Path(artifact.path).as_uri() if Path(artifact.path).is_absolute() else artifact.path
+    entry = tasks.Artifact(
+        key=artifact.name, type="custom", uri=where, content_size=artifact.size, timestamp=artifact.time // 1_000_000,
+        type_data=tasks.ArtifactTypeData(
+            preview=artifact.path, content_type=mimetypes.guess_type(artifact.name)[0] or "application/octet-stream"
+        ),
+        display_data=[(str(name), str(value)) for name, value in about.items()],
+    )  # fmt: skip
+    if task._add_artifacts([entry]) is None:
+        raise Unavailable(f"ClearML did not take the reference to {artifact.name}")
+    return True

@@ -1,0 +1,51 @@
+"""What the `check()` of several backends has in common: is the package there, may the place be written.
+
+Used for `tracelet doctor`, never by a courier. Imports no SDK, makes no file, and tells no credential.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tracelet.errors import Misconfigured, Unavailable
+from tracelet.redaction.masking import mask_url
+
+PATIENCE = 5.0
+"""Seconds that a server gets to answer."""
+
+
+def installed(package: str, extra: str) -> None:
+    """Misconfigured if the package cannot be found; it is not imported."""
+    try:
+        found = find_spec(package)
+    except (ImportError, ValueError):  # its parent is missing, or it was taken out of sys.modules
+        found = None
+    if found is None:
+        raise Misconfigured(f"the package {package} is not installed", f"Type pip install 'tracelet[{extra}]'")
+
+
+def writable(path: str | Path, otherwise: str) -> str:
+    """The place, whole, if files can be made there or below; Misconfigured if not. `otherwise`: what to give instead.
+
+    A relative one means the folder of the training; this is asked in the folder that `doctor` is typed in.
+    """
+    place = Path(path).expanduser().absolute()
+    nearest = next(one for one in (place, *place.parents) if one.exists())
+    needed = os.W_OK | os.X_OK if nearest.is_dir() else os.W_OK
+    if not os.access(nearest, needed) or (nearest != place and not nearest.is_dir()):
+        raise Misconfigured(f"{nearest} cannot be written", f"Give another place: {otherwise}")
+    return str(place)
+
+
+def listening(address: str, port: int) -> str:
+    """The address without its password, if somebody listens there; Unavailable if not."""
+    parts, shown = urlsplit(address), mask_url(address)
+    try:
+        with socket.create_connection((parts.hostname or "localhost", parts.port or port), timeout=PATIENCE):
+            return shown
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"nobody listens at {shown} ({error})") from error

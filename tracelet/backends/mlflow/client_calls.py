@@ -1,0 +1,93 @@
+"""How MLflow is called: short timeouts, none of its own retries, and its errors translated into ours.
+
+Used by the `mlflow` backend around every verb, on the courier's thread. The environment variables by which MLflow takes
+these settings are put back afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tracelet.backends.environment_variables import given
+from tracelet.errors import Misconfigured, Unavailable
+
+REFUSED_CREDENTIALS = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
+
+PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary", "psycopg": "'psycopg[binary]'"}
+"""Drivers of databases that are not installed under the name that they are imported by."""
+HOST_AND_PORT = re.compile(r"[\w.-]+:\d{2,5}/?")
+OLD_STORE = "filesystem tracking backend"
+"""In what MLflow says since 3.17 when its tracking URI is a folder."""
+UNKNOWN_ADDRESS = frozenset({"UnsupportedModelRegistryStoreURIException", "UnsupportedTrackingStoreURIException"})
+"""MLflow keeps these where no public name leads."""
+
+
+@contextmanager
+def calling(timeout: float, token: str = "", url: str = "") -> Iterator[None]:
+    """Run MLflow's code in here: raises `Unavailable` and `Misconfigured` instead of what MLflow raises."""
+    with _environment(timeout, token, url):
+        try:
+            import mlflow.exceptions
+            import requests
+            import sqlalchemy.exc
+        except ImportError as error:
+            raise Misconfigured(
+                f"MLflow cannot be imported ({error})", "Type pip install 'tracelet[mlflow]'"
+            ) from error
+        try:
+            yield
+        except mlflow.exceptions.MlflowException as error:
+            raise _translated(error) from error
+        except (requests.RequestException, sqlalchemy.exc.OperationalError, ValueError) as error:
+            # ValueError: an answer that is no JSON at all, from a gateway in front of the server.
+            raise Unavailable(f"MLflow does not answer as it should ({_first_line(error)})") from error
+        except ModuleNotFoundError as error:
+            package = PACKAGES.get(str(error.name), error.name)
+            raise Misconfigured(f"MLflow lacks a package ({error})", f"Type pip install {package}") from error
+
+
+def checked(address: str) -> str:
+    """The tracking URI; Misconfigured if it is a server without its scheme, which MLflow takes for a folder."""
+    if HOST_AND_PORT.fullmatch(address):
+        raise Misconfigured(f"the tracking URI {address} would be a folder", f"Type http://{address} for a server")
+    return address
+
+
+def _translated(error: Exception) -> Exception:
+    code, line = str(getattr(error, "error_code", "")), _first_line(error)
+    if type(error).__name__ in UNKNOWN_ADDRESS:
+        return Misconfigured(f"the tracking URI is not one ({line})", "Give backend={'mlflow': {'url': ...}}")
+    if code in REFUSED_CREDENTIALS:
+        fix = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        return Misconfigured(f"the MLflow server refuses the credentials ({line})", fix)
+    if OLD_STORE in line:
+        fix = "Give sqlite:///mlflow.db or a server as tracking URI, or set MLFLOW_ALLOW_FILE_STORE=true"
+        return Misconfigured("this MLflow writes to no folder any more", fix)
+    if code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"):
+        return Misconfigured(f"MLflow refuses ({line})", "Look whether the run and its experiment are still there")
+    return Unavailable(f"MLflow does not answer ({line})")
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return text if len(text) <= 300 else text[:300] + "..."
+
+
+@contextmanager
+def _environment(timeout: float, token: str, url: str) -> Iterator[None]:
+    wanted = {
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, round(timeout))),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the courier tries again, and knows for how long
+        "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "300",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        **({"MLFLOW_TRACKING_TOKEN": token} if token else {}),
+        **({"MLFLOW_TRACKING_URI": url} if url else {}),  # older versions upload to this one, whatever the client says
+    }
+    unwanted = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD") if token else ()  # they would win over it
+    with given(wanted, unwanted):
+        yield

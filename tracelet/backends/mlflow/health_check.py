@@ -1,0 +1,97 @@
+"""Whether MLflow answers, and with whose credentials: for `tracelet doctor`.
+
+Asks the server with one request, as MLflow's client would, and without MLflow, whose import takes seconds. A credential
+is named by where it comes from, and is never told.
+"""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from tracelet.backends.health_checks import installed, writable
+from tracelet.backends.mlflow.client_calls import checked
+from tracelet.errors import Misconfigured, Unavailable
+from tracelet.redaction.masking import mask_url
+
+QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
+PATIENCE = 10.0
+"""Seconds; `doctor` itself gives up after 15."""
+LOGIN = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+FILE = Path("~/.mlflow/credentials")
+LOCAL = ("", "file", "sqlite")
+
+
+def check(url: str, api_key: str) -> str:
+    """What was found, in a line. Raises what a backend raises where it was not what is needed."""
+    installed("mlflow", "mlflow")
+    variable = os.environ.get("MLFLOW_TRACKING_URI", "")
+    address = checked(url or variable)
+    where = " (given as an option)" if url else " (from MLFLOW_TRACKING_URI)" if variable else ""
+    scheme = urlsplit(address).scheme
+    if scheme in ("http", "https"):
+        return _asked(address, where, api_key)
+    if not address:
+        return "no address is given: MLflow's own files in the folder of the training"
+    if scheme in LOCAL:
+        path = unquote(address.partition(":///" if scheme == "sqlite" else "://")[2] if scheme else address)
+        return f"files on this machine: {writable(path, 'MLFLOW_TRACKING_URI=sqlite:////FOLDER/mlflow.db')}{where}"
+    return f"{mask_url(address)}{where}, which is not asked here"
+
+
+def _asked(address: str, where: str, api_key: str) -> str:
+    import requests
+
+    said, headers = _credential(address, api_key)
+    found = f"{mask_url(address)}{where}, {said}"
+    verify: bool | str = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or True
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        verify = False
+    try:
+        answer = requests.get(address.rstrip("/") + QUESTION, headers=headers, timeout=PATIENCE, verify=verify)
+    except requests.RequestException as error:
+        raise Unavailable(f"{found}; it does not answer ({type(error).__name__})") from error
+    if answer.status_code in (401, 403):
+        raise Misconfigured(f"{found}; it wants another credential ({answer.status_code})", LOGIN)
+    if answer.status_code >= 500 or answer.status_code == 429:
+        raise Unavailable(f"{found}; it answers {answer.status_code} ({answer.reason})")
+    if answer.status_code != 200 or not answer.text.lstrip().startswith("{"):
+        fix = "Give the address that MLflow's pages have, without what stands behind a #"
+        raise Misconfigured(f"{found}; what answers there is no MLflow ({answer.status_code})", fix)
+    return found
+
+
+def _credential(address: str, api_key: str) -> tuple[str, dict[str, str]]:
+    """In which words to speak of it, and the header: the one that MLflow's client would use of those that there are."""
+    from requests.utils import get_netrc_auth
+
+    if urlsplit(address).username:
+        return "with the user and password in the address", {}  # requests takes them from there
+    if get_netrc_auth(address):
+        return "with the user and password in ~/.netrc", {}  # ... and from there, whatever the header says
+    (file_user, file_password), variables = _from_file(), ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    own_user, own_password = ("", "") if api_key else (os.environ.get(name, "") for name in variables)
+    user, password = own_user or file_user, own_password or file_password
+    if user and password:
+        source = "MLFLOW_TRACKING_USERNAME" if own_user else str(FILE)
+        pair = base64.standard_b64encode(f"{user}:{password}".encode()).decode()
+        return f"as {user!r} (from {source})", {"Authorization": f"Basic {pair}"}
+    token = api_key or os.environ.get("MLFLOW_TRACKING_TOKEN", "")
+    if not token:
+        return "without a credential", {}
+    source = "with the api_key that tracelet was given" if api_key else "with the credential in MLFLOW_TRACKING_TOKEN"
+    return source, {"Authorization": f"Bearer {token}"}
+
+
+def _from_file() -> tuple[str, str]:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(FILE.expanduser(), encoding="utf-8")
+    except (OSError, configparser.Error, UnicodeDecodeError):
+        return "", ""
+    names = ("mlflow_tracking_username", "mlflow_tracking_password")
+    user, password = (parser.get("mlflow", name, fallback="") for name in names)
+    return user, password

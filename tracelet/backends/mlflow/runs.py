@@ -1,0 +1,112 @@
+"""The run in MLflow: found by its id or by our tag, else created, in its experiment and under the run it belongs to.
+
+Used by the `mlflow` backend on the courier's thread, inside `calling`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tracelet.backends.base import RunDescription
+from tracelet.backends.mlflow.metric_rows import legal_key
+from tracelet.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+RUN_ID, GROUP = "tracelet.run_id", "tracelet.group"
+PARENT = "mlflow.parentRunId"
+"""By this tag MLflow's pages nest one run under another."""
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Without it MLflow 3 takes an experiment that holds traces for a chat application and opens it at another page."""
+LONGEST_TAG = 5000
+
+
+def experiment_of(client: MlflowClient, name: str, tags: Mapping[str, str]) -> str:
+    """The id of the experiment with this name, which is made if it is not there."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, tags=dict(tags) or None))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        found = client.get_experiment_by_name(name)  # another run of the project was quicker
+    if found is None or found.lifecycle_stage == "deleted":
+        fix = f"Type mlflow experiments restore --experiment-id {found.experiment_id if found else '?'}"
+        raise Misconfigured(f"the MLflow experiment {name!r} was deleted", fix)
+    return str(found.experiment_id)
+
+
+def parent_of(client: MlflowClient, run_id: str) -> Run:
+    """The run that ours is to be nested under. Misconfigured if there is none with this id."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        fix = "Give the id of a run of this server: backend={'mlflow': {'parent': ID}}"
+        raise Misconfigured(f"there is no MLflow run {run_id!r} to nest this one under", fix) from error
+
+
+def group_of(client: MlflowClient, experiment: str, name: str) -> Run:
+    """The run that stands for a group: the oldest with our tag, so that two that are made at once become one."""
+    key = legal_key(name).replace("'", "_")
+    if (known := _oldest(client, experiment, key)) is not None:
+        return known
+    made = client.create_run(experiment, tags={GROUP: key, "mlflow.source.type": "LOCAL"}, run_name=name)
+    client.set_terminated(made.info.run_id, "FINISHED")  # it does nothing itself
+    first = _oldest(client, experiment, key) or made
+    if first.info.run_id != made.info.run_id:
+        client.delete_run(made.info.run_id)
+    return first
+
+
+def _oldest(client: MlflowClient, experiment: str, key: str) -> Run | None:
+    order = ["attributes.start_time ASC"]
+    found = client.search_runs([experiment], f"tags.`{GROUP}` = '{key}'", order_by=order, max_results=1)
+    return found[0] if found else None
+
+
+def find(client: MlflowClient, experiment: str, run: RunDescription) -> Run | None:
+    """The run that an earlier `open` made."""
+    from mlflow.entities import ViewType
+    from mlflow.exceptions import MlflowException
+
+    if known := run.memory.get("run_id"):
+        try:
+            return client.get_run(str(known))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    wanted = f"tags.`{RUN_ID}` = '{run.id}'"
+    runs = client.search_runs([experiment], wanted, run_view_type=ViewType.ALL, max_results=1)
+    return runs[0] if runs else None
+
+
+def create(client: MlflowClient, experiment: str, run: RunDescription) -> Run:
+    """A new run, with what MLflow's pages show of its origin."""
+    environment = run.environment.get("platform") or {}
+    tags = {
+        RUN_ID: run.id, "mlflow.source.name": " ".join(run.command)[:LONGEST_TAG], "mlflow.source.type": "LOCAL",
+        "mlflow.user": str(environment.get("user", "")), "mlflow.runName": run.name, "tracelet.host": run.host,
+        "tracelet.folder": run.folder, **git_tags(run.git),
+    }  # fmt: skip
+    return client.create_run(
+        experiment, start_time=int(run.started * 1000), tags={name: text for name, text in tags.items() if text},
+        run_name=run.name or None,
+    )  # fmt: skip
+
+
+def git_tags(git: Mapping[str, Any]) -> dict[str, str]:
+    """The state of the code, under MLflow's own names."""
+    remotes = git.get("remotes") or {}
+    url = remotes.get("origin") or next(iter(remotes.values()), "")
+    found = {"commit": git.get("commit"), "branch": git.get("branch"), "repoURL": url}
+    return {f"mlflow.source.git.{name}": str(text) for name, text in found.items() if text}

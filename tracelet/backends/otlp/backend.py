@@ -1,0 +1,107 @@
+"""The `otlp` backend: spans with their events, to anything that takes OpenTelemetry's protocol over HTTP or gRPC.
+
+Called by a courier on its thread. Spans are encoded by the OpenTelemetry SDK's own exporter package and sent in one
+request, without its retries: those are the courier's. Ids come from the run's, so a span that is sent twice has the
+same ids twice. Metrics are not sent: see the other backends.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from tracelet.backends.base import Batch, Outcome, RunDescription
+from tracelet.backends.otel_spans import SpanStream
+from tracelet.backends.otlp.transport import Transport, connect
+from tracelet.errors import Misconfigured, Rejected
+from tracelet.telemetry.reading.span_selection import Selection
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+MOST_SPANS = 2048
+"""Spans of one request; about 1 MB, a quarter of what gRPC servers take by default."""
+HTTP, GRPC = "http/protobuf", "grpc"
+
+
+@dataclass(frozen=True)
+class OtlpOptions:
+    """Settings of the backend `otlp`."""
+
+    url: str = ""
+    """`http://HOST:4318` or `HOST:4317`; OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT if empty."""
+    protocol: str = ""
+    """`http/protobuf` or `grpc`; OTEL_EXPORTER_OTLP_PROTOCOL, else HTTP, if empty."""
+    api_key: str = ""
+    """Sent as `Authorization: Bearer ...`. Other headers come from OTEL_EXPORTER_OTLP_HEADERS. Never stored."""
+    service_name: str = ""
+    """`service.name` of the resource; OTEL_SERVICE_NAME, else the run's project or name, if empty."""
+    spans: str = "all"
+    """Names of the spans to send, separated by commas."""
+    spans_deny: str = ""
+    """Names of spans not to send; their children move up to the nearest span that is sent."""
+    timeout: float = 10.0
+    """Seconds that one request may take before it counts as failed."""
+
+
+class OtlpBackend:
+    """One trace for each run."""
+
+    name: ClassVar[str] = "otlp"
+    options: ClassVar[type] = OtlpOptions
+    extra: ClassVar[str] = "otlp"
+    every_rank: ClassVar[bool] = True
+
+    def __init__(self, options: OtlpOptions) -> None:
+        self._options = options
+        self._transport: Transport | None = None
+        self._stream: SpanStream | None = None
+
+    def open(self, run: RunDescription) -> None:
+        """Settle where to send to; nothing is sent yet."""
+        service = self._options.service_name or os.environ.get("OTEL_SERVICE_NAME") or run.project or run.name
+        self._stream = SpanStream(run, Selection.parse(self._options.spans, self._options.spans_deny), service)
+        self._transport = self._connect()
+
+    def _connect(self) -> Transport:
+        protocol = self._options.protocol or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", HTTP)
+        if protocol not in (HTTP, GRPC):
+            raise Misconfigured(f"protocol={protocol!r} is not spoken", f"Give {HTTP!r} or {GRPC!r}")
+        return connect(protocol == GRPC, self._options.url, self._options.api_key, self._options.timeout)
+
+    def check(self) -> str:
+        """For `doctor`: whether the collector takes a request without spans, and with whose credentials."""
+        transport = self._connect()
+        try:
+            transport.send([])
+        except Rejected:
+            pass  # it answers: nothing was sent that it could take
+        finally:
+            transport.close()
+        return transport.told
+
+    def write(self, batch: Batch) -> None:
+        """Send the batch's spans. One whose batch was sent before is left out."""
+        assert self._transport is not None and self._stream is not None  # `open` comes first
+        if batch.again and batch.id == self._stream.sent:
+            return
+        spans, begun = self._stream.take(batch)
+        self._send(spans)
+        self._stream.keep(batch, spans, begun)
+
+    def close(self, outcome: Outcome | None) -> None:
+        """Let go of the connection. With the run, what its processes left open has ended: they were killed."""
+        if self._transport is None or self._stream is None:
+            return
+        if outcome is not None:
+            self._send(list(self._stream.cut_off(outcome)))
+            self._stream.forget()
+        transport, self._transport = self._transport, None
+        transport.close()
+
+    def _send(self, spans: Sequence[ReadableSpan]) -> None:
+        assert self._transport is not None  # `open` comes first
+        for start in range(0, len(spans), MOST_SPANS):
+            self._transport.send(spans[start : start + MOST_SPANS])

@@ -1,0 +1,172 @@
+"""Artifacts of a run in Weights & Biases: handed to the SDK, and remembered until the server, or its file, has them.
+
+Used by the `wandb` backend on the courier's thread. Files are uploaded from the store as they lie there, in the SDK's
+own process and beside the points: nothing is copied, no file is read into memory, and a large one delays nobody.
+
+The SDK tells the end of an upload only to somebody who waits for it, and cancels what is waited for in vain: so a
+thread waits for each, and ends with the upload or with the SDK's process.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import threading
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tracelet.backends.base import RunDescription
+from tracelet.backends.artifact_files import contents
+from tracelet.backends.legal_names import legal
+from tracelet.backends.wandb.sdk_session import first_line
+from tracelet.journal.records import Artifact
+
+if TYPE_CHECKING:
+    from wandb import Run
+
+UNFIT = re.compile(r"[^\w.\-]", re.ASCII)
+UNFIT_FOR_ALIASES = re.compile(r"[/:,\s]|[^ -~]")
+LONGEST = 120
+REFUSED = re.compile(r"\b4(?!08|29)\d\d\b")
+"""What an answer says that would be the same the next time; others (5xx, timeouts) are tried again."""
+PAUSE = 5.0
+"""Seconds before an upload that has failed is begun again; the SDK has tried for long by itself."""
+MEMORY = "artifacts"
+
+
+class Uploads:
+    """What was logged and is not confirmed. `log()` each artifact, `settle()` now and then."""
+
+    def __init__(self, run: Run, described: RunDescription, offline: bool) -> None:
+        self._run, self._described, self._offline = run, described, offline
+        self._waiting: dict[str, _Waiter] = {}
+        self._owed: dict[str, Any] = dict(described.memory.get(MEMORY) or {})
+        self.refused: list[tuple[Artifact, str]] = []
+        """Those that the server will not have, and why."""
+
+    def resume(self) -> None:
+        """Log again what an earlier courier has handed over and seen no confirmation of."""
+        for value in list(self._owed.values()):
+            self.log(msgspec.convert(value, Artifact))
+
+    def log(self, artifact: Artifact, there: Collection[tuple[str, str]] = ()) -> None:
+        """Hand it to the SDK, unless it is among those that are there. FileNotFoundError if its copy is gone."""
+        key = f"{artifact.name}:{artifact.digest or artifact.time}"
+        if key in self._waiting:
+            return
+        try:
+            made, aliases = self._made(artifact)
+        except FileNotFoundError as error:
+            self._drop([key])
+            self.refused.append((artifact, f"its copy is gone ({error.filename})"))
+            return
+        if (made.name, made.digest) in there:
+            return
+        self._owed[key] = msgspec.to_builtins(artifact)
+        self._described.remember(MEMORY, self._owed)
+        self._waiting[key] = _Waiter(self._run.log_artifact(made, aliases=aliases), start=not self._offline)
+
+    def settle(self, there: Collection[tuple[str, str]]) -> bool:
+        """Forget those that have arrived (online) or are in the SDK's file (offline); whether that is all."""
+        over = []
+        for key, waiter in self._waiting.items():
+            if waiter.identity in there if self._offline else self._arrived(key, waiter):
+                over.append(key)
+        for key in over:
+            del self._waiting[key]
+        self._drop(over)
+        return not self._waiting
+
+    def memory(self) -> dict[str, Any]:
+        """What was remembered of them."""
+        return {MEMORY: self._owed}
+
+    def _drop(self, keys: list[str]) -> None:
+        known = [key for key in keys if self._owed.pop(key, None) is not None]
+        if known:
+            self._described.remember(MEMORY, self._owed)
+
+    def _arrived(self, key: str, waiter: _Waiter) -> bool:
+        if waiter.is_alive():
+            return False
+        if waiter.arrived:
+            return True
+        artifact = msgspec.convert(self._owed[key], Artifact)
+        if REFUSED.search(waiter.why):
+            self.refused.append((artifact, waiter.why))
+            return True
+        if time.monotonic() - waiter.began > PAUSE:
+            made, aliases = self._made(artifact)
+            self._waiting[key] = _Waiter(self._run.log_artifact(made, aliases=aliases))
+        return False
+
+    def _made(self, artifact: Artifact) -> tuple[Any, list[str]]:
+        import wandb
+
+        metadata = {**artifact.metadata, "path": artifact.path, "size": artifact.size}
+        if not artifact.digest:
+            return self._reference(artifact, metadata)
+        made = wandb.Artifact(legal(artifact.name, UNFIT, LONGEST, "-"), artifact.kind or "file", metadata=metadata)
+        known = inspect.signature(made.add_file).parameters
+        # Content addressed, so it stays as it is: no copy is made, and `wandb sync` finds it later. Old versions copy.
+        more: dict[str, Any] = {"policy": "immutable", "skip_cache": True}
+        more = {option: value for option, value in more.items() if option in known}
+        for name, path in contents(self._described, artifact).items():
+            made.add_file(str(path), name=name, **more)
+        return made, ["latest"]
+
+    def _reference(self, artifact: Artifact, metadata: dict[str, Any]) -> tuple[Any, list[str]]:
+        """A file that stays where it is. The references of a run are versions of one artifact, called by file name.
+
+        The SDK looks at files that it is to refer to; ours may be on another machine by now, or gone.
+        """
+        import wandb
+        from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
+
+        kind = artifact.kind or "file"
+        made = wandb.Artifact(legal(f"{kind}-{self._described.id}", UNFIT, LONGEST, "-"), kind, metadata=metadata)
+        where = Path(artifact.path).as_uri() if Path(artifact.path).is_absolute() else artifact.path
+        entry: Any = ArtifactManifestEntry
+        version = f"{where}#{artifact.time}"  # a file that was written over is another version
+        made.manifest.add_entry(entry(path=artifact.name, ref=where, digest=version, size=artifact.size))
+        return made, ["latest", legal(artifact.name, UNFIT_FOR_ALIASES, LONGEST, "-")]
+
+
+class _Waiter(threading.Thread):
+    """Waits for one upload."""
+
+    def __init__(self, made: Any, start: bool = True) -> None:
+        super().__init__(name="tracelet-wandb-upload", daemon=True)
+        self.identity: tuple[str, str] = (made.name, made.digest)
+        self.arrived = False
+        self.why = ""
+        self.began = time.monotonic()
+        self._made = made
+        if start:
+            self.start()
+
+    def run(self) -> None:
+        """Wait, and take note of the end."""
+        try:
+            self._made.wait()
+            self.arrived = True
+        except _failures() as error:
+            self.why = first_line(error)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What waiting raises: the upload has failed, its result cannot be read, or the SDK's process is gone."""
+    import wandb.errors
+
+    found: list[type[Exception]] = [ValueError, RuntimeError, OSError, wandb.errors.Error]
+    with suppress(ImportError):  # elsewhere before 0.19
+        from wandb.sdk.mailbox import mailbox_handle
+
+        names = ("HandleAbandonedError", "ServerResponseError")
+        found += [getattr(mailbox_handle, name) for name in names if hasattr(mailbox_handle, name)]
+    return tuple(found)

@@ -1,0 +1,44 @@
+"""Points as rows of a Weights & Biases history. Used by the `wandb` backend on the courier's thread."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tracelet.backends.base import Batch
+from tracelet.backends.legal_names import legal
+
+HIDDEN = re.compile(r"^_")
+"""Weights & Biases keeps names with a leading underscore for itself."""
+LONGEST_NAME = 1000
+TIME = "_timestamp"
+
+Row = dict[str, Any]
+
+
+def column(name: str, axis: str) -> str:
+    """The metric's name as a column; never that of the axis or of the SDK's own."""
+    return legal(name if name != axis else f"_{name}", HIDDEN, LONGEST_NAME, "hidden_")
+
+
+def batch_rows(batch: Batch, axis: str) -> Iterator[Row]:
+    """Points of one step and moment share a row; a name that comes twice there begins another one."""
+    rows: dict[tuple[int, float, bool, int], Row] = {}
+    for part in batch.points:
+        name = column(part.name, axis)
+        for step, value, stamp in zip(part.steps, part.values, part.times):
+            number = 0
+            while name in rows.setdefault((step, stamp, part.system, number), {}):
+                number += 1
+            row = rows[step, stamp, part.system, number]
+            row[name] = value
+            row[TIME] = stamp
+            if not part.system:
+                row[axis] = step
+    yield from (rows[key] for key in sorted(rows, key=lambda key: key[1]))
+
+
+def same(kept: Any, value: float) -> bool:
+    """Whether the SDK's file holds this number: it writes NaN and infinities as texts, and zero without its sign."""
+    return kept is not None and repr(float(kept) + 0.0) == repr(float(value) + 0.0)

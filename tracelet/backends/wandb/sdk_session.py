@@ -1,0 +1,133 @@
+"""How the SDK of Weights & Biases is called: quiet, in our folders, without a question. Its settings, key and errors.
+
+Used by the `wandb` backend on the courier's thread.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tracelet.backends.environment_variables import given
+from tracelet.errors import Misconfigured, Unavailable
+
+FLUSH = 0.05
+"""Seconds after which the SDK writes to its file what it was given; rows count as delivered when they are in it."""
+
+DENIED = re.compile(r"\b(?:error|HTTP|status:?) 40[13]\b|\(40[13]\b")
+"""What the SDK says when the server does not know the key, or the key may not do it."""
+UNREACHED = re.compile("verif")
+"""The SDK calls it an authentication error, too, when it cannot reach the server to verify the key."""
+
+
+def quiet_settings(wanted: Mapping[str, Any]) -> Any:
+    """The SDK's settings: what is wanted, and all capture of its own off. What this version does not know is left out.
+
+    Names with `x_` began with an underscore before 0.19.
+    """
+    import wandb
+
+    told = {
+        "console": "off", "silent": True, "quiet": True, "show_info": False, "show_warnings": False,
+        "show_errors": False, "disable_git": True, "disable_code": True, "save_code": False, "x_disable_meta": True,
+        "x_disable_stats": True, "x_save_requirements": False, "x_disable_machine_info": True,
+        "disable_job_creation": True, "x_transaction_log_flush_interval": FLUSH, **wanted,
+    }  # fmt: skip
+    known = _known()
+    named = {name if name in known else name.removeprefix("x"): value for name, value in told.items()}
+    return wandb.Settings(**{name: value for name, value in named.items() if name in known and value is not None})
+
+
+def _known() -> set[str]:
+    import wandb
+
+    fields = getattr(wandb.Settings, "model_fields", None)
+    if fields is not None:
+        return set(fields)
+    return {name for base in wandb.Settings.__mro__ for name in getattr(base, "__annotations__", ())}  # before 0.19
+
+
+def flushes() -> bool:
+    """Whether the SDK writes what it was given soon. Before 0.30 it keeps some kilobytes until the run ends."""
+    return "x_transaction_log_flush_interval" in _known()
+
+
+def raises_when_late() -> bool:
+    """Whether `finish` can say that not everything has arrived; others wait until it has."""
+    return "finish_timeout_raises" in _known()
+
+
+def check_key(url: str) -> None:
+    """Misconfigured if the SDK would have to ask for a key."""
+    import wandb
+
+    login: Any = wandb.login
+    if "prompt" in inspect.signature(login).parameters:
+        known = login(host=url or None, prompt=False)
+    else:  # before 0.20
+        known = wandb.api.api_key
+    if not known:
+        fix = "Type wandb login, or set WANDB_API_KEY, or use backend={'wandb': {'mode': 'offline'}}"
+        raise Misconfigured("wandb has no API key", fix)
+
+
+def apart() -> Any:
+    """How the SDK is told to leave other runs alone. Before 0.19.10 a process had one run at a time."""
+    import wandb
+
+    return "create_new" if tuple(map(int, re.findall(r"\d+", wandb.__version__)[:3])) >= (0, 19, 10) else True
+
+
+def await_free_folder(folder: Path, run_id: str) -> None:
+    """The SDK names a run's folder by the second, and would write over what an earlier courier left in this one."""
+    while any(folder.glob(f"wandb/*run-{time.strftime('%Y%m%d_%H%M%S')}-{run_id}")):
+        time.sleep(0.05)
+
+
+def account(url: str, api_key: str) -> dict[str, str]:
+    """Variables for versions before 0.20, which do not take a key as a setting."""
+    import wandb
+
+    if "prompt" in inspect.signature(wandb.login).parameters:
+        return {}
+    told = {"WANDB_BASE_URL": url, "WANDB_API_KEY": api_key}
+    return {name: value for name, value in told.items() if value}
+
+
+@contextmanager
+def calling(folder: Path | None) -> Iterator[None]:
+    """Run the SDK's code in here: its files stay in our folder, its errors become ours."""
+    kinds = ("CACHE", "DATA", "ARTIFACT") if folder else ()
+    places = {f"WANDB_{kind}_DIR": str(folder / "wandb" / kind.lower()) for kind in kinds if folder}
+    places["WANDB_ERROR_REPORTING"] = "false"  # the SDK's reports about itself are no business of a training
+    places["WANDB_SILENT"] = "true"  # some versions print before they have read their settings
+    try:
+        import wandb.errors
+    except ImportError as error:
+        raise Misconfigured(f"wandb cannot be imported ({error})", "Type pip install 'tracelet[wandb]'") from error
+    try:
+        with given({name: place for name, place in places.items() if name not in os.environ}):
+            yield
+    except wandb.errors.UsageError as error:
+        raise _refused(error) from error
+    except (wandb.errors.Error, OSError, TimeoutError) as error:
+        unreached = not isinstance(error, wandb.errors.AuthenticationError) or UNREACHED.search(str(error))
+        if unreached and not DENIED.search(str(error)):
+            raise Unavailable(f"wandb does not answer ({first_line(error)})") from error
+        raise _refused(error) from error
+
+
+def _refused(error: Exception) -> Misconfigured:
+    fix = "Type wandb login, or set WANDB_API_KEY; WANDB_BASE_URL is the server's address"
+    return Misconfigured(f"wandb refuses ({first_line(error)})", fix)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in short."""
+    return str(error).strip().partition("\n")[0][:300]

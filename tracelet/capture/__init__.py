@@ -1,0 +1,1 @@
+"""Capture: the way of a value from the training thread to the file."""

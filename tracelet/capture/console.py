@@ -1,0 +1,236 @@
+"""What the program prints, recorded too: `write` of `sys.stdout` and `sys.stderr`, listened to on the two objects.
+
+Started and stopped by the session. The streams stay the very same objects, with the same descriptors, encoding and
+`isatty()`: only their attribute `write` is covered, and it calls the original first, with what it was given. What was
+printed is put aside on the printing thread (some microseconds a line) and made into lines on the writer's thread. What
+goes past these two objects (C libraries, child processes, `os.write`) is not seen. See decision 0060.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from tracelet.capture.sanitize import storable_text
+from tracelet.capture.sink import Later, Sink
+from tracelet.capture.terminal import Screen
+from tracelet.guard import guard, logger
+from tracelet.journal.records import Console, Notice, Record
+from tracelet.redaction.masking import MASK, mask_text
+
+STREAMS = ("stdout", "stderr")
+MOST_HELD = 1_000_000
+"""Characters that wait for the writer; it comes by several times a second, so this is megabytes a second."""
+RATE, BURST = 64_000, 1_000_000
+"""Characters a second that are recorded, and how many at once: a log that a person reads is far below it."""
+PLENTY = 16_000_000
+"""Characters of one stream after which only so little is recorded that a month adds little: """
+SPARSE_RATE, SPARSE_BURST = 100, 16_000
+LINE_COST = 24
+"""What a line costs beside its characters: number, time."""
+BETWEEN = 5_000_000
+"""Microseconds between two states of a line that goes on changing, such as a progress bar."""
+
+_KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----(?!.*-----END )")
+_KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----")
+_KEY_LINE = re.compile(r"\s*(?:[A-Za-z0-9+/=-]*:?|(?:Proc-Type|DEK-Info): .*|-----END [A-Z0-9 ]*-*)\s*")
+"""What can stand in a private key, or be the beginning of it: another line says that there was none, or that it was cut
+off. Not asked in the visit in which a key began: keys are printed with prefixes, too."""
+
+_missing: Any = object()
+
+
+class Allowance:
+    """How much may be recorded now: so many characters a second, saved up to a burst."""
+
+    def __init__(self) -> None:
+        self._tokens = float(BURST)
+        self._spent = 0
+        self._at = time.monotonic()
+
+    def grants(self, cost: int) -> bool:
+        """Whether there is enough left for this much; it is spent then."""
+        rate, burst = (RATE, BURST) if self._spent < PLENTY else (SPARSE_RATE, SPARSE_BURST)
+        now = time.monotonic()
+        self._tokens = min(burst, self._tokens + (now - self._at) * rate)
+        self._at = now
+        if cost > self._tokens:
+            return False
+        self._tokens -= cost
+        self._spent += cost
+        return True
+
+
+class Tap(Later):
+    """One stream: takes text on any thread, makes records of it on the writer's."""
+
+    def __init__(self, stream: str, sink: Sink) -> None:
+        self.stream = stream
+        self.left_out = 0
+        """Lines that were not recorded because there were too many."""
+        self._sink = sink
+        self._pid = os.getpid()
+        self._pieces: deque[tuple[float, str]] = deque()
+        self._held = self._lost = 0
+        self._asked = self._closing = False
+        self._screen = Screen()
+        self._allowance = Allowance()
+        self._recorded: dict[int, int] = {}
+        """When the lines that may still change were recorded last."""
+        self._key: int | None = None
+        """The line in which a private key began whose end has not been printed yet."""
+
+    def take(self, text: Any) -> None:
+        """Something was printed."""
+        with guard("listening to the console"):
+            if not text or not isinstance(text, str) or os.getpid() != self._pid:
+                return  # a forked child prints for itself
+            if self._held > MOST_HELD:
+                self._lost += text.count("\n")
+                return
+            self._held += len(text)
+            self._pieces.append((time.time(), text[:MOST_HELD]))
+            if not self._asked:
+                self._asked = True
+                self._sink.emit(self)
+
+    def close(self) -> None:
+        """Record what stands there now; the stream is listened to no longer."""
+        self._closing = True
+        self._sink.emit(self)
+
+    def records(self) -> list[Record]:
+        """The lines that are new or have changed."""
+        self._asked = False
+        self._held = 0
+        moment = 0
+        while self._pieces:
+            at, text = self._pieces.popleft()
+            moment = int(at * 1e6)
+            self._screen.feed(text, moment)
+        lost, self._lost = self._lost, 0
+        if lost:
+            self._screen.skip(lost)
+            self.left_out += lost
+        found = self._lines(moment)
+        self._screen.forget()
+        self._recorded = {row: at for row, at in self._recorded.items() if row >= self._screen.row}
+        notice = [self._notice()] if self._closing and self.left_out else []
+        return [*([self._record(found)] if found else []), *notice]
+
+    def _lines(self, moment: int) -> list[tuple[int, int, str]]:
+        found = []
+        for row in self._screen.changed():
+            recent = moment - self._recorded.get(row, -BETWEEN) < BETWEEN
+            if row >= self._screen.row and recent and not self._closing:
+                continue  # it goes on changing
+            began, text = self._screen.take(row)
+            self._recorded[row] = moment
+            if self._allowance.grants(len(text) + LINE_COST):
+                found.append((row, began, text))
+            else:
+                self.left_out += 1
+        return found
+
+    def _record(self, found: list[tuple[int, int, str]]) -> Console:
+        texts = _masked(self._without_keys(found))
+        first = min(began for _, began, _ in found)
+        lines = [(row, began - first, text) for (row, began, _), text in zip(found, texts)]
+        return Console(time=first, stream=self.stream, lines=lines)
+
+    def _without_keys(self, found: list[tuple[int, int, str]]) -> list[str]:
+        # Not left to masking, which sees the lines of one visit: a key may be printed over two.
+        texts, visit = [storable_text(text) for _, _, text in found], False
+        for place, (row, _, _) in enumerate(found):
+            text = texts[place]
+            if begin := _KEY_BEGINS.search(text):
+                texts[place] = f"{text[: begin.end()].rstrip('-')}{MASK}"
+                self._key, visit = row, True
+            elif self._key is not None and row > self._key:
+                end = _KEY_ENDS.search(text)
+                texts[place] = text[end.start() :] if end else ""
+                if end:
+                    self._key = None
+                elif not visit and not _KEY_LINE.fullmatch(text):
+                    self._key, texts[place] = None, text
+        return texts
+
+    def _notice(self) -> Notice:
+        count, self.left_out = self.left_out, 0
+        message = f"{count:,} lines of {self.stream} were left out of the record: there were too many."
+        return Notice(time=int(time.time() * 1e6), code="console", count=count, message=message)
+
+
+def _masked(texts: list[str]) -> list[str]:
+    """The lines without secrets. One over several lines leaves lines empty where it stood."""
+    masked = mask_text("\n".join(texts)).split("\n")
+    missing = len(texts) - len(masked)
+    if missing:
+        same = 0
+        while same < len(masked) and masked[-1 - same] == mask_text(texts[-1 - same]):
+            same += 1
+        after = len(masked) - same
+        masked[after:after] = [""] * missing
+    return masked
+
+
+class _Cover:
+    """Our `write` on one stream object."""
+
+    def __init__(self, stream: Any, tap: Tap) -> None:
+        self.tap: Tap | None = tap
+        self.stream = stream
+        self.own = vars(stream).get("write", _missing)  # TypeError: where attributes stand elsewhere we leave them
+        self.placed = self._wrapper(stream.write)
+        stream.write = self.placed
+
+    def _wrapper(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def write(*args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            if self.tap is not None and args:
+                self.tap.take(args[0])
+            return result
+
+        return write
+
+    def revert(self) -> None:
+        """Uncover the original, or go inert where somebody has covered ours."""
+        tap, self.tap = self.tap, None
+        if vars(self.stream).get("write") is self.placed:
+            if self.own is _missing:
+                del self.stream.write
+            else:
+                self.stream.write = self.own
+        if tap is not None:
+            tap.close()
+
+
+class Listening:
+    """The streams of this process, as they are when the run starts."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._covers: list[_Cover] = []
+
+    def start(self) -> None:
+        """Listen from now on."""
+        for name in STREAMS:
+            stream = getattr(sys, name, None)
+            if stream is None or any(cover.stream is stream for cover in self._covers):
+                continue
+            try:
+                self._covers.append(_Cover(stream, Tap(name, self._sink)))
+            except (AttributeError, TypeError) as error:  # an object that takes no attributes
+                logger.debug("tracelet: %s is not recorded: %s", name, error)
+
+    def stop(self) -> None:
+        """Listen no longer."""
+        while self._covers:
+            self._covers.pop().revert()

@@ -1,0 +1,65 @@
+"""Buffers and a writer that keep nothing: for forked children, ended runs, and runs that are not recorded.
+
+What is emitted into them is gone at once, on any thread, so a program needs no `if` around its logging.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tracelet import guard
+from tracelet.capture.sink import PLAIN_WIDTH, Item, SeriesGroup
+
+
+class Forgetting(list[Item]):
+    """The buffer in a forked child or of a run that is not recorded: takes everything, keeps nothing."""
+
+    def append(self, item: Item) -> None:
+        """Forget the item."""
+
+
+class Ended(Forgetting):
+    """The buffer after the end of the run: keeps nothing, and says so once if a program goes on logging by name."""
+
+    def append(self, item: Item) -> None:
+        """Forget the item; say so if a program logged it by name."""
+        name = _logged(item)
+        if name is not None:
+            say_late(repr(name))
+
+
+def say_late(what: str, kind: str = "metric") -> None:
+    """Say that something was logged after the end of its run, once for each kind."""
+    if not sys.is_finalizing():
+        guard.say(
+            f"{what} was logged after its run had ended and is not recorded; nor is what follows. "
+            "Type tracelet.start_logging('name') before it.",
+            once=f"ended:{kind}",
+        )
+
+
+def _logged(item: Item) -> object:
+    """The first name that a program logged with the item; None if it did not log by name."""
+    if type(item) is not tuple:
+        return None
+    first = item[0].keys[0] if type(item[0]) is SeriesGroup else item[0]
+    return first if type(first) is str and len(item) <= PLAIN_WIDTH + 1 else None
+
+
+class Mute:
+    """A writer that records nothing, for handles of runs that are not recorded."""
+
+    recording = False
+
+    def __init__(self) -> None:
+        self.items: list[Item] = Forgetting()
+
+    def emit(self, item: Item) -> None:
+        """Keep nothing."""
+
+    def relieve(self) -> None:
+        """Never crowded."""
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Nothing to write."""
+        return True

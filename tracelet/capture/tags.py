@@ -1,0 +1,40 @@
+"""Tags as a program gives them, made what the journal keeps: names to texts.
+
+Used by `start_logging(tags=...)` and `Experiment.set_tags`, on the user's thread. Records nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tracelet.capture.sanitize import storable_text
+from tracelet.errors import InvalidArgument
+from tracelet.redaction.masking import mask_tokens
+
+PRESENT = "true"
+"""The text of a tag that was given as a name alone."""
+HINT = "nothing was recorded. Give a mapping or a list of names, e.g. set_tags({'stage': 'pilot'}), set_tags(['pilot'])"
+
+
+def given(tags: Mapping[str, Any] | Iterable[str]) -> dict[str, str]:
+    """A mapping of name to text, None and the empty text removing a tag, or names; else `InvalidArgument`.
+
+    Tokens of well-known shape are masked in the texts.
+    """
+    if isinstance(tags, Mapping):
+        return {
+            storable_text(str(name)): "" if value is None else mask_tokens(storable_text(str(value)))
+            for name, value in tags.items()
+        }
+    if isinstance(tags, str):
+        raise InvalidArgument(
+            f"tags are the text {tags[:100]!r}; nothing was recorded. Give a list: tags=[{tags[:100]!r}]"
+        )
+    if not isinstance(tags, Iterable):
+        raise InvalidArgument(f"tags are a {type(tags).__name__}; {HINT}")
+    names = list(tags)
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidArgument(f"a tag's name is a text, not a {type(name).__name__}; {HINT}")
+    return {storable_text(name): PRESENT for name in names}

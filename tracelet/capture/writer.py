@@ -1,0 +1,287 @@
+"""The buffer that the training thread appends to, and the one thread that brings it to the journal.
+
+`emit` is called on any thread, returns at once and never raises. The thread `tracelet-writer` alone packs, writes and
+seals: it wakes a few times within the flush interval and appends what is there in one write. Whoever wants something
+from it puts a request into its queue, so signal handlers and finalizers may log at any moment. When the disk refuses,
+records wait in bounded memory, the user is told once, and what has to be given up is counted and written down as soon
+as the disk takes it. In a forked child the buffer is replaced by one that forgets, so a child never writes into its
+parent's journal.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Union
+
+from tracelet import guard
+from tracelet.capture.clock import now
+from tracelet.capture.null_buffers import Ended, Forgetting, Mute
+from tracelet.capture.packer import Packer
+from tracelet.capture.sanitize import mended
+from tracelet.capture.sink import Item, Later, weight_of
+from tracelet.capture.write_queue import Outbox
+from tracelet.journal.compaction import compact
+from tracelet.journal.journal_writer import Journal
+from tracelet.journal.records import FINISHED, RUNNING, Footer, Params, Scalar, Started, Status, Tags
+
+WAKES_PER_INTERVAL = 2.5
+"""The writer wakes this often within the flush interval: waiting, packing and writing must fit into it together."""
+SHORTEST_PAUSE = 0.01
+"""Seconds; waking more often would take the interpreter from the training."""
+TROUBLED_PAUSE = 2.0
+"""Seconds between two attempts while the disk refuses: trying costs time, and rarer attempts make fuller chunks."""
+CROWDED = 20_000
+"""Items at which the writer is woken early; about 4 MB."""
+SELDOM = 127
+"""A crowd is looked after at one item in 128 (those whose number has none of these bits), because it takes the
+writer until its turn of the interpreter to come."""
+OVERCROWDED = 120_000
+"""Items at which the emitting thread waits for the writer: memory is bounded (about 25 MB), nothing is dropped."""
+PATIENCE = 2.0
+"""Longest such wait, in seconds. A disk that hangs longer must not hold the training: the oldest are given up."""
+LOOK_AGAIN = 0.5
+"""Seconds after which a waiting thread looks whether the writer is still there."""
+SYNC_EVERY = 5.0
+"""Seconds between two fsyncs: what a power failure may take. A killed process loses nothing that was written."""
+COMPACTED_AT_ONCE = 1_000_000
+"""Bytes of a sealed journal up to which its writer compacts it: at most 0.1 s. The agent has time for larger ones."""
+MOST_COMPACTED = 50_000_000
+"""Where there is no agent: at most 5 s at the end of a run, and at most a thousandth of what the run took."""
+MICROS_A_MEGABYTE = 100_000_000
+"""Of a run, so that compacting costs it a thousandth."""
+BEAT_EVERY = 10.0
+"""Seconds between two touches of a journal that has nothing to write."""
+
+__all__ = ["CROWDED", "SELDOM", "Mute", "Writer", "now"]
+
+Request = Union["SimpleQueue[bool]", None]
+"""Where the writer answers that a round is done, or None for a mere wake-up."""
+
+
+class Writer:
+    """Owns the journal of this process from the first record to the seal."""
+
+    def __init__(self, journal: Journal, started: Started, flush_interval: float = 0.5) -> None:
+        self.started = mended(started) or started
+        self.outbox = Outbox(journal, self.started)
+        self.items: list[Item] = []
+        self.packer = Packer()
+        self.params: dict[str, Scalar] = {}
+        self.tags: dict[str, str] = {}
+        self.expected = ("", "")
+        """(status, reason) that the process would end with if nobody said otherwise; see `Sink.expect`."""
+        self.lonely = False
+        """Whether no agent will come by to compact the journal."""
+        self._pause = max(SHORTEST_PAUSE, flush_interval / WAKES_PER_INTERVAL)
+        self._requests: SimpleQueue[Request] = SimpleQueue()
+        self._done: SimpleQueue[bool] = SimpleQueue()
+        self._taking = threading.RLock()
+        self._rest: list[Item] = []
+        """What was emitted before the end and is not packed yet."""
+        self._stuck = False
+        self._status: Status | None = None
+        self._stopping = self._finished = self._complete = self._threaded = False
+        self._synced = self._beaten = time.monotonic()
+        self._syncing: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._run, name="tracelet-writer", daemon=True)
+
+    @property
+    def recording(self) -> bool:
+        """Whether what is emitted still reaches the journal."""
+        return not self._stopping
+
+    @property
+    def journal(self) -> Journal:
+        """The file; touched by the writer's thread alone once that runs."""
+        return self.outbox.journal
+
+    @property
+    def path(self) -> Path:
+        """Where the journal stands."""
+        return self.journal.path
+
+    def start(self) -> None:
+        """Write the first record at once, so that the run is on disk before anything else happens. Raises OSError."""
+        self.journal.append([self.started])
+        with guard.guard("starting the writer thread"):
+            self._thread.start()
+            self._threaded = True
+
+    def emit(self, item: Item) -> None:
+        """Take one item; see `Sink`."""
+        items = self.items
+        items.append(item)
+        if len(items) > CROWDED and not len(items) & SELDOM:
+            self.relieve()
+
+    def expect(self, status: str, reason: str) -> None:
+        """Remember how the process would end if it ended now, also for those who find it killed; see `Sink`."""
+        if (status, reason) != self.expected:
+            self.expected = (status, reason)
+            self.emit(Status(time=now(), status=RUNNING, expected=status, reason=reason))
+
+    def relieve(self) -> None:
+        """Called by an emitting thread that finds the buffer crowded: wakes the writer, and waits for it if need be."""
+        if len(self.items) <= OVERCROWDED:
+            if self._requests.empty():
+                self._requests.put(None)
+        elif self._stuck or not self.flush(PATIENCE):
+            self._stuck = True
+            with self._taking:
+                excess = len(self.items) - OVERCROWDED
+                if excess > OVERCROWDED:
+                    oldest = self.items[:excess]
+                    # What makes its records later is emitted once until then: without it the console would be silent.
+                    later = [item for item in oldest if isinstance(item, Later)]
+                    self.outbox.given_up += sum(map(weight_of, oldest)) - len(later)
+                    self.items[:excess] = later
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything emitted so far is in the journal (or the disk has refused it). False: not in time."""
+        if self._stopping or threading.current_thread() is self._thread or not self._thread.is_alive():
+            return False
+        answer: SimpleQueue[bool] = SimpleQueue()
+        self._requests.put(answer)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self._thread.is_alive() and (deadline is None or time.monotonic() < deadline):
+            try:
+                return answer.get(timeout=LOOK_AGAIN if timeout is None else timeout)
+            except Empty:
+                continue
+        return not answer.empty()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            requests = self._next_requests(TROUBLED_PAUSE if self.outbox.troubled else self._pause)
+            with guard.guard("writing the journal"):
+                self._write(self._take())
+            self._stuck = False
+            for request in requests:
+                request.put(True)
+            with guard.guard("keeping the journal alive"):
+                self._maintain(time.monotonic())
+        self._finish()
+
+    def _next_requests(self, pause: float) -> list[SimpleQueue[bool]]:
+        found: list[Request] = []
+        try:
+            found.append(self._requests.get(timeout=pause))
+            while True:
+                found.append(self._requests.get_nowait())
+        except Empty:
+            return [request for request in found if request is not None]
+
+    def _write(self, items: Sequence[Item]) -> None:
+        records = self.packer.pack(items)
+        for record in records:
+            if isinstance(record, Params):
+                self.params.update(record.values)
+            elif isinstance(record, Tags):
+                self.tags.update(record.values)
+        self.outbox.keep(records)
+        self.outbox.write()
+
+    def _take(self) -> list[Item]:
+        with self._taking:
+            taken = self.items[:]
+            del self.items[: len(taken)]
+        return taken
+
+    def _maintain(self, clock: float) -> None:
+        if clock - self._synced > SYNC_EVERY and not (self._syncing and self._syncing.is_alive()):
+            self._synced = clock
+            # fsync may take long on a busy disk, and flushing must not wait for it.
+            self._syncing = threading.Thread(target=self._sync, name="tracelet-sync", daemon=True)
+            self._syncing.start()
+        if clock - self._beaten > BEAT_EVERY:
+            self._beaten = clock
+            self.journal.beat()
+
+    def _sync(self) -> None:
+        with guard.guard("syncing the journal"):
+            self.journal.sync()
+
+    def close(self, status: Status, timeout: float | None = None) -> bool:
+        """Have everything left, the status and the seal written. False when that failed: said, never raised."""
+        if self._status is None:
+            self._status = mended(status) or status
+        return self.wait(timeout)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end of a writer that is closing; see `close`."""
+        with self._taking:
+            if not self._stopping:
+                # Here and not later: threads that go on logging must not crowd out what was logged before.
+                self._rest, self.items, self._stopping = self.items, Ended(), True
+        self._requests.put(None)
+        if not self._threaded and not self._finished:
+            self._finish()
+        elif not self._finished and self._thread is not threading.current_thread():
+            # Not by joining: after a Ctrl-C in join() Python takes the thread for ended.
+            try:
+                self._done.put(self._done.get(timeout=timeout))
+            except Empty:
+                pass
+        if not self._finished:
+            guard.say(f"{self.path} is still being written, because its disk is slow; the last points may be lost.")
+        return self._complete
+
+    def _finish(self) -> None:
+        """The last round, on the writer's thread: the rest, the status, the seal."""
+        if self._syncing is not None:
+            self._syncing.join()
+        items, self._rest = self._rest, []
+        status = self._status or Status(time=now(), status="")
+        with guard.guard("sealing the journal"):
+            self._write([*items, status])
+            self._complete = self.outbox.empty
+            if self._complete:
+                self._seal(status)
+            else:
+                self.outbox.lose(status)
+        with guard.guard("closing the journal"):
+            self.journal.close()
+            if self._complete and self.journal.size <= self._compacted(status):
+                self._compact()
+        self._finished = True
+        self._done.put(True)
+        for request in self._next_requests(0.0):
+            request.put(self._complete)
+
+    def _compacted(self, status: Status) -> int:
+        """Bytes up to which the end of the process may wait for compaction. A cluster that preempts does not wait."""
+        if not self.lonely or status.status != FINISHED:
+            return COMPACTED_AT_ONCE
+        earned = (now() - self.started.time) * COMPACTED_AT_ONCE // MICROS_A_MEGABYTE
+        return min(MOST_COMPACTED, max(COMPACTED_AT_ONCE, earned))
+
+    def _compact(self) -> None:
+        try:
+            compact(self.path)
+        except OSError as error:  # it stays as it is, a little larger
+            guard.logger.debug("tracelet: %s was not compacted: %s", self.path, error)
+
+    def _seal(self, status: Status) -> None:
+        try:
+            self.journal.seal(self.footer(status))
+        except OSError as error:  # the journal is whole without its index; readers scan it
+            guard.logger.debug("tracelet: %s has no index: %s", self.path, error)
+
+    def footer(self, status: Status) -> Footer:
+        """The index of the journal as it stands."""
+        return Footer(
+            started=self.started, status=status,
+            metrics=[tally.summary(name) for name, tally in self.packer.tallies.items()],
+            params=self.params, tags=self.tags, frames=self.journal.number, others=self.journal.others,
+            points=self.journal.index(),
+        )  # fmt: skip
+
+    def abandon(self) -> None:
+        """In a forked child: forget everything, and let go of the parent's file without writing to it."""
+        self.items = Forgetting()
+        self._stopping = self._finished = True
+        self.journal.close()

@@ -1,0 +1,57 @@
+"""Events of a run in words, and of which process each is. For `show` and `top`; pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tracelet.cli.formatting import date, duration, value
+from tracelet.journal.records import Event
+from tracelet.store.run import Run
+from tracelet.telemetry.reading.routine_events import is_routine
+
+TIMESTAMP = "timestamp_sec"
+"""The end of the names of attributes that are seconds since the epoch, as nv-one-logger calls them."""
+
+
+class Moment(NamedTuple):
+    """An event, and `rank 1: ` before it where the run has several ranks."""
+
+    event: Event
+    whose: str
+
+
+def telling(found: Iterable[Moment]) -> list[Moment]:
+    """Those that people are told without asking."""
+    return [moment for moment in found if not is_routine(moment.event)]
+
+
+def moments(run: Run) -> list[Moment]:
+    """All events, by time."""
+    views = [(view, view.started) for view in run.views if view.started]
+    several = len({started.rank for _, started in views if started.role == "rank"}) > 1
+    found = [
+        Moment(event, f"{started.role} {started.rank}: " if several else "")
+        for view, started in views
+        for event in view.records(Event)
+    ]
+    return sorted(found, key=lambda moment: moment.event.time)
+
+
+def told(event: Event) -> str:
+    """One event on one line."""
+    if event.name == "fit_finished":
+        found = event.attributes
+        text = f"{found.get('kind')} {found.get('number')} {found.get('status')}"
+        seconds = found.get("seconds")
+        text += f" after {duration(seconds)}" if isinstance(seconds, (int, float)) else ""
+        counted = [(found[name], name) for name in ("epochs", "steps") if found.get(name) is not None]
+        extra = [f"{count} {name.removesuffix('s') if count == 1 else name}" for count, name in counted]
+        extra = ["a tuner's trials"] if found.get("tuned") else extra
+        return ", ".join([text, *extra, *([value(found["reason"])] if found.get("reason") else [])])
+    attributes = ", ".join(f"{value(name)}={_attribute(name, found)}" for name, found in event.attributes.items())
+    return f"{value(event.name)} {attributes}".rstrip()
+
+
+def _attribute(name: str, found: object) -> str:
+    return date(found) if name.endswith(TIMESTAMP) and isinstance(found, (int, float)) else value(found)

@@ -1,0 +1,103 @@
+"""Where commands print: a rich console that behaves in pipes, in narrow terminals and without colours.
+
+Text from runs is never taken for markup, nor obeyed by the terminal; a `rich.Text` is made of `value(text)`. Not a
+terminal means: no colours, no cutting to a width, so that `grep` finds whole lines.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tracelet.cli.formatting import value, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+ColumnName = TypeVar("ColumnName")
+
+UNCUT = 100_000
+"""Columns of a "terminal" that is none: wider than any line."""
+SHORTEST = 12
+"""Characters of a name that are shown at least: the beginning and the end of it tell it from others."""
+STATUS_STYLES = {
+    "running": "cyan", "finished": "green", "failed": "bold red", "interrupted": "yellow", "preempted": "yellow",
+    "killed": "red", "unreadable": "red",
+}  # fmt: skip
+
+
+def console(stderr: bool = False) -> Console:
+    """A console on the stream as it is now, which makes control characters in every `str` visible."""
+    from rich.console import Console
+
+    class Careful(Console):
+        def render_str(self, text: str, **options: Any) -> Text:  # every str comes by here, cells of tables too
+            return super().render_str(visible(text), **options)
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else UNCUT
+    return Careful(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def echo(text: str, err: bool = False) -> None:
+    """Print a line without rich, its control characters visible."""
+    click.echo(visible(text), err=err)
+
+
+def speaks_unicode(target: Console) -> bool:
+    """Whether block characters come out as such."""
+    return (target.encoding or "").lower().replace("-", "").startswith("utf")
+
+
+def put(target: Console, renderable: RenderableType, style: str | None = None) -> None:
+    """Print; where it is not a terminal, without the spaces that fill a table up to its width."""
+    if target.is_terminal:
+        target.print(renderable, style=style)
+        return
+    with target.capture() as captured:
+        target.print(renderable, style=style)
+    target.file.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+
+
+def short(target: Console, name: str, share: int) -> str:
+    """A name on one line; in a terminal at most a `share`-th of its width, with dots for the middle of it."""
+    text, most = value(name), max(SHORTEST, target.width // share)
+    return text if len(text) <= most else f"{text[: (most - 2) // 2]}...{text[len(text) - (most - 3) // 2 :]}"
+
+
+def fitting(
+    target: Console,
+    build: Callable[[list[ColumnName]], Table],
+    columns: Sequence[ColumnName],
+    droppable: Sequence[ColumnName],
+) -> Table:
+    """The table, without as many of the droppable columns as a narrow terminal has no room for."""
+    kept = list(columns)
+    if target.width >= UNCUT:
+        return build(kept)
+    unlimited = target.options.update(width=UNCUT)
+    made = build(kept)
+    for column in droppable:
+        if target.measure(made, options=unlimited).maximum <= target.width:
+            break
+        kept.remove(column)
+        made = build(kept)
+    return made
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """A plain table without lines between the cells; `right` are the columns of numbers."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(
+            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in right
+        )
+    return made

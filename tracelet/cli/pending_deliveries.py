@@ -1,0 +1,105 @@
+"""Which deliveries of a run are asked for, and how far they are. Used by `sync` and `doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from tracelet import registry
+from tracelet.agent.delivery.batch_reader import Feed
+from tracelet.agent.process.configuration import Posting
+from tracelet.agent.process.locks import holder, lock_path
+from tracelet.errors import SettingsError
+from tracelet.journal.records import RUNNING
+from tracelet.session import backend_arguments
+from tracelet.settings import Settings
+from tracelet.store import delivery_state
+from tracelet.store.delivery_state import DONE, Delivery
+from tracelet.store.run import Run
+
+
+@dataclass(frozen=True)
+class Debt:
+    """One run and one backend that is to have it."""
+
+    run: Run
+    posting: Posting
+    delivery: Delivery
+    total: int
+    """Points of the run that go to backends."""
+    named: bool = True
+    """Whether the run itself names the backend; one that only `sync --backend` named has to be named there again."""
+
+    @property
+    def command(self) -> str:
+        """What to type to have it delivered."""
+        return f"tracelet sync {self.run.id}" + ("" if self.named else f" --backend {self.posting.name}")
+
+    @property
+    def left(self) -> int:
+        """Points that are not delivered yet."""
+        return max(0, self.total - self.delivery.points)
+
+    @property
+    def paid(self) -> bool:
+        """Whether everything has been delivered, the end of the run as well."""
+        feed = Feed(self.run.path)
+        feed.every_rank = self.delivery.every_rank
+        return self.delivery.state == DONE and feed.next(self.delivery.cursors) is None
+
+    @property
+    def holder(self) -> int:
+        """The pid of the process that delivers it just now; 0 if none does."""
+        name = f"{self.posting.name}.lock"
+        return holder(self.run.path / delivery_state.FOLDER / name)
+
+    @property
+    def agent(self) -> int:
+        """The pid of the run's agent on this host; 0 if there is none."""
+        return holder(lock_path(self.run.path))
+
+
+def debts(run: Run, settings: Settings, asked: Sequence[str] = (), begun: bool = False) -> Iterator[Debt]:
+    """What is to be delivered of a run: to the backends asked for, else to those that it was started with.
+
+    `begun` adds those that `sync --backend` named once and that have not got all of it. Options come from the run's
+    record, and over them from the settings, which know the credentials.
+    """
+    recorded = _recorded(run)
+    names = list(asked) or list(recorded)
+    if begun:
+        names += [name for name in _begun(run) if name not in names]
+    tables = {name: {**recorded.get(name, {}), **settings.tables.get(name, {})} for name in names}
+    backends = backend_arguments.parse(names, tables)
+    if len(backends) == 1:
+        backends = backend_arguments.addressed(backends, settings.api_key, settings.backend_url)
+    total = _points(run)
+    for posting in registry.postings(backends):
+        delivery = delivery_state.read(run.path, posting.name) or Delivery(backend=posting.name)
+        yield Debt(run, posting, delivery, total, named=posting.name in recorded)
+
+
+def _begun(run: Run) -> Iterator[str]:
+    for name, delivery in run.deliveries.items():
+        if delivery.state != DONE:
+            with suppress(SettingsError):  # a class that only the settings of that time knew
+                registry.backend_reference(name, {})
+                yield name
+
+
+def _recorded(run: Run) -> Mapping[str, Mapping[str, Any]]:
+    processes = [view.started for view in run.views if view.started is not None]
+    leading = [started for started in processes if started.role == "rank" and started.rank == 0]
+    return leading[-1].backends if leading else {}
+
+
+def _points(run: Run) -> int:
+    views = [view for view in run.views if view.started and (view.started.role == "node" or not view.started.rank)]
+    return sum(metric.count for view in views for metric in view.metrics.values())
+
+
+def running(run: Run) -> bool:
+    """Whether the training goes on."""
+    return run.info.status == RUNNING

@@ -1,0 +1,267 @@
+"""The page that `tracelet show` prints, section by section; sections without content are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from tracelet.cli.event_text import moments, telling, told
+from tracelet.cli.formatting import ago, counted, date, duration, number, size, value, visible
+from tracelet.cli.output import STATUS_STYLES, fitting, put, short, speaks_unicode, table
+from tracelet.cli.sparkline import sparkline
+from tracelet.journal.records import Artifact, MetricSummary
+from tracelet.store.artifacts import replaced
+from tracelet.store.delivery_state import Delivery
+from tracelet.store.run import Run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+SPARK_WIDTH = 24
+"""Characters of a plot beside the numbers: all of it fits into 100 columns."""
+NAME_SHARE = 2
+"""The name of a metric takes no more than this part of a terminal's width: the figures stand beside it."""
+DETAILS = ("trainer/", "setup/", "optimizer/", "data/", "model/", "scheduler/")
+"""Parameters that frameworks bring along; many, so most of them are only shown with `--all`."""
+TELLING = ("/class", "/lr", "max_epochs", "max_steps", "precision", "strategy", "batch_size", "/parameters", "devices")
+"""Ends of the names of those that are shown nevertheless."""
+TELLING_PACKAGES = ("torch", "lightning", "pytorch-lightning", "numpy", "tracelet")
+MOST_EVENTS = 20
+"""Lines without `--all`: a program may tell an event at every step."""
+LONGEST_TRACEBACK = 30
+"""Lines; the end of a traceback tells the most, and all of it is in the JSON."""
+
+
+class Page:
+    """Prints one run."""
+
+    def __init__(self, run: Run, target: Console) -> None:
+        self.run = run
+        self.target = target
+
+    def whole(self, everything: bool = False) -> None:
+        """All sections."""
+        self.head()
+        self.traceback()
+        self.parameters(everything)
+        self.metrics()
+        self.events(everything)
+        self.files()
+        self.deliveries()
+        self.code()
+        self.machine(everything)
+        self.problems()
+
+    def _title(self, text: str) -> None:
+        self.target.print()
+        self.target.print(text, style="bold")
+
+    def _hint(self, text: str) -> None:
+        self.target.print("  " + text, style="dim")
+
+    def _pairs(self, pairs: Iterable[tuple[str, Any]]) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        shown = Table.grid(padding=(0, 2))
+        shown.add_column(style="dim", overflow="fold")
+        shown.add_column(overflow="fold")
+        for name, found in pairs:
+            plain = found.rstrip() if isinstance(found, str) else found if isinstance(found, Text) else value(found)
+            shown.add_row("  " + value(name), plain)
+        put(self.target, shown)
+
+    def head(self) -> None:
+        """Name, status and why, when and where."""
+        from rich.text import Text
+
+        info = self.run.info
+        status = Text(value(info.status), STATUS_STYLES.get(info.status, ""))
+        if info.reason:
+            status.append(f": {visible(info.reason)}", "default")
+        self.target.print(
+            Text.assemble((value(info.name), "bold"), "  ", (value(info.id), "cyan"), f"  {value(info.project)}")
+        )
+        pairs: list[tuple[str, Any]] = [
+            ("status", status),
+            ("started", f"{date(info.started)} ({ago(info.started)}), took {duration(info.duration)}"),
+        ]
+        if info.command:
+            pairs.append(("command", " ".join(info.command)))
+        pairs.append(("where", f"{info.host}:{info.folder}"))
+        if info.world_size > 1:
+            pairs.append(("processes", str(info.world_size)))
+        if self.run.tags:
+            pairs.append(
+                ("tags", ", ".join(f"{value(name)}={value(text)}" for name, text in sorted(self.run.tags.items())))
+            )
+        self._pairs(pairs)
+
+    def traceback(self) -> None:
+        """What Python said when the run failed."""
+        lines = self.run.status_record.traceback.rstrip().splitlines()
+        if lines:
+            self._title("Traceback")
+            left_out = ["  ..."] if len(lines) > LONGEST_TRACEBACK else []
+            self.target.print("\n".join([*left_out, *lines[-LONGEST_TRACEBACK:]]))
+
+    def parameters(self, everything: bool = False) -> None:
+        """Hyperparameters; of what frameworks bring along only the telling ones."""
+        params = self.run.params
+        shown = {name: found for name, found in params.items() if everything or _is_telling(name)}
+        if not params:
+            return
+        self._title("Parameters")
+        own_first = sorted(shown, key=lambda name: (name.startswith(DETAILS), name))
+        self._pairs((name, value(shown[name])) for name in own_first)
+        if len(shown) < len(params):
+            self._hint(f"and {len(params) - len(shown)} more (--all shows them)")
+
+    def metrics(self) -> None:
+        """One line a metric: those that the program logged, then those that tracelet recorded by itself."""
+        summaries = [self.run.summary(name) for name in self.run.metrics()]
+        for title, automatic in (("Metrics", False), ("Recorded by itself", True)):
+            chosen = [summary for summary in summaries if summary.automatic is automatic]
+            if chosen:
+                self._title(title)
+                put(self.target, self._metric_table(chosen))
+
+    def _metric_table(self, summaries: list[MetricSummary]) -> Table:
+        cells = [
+            {
+                "  name": "  " + short(self.target, found.name, NAME_SHARE), "last": number(found.last),
+                "min": _at(found.least, found.least_step), "max": _at(found.greatest, found.greatest_step),
+                "points": str(found.count), "plot": self._spark(found.name, SPARK_WIDTH),
+            }
+            for found in summaries
+        ]  # fmt: skip
+
+        def build(columns: list[str]) -> Table:
+            shown = table(*columns, right=("last", "min", "max", "points"))
+            for row in cells:
+                shown.add_row(*(row[column] for column in columns))
+            return shown
+
+        return fitting(self.target, build, list(cells[0]), ["points", "plot", "min", "max"])
+
+    def _spark(self, name: str, width: int) -> str:
+        return sparkline(self.run.chart(name).values, width, speaks_unicode(self.target))
+
+    def plots(self, names: list[str]) -> None:
+        """The metrics asked for, each as wide as the terminal."""
+        for name in names:
+            found = self.run.summary(name)
+            self.target.print(value(name), style="bold")
+            self.target.print("  " + self._spark(name, max(10, min(self.target.width, 100) - 4)), overflow="crop")
+            self._pairs([
+                ("last", f"{number(found.last)} at step {found.last_step}"),
+                ("min", f"{number(found.least)} at step {found.least_step}"),
+                ("max", f"{number(found.greatest)} at step {found.greatest_step}"),
+                ("points", str(found.count)),
+            ])  # fmt: skip
+
+    def events(self, everything: bool = False) -> None:
+        """Fits, early stopping and what the program told, the latest of them; all events if asked."""
+        found = moments(self.run)
+        shown = found if everything else telling(found)[-MOST_EVENTS:]
+        if shown:
+            self._title("Events")
+            self._pairs((date(event.time / 1e6), whose + told(event)) for event, whose in shown)
+            if len(shown) < len(found):
+                self._hint(f"and {len(found) - len(shown)} more (--all shows them)")
+
+    def files(self) -> None:
+        """Checkpoints, the best one marked, and artifacts."""
+        artifacts = self.run.artifacts
+        checkpoints = [artifact for artifact in artifacts if artifact.kind == "checkpoint"]
+        others = [artifact for artifact in artifacts if artifact.kind != "checkpoint"]
+        if checkpoints:
+            self._title("Checkpoints")
+            gone = replaced(checkpoints, self.run.events("checkpoint_removed"))
+            best = _best(checkpoints)
+            kept = [artifact for place, artifact in enumerate(checkpoints) if place not in gone]
+            self._pairs((artifact.name, _checkpoint(artifact, best)) for artifact in kept)
+            if len(kept) < len(checkpoints):
+                self._hint(f"and {len(checkpoints) - len(kept)} that were replaced by later ones")
+        if others:
+            self._title("Artifacts")
+            self._pairs((artifact.name, f"{artifact.kind}, {size(artifact.size)}") for artifact in others)
+
+    def deliveries(self) -> None:
+        """How far each backend has got, its page, and what is wrong."""
+        found = self.run.deliveries
+        if found:
+            self._title("Deliveries")
+            self._pairs((name, _delivery(delivery)) for name, delivery in sorted(found.items()))
+
+    def code(self) -> None:
+        """Commit, branch, uncommitted changes."""
+        git = self.run.git
+        if not git:
+            return
+        self._title("Code")
+        changes = "uncommitted changes" if git.get("dirty") else "clean"
+        if git.get("untracked_count"):
+            changes += ", " + counted(git["untracked_count"], "untracked file")
+        pairs = [("commit", f"{git.get('commit') or 'none'}  {git.get('subject') or ''}")]
+        pairs += [("branch", git.get("branch") or "none"), ("tree", changes)]
+        self._pairs([*pairs, *(("remote " + name, url) for name, url in (git.get("remotes") or {}).items())])
+
+    def machine(self, everything: bool = False) -> None:
+        """What it ran on and with."""
+        environment = self.run.environment
+        if not environment:
+            return
+        self._title("Environment")
+        packages = environment.get("packages") or {}
+        listed = sorted(packages) if everything else [name for name in TELLING_PACKAGES if name in packages]
+        self._pairs([*_machine(environment), ("packages", ", ".join(f"{name} {packages[name]}" for name in listed))])
+
+    def problems(self) -> None:
+        """What could not be recorded or read."""
+        if self.run.problems:
+            self._title("Problems")
+            for sentence in self.run.problems:
+                self.target.print("  " + sentence, style="yellow")
+
+
+def _is_telling(name: str) -> bool:
+    return not name.startswith(DETAILS) or name.endswith(TELLING)
+
+
+def _at(extreme: float, step: int) -> str:
+    return number(extreme) if extreme != extreme else f"{number(extreme)} @{step}"
+
+
+def _best(checkpoints: list[Artifact]) -> str:
+    """The path of the last one that was the best when it was written."""
+    return next((artifact.path for artifact in reversed(checkpoints) if artifact.metadata.get("best")), "")
+
+
+def _checkpoint(artifact: Artifact, best: str) -> str:
+    found = artifact.metadata
+    parts = [f"step {found.get('step')}", size(artifact.size)]
+    if found.get("score") is not None:
+        parts.append(f"{found.get('monitor')} {value(found['score'])}")
+    if artifact.path == best:
+        parts.append("best")
+    return ", ".join([*parts, artifact.path])
+
+
+def _delivery(found: Delivery) -> str:
+    parts = [f"{found.state}, {found.points} points", found.url]
+    if found.rejected:
+        parts.append(f"{found.rejected} refused")
+    return ", ".join(part for part in (*parts, f"{found.error} {found.fix}".strip()) if part)
+
+
+def _machine(environment: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    python, platform = environment.get("python") or {}, environment.get("platform") or {}
+    machine, torch = environment.get("machine") or {}, environment.get("torch") or {}
+    yield "python", f"{python.get('version', '?')} in {python.get('prefix', '?')}"
+    yield "platform", f"{platform.get('system', '?')} {platform.get('release', '')} {platform.get('architecture', '')}"
+    memory = size(machine["memory_bytes"]) if machine.get("memory_bytes") else "unknown memory"
+    yield "machine", f"{machine.get('cpu_count', '?')} x {machine.get('cpu_model', 'CPU')}, {memory}"
+    if torch.get("cuda"):
+        yield "cuda", str(torch["cuda"])

@@ -1,0 +1,114 @@
+"""Where wandb and clearml find their server and their credentials, and whether the server answers. Used by `doctor`.
+
+Asks with plain HTTP requests and without an SDK, so a training that waits for a slow import is spared; a
+credential is named by its source and never read out. The other backends tell by a method `check()` of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracelet.cli.account_names import Denied, whose
+from tracelet.redaction.masking import mask_url
+
+PATIENCE = 5.0
+"""Seconds that a server gets to answer."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where one system's client looks, in its own order."""
+
+    addresses: tuple[str, ...]
+    """Variables that hold the server's address."""
+    default: str
+    """The address without any of them; empty where that is a folder on this machine."""
+    variables: tuple[str, ...]
+    """Variables that hold a credential."""
+    files: tuple[str, ...]
+    """Files in which the client keeps one."""
+    marks: tuple[str, ...] = ()
+    """What stands in such a file if it holds one for this system."""
+    login: str = ""
+    """What to type to get one; empty where a server may go without."""
+
+
+ACCOUNTS: dict[str, Account] = {
+    "wandb": Account(
+        ("WANDB_BASE_URL",), "https://api.wandb.ai", ("WANDB_API_KEY",), ("~/.netrc", "~/_netrc"), ("wandb",),
+        "wandb login, or set WANDB_API_KEY",
+    ),
+    "clearml": Account(
+        ("CLEARML_API_HOST", "TRAINS_API_HOST"), "https://api.clear.ml", ("CLEARML_API_SECRET_KEY",),
+        ("~/clearml.conf",), ("secret_key",), "clearml-init, or set CLEARML_API_ACCESS_KEY and CLEARML_API_SECRET_KEY",
+    ),
+}  # fmt: skip
+"""The systems that are asked from here; the others have a method `check()`."""
+
+
+def examine(name: str, options: Mapping[str, Any]) -> tuple[bool | None, str, str]:
+    """(whether the server answers, or None if there is none to ask; what was found; what to type against it)."""
+    account = ACCOUNTS.get(name)
+    if account is None or options.get("mode") == "offline":
+        return None, "writes files on this machine", ""
+    address, where = _address(account, options)
+    if not address.startswith(("http://", "https://")):
+        return None, f"writes to {mask_url(address) or 'files on this machine'}{where}", ""
+    credential = _credential(account, options)
+    reason = _unreachable(address)
+    found = f"{mask_url(address)}{where}, {credential or 'without a credential'}"
+    if reason:
+        return False, f"{found}: {reason}", "Is the server up, and the address right?"
+    if not credential and account.login:
+        return False, found, f"Type {account.login}"
+    try:
+        who = whose(name, address, options)
+    except Denied:
+        return False, f"{found}: the server refuses it", f"Type {account.login}"
+    return True, f"{found}, as {who}" if who else found, ""
+
+
+def _address(account: Account, options: Mapping[str, Any]) -> tuple[str, str]:
+    if options.get("url"):
+        return str(options["url"]), " (given as an option)"
+    for variable in account.addresses:
+        if os.environ.get(variable):
+            return os.environ[variable], f" (from {variable})"
+    return account.default, ""
+
+
+def _credential(account: Account, options: Mapping[str, Any]) -> str:
+    """Where the credential comes from; empty if there is none."""
+    if options.get("api_key"):
+        return "with the api_key that tracelet was given"
+    for variable in account.variables:
+        if os.environ.get(variable):
+            return f"with the credential in {variable}"
+    for file in account.files:
+        try:
+            text = Path(file).expanduser().read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        if not account.marks or any(mark in text for mark in account.marks):
+            return f"with the credential in {file}"
+    return ""
+
+
+def _unreachable(address: str) -> str:
+    """Why the server does not answer; empty if it does, whatever it says."""
+    try:
+        with urllib.request.urlopen(address, timeout=PATIENCE):  # noqa: S310 - an http address, see `examine`
+            return ""
+    except urllib.error.HTTPError as error:
+        error.close()
+        return "" if error.code < 500 or error.code == 501 else f"it answers {error.code} ({error.reason})"
+    except urllib.error.URLError as error:
+        return str(error.reason)
+    except (OSError, ValueError) as error:
+        return str(error) or type(error).__name__

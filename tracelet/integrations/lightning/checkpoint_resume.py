@@ -1,0 +1,51 @@
+"""At which step a training goes on from a checkpoint, and from which: an event, and word to whoever traces lineage.
+
+Called on the training thread when the first epoch begins: only by then has Lightning put its count of steps right.
+Reads no file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from tracelet.guard import guard
+from tracelet.integrations.lightning.trainer_calls import Lifecycle
+from tracelet.integrations.patching import Function, Patch
+from tracelet.store.resumed_series import RESUMED
+
+
+class Resumption:
+    """Tells of fits that go on. `on_checkpoint` is called with the path, on rank 0."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+        self.on_checkpoint: Callable[[str], None] | None = None
+
+    def patches(self, root: str) -> list[Patch]:
+        """Where an epoch begins, for one flavour of Lightning."""
+        return [Patch(f"{root}.loops.training_epoch_loop", "_TrainingEpochLoop.on_run_start", self._around_epoch)]
+
+    def _around_epoch(self, original: Function) -> Function:
+        def on_run_start(loop: Any, *args: Any, **kwargs: Any) -> Any:
+            with guard("telling where a training goes on"):
+                self._tell(loop.trainer)
+            return original(loop, *args, **kwargs)
+
+        return on_run_start
+
+    def _tell(self, trainer: Any) -> None:
+        fit = self._lifecycle.fit_of(trainer)
+        if fit.trials or fit.cache.get(RESUMED):
+            return
+        fit.cache[RESUMED] = True
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        path = trainer.ckpt_path
+        if not (step or path):
+            return
+        place = os.path.abspath(path) if path and "://" not in str(path) else str(path or "")
+        attributes = {"fit": fit.number, "step": int(step), "epoch": int(trainer.current_epoch), "checkpoint": place}
+        self._lifecycle.tell(RESUMED, dict(attributes))
+        if place and self.on_checkpoint is not None and trainer.is_global_zero:
+            self.on_checkpoint(place)

@@ -1,0 +1,126 @@
+"""What the phases of an iteration took on the GPU, without ever waiting for it.
+
+Called on the training thread by `lap`. An event is put into the stream where a phase ends; events are read in a later
+iteration, when the device has passed them by itself. They are asked on the training thread, because another thread's
+question would break a CUDA graph that is being captured. Iterations are sampled, so that the price per second is the
+same for short and long steps.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from tracelet.capture.sink import FinishedLap, Sink
+from tracelet.capture.span_packing import spread
+from tracelet.guard import guard
+
+SAMPLE_EVERY = 100_000_000
+"""Nanoseconds between two iterations with device times: recording and reading one takes about 30 us."""
+MOST_WAITING = 64
+"""Iterations that wait for the device. A program that runs further ahead of it gets no more device times until it is
+back.
+"""
+
+
+class DeviceEvent(Protocol):
+    """What we use of `torch.cuda.Event`."""
+
+    def record(self) -> None:
+        """Put the event into the current stream."""
+
+    def query(self) -> bool:
+        """Whether the device has passed it; does not wait."""
+
+    def elapsed_time(self, end_event: Any) -> float:
+        """Milliseconds between two events that the device has passed."""
+
+
+Waiting = tuple[FinishedLap, list[DeviceEvent], list[int]]
+"""(the iteration, its events, for each event but the first the number of the phase that it ends)"""
+
+
+class DeviceClock:
+    """The device times of one loop's iterations."""
+
+    def __init__(self, make_event: Callable[[], DeviceEvent], sink: Sink) -> None:
+        self._make_event = make_event
+        self._sink = sink
+        self._free: list[DeviceEvent] = []
+        self._waiting: deque[Waiting] = deque()
+        self._sampled = -SAMPLE_EVERY
+        self._events: list[DeviceEvent] = []
+        self._phases: list[int] = []
+
+    def begin(self, now: int) -> None:
+        """The iteration's work is about to be put into the stream: decide whether to time it."""
+        self._events, self._phases = [], []
+        if now - self._sampled < SAMPLE_EVERY or len(self._waiting) >= MOST_WAITING:
+            return
+        self._sampled = now
+        self._record()
+
+    def _record(self) -> None:
+        with guard("recording a CUDA event"):
+            event = self._free.pop() if self._free else self._make_event()
+            event.record()
+            self._events.append(event)
+
+    def mark(self, phase: int) -> None:
+        """The work of a phase (by its number in the iteration) is in the stream."""
+        if self._events:
+            before = len(self._events)
+            self._record()
+            if len(self._events) > before:
+                self._phases.append(phase)
+
+    def finish(self, lap: FinishedLap) -> None:
+        """The iteration is over on the host; it is told when the device is there too."""
+        if self._phases:
+            self._waiting.append((lap, self._events, self._phases))
+            self._events, self._phases = [], []
+        else:
+            self._sink.emit(lap)
+
+    def collect(self) -> None:
+        """Tell the iterations that the device has finished meanwhile."""
+        while self._waiting and self._passed(self._waiting[0]):
+            self._tell(self._waiting.popleft())
+
+    @staticmethod
+    def _passed(waiting: Waiting) -> bool:
+        with guard("asking a CUDA event"):
+            return waiting[1][-1].query()
+        return True
+
+    def close(self) -> None:
+        """The loop is over: what the device has not finished is told without its times."""
+        self.collect()
+        while self._waiting:
+            self._sink.emit(self._waiting.popleft()[0])
+
+    def _tell(self, waiting: Waiting) -> None:
+        lap, events, phases = waiting
+        rows = spread(lap)
+        with guard("reading CUDA events"):
+            times = [before.elapsed_time(after) for before, after in zip(events, events[1:])]
+            for phase, milliseconds in zip(phases, times):
+                name, number, parent, start, duration, thread, _ = rows[phase + 1]
+                rows[phase + 1] = name, number, parent, start, duration, thread, {"device_ms": milliseconds}
+            name, number, parent, start, duration, thread, _ = rows[0]
+            whole: dict[str, object] = {"device_ms": events[0].elapsed_time(events[-1])}
+            rows[0] = name, number, parent, start, duration, thread, whole
+        for row in rows:
+            self._sink.emit(row)
+        self._free += events
+
+
+def device_clock(device: Any, sink: Sink) -> DeviceClock | None:
+    """A clock for this device; None where its work is done when the host's is."""
+    if getattr(device, "type", "") != "cuda":
+        return None
+    import torch
+
+    make_event: Any = torch.cuda.Event
+    return DeviceClock(lambda: make_event(enable_timing=True), sink)

@@ -1,0 +1,193 @@
+"""What happens inside an iteration: wrappers around the methods that begin and end its phases.
+
+Called on the training thread. Outside an iteration of ours each costs one look at a thread-local and calls the
+original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any
+
+from tracelet.guard import guard
+from tracelet.integrations.lightning.iteration_timer import WITHIN, WORTH_TELLING, Here
+from tracelet.integrations.patching import Function, Patch
+from tracelet.telemetry.names import (
+    CALLBACKS,
+    DATA_LOADING,
+    MODEL_BACKWARD,
+    MODEL_FORWARD,
+    OPTIMIZER_UPDATE,
+    TRAINING_ITERATION,
+    ZERO_GRAD,
+)
+from tracelet.telemetry.recording.span_recorder import ActiveSpan, Recorder
+
+BASES = ("lightning.pytorch.callbacks.callback", "pytorch_lightning.callbacks.callback")
+
+
+class Phases:
+    """The phases of all iterations, and callbacks between them."""
+
+    def __init__(self, recorder: Recorder, here: Here) -> None:
+        self._recorder = recorder
+        self._here = here
+        self.recording = True
+        """Whether the run still records; where somebody has kept a wrapper it outlives the run."""
+        self._empty = set(WITHIN)
+        """The hooks within phases that no callback has: most of them, and they take no time. Looked up before each
+        epoch, when a hook outside of iterations is called.
+        """
+
+    def patches(self, root: str) -> list[Patch]:
+        """The points that every iteration passes, for one flavour of Lightning."""
+        automatic = f"{root}.loops.optimization.automatic"
+        forward, zeroed, backward, update = map(
+            self._around_phase, (MODEL_FORWARD, ZERO_GRAD, MODEL_BACKWARD, OPTIMIZER_UPDATE)
+        )
+        found = [
+            Patch(automatic, "_AutomaticOptimization._training_step", forward, direct=True),
+            Patch(automatic, "_AutomaticOptimization._optimizer_zero_grad", zeroed, direct=True),
+            Patch(f"{root}.loops.optimization.manual", "_ManualOptimization.run", self._around_manual, direct=True),
+            Patch(f"{root}.strategies.strategy", "Strategy.backward", backward, direct=True),
+            Patch(f"{root}.core.optimizer", "LightningOptimizer.step", update, direct=True),
+            Patch(f"{root}.trainer.call", "_call_callback_hooks", self._around_callbacks, direct=True),
+        ]
+        for module, name in (
+            ("training_epoch_loop", "_TrainingEpochLoop"),
+            ("evaluation_loop", "_EvaluationLoop"),
+            ("prediction_loop", "_PredictionLoop"),
+        ):
+            found.append(Patch(f"{root}.loops.{module}", f"{name}._on_before_fetch", self._before_fetch, direct=True))
+            found.append(Patch(f"{root}.loops.{module}", f"{name}._on_after_fetch", self._after_fetch, direct=True))
+        return found
+
+    def _around_phase(self, phase: str) -> Callable[[Function], Function]:
+        """A wrapper of what is the phase, in a manual optimization, and of what it ends with in an automatic one."""
+
+        def around(original: Function) -> Function:
+            here = self._here
+
+            def call(subject: Any, *args: Any, **kwargs: Any) -> Any:
+                lap = here.lap
+                if lap is None:
+                    return original(subject, *args, **kwargs)
+                if lap.manual:
+                    lap.interrupted()
+                try:
+                    return original(subject, *args, **kwargs)
+                finally:
+                    lap.marks += phase, perf_counter_ns()
+                    if lap.clock is not None:
+                        lap.marked()
+
+            return call
+
+        return around
+
+    def _around_manual(self, original: Function) -> Function:
+        here = self._here
+
+        def run(loop: Any, *args: Any, **kwargs: Any) -> Any:
+            lap = here.lap
+            if lap is None:
+                return original(loop, *args, **kwargs)
+            try:
+                return original(loop, *args, **kwargs)
+            finally:
+                lap.interrupted()
+
+        return run
+
+    def zero_grad(self, original: Function) -> Function:
+        """A wrapper of PyTorch's `Optimizer.zero_grad`, which only a manual optimization calls by itself."""
+        here = self._here
+
+        def zero_grad(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            lap = here.lap
+            if lap is None or not lap.manual:
+                return original(optimizer, *args, **kwargs)
+            lap.interrupted()
+            try:
+                return original(optimizer, *args, **kwargs)
+            finally:
+                lap.marks += ZERO_GRAD, perf_counter_ns()
+                lap.marked()
+
+        return zero_grad
+
+    def _around_callbacks(self, original: Function) -> Function:
+        here, empty = self._here, self._empty
+
+        def call_callback_hooks(trainer: Any, hook_name: str, *args: Any, **kwargs: Any) -> Any:
+            if hook_name in empty:
+                return original(trainer, hook_name, *args, **kwargs)
+            lap = here.lap
+            if lap is not None:
+                began = perf_counter_ns()
+                try:
+                    return original(trainer, hook_name, *args, **kwargs)
+                finally:
+                    if hook_name not in WITHIN or perf_counter_ns() - began > WORTH_TELLING:
+                        lap.called(hook_name, began, args)
+            if not self.recording or not trainer.callbacks:
+                return original(trainer, hook_name, *args, **kwargs)
+            return self._between(original, trainer, hook_name, *args, **kwargs)
+
+        return call_callback_hooks
+
+    def _between(self, original: Function, trainer: Any, hook_name: str, *args: Any, **kwargs: Any) -> Any:
+        """Callbacks outside iterations are rare and may be long: each hook is a span."""
+        span: ActiveSpan | None = None
+        with guard("opening the span of callbacks"):
+            for hook in WITHIN:
+                if hook in self._empty and any(_has(callback, hook) for callback in trainer.callbacks):
+                    self._empty.discard(hook)
+            span = self._recorder.begin(CALLBACKS, {"hook": hook_name})
+        try:
+            result = original(trainer, hook_name, *args, **kwargs)
+        except BaseException as error:
+            _end(span, error)
+            raise
+        _end(span)
+        return result
+
+    def _before_fetch(self, original: Function) -> Function:
+        here = self._here
+
+        def on_before_fetch(loop: Any) -> Any:
+            lap = here.lap
+            if lap is None:
+                if here.loop is not None and here.loop.name is not TRAINING_ITERATION:
+                    here.lap = here.loop
+                    here.loop.start()
+            elif lap.opened:
+                lap.interrupted()
+            return original(loop)
+
+        return on_before_fetch
+
+    def _after_fetch(self, original: Function) -> Function:
+        here = self._here
+
+        def on_after_fetch(loop: Any) -> Any:
+            lap = here.lap
+            if lap is not None:
+                # Later in an iteration: to a step that fetches its batches itself.
+                lap.marks += DATA_LOADING, perf_counter_ns()
+            return original(loop)
+
+        return on_after_fetch
+
+
+def _has(callback: Any, hook: str) -> bool:
+    """Whether a callback has a hook of its own, and not the empty one of Lightning's base class."""
+    empty = (vars(base).get(hook) for base in type(callback).__mro__ if base.__module__ in BASES)
+    return getattr(getattr(callback, hook, None), "__func__", None) not in tuple(empty)
+
+
+def _end(span: ActiveSpan | None, error: BaseException | None = None) -> None:
+    with guard("closing a span"):
+        if span is not None:
+            span.end(error)

@@ -1,0 +1,235 @@
+"""One iteration of one of Lightning's loops while it runs: where each of its phases ended.
+
+Called on the training thread, several times in every iteration, by the wrappers of `loops`; this is the hottest code of
+the spans. It takes the time and appends to a list, nothing else: names, ids, sums and packing come later, once in a
+window or on the writer thread. Phases are contiguous: one begins where the one before it ended, so nothing of an
+iteration is unexplained.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import UserDict
+from time import perf_counter_ns
+from typing import Any
+
+from tracelet.guard import guard
+from tracelet.integrations.lightning.cuda_timing import DeviceClock
+from tracelet.journal.records import Span
+from tracelet.telemetry.names import (
+    BATCH_TRANSFER,
+    CALLBACKS,
+    DATA_LOADING,
+    METRIC_LOGGING,
+    MODEL_FORWARD,
+    TRAINING_ITERATION,
+)
+from tracelet.telemetry.recording.duration_stats import Meter
+from tracelet.telemetry.recording.span_recorder import Recorder, describe
+from tracelet.telemetry.recording.training_job import Job
+
+OPENING = frozenset(
+    {"on_train_batch_start", "on_validation_batch_start", "on_test_batch_start", "on_predict_batch_start"}
+)
+CLOSING = frozenset({"on_train_batch_end", "on_validation_batch_end", "on_test_batch_end", "on_predict_batch_end"})
+WITHIN = frozenset({"on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step"})
+"""Callback hooks inside a phase."""
+WORTH_TELLING = 1_000_000
+"""Nanoseconds from which such a hook is a span inside its phase; a shorter one is not told apart."""
+NEGLIGIBLE = 20_000
+"""Nanoseconds of the user's code between two phases of a manual optimization that are no phase of their own: nothing
+is computed in 20 us."""
+DEPTH = 3
+"""How deep the first tensor of a batch is looked for: `[{"ids": tensor}]` is the deepest that is usual."""
+
+
+class Lap:
+    """The present iteration of one loop. One object serves all iterations of the loop."""
+
+    def __init__(
+        self, name: str, recorder: Recorder, job: Job | None, trial: bool = False, clock: DeviceClock | None = None
+    ) -> None:
+        self.name = name
+        self.clock = clock
+        """The GPU's, where the model trains on one."""
+        self.marks: list[Any] = []
+        self.begin = 0
+        self.samples = 0
+        self.measuring = 0
+        """At 1 the next iteration's operations are counted, above it a later one's; see `Loops`."""
+        self.manual = False
+        self.loss: Any = None
+        """The loss of the last batch, or whatever its step gave; read at the end of a window."""
+        self.training = job.training if job is not None and name == TRAINING_ITERATION and not trial else None
+        self.meter: Meter | None = None
+        """Takes the durations of an evaluation's iterations."""
+        self._opened = False
+        self._recorder = recorder
+        self._emit = recorder.sink.emit
+        self._reserve = recorder.reserve
+        self._thread = threading.get_ident()
+        self._stack = recorder.stack
+        self._bracket = recorder.bracket(name)
+        self._parent = self._stack[-1].id if self._stack else recorder.root
+        self._origin = recorder.origin_ns
+
+    def start(self) -> None:
+        """The iteration begins: its batch is asked for."""
+        self._bracket.id = self._reserve()
+        self._stack.append(self._bracket)
+        self.samples = 0
+        self._opened = False
+        if self.clock is not None:
+            self.clock.collect()
+        self.begin = perf_counter_ns()
+
+    @property
+    def opened(self) -> bool:
+        """Whether the batch has come and its first hooks have run."""
+        return self._opened
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was done with the batch after that."""
+        return self._opened and self.marks[-2] == CALLBACKS
+
+    def marked(self) -> None:
+        """A phase has ended: the clock of the device is to know."""
+        if self.clock is not None:
+            self.clock.mark(len(self.marks) // 2 - 1)
+
+    def interrupted(self) -> None:
+        """The user's own step reaches one of our phases: what lay before was the model."""
+        now, marks = perf_counter_ns(), self.marks
+        if marks and now - marks[-1] < NEGLIGIBLE and marks[-2] not in (DATA_LOADING, CALLBACKS):
+            marks[-1] = now
+        else:
+            marks += MODEL_FORWARD, now
+            self.marked()
+
+    def called(self, hook: str, began: int, args: tuple[Any, ...]) -> None:
+        """The callbacks of one hook have run: tell their time from that of the phase around them."""
+        now, marks = perf_counter_ns(), self.marks
+        if hook in WITHIN:
+            # Told only if it took long. The phase that it interrupts has no mark yet, but its number is known.
+            phase = self._bracket.id + len(marks) // 2 + 1
+            self._recorder.add(CALLBACKS, began + self._origin, now - began, phase, {"hook": hook})
+        elif hook in OPENING:
+            marks += BATCH_TRANSFER, began, CALLBACKS, now
+            self._opened = True
+            self.samples = samples_of(args[0]) if args else 0
+            if self.training is not None and self.training.sequences.wanted and args:
+                with guard("counting the tokens of a batch"):
+                    self.training.sequences.look(self.begin, args[0])
+            if self.clock is not None:
+                self.clock.begin(now)
+        elif hook in CLOSING:
+            self._close_phase(began)
+            marks += CALLBACKS, now
+            outputs = args[0] if args else None
+            self.loss = outputs.get("loss") if type(outputs) is dict else outputs
+
+    def _close_phase(self, began: int) -> None:
+        """What lies between the last phase and the callbacks of the batch's end."""
+        marks = self.marks
+        last = marks[-2] if marks else DATA_LOADING
+        if not self._opened:
+            marks += BATCH_TRANSFER, began  # the batch was None: Lightning asks nobody to work on it
+        elif last in (CALLBACKS, DATA_LOADING):
+            marks += MODEL_FORWARD, began
+        else:
+            marks[-1] = began  # Lightning's bookkeeping after the last phase belongs to it
+
+    def finish(self) -> None:
+        """The iteration is over."""
+        end, marks, bracket = perf_counter_ns(), self.marks, self._bracket
+        if self._stack and self._stack[-1] is bracket:
+            self._stack.pop()
+        self.marks = []
+        marks += METRIC_LOGGING, end
+        begin = self.begin
+        item = (self.name, bracket.id, self._parent, begin, end, self._thread, self._origin, marks)
+        if self.clock is None:
+            self._emit(item)
+        else:
+            self.clock.finish(item)
+        training = self.training
+        if training is not None:
+            pending = training.pending
+            pending.append((begin, end, self.samples, marks))
+            if len(pending) >= training.room:
+                training.tell(loss_of(self.loss))
+        elif self.meter is not None:
+            self.meter.add(end - begin)
+
+    def drop(self) -> None:
+        """There was no batch: this was no iteration."""
+        self._leave()
+        self.marks = []
+
+    def skip(self) -> None:
+        """`on_train_batch_start` returned -1: the batch was fetched and not used."""
+        self._leave()
+        self._tell({"skipped": True}, None)
+
+    def fail(self, error: BaseException) -> None:
+        """An exception ends the iteration."""
+        self._leave()
+        self._tell({}, error)
+
+    def _leave(self) -> None:
+        while self._bracket in self._stack:
+            self._stack.pop()
+
+    def _tell(self, attributes: dict[str, Any], error: BaseException | None) -> None:
+        """An iteration that is not like the others: span by span."""
+        end, marks, self.marks = perf_counter_ns(), self.marks, []
+        begin, origin, number = self.begin, self._origin, self._bracket.id
+        if error is None:
+            self._emit((self.name, number, self._parent, begin + origin, end - begin, self._thread, attributes))
+        else:
+            self._emit(
+                Span(
+                    id=number, name=self.name, start_ns=begin + origin, duration_ns=end - begin, parent=self._parent,
+                    thread=self._thread, attributes=attributes, error=describe(error),
+                )
+            )  # fmt: skip
+        for phase, until in zip(marks[::2], marks[1::2]):
+            self._recorder.add(phase, begin + origin, until - begin, number)
+            begin = until
+
+
+class Here(threading.local):
+    """What runs on the present thread; one object for each integration."""
+
+    loop: Lap | None = None
+    """The iterations of the innermost loop."""
+    lap: Lap | None = None
+    """The same while one of them runs."""
+
+
+def samples_of(batch: Any) -> int:
+    """How many samples a batch has: the first dimension of the first tensor in it; 0 if there is none."""
+    for _ in range(DEPTH):
+        shape = getattr(batch, "shape", None)
+        if shape is not None:
+            return int(shape[0]) if len(shape) else 1
+        if isinstance(batch, (list, tuple)) and batch:
+            batch = batch[0]
+        elif isinstance(batch, (dict, UserDict)) and batch:
+            batch = next(iter(batch.values()))
+        else:
+            break
+    return 0
+
+
+def loss_of(outputs: Any) -> Any:
+    """The loss of a step as a number, or as a copy on its device that the writer thread reads; None if there is
+    none.
+    """
+    with guard("looking for the loss"):
+        loss: Any = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if getattr(loss, "is_cpu", None) is None or loss.numel() != 1:
+            return None
+        return loss.item() if loss.is_cpu else loss.detach().clone()
+    return None

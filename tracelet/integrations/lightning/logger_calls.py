@@ -1,0 +1,156 @@
+"""What a program or a callback gives to a logger directly: `self.logger.log_metrics(...)`, `log_hyperparams(...)`.
+
+Called on the training thread. Lightning's own loggers are in the table of patches, because a program may write to one
+before it makes a Trainer; classes of others are patched when a Trainer that has them is met, and put back by `stop`.
+What Lightning itself hands to its loggers is not taken here: `metrics` has it already. A program that writes the same
+to each of several loggers is one source, so only a Trainer's first logger counts for metrics.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tracelet.guard import guard
+from tracelet.integrations.base import SeriesKey, Sink
+from tracelet.integrations.function_wrapper import Application, apply
+from tracelet.integrations.lightning.step_metrics import frozen
+from tracelet.integrations.lightning.trainer_calls import Lifecycle
+from tracelet.integrations.lightning.trainerless import is_number
+from tracelet.integrations.patching import Function, Patch
+
+BUILT_IN = (
+    "csv_logs.CSVLogger", "tensorboard.TensorBoardLogger", "mlflow.MLFlowLogger", "wandb.WandbLogger",
+    "comet.CometLogger", "neptune.NeptuneLogger", "litlogger.LitLogger",
+)  # fmt: skip
+"""Lightning's own loggers; no version has them all."""
+REMEMBERED = 1000
+"""Values given to loggers without a Trainer that are known again when the next logger is given them."""
+
+
+class Echoes:
+    """Knows a value that one logger was given from the same value given to the next one."""
+
+    def __init__(self) -> None:
+        self._loggers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._numbers = itertools.count(1)
+        self._given: dict[tuple[Any, ...], Counter[int]] = {}
+
+    def is_new(self, logger: Any, name: str, step: Any, value: Any) -> bool:
+        """Whether no other logger has been given this as often as this one now has."""
+        number = self._loggers.setdefault(logger, next(self._numbers))
+        # A tensor of another device is known by being the same object: reading it could wait for the device.
+        known = repr(frozen(value)) if getattr(value, "is_cpu", True) else id(value)
+        times = self._given.setdefault((name, step, known), Counter())
+        if len(self._given) > REMEMBERED:
+            del self._given[next(iter(self._given))]
+        before = max(times.values(), default=0)
+        times[number] += 1
+        return times[number] > before
+
+
+class LoggerCalls:
+    """Follows the loggers of every Trainer."""
+
+    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+        self._emit = sink.emit
+        self._lifecycle = lifecycle
+        self._applications: dict[tuple[type, str], Application | None] = {}
+        self._patches: list[Patch] = []
+        self._places: weakref.WeakKeyDictionary[Any, tuple[weakref.ref[Any], int]] = weakref.WeakKeyDictionary()
+        """The trainer that each logger was last met with, and its place among that trainer's loggers."""
+        self._echoes = Echoes()
+        self._keys: dict[str, SeriesKey] = {}
+        self.tell: Callable[[Mapping[Any, Any]], None] | None = None
+        """Takes hyperparameters given to a logger."""
+
+    def patches(self, root: str) -> list[Patch]:
+        """The methods of Lightning's own loggers, for one flavour."""
+        patches = []
+        for place in BUILT_IN:
+            module, kind = place.split(".")
+            for name, wrap in (("log_hyperparams", self._around_hyperparams), ("log_metrics", self._around_metrics)):
+                patches.append(Patch(f"{root}.loggers.{module}", f"{kind}.{name}", wrap, optional=True))
+        self._patches += patches
+        return patches
+
+    def watch(self, trainer: Any) -> None:
+        """See what is given to this trainer's loggers from now on."""
+        for index, logger in enumerate(trainer.loggers):
+            self._places[logger] = weakref.ref(trainer), index
+            self._patch(type(logger), "log_hyperparams", self._around_hyperparams)
+            self._patch(type(logger), "log_metrics", self._around_metrics)
+
+    def stop(self) -> None:
+        """Put the loggers' methods back."""
+        for application in reversed(list(self._applications.values())):
+            if application is not None:
+                application.revert()
+        self._applications.clear()
+        self._patches.clear()
+
+    def _patch(self, kind: type, name: str, make_wrapper: Callable[[Function], Function]) -> None:
+        owner = next((base for base in kind.__mro__ if name in vars(base)), None)
+        if owner is None or (owner, name) in self._applications:
+            return
+        built_in = any(
+            done.owner is owner and done.name == name for patch in self._patches for done in patch.applications
+        )
+        self._applications[owner, name] = None if built_in else apply(owner, name, make_wrapper)
+
+    def _around_hyperparams(self, original: Function) -> Function:
+        def log_hyperparams(logger: Any, *args: Any, **kwargs: Any) -> Any:
+            if self._lifecycle.is_relaying():
+                return original(logger, *args, **kwargs)
+            with guard("recording logged hyperparameters"):
+                params = args[0] if args else kwargs.get("params")
+                if params is not None and self.tell is not None:
+                    self.tell(params)
+            # TensorBoardLogger writes a placeholder metric from within.
+            with self._lifecycle.relaying():
+                return original(logger, *args, **kwargs)
+
+        return log_hyperparams
+
+    def _around_metrics(self, original: Function) -> Function:
+        def log_metrics(logger: Any, *args: Any, **kwargs: Any) -> Any:
+            if self._lifecycle.is_relaying():
+                return original(logger, *args, **kwargs)
+            with guard("recording metrics given to a logger"):
+                self._take(logger, *args, **kwargs)
+            with self._lifecycle.relaying():
+                return original(logger, *args, **kwargs)
+
+        return log_metrics
+
+    def _take(self, logger: Any, metrics: Mapping[str, Any], step: Any = None, *_: Any, **__: Any) -> None:
+        reference, place = self._places.get(logger, (None, 0))
+        if place:
+            return
+        trainer = reference() if reference is not None else None
+        fit, epoch = None, -1
+        if trainer is not None and self._lifecycle.is_running(trainer):
+            fit, epoch = self._lifecycle.fit_of(trainer), trainer.current_epoch
+            if fit.trials:
+                return
+            if step is None:
+                step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        now = time.time()
+        for name, value in metrics.items():
+            # A LearningRateMonitor logs what we record anyway, under the same names.
+            if not is_number(value) or name in self._lifecycle.automatic:
+                continue
+            if reference is None and not self._echoes.is_new(logger, name, step, value):
+                continue
+            key = fit.key(name, "", "mean") if fit is not None else self._key(name)
+            self._emit((key, step, frozen(value), now, epoch, None))
+
+    def _key(self, name: str) -> SeriesKey:
+        key = self._keys.get(name)
+        if key is None:
+            key = self._keys[name] = SeriesKey(name, reduce="mean")
+        return key

@@ -1,0 +1,67 @@
+"""What Lightning learns of a training's end before it comes: SLURM's signal to requeue, a SIGTERM, a Ctrl-C.
+
+The wrappers run on the training thread, the first one inside Lightning's own signal handler. What they tell is on disk
+before Lightning begins to tidy up, so that a process that is killed meanwhile (by its launcher, or by a cluster whose
+patience is short) is known to have been preempted or interrupted. No handler of ours is installed.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from tracelet.guard import guard
+from tracelet.integrations.base import Sink
+from tracelet.integrations.lightning.trainer_calls import Lifecycle, how_it_ended
+from tracelet.integrations.patching import Function, Patch
+from tracelet.journal.records import INTERRUPTED, PREEMPTED
+
+PATIENCE = 0.5
+"""Seconds that an end waits for the disk: it comes within milliseconds, and a launcher kills its other ranks then."""
+
+
+class Interruptions:
+    """Says how the process would end as soon as Lightning knows."""
+
+    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+        self._sink = sink
+        self._lifecycle = lifecycle
+
+    def patches(self, root: str) -> list[Patch]:
+        """Where Lightning takes a signal to requeue, and where it begins to handle an interruption."""
+        connector = f"{root}.trainer.connectors.signal_connector"
+        return [
+            Patch(connector, "_SignalConnector._slurm_sigusr_handler_fn", self._around_requeue, optional=True),
+            Patch(connector, "_SignalConnector._sigterm_notifier_fn", self._around_sigterm, optional=True),
+            Patch(f"{root}.trainer.call", "_interrupt", self._around_interrupt, optional=True),
+        ]
+
+    def _around_requeue(self, original: Function) -> Function:
+        def slurm_sigusr_handler_fn(connector: Any, number: int, *args: Any, **kwargs: Any) -> Any:
+            with guard("noting that the job is requeued"):
+                self._lifecycle.announced = f"{signal.Signals(number).name}, requeued by SLURM"
+                self._sink.expect(PREEMPTED, self._lifecycle.announced)
+            return original(connector, number, *args, **kwargs)
+
+        return slurm_sigusr_handler_fn
+
+    def _around_sigterm(self, original: Function) -> Function:
+        def sigterm_notifier_fn(connector: Any, *args: Any, **kwargs: Any) -> Any:
+            with guard("noting a SIGTERM"):
+                # Lightning talks to the other ranks before it stops at the end of a batch, and may wait there for ever.
+                told = self._lifecycle.announced
+                self._sink.expect(PREEMPTED, f"SIGTERM after {told}" if told else "SIGTERM")
+            return original(connector, *args, **kwargs)
+
+        return sigterm_notifier_fn
+
+    def _around_interrupt(self, original: Function) -> Function:
+        def interrupt(trainer: Any, error: BaseException, *args: Any, **kwargs: Any) -> Any:
+            with guard("noting an interruption"):
+                status, reason = how_it_ended(error)
+                if status in {INTERRUPTED, PREEMPTED}:
+                    self._sink.expect(status, reason)
+                    self._sink.flush(PATIENCE)
+            return original(trainer, error, *args, **kwargs)
+
+        return interrupt

@@ -1,0 +1,172 @@
+"""The on-step values of training batches, at every step, whether or not it is one at which Lightning logs.
+
+Called on the training thread once a step: with `lap`, the hottest code of ours. Which results of Lightning's collection
+are on-step series is found out once and remembered as long as the collection is the same. On the CPU a value becomes a
+number at once; on another device it stays a tensor that nobody changes any more. Never reads a device.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tracelet.capture.scalars import on_its_stream
+from tracelet.integrations.base import SeriesGroup, SeriesKey, Sink
+from tracelet.integrations.lightning.trainer_calls import Fit, Lifecycle
+
+STEP = "step"
+"""The metric that Lightning takes for the step of all others."""
+
+
+Given = dict[str, tuple[SeriesKey, Any, Any]]
+"""By its name a series, its value, and Lightning's own object for that."""
+
+
+def frozen(value: Any) -> Any:
+    """The value as something that no one changes any more: a number, or a detached copy on its device."""
+    on_cpu = getattr(value, "is_cpu", None)
+    if on_cpu is None:
+        return value
+    return value.item() if on_cpu else on_its_stream(value.detach().clone())
+
+
+def as_step(value: Any) -> Any:
+    """A metric named `step` as Lightning reads it; on a device it is left for the writer to read."""
+    return value if hasattr(value, "is_cpu") else int(value)
+
+
+def reduction(result: Any, on_step: bool) -> str:
+    """How ranks are to be reduced: as the value was logged, or `synced` where Lightning or torchmetrics did it."""
+    if not result.is_tensor:
+        attribute = "dist_sync_on_step" if on_step else "sync_on_compute"
+        return "synced" if getattr(result.value, attribute, not on_step) else "mean"
+    meta = result.meta
+    if meta.sync.should or meta.sync.rank_zero_only:
+        return "synced"
+    for name in ("sum", "min", "max"):
+        if getattr(meta, f"is_{name}_reduction"):
+            return name
+    return "mean"
+
+
+class Plan:
+    """The results of a collection that are on-step series."""
+
+    def __init__(self, fit: Fit, results: Any) -> None:
+        self._results = results
+        self._size = len(results)
+        self._index = index = results.dataloader_idx
+        self.found: list[tuple[Any, Any, SeriesKey]] = []
+        """Where the result stands, the result, its series."""
+        self.late: set[str] = set()
+        """Names that a batch's end callbacks log, when a checkpoint may have been saved already."""
+        for place, result in results.items():
+            meta = result.meta
+            if meta.on_step and meta.logger and meta.dataloader_idx == index:
+                name = results._forked_name(result, True)[1]
+                if meta.fx.startswith("on_train_batch_end"):
+                    self.late.add(name)
+                self.found.append((place, result, fit.key(name, "train", reduction(result, True))))
+        keys = [key for _, _, key in self.found]
+        names = {key.name for key in keys}
+        self.plain = len(names) == len(keys) and STEP not in names
+        """Whether every result is a point: no name is there twice, none is the step of the others."""
+        self.group = SeriesGroup(tuple(keys))
+
+    def fits(self, results: Any) -> bool:
+        """Whether it still tells what is in the collection."""
+        return results is self._results and len(results) == self._size and results.dataloader_idx == self._index
+
+    def values(self) -> list[Any] | None:
+        """A value for each series; None if one of them has none in this step, or has another result now."""
+        values = []
+        current = self._results
+        for place, result, _ in self.found:
+            value = result._forward_cache
+            on_cpu = getattr(value, "is_cpu", None)
+            if on_cpu is None or result.has_reset or current.get(place) is not result:
+                return None
+            values.append(value.item() if on_cpu else _kept(result, value))
+        return values
+
+    def given(self) -> Given:
+        """What has a value in this step."""
+        found = {}
+        for place, _, key in self.found:
+            result = self._results.get(place)
+            value: Any = getattr(result, "_forward_cache", None)
+            on_cpu = getattr(value, "is_cpu", None)
+            if on_cpu is not None and not result.has_reset:
+                # A later result of the same name replaces an earlier one, as in Lightning's dictionary.
+                found[key.name] = key, value.item() if on_cpu else _kept(result, value), value
+        return found
+
+
+def _kept(result: Any, value: Any) -> Any:
+    # Lightning has cloned what was given as a number or tensor; a torchmetrics object may still change its own.
+    return on_its_stream(value.detach()) if result.is_tensor else frozen(value)
+
+
+class StepMetrics:
+    """Takes the values of each training step, once."""
+
+    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+        self._emit = sink.emit
+        self._lifecycle = lifecycle
+        self._ahead: dict[str, Any] = {}
+        """What was taken before the end of its step: Lightning's own value by the name of the series."""
+
+    def take(self, connector: Any) -> None:
+        """The values of the batch that ends now."""
+        trainer = connector.trainer
+        plan = self._plan(trainer)
+        if plan is None:
+            return
+        values = plan.values() if plan.plain and not self._ahead else None
+        if values is None:
+            self._one_by_one(trainer, plan.given())
+        else:
+            loop = trainer.fit_loop
+            step, epoch = loop.epoch_loop._batches_that_stepped, loop.epoch_progress.current.completed
+            self._emit((plan.group, step, values, time.time(), epoch))
+
+    def take_ahead(self, trainer: Any) -> None:
+        """The values of a batch whose end callbacks are running, before a checkpoint that holds what it has learned.
+
+        They are not taken again. A kill between the checkpoint and the step's end must not cost them, because a
+        training that goes on from the checkpoint does not come by here again.
+        """
+        progress = trainer.fit_loop.epoch_loop.batch_progress.current
+        if not trainer.training or progress.processed != progress.completed + 1 or self._ahead:
+            return
+        plan = self._plan(trainer)
+        if plan is not None and plan.plain:
+            given = {name: found for name, found in plan.given().items() if name not in plan.late}
+            self._one_by_one(trainer, given)
+            self._ahead = {name: own for name, (_, _, own) in given.items()}
+
+    def _plan(self, trainer: Any) -> Plan | None:
+        """What is there to take in this step."""
+        loop = trainer.fit_loop
+        # The first comparison saves asking Lightning, on every step, what is False without accumulation.
+        accumulating = trainer.accumulate_grad_batches > 1 and loop._should_accumulate()
+        if accumulating and trainer.lightning_module.automatic_optimization:
+            return None
+        fit = self._lifecycle.fit_of(trainer)
+        results = loop.epoch_loop._results
+        if fit.trials or not results:
+            return None
+        plan: Plan | None = fit.cache.get("plan")
+        if plan is None or not plan.fits(results):
+            plan = fit.cache["plan"] = Plan(fit, results)
+        return plan if plan.found else None
+
+    def _one_by_one(self, trainer: Any, taken: Given) -> None:
+        """Where series have gaps, share names, say their step, or were taken ahead."""
+        ahead, self._ahead = self._ahead, {}
+        override = taken.pop(STEP, None)
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped if override is None else as_step(override[1])
+        now, epoch = time.time(), trainer.current_epoch
+        for name, (key, value, own) in taken.items():
+            if name not in ahead or ahead[name] is not own:
+                self._emit((key, step, value, now, epoch, None))

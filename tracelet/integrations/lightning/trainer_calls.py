@@ -1,0 +1,266 @@
+"""Which fit, validate, test or predict call of this process is running, told as numbered events.
+
+Called on the training thread by the wrappers below and by the other modules of this package, which ask
+`fit_of(trainer)` for the number and for what they remember for as long as one fit lasts. It never keeps a trainer
+alive and adds no callback.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tracelet.capture.exception_text import said
+from tracelet.guard import guard
+from tracelet.integrations.base import SeriesKey, Sink
+from tracelet.integrations.patching import Function, Patch
+from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, PREEMPTED, Event, Scalar
+
+EXIT = "SystemExit"
+"""How the reason of a fit begins that ended in `sys.exit(code)`: Python keeps no trace of it for others to find."""
+REASON_LENGTH = 500
+"""A reason is one line; exceptions of tensors can print pages."""
+
+
+class Fit:
+    """One call of fit, validate, test or predict, and what is remembered while it lasts."""
+
+    def __init__(self, number: int, kind: str, trainer: int) -> None:
+        self.number = number
+        self.kind = kind
+        self.trainer = trainer
+        self.began = time.monotonic()
+        self.joined = False
+        """It ran before we were started: no wrapper of ours stands around it to tell its end."""
+        self.trials = 0
+        """How deep we are inside a tuner's trial, whose metrics are no part of the run."""
+        self.tuned = False
+        self.series: dict[tuple[str, str, str], SeriesKey] = {}
+        self.cache: dict[Any, Any] = {}
+        """For the other modules of this package: keys are theirs."""
+
+    def key(self, name: str, stage: str, reduce: str, automatic: bool = False) -> SeriesKey:
+        """The one key of a series within this fit."""
+        found = self.series.get((name, stage, reduce))
+        if found is None:
+            found = self.series[name, stage, reduce] = SeriesKey(name, stage, self.number, reduce, automatic)
+        return found
+
+
+class Lifecycle:
+    """Numbers the fits of this process from 1 and says how the process would end."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self.recording = True
+        """Whether the run still records: what somebody keeps of our wrappers outlives it."""
+        self._counted = 0
+        self.launched = False
+        """Whether this process goes on with what the one that launched it began."""
+        self._trainer_numbers = itertools.count(1)
+        self._fits: weakref.WeakKeyDictionary[Any, list[Fit]] = weakref.WeakKeyDictionary()
+        """What each trainer runs, the innermost last: a hook may call `trainer.validate()` within a fit."""
+        self._latest: tuple[weakref.ref[Any], Fit] | None = None
+        self._trainers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self.automatic: set[str] = set()
+        """Names of series that we record of ourselves, whoever else may log them."""
+        self._relaying: set[int] = set()
+        """Threads inside a call that hands to loggers what has been taken already."""
+        self.announced = ""
+        """What the cluster has told of an end that is to come."""
+        self.finishing: list[Any] = []
+        """Called with (trainer, fit) before a fit is told to be finished: each adds attributes to return."""
+
+    def fit_of(self, trainer: Any) -> Fit:
+        """The fit that the trainer runs; one that began before we did is counted when it is first met."""
+        # Nearly always it is the same trainer again: a comparison is cheaper than a look-up by weak key.
+        if self._latest is not None and self._latest[0]() is trainer:
+            return self._latest[1]
+        running = self._fits.get(trainer)
+        if running:
+            fit = running[-1]
+        else:
+            fit = self.begin(trainer)
+            fit.joined = True
+        self._latest = weakref.ref(trainer), fit
+        return fit
+
+    def index_of(self, trainer: Any) -> int:
+        """The trainer's number, in the order in which this process made (or first used) them, from 1."""
+        index = self._trainers.get(trainer)
+        if index is None:
+            index = self._trainers[trainer] = next(self._trainer_numbers)
+        return index
+
+    def is_running(self, trainer: Any) -> bool:
+        """Whether a fit of this trainer has begun and not ended."""
+        return trainer in self._fits
+
+    def begin(self, trainer: Any) -> Fit:
+        """Count a new fit and tell it."""
+        function = trainer.state.fn
+        kind = function.value if function is not None else "fit"
+        fit = Fit(self._next(), str(kind), self.index_of(trainer))
+        self._fits.setdefault(trainer, []).append(fit)
+        self._latest = weakref.ref(trainer), fit
+        self._sink.expect("", "")
+        attributes: dict[str, Scalar] = {"number": fit.number, "kind": fit.kind, "trainer": fit.trainer}
+        if fit.kind == "fit":
+            attributes.update(max_epochs=trainer.max_epochs, max_steps=trainer.max_steps)
+        self.tell("fit_started", attributes)
+        return fit
+
+    @property
+    def before(self) -> int:
+        """How many fits have ended: the one that runs, in this process and in those that it launches, is the next."""
+        return self._counted - bool(self._fits)
+
+    @before.setter
+    def before(self, number: int) -> None:
+        self._counted = number
+        self.launched = True
+
+    def _next(self) -> int:
+        self._counted += 1
+        return self._counted
+
+    def end(self, trainer: Any, status: str, reason: str = "") -> None:
+        """Tell how the fit ended, with what the modules that listen have to add."""
+        self._latest = None
+        running = self._fits.get(trainer)
+        if not running:
+            return
+        fit = running.pop()
+        if not running:
+            del self._fits[trainer]
+        if status == PREEMPTED and self.announced:
+            reason = f"{reason} after {self.announced}"
+        # An exception that the user catches ends no process, and Python itself tells of one that nobody catches.
+        silent = status == FINISHED or (status == FAILED and not reason.startswith(EXIT))
+        self._sink.expect(*(("", "") if silent else (status, reason)))
+        attributes: dict[str, Scalar] = {
+            "number": fit.number, "kind": fit.kind, "trainer": fit.trainer, "status": status,
+            "seconds": time.monotonic() - fit.began,
+        }  # fmt: skip
+        if reason:
+            attributes["reason"] = reason
+        if fit.tuned:
+            attributes["tuned"] = True
+        if fit.kind == "fit":
+            attributes.update(epochs=trainer.current_epoch, steps=trainer.global_step)
+        for add in self.finishing:
+            with guard("describing the end of a fit"):
+                attributes.update(add(trainer, fit))
+        self.tell("fit_finished", attributes)
+
+    def tell(self, name: str, attributes: dict[str, Scalar]) -> None:
+        """Put an event into the run."""
+        self._sink.emit(Event(time=time.time_ns() // 1000, name=name, attributes=attributes))
+
+    @contextmanager
+    def trial(self, trainer: Any) -> Iterator[None]:
+        """While a tuner tries something out: Lightning's loggers do not see it, and neither does the run."""
+        fit = self.fit_of(trainer)
+        fit.trials += 1
+        fit.tuned = True
+        try:
+            yield
+        finally:
+            fit.trials -= 1
+
+    @contextmanager
+    def relaying(self) -> Iterator[None]:
+        """While what has been taken already is handed to loggers; nested ones are one."""
+        thread = threading.get_ident()
+        outermost = thread not in self._relaying
+        self._relaying.add(thread)
+        try:
+            yield
+        finally:
+            if outermost:
+                self._relaying.discard(thread)
+
+    def is_relaying(self) -> bool:
+        """Whether this thread is inside `relaying`."""
+        return threading.get_ident() in self._relaying
+
+    def patches(self, root: str) -> list[Patch]:
+        """What tells us where fits begin and end, for one flavour of Lightning."""
+        return [
+            Patch(f"{root}.trainer.call", "_call_and_handle_interrupt", self._around_entry_point),
+            Patch(f"{root}.trainer.trainer", "Trainer._run", self._around_run),
+            Patch(f"{root}.trainer.trainer", "Trainer._teardown", self._around_teardown),
+            Patch(f"{root}.callbacks.lr_finder", "LearningRateFinder.lr_find", self._around_trial),
+            Patch(f"{root}.callbacks.batch_size_finder", "BatchSizeFinder.scale_batch_size", self._around_trial),
+        ]
+
+    def _around_entry_point(self, original: Function) -> Function:
+        def call_and_handle_interrupt(trainer: Any, *args: Any, **kwargs: Any) -> Any:
+            with guard("following the trainer"):
+                self.begin(trainer)
+            return self._follow(trainer, original, trainer, *args, **kwargs)
+
+        return call_and_handle_interrupt
+
+    def _around_run(self, original: Function) -> Function:
+        def run(trainer: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.is_running(trainer):
+                return original(trainer, *args, **kwargs)
+            # A spawned or forked rank starts here: the entry point ran in its parent.
+            with guard("following the trainer"):
+                self.begin(trainer)
+            return self._follow(trainer, original, trainer, *args, **kwargs)
+
+        return run
+
+    def _follow(self, trainer: Any, original: Function, *args: Any, **kwargs: Any) -> Any:
+        try:
+            result = original(*args, **kwargs)
+        except BaseException as error:
+            with guard("following the trainer"):
+                self.end(trainer, *how_it_ended(error))
+            raise
+        with guard("following the trainer"):
+            # Lightning before 2.2 swallows a KeyboardInterrupt; all that is left of it is the trainer's status.
+            self.end(trainer, *((INTERRUPTED, "KeyboardInterrupt") if _is_interrupted(trainer) else (FINISHED, "")))
+        return result
+
+    def _around_teardown(self, original: Function) -> Function:
+        def teardown(trainer: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(trainer, *args, **kwargs)
+            with guard("following the trainer"):
+                if self.is_running(trainer) and self.fit_of(trainer).joined:
+                    self.end(trainer, INTERRUPTED if _is_interrupted(trainer) else FINISHED)
+            return result
+
+        return teardown
+
+    def _around_trial(self, original: Function) -> Function:
+        def try_out(callback: Any, trainer: Any, *args: Any, **kwargs: Any) -> Any:
+            with self.trial(trainer):
+                return original(callback, trainer, *args, **kwargs)
+
+        return try_out
+
+
+def _is_interrupted(trainer: Any) -> bool:
+    return str(getattr(trainer.state.status, "value", "")) == "interrupted"
+
+
+def how_it_ended(error: BaseException) -> tuple[str, str]:
+    """(status, reason) of a process that this exception ends."""
+    if type(error).__name__ == "SIGTERMException":
+        return PREEMPTED, "SIGTERM"
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "KeyboardInterrupt"
+    if isinstance(error, SystemExit):
+        if isinstance(error.__context__, KeyboardInterrupt):
+            # Lightning shuts down gracefully on Ctrl-C and then exits with code 1.
+            return INTERRUPTED, "KeyboardInterrupt"
+        return (FINISHED, "") if error.code in (None, 0) else (FAILED, f"{EXIT}: {error.code}"[:REASON_LENGTH])
+    return FAILED, said(error).splitlines()[0][:REASON_LENGTH]

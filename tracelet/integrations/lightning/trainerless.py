@@ -1,0 +1,177 @@
+"""`LightningModule.log` where no Trainer and no Fabric is there to take the value: steps are counted by us, per name.
+
+Called on the user's thread. Lightning itself warns and drops such values, and goes on doing so: we take them before. A
+framework that puts its own `log` or `log_dict` on the instance is seen through `LightningModule.__setattr__`.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import time
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+from tracelet.guard import guard
+from tracelet.integrations.base import SeriesKey, Sink
+from tracelet.integrations.lightning.step_metrics import frozen
+from tracelet.integrations.lightning.trainer_calls import Lifecycle
+from tracelet.integrations.patching import Function, Patch, Standby
+
+REPLACED = ("log", "log_dict")
+"""The two methods that other frameworks are known to replace on the instance."""
+
+
+class Standalone:
+    """Takes what modules log that nobody trains but the user, or a framework that is not Lightning."""
+
+    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+        self._emit = sink.emit
+        self._lifecycle = lifecycle
+        self._keys: dict[str, SeriesKey] = {}
+        self._inside: set[int] = set()
+        """Modules whose replaced `log` is running: what it calls in turn has been taken already."""
+        self._recorded: weakref.WeakSet[Recorded] = weakref.WeakSet()
+        self._stopped = False
+        self._standby = Standby(needed=1)
+        """Not needed while a trainer runs: a step logs several values and sets some forty attributes, and frameworks
+        that replace `log` bring their own loop.
+        """
+
+    def patches(self, root: str) -> list[Patch]:
+        """`log`, the assignment that would hide it, and what a trainer runs, in ranks that were spawned too."""
+        self._stopped = False
+        module = f"{root}.core.module"
+        alone = [
+            Patch(module, "LightningModule.log", self._around_log, direct=True),
+            Patch(module, "LightningModule.__setattr__", self._around_setattr, direct=True),
+        ]
+        self._standby.add(alone)
+        return [
+            *alone,
+            Patch(f"{root}.trainer.trainer", "Trainer._run", self._around_run),
+        ]
+
+    def stop(self) -> None:
+        """From now on the replaced methods are called directly; instances get them back."""
+        self._stopped = True
+        self._standby.patches.clear()
+        for recorded in tuple(self._recorded):
+            recorded.release()
+
+    def _around_log(self, original: Function) -> Function:
+        def log(module: Any, *args: Any, **kwargs: Any) -> Any:
+            if module._trainer is None and module._fabric is None and not self._stopped:
+                with guard("capturing a metric logged without a trainer"):
+                    if id(module) not in self._inside:
+                        self._take(*args, **kwargs)
+            return original(module, *args, **kwargs)
+
+        return log
+
+    def _around_run(self, original: Function) -> Function:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with guard("resting while a trainer runs"):
+                self._standby.need(-1)
+            try:
+                return original(*args, **kwargs)
+            finally:
+                with guard("waking after a trainer ran"):
+                    self._standby.need(1)
+
+        return run
+
+    def _around_setattr(self, original: Function) -> Function:
+        def setattr_(module: Any, name: str, value: Any) -> None:
+            if name in REPLACED and not self._stopped and callable(value) and not isinstance(value, Recorded):
+                with guard("following a replaced log"):
+                    value = Recorded(self, module, name, value)
+                    self._recorded.add(value)
+            original(module, name, value)
+
+        return setattr_
+
+    def take_replaced(self, module: Any, name: str, function: Function, args: Any, kwargs: Any) -> Any:
+        """Call the replacement, after taking what it was given, unless a replacement further out has."""
+        if id(module) in self._inside or vars(module).get("_trainer") or vars(module).get("_fabric"):
+            return function(*args, **kwargs)
+        with guard("capturing a metric logged through a replaced log"):
+            (self._take if name == "log" else self._take_all)(*args, **kwargs)
+        self._inside.add(id(module))
+        try:
+            # It may hand the value on to one of Lightning's loggers.
+            with self._lifecycle.relaying():
+                return function(*args, **kwargs)
+        finally:
+            self._inside.discard(id(module))
+
+    def _take(self, name: str, value: Any = None, *_: Any, logger: Any = None, **__: Any) -> None:
+        if logger is False or not isinstance(name, str):
+            return
+        if hasattr(value, "_forward_cache"):
+            # A torchmetrics object: its last batch's value. Computing the whole costs, warns, or meets other ranks.
+            value = value._forward_cache
+        if isinstance(value, Mapping):
+            for inner, one in value.items():
+                self._take(f"{name}/{inner}", one)
+            return
+        if is_number(value):
+            key = self._keys.get(name)
+            if key is None:
+                key = self._keys[name] = SeriesKey(name, reduce="mean")
+            self._emit((key, None, frozen(value), time.time(), -1, None))
+
+    def _take_all(self, dictionary: Mapping[str, Any], *_: Any, logger: Any = None, **__: Any) -> None:
+        for name, value in dictionary.items():
+            self._take(name, value, logger=logger)
+
+
+class Recorded:
+    """What stands on an instance in place of its replaced `log`: calls it, and copies or pickles as it."""
+
+    def __init__(self, owner: Standalone, module: Any, name: str, function: Function) -> None:
+        functools.update_wrapper(self, function)
+        self._owner: Standalone | None = owner
+        self._module = weakref.ref(module)
+        self._name = name
+        self._function = function
+        try:
+            self.__signature__ = inspect.signature(function)
+        except (TypeError, ValueError):
+            pass
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the replacement, recorded unless the run is over."""
+        module, owner = self._module(), self._owner
+        if module is None or owner is None:
+            return self._function(*args, **kwargs)
+        return owner.take_replaced(module, self._name, self._function, args, kwargs)
+
+    def release(self) -> None:
+        """Stop recording and give the instance its own function back."""
+        self._owner = None
+        module = self._module()
+        if module is not None and vars(module).get(self._name) is self:
+            vars(module)[self._name] = self._function
+
+    def __reduce__(self) -> Any:
+        return _itself, (self._function,)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self._function, memo)
+
+
+def _itself(function: Function) -> Function:
+    return function
+
+
+def is_number(value: Any) -> bool:
+    """Whether a logged value is one number: Python's, numpy's, or a tensor of one element."""
+    if isinstance(value, (bool, int, float)):
+        return True
+    count = getattr(value, "numel", None)
+    if callable(count):
+        return count() == 1 and not value.is_complex()
+    return getattr(value, "shape", None) == () and hasattr(value, "item")

@@ -1,0 +1,194 @@
+"""The span of a Lightning training, and one for each of its iterations.
+
+Called on the training thread. The user's exceptions pass untouched; they are recorded on the spans that they end. What
+happens inside an iteration is told by `phases`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from tracelet.guard import failed, guard
+from tracelet.integrations.lightning.cuda_timing import device_clock
+from tracelet.integrations.lightning.evaluation_loops import Evaluating
+from tracelet.integrations.lightning.iteration_phases import Phases
+from tracelet.integrations.lightning.iteration_timer import Here, Lap, loss_of
+from tracelet.integrations.lightning.trainer_calls import Lifecycle
+from tracelet.integrations.patching import Function, Patch, Standby
+from tracelet.telemetry.names import LOOP_OF, TRAINING_ITERATION
+from tracelet.telemetry.recording.span_recorder import Recorder
+from tracelet.telemetry.recording.training_job import Job
+
+MEASURED_BATCH = 2
+"""The batch whose operations are counted if the program asks for it: in the first one much happens that never does
+again.
+"""
+
+
+class Loops:
+    """Spans for training, validation, testing and prediction, and for each of their iterations."""
+
+    def __init__(self, recorder: Recorder, job: Job | None, lifecycle: Lifecycle) -> None:
+        self._recorder = recorder
+        self._job = job
+        self._lifecycle = lifecycle
+        self._here = Here()
+        self._evaluating = Evaluating(recorder, job, lifecycle, self._here)
+        self._phases = Phases(recorder, self._here)
+        self._by_hand = Standby(needed=0)
+        """What only trainings with a manual optimization need."""
+
+    def patches(self, root: str) -> list[Patch]:
+        """All loops, for one flavour of Lightning."""
+        return [
+            Patch(f"{root}.loops.fit_loop", "_FitLoop.on_run_start", self._around_start),
+            Patch(f"{root}.loops.fit_loop", "_FitLoop.run", self._around_fit),
+            Patch(f"{root}.loops.training_epoch_loop", "_TrainingEpochLoop.advance", self._around_advance, direct=True),
+            *self._evaluating.patches(root),
+            *self._phases.patches(root),
+        ]
+
+    def common(self) -> list[Patch]:
+        """What both flavours share."""
+        found = Patch("torch.optim.optimizer", "Optimizer.zero_grad", self._phases.zero_grad, direct=True)
+        self._by_hand.add([found])
+        return [found]
+
+    def stop(self) -> None:
+        """From now on every wrapper that somebody has kept calls its original."""
+        self._phases.recording = False
+        self._here.loop = self._here.lap = None
+
+    def _around_fit(self, original: Function) -> Function:
+        def run(loop: Any, *args: Any, **kwargs: Any) -> Any:
+            here = self._here
+            outer = here.loop, here.lap
+            here.loop = here.lap = None
+            depth = len(self._recorder.stack)
+            try:
+                result = original(loop, *args, **kwargs)
+            except BaseException as error:
+                self._end_training(depth, error)
+                raise
+            else:
+                self._end_training(depth, None)
+            finally:
+                here.loop, here.lap = outer
+            return result
+
+        return run
+
+    def _around_start(self, original: Function) -> Function:
+        def on_run_start(loop: Any, *args: Any, **kwargs: Any) -> Any:
+            with guard("opening the span of the training"):
+                self._begin_training(loop)
+            return original(loop, *args, **kwargs)
+
+        return on_run_start
+
+    def _begin_training(self, loop: Any) -> None:
+        trainer, job = loop.trainer, self._job
+        fit = self._lifecycle.fit_of(trainer)
+        attributes: dict[str, Any] = {"fit": fit.number}
+        if fit.trials:
+            attributes["trial"] = True
+        elif job is not None:
+            job.training.device = device_of(trainer)
+            start = int(loop.epoch_loop.total_batch_idx + 1)
+            target = _target(trainer, loop)
+            attributes.update(job.training.begin_loop(start, iterations_target=target))
+        span = self._recorder.begin_found(LOOP_OF[TRAINING_ITERATION], attributes)
+        if span is not None and job is not None and not fit.trials:
+            job.training.opened(span)
+        clock = device_clock(trainer.strategy.root_device, self._recorder.sink)
+        self._here.loop = lap = Lap(TRAINING_ITERATION, self._recorder, job, bool(fit.trials), clock)
+        if job is not None and job.config.measure_flops and job.training.measured_flops is None:
+            lap.measuring = MEASURED_BATCH
+        if not trainer.lightning_module.automatic_optimization:
+            self._by_hand.need(1)
+            lap.manual = True
+
+    def _end_training(self, depth: int, error: BaseException | None) -> None:
+        with guard("closing the span of the training"):
+            job, stack, lap = self._job, self._recorder.stack, self._here.loop
+            if lap is not None:
+                if lap.manual:
+                    self._by_hand.need(-1)
+                if lap.clock is not None:
+                    lap.clock.close()
+            loops = [span for span in stack[depth:] if span.name == LOOP_OF[TRAINING_ITERATION] and not span.ended]
+            for span in loops:
+                if job is not None and job.training.span is span:
+                    job.training.end_loop(loss_of(lap.loss) if lap is not None else None)
+                span.end(error)
+
+    def _measured(self, original: Function, lap: Lap) -> Function:
+        """The original, once, with its floating-point operations counted by PyTorch's own counter."""
+
+        def advance(*args: Any, **kwargs: Any) -> Any:
+            counter: Any = None
+            with contextlib.ExitStack() as stack:
+                with guard("counting operations"):
+                    from torch.utils.flop_counter import FlopCounterMode
+
+                    counter = stack.enter_context(FlopCounterMode(display=False))
+                result = original(*args, **kwargs)
+            with guard("counting operations"):
+                if self._job is not None and lap.samples and counter is not None:
+                    self._job.training.measured_flops = counter.get_total_flops() / lap.samples
+            return result
+
+        return advance
+
+    def _around_advance(self, original: Function) -> Function:
+        def advance(loop: Any, *args: Any, **kwargs: Any) -> Any:
+            here = self._here
+            lap = here.loop
+            if lap is None:
+                return original(loop, *args, **kwargs)
+            call = original
+            if lap.measuring:
+                lap.measuring -= 1
+                call = original if lap.measuring else self._measured(original, lap)
+            lap.start()
+            here.lap = lap
+            try:
+                result = call(loop, *args, **kwargs)
+            except StopIteration:
+                with guard("closing the span of an iteration"):
+                    (lap.skip if lap.untouched else lap.drop)()
+                raise
+            except BaseException as error:
+                with guard("closing the span of an iteration"):
+                    lap.fail(error)
+                raise
+            finally:
+                here.lap = None
+            try:
+                (lap.finish if lap.marks else lap.drop)()
+            except Exception as error:  # noqa: BLE001  a guard by hand saves three calls in every step
+                failed("closing the span of an iteration", error)
+            return result
+
+        return advance
+
+
+def _target(trainer: Any, loop: Any) -> int | None:
+    """How many batches the training is going to take, if that is known."""
+    batches, epochs = loop.max_batches, trainer.max_epochs
+    if trainer.max_steps not in (-1, None):
+        return int(trainer.max_steps * trainer.accumulate_grad_batches)
+    if not epochs or epochs < 0 or batches == float("inf"):
+        return None
+    return int(batches * epochs)
+
+
+def device_of(trainer: Any) -> str:
+    """The name of the accelerator that the model trains on; empty on a CPU."""
+    device = trainer.strategy.root_device
+    if device.type != "cuda":
+        return ""
+    import torch
+
+    return str(torch.cuda.get_device_name(device))

@@ -1,0 +1,1 @@
+"""Redaction: what keeps secrets out of everything that is recorded."""

@@ -1,0 +1,31 @@
+"""Takes the credentials that a backend was given out of every text that may be stored. Used by couriers and the agent's
+log.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from tracelet.redaction.known_secrets import secrets
+from tracelet.redaction.masking import MASK, mask_text
+
+SHORTEST = 6
+"""Shorter "secrets" are words that happen to stand in a password's place, and would black out half a log."""
+
+
+class Redactor:
+    """Knows the secrets among the options of some backends and in the environment."""
+
+    def __init__(self, *options: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> None:
+        found = {secret for table in options for secret in secrets(table)}
+        found |= set(secrets(os.environ if environ is None else environ))
+        found = {secret for secret in found if not os.path.isabs(secret)}  # PWD is no password, SSH_AUTH_SOCK no key
+        self._secrets = sorted((secret for secret in found if len(secret) >= SHORTEST), key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """The text without them, and without what looks like one."""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return mask_text(text)

@@ -1,0 +1,236 @@
+"""The conductor: starts a run's parts in order, stops them in the opposite order, and knows how the process ended.
+
+Called on the user's threads, at interpreter exit, and in forked children. There is one active session in a process.
+Starting writes the run's first record before anything else; after that every part is guarded, so that a part of ours
+that fails costs what it would have recorded and nothing else. No signal handler, hook or environment variable is
+touched.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tracelet import guard, registry
+from tracelet.agent.process.configuration import Posting
+from tracelet.capture import scalars
+from tracelet.capture.clock import now
+from tracelet.capture.writer import Mute
+from tracelet.errors import AlreadyActive
+from tracelet.integrations import patching
+from tracelet.integrations.torch_launchers import group_place
+from tracelet.journal.records import FINISHED, Started
+from tracelet.session import notebook, repeated_start, resume
+from tracelet.session.backend_arguments import without_credentials
+from tracelet.session.experiment import Experiment
+from tracelet.session.launch import in_worker_process, is_daemon, launched_index
+from tracelet.session.session import Conductor, Session
+from tracelet.session.spawned_ranks import Coordinates
+from tracelet.settings import Settings
+
+_lock = threading.RLock()
+_current: Session | None = None
+_started_here = 0
+"""Runs started by this process so far: the nth run of every rank of a launch is the same run."""
+_inherited: Session | None = None
+"""In a forked child: the parent's session, which must not be written to."""
+_muted: Experiment | None = None
+"""The handle given out when nothing is recorded: switched off, or in a worker process."""
+_hooked_fork = False
+
+
+def start(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
+    """Start the run of this process, or hand out the one that is active if it was asked for again."""
+    global _muted, _started_here
+    with _lock:
+        if _current is not None and not _cell_repeats(_current):
+            return _same_again(_current, settings, backends)
+        if _inherited is not None:
+            return _inherited.experiment.lend()
+        if not settings.enabled or (in_worker_process() and not _is_rank()):
+            if _muted is not None:
+                return _muted.lend()
+            _muted = _mute(settings)
+            return _muted
+        postings = registry.vetted(backends)
+        guard.reset()
+        _muted = None
+        writer, _started_here = resume.open_writer(settings, without_credentials(backends), _started_here)
+        session = Session(settings, writer, postings, _conductor, {})
+        _begin(session)
+        _announce(session)
+        return session.experiment
+
+
+def _cell_repeats(session: Session) -> bool:
+    """Whether the cell of a notebook that started this run is executed again: then it means another run."""
+    cell = notebook.current_cell()
+    if cell is None or not cell.repeats(session.cell):
+        return False
+    session.end_with(session.cell_error(), notebook.EXIT_PATIENCE)
+    return True
+
+
+def _begin(session: Session) -> None:
+    global _current, _hooked_fork
+    _current = session
+    session.start()
+    if not _hooked_fork:
+        os.register_at_fork(after_in_child=_in_forked_child)
+        _hooked_fork = True
+
+
+def _is_rank() -> bool:
+    """Whether this child of multiprocessing is one of several ranks, and not somebody's helper."""
+    return launched_index() is not None or (not is_daemon() and group_place() is not None)
+
+
+def attach(coordinates: Coordinates, index: int, known: tuple[int, int] | None = None) -> Experiment:
+    """Record this launched process as a rank of its launcher's run. OSError where the store cannot be written."""
+    global _inherited, _muted
+    with _lock:
+        if _current is not None:
+            return _current.experiment
+        before, _inherited = _inherited, None
+        if before is not None:
+            before.dismantle()
+        session = Session(
+            coordinates.settings, coordinates.open_writer(index, known), (), _conductor, coordinates.carried
+        )
+        handle, _muted = before.experiment if before is not None else _muted, None
+        if handle is not None:  # what the program holds already goes on to be the run's handle
+            session.take_over(handle)
+        _begin(session)
+        return session.experiment
+
+
+def place(rank: int, world_size: int) -> None:
+    """`torch.distributed` has told the rank: put it right where the environment did not know; join as a forked rank."""
+    session = _current
+    if session is None:
+        if _inherited is not None and in_worker_process() and not is_daemon():
+            attach(_inherited.coordinates(world_size), rank, (rank, world_size))
+        return
+    known = session.writer.started
+    placed = msgspec.structs.replace(
+        known, rank=rank, world_size=world_size, local_rank=int(os.environ.get("LOCAL_RANK", known.local_rank)),
+        node_rank=int(os.environ.get("GROUP_RANK", os.environ.get("NODE_RANK", known.node_rank))),
+    )  # fmt: skip
+    if placed != known:
+        session.restate(placed)
+    session.meet()
+
+
+def stop(timeout: float | None = None) -> None:
+    """Stop the active run as finished; does nothing when there is none."""
+    session = _current
+    if session is not None:
+        _end(session, FINISHED, timeout=scalars.seconds(timeout))
+    _unmute()
+
+
+def _unmute(**_: object) -> None:
+    global _muted
+    _muted = None
+
+
+def active() -> Experiment | None:
+    """The active run's handle. In a forked child that is the parent's, which takes everything and keeps nothing."""
+    session = _current or _inherited
+    return session.experiment if session is not None else _muted
+
+
+def _end(session: Session, status: str, reason: str = "", trace: str = "", timeout: float | None = None) -> None:
+    global _current
+    began = time.monotonic()
+    with _lock:
+        if _current is session:
+            _current = None
+        session.stop(status, reason, trace, timeout)
+    session.deliver(began, timeout)
+
+
+def await_script(given: frozenset[str]) -> None:
+    """The active run was started for a script that may still say what it is: see `tracelet.session.repeated_start`."""
+    if _current is not None:
+        _current.adoptable = given
+
+
+def expect(status: str, reason: str) -> None:
+    """The active run ends so if it ends without an exception or another word."""
+    if _current is not None:
+        _current.writer.expect(status, reason)
+
+
+def _adopt(session: Session, settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
+    given, session.adoptable = session.adoptable or frozenset(), None
+    started = repeated_start.adopted(session.writer.started, settings, without_credentials(backends), given)
+    if "backend" not in given:
+        session.dispatch.add(registry.vetted(backends))
+    repeated_start.tell_late(session.settings, settings, given)
+    if started != session.writer.started:
+        session.restate(started)
+    return session.experiment
+
+
+def _same_again(session: Session, settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
+    """A second `start_logging()`: fine if it asks for the run that is active, an error if it asks for another one."""
+    if session.adoptable is not None:
+        return _adopt(session, settings, backends)
+    experiment = session.experiment
+    identity = {"experiment_name": experiment.name, "project": experiment.project, "run_id": experiment.id}
+    for key, active_value in identity.items():
+        asked = settings[key]
+        if settings.sources[key] == "arguments" and asked != active_value:
+            raise AlreadyActive(
+                f"the run {experiment.name!r} ({experiment.id}) is active and goes on; {key} {asked!r} asks for "
+                "another. "
+                "Type tracelet.stop_logging() before it, or use `with tracelet.start_logging(...):`."
+            )
+    _extend(session, without_credentials(backends), registry.vetted(backends))
+    repeated_start.tell_again(session.settings, settings)
+    return experiment.lend()
+
+
+def _extend(session: Session, backends: Mapping[str, dict[str, Any]], postings: Sequence[Posting]) -> None:
+    """Deliver the run that goes on to backends that it was not meant for before."""
+    started = session.writer.started
+    if not backends.keys() <= started.backends.keys():
+        session.dispatch.add(postings)
+        session.restate(msgspec.structs.replace(started, backends={**backends, **started.backends}))
+
+
+def _mute(settings: Settings) -> Experiment:
+    """A handle that records nothing: tracking is switched off, or this is a worker of the process that records."""
+    started = Started(run="", name=settings.experiment_name, project=settings.project, time=now(), host="", pid=0)
+    return Experiment(started, Path(), Mute(), _unmute)
+
+
+def _announce(session: Session) -> None:
+    if session.settings.quiet or session.writer.started.rank:
+        return
+    experiment = session.experiment
+    with guard.guard("saying where the run is recorded"):
+        folder = experiment.folder.parent.parent
+        print(f"tracelet: recording {experiment.name!r} as {experiment.id} in {folder}", file=sys.stderr)
+
+
+def _in_forked_child() -> None:
+    """The child of a fork shares our memory and our file, and must use neither."""
+    global _current, _inherited, _lock
+    _lock = threading.RLock()  # the parent's may have been held by a thread that does not exist here
+    patching.renew()
+    if _current is not None:
+        _inherited, _current = _current, None
+        with guard.guard("letting go of the run in a forked child"):
+            _inherited.abandon()
+
+
+_conductor = Conductor(_end, place, attach)

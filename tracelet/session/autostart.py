@@ -1,0 +1,55 @@
+"""The start of a recording that `tracelet run` asked for, before the program's first line.
+
+Called once by `tracelet/cli/autostart/sitecustomize.py` on the main thread of a process that `tracelet run` became, or
+of a rank that a launcher started below it. Never raises: the program runs as it would without us.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import sys
+from typing import Any
+
+from tracelet import guard
+from tracelet.errors import TraceletError
+from tracelet.journal.records import FAILED
+from tracelet.session import active_session
+from tracelet.session.start import start
+
+ARGUMENTS = ("experiment_name", "project")
+"""Settings that `start_logging()` takes as arguments of their own, and not in `config`."""
+
+
+def begin(text: str) -> None:
+    """Start recording with the options of `tracelet run`, as JSON: `given` by the user, else the `name`."""
+    with guard.guard("starting the recording that `tracelet run` asked for"):
+        options: dict[str, Any] = json.loads(text)
+        given = options["given"]
+        arguments = {key: given[key] for key in ARGUMENTS if key in given}
+        arguments.setdefault("experiment_name", options["name"])
+        config = {key: value for key, value in given.items() if key not in (*ARGUMENTS, "backend")}
+        try:
+            start(arguments, given.get("backend"), config, options["tags"])
+        except TraceletError as error:
+            end = "" if str(error).endswith((".", "?")) else "."
+            guard.say(f"{error}{end} The program runs without being recorded.")
+            return
+        active_session.await_script(frozenset(given))
+        target = _looked_for(sys.argv[:1], sys.orig_argv)
+        if target:
+            atexit.register(_tell_missing, target)  # runs before the session's own, which was registered earlier
+
+
+def _looked_for(program: list[str], command: list[str]) -> str:
+    """What Python has yet to find a program in, before it does: a module, or a folder. Empty for a script."""
+    if program == ["-m"] and "-m" in command[:-1]:
+        return f"module {command[command.index('-m') + 1]!r}"
+    return f"folder {program[0]!r}" if program and os.path.isdir(program[0]) else ""
+
+
+def _tell_missing(target: str) -> None:
+    """At the exit: a module or a folder without a program leaves no exception behind, only an exit code."""
+    if not hasattr(sys.modules.get("__main__"), "__file__"):
+        active_session.expect(FAILED, f"Python found no program to run in the {target}")

@@ -1,0 +1,100 @@
+"""Where a run is to be delivered: what the user wrote as `backend=...` turned into names and options.
+
+Used by `start_logging()` and `tracelet sync`. Options that hold credentials never leave this process's memory and the
+agent's: `without_credentials` is what a journal may keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tracelet.capture.parameters import plain
+from tracelet.errors import SettingsError
+from tracelet.redaction.masking import looks_secret, mask_url
+from tracelet.settings import Settings
+
+Backends = dict[str, dict[str, Any]]
+
+SPAN_BACKENDS = frozenset({"otlp", "onelogger"})
+"""Deliver spans, and have options by which they are chosen."""
+
+
+def settle(backend: object, settings: Settings) -> Backends:
+    """Where the run goes: `backend` as `start_logging()` was given it, or what the settings say, with all options."""
+    backends = parse(settings.backend if backend is None else backend, settings.tables)
+    lost = [key for key in ("backend_url", "api_key") if settings.sources[key] == "arguments" and settings[key]]
+    if lost and not backends and settings.enabled:
+        raise SettingsError(
+            f"{lost[0]} is given, but no backend that it is for. Name it, e.g. "
+            f"start_logging(backend='mlflow', {lost[0]}=...)"
+        )
+    backends = addressed(backends, settings.api_key, settings.backend_url)
+    return choosing_spans(backends, settings.spans, settings.spans_deny)
+
+
+def parse(backend: object, tables: Mapping[str, Mapping[str, Any]]) -> Backends:
+    """Names to options. `backend`: a name, names separated by commas, a list of names, or a mapping of name to options.
+
+    `tables` holds options from the settings; options in `backend` itself win.
+    """
+    if backend is None or backend == "":
+        return {}
+    if isinstance(backend, str):
+        asked: dict[str, dict[str, Any]] = {name.strip(): {} for name in backend.split(",")}
+    elif isinstance(backend, Mapping):
+        asked = {str(name).strip(): _options(name, options) for name, options in backend.items()}
+    elif isinstance(backend, Iterable):
+        asked = {str(name).strip(): {} for name in backend}
+    else:
+        raise SettingsError(f"backend={backend!r}: give a name, a list of names, or a table of name to options")
+    return {name.lower(): {**tables.get(name.lower(), {}), **options} for name, options in asked.items() if name}
+
+
+def _options(name: object, options: object) -> dict[str, Any]:
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise SettingsError(f"backend {name!r}: {options!r} are no options; give a table such as {{'url': '...'}}")
+    return {str(key): value for key, value in options.items()}
+
+
+def addressed(backends: Backends, api_key: str, url: str) -> Backends:
+    """The same with `api_key` and `backend_url` among the options of the one backend that they can be meant for."""
+    given = {name: value for name, value in (("api_key", api_key), ("url", url)) if value}
+    if not given or not backends:
+        return backends
+    if len(backends) > 1:
+        first = next(iter(backends))
+        raise SettingsError(
+            f"api_key and backend_url are for one backend, and there are {len(backends)}. Give each its own: "
+            f"backend={{{first!r}: {{'url': ..., 'api_key': ...}}, ...}}"
+        )
+    return {name: {**given, **options} for name, options in backends.items()}
+
+
+def choosing_spans(backends: Backends, spans: str, deny: str) -> Backends:
+    """The same with the settings `spans` and `spans_deny` as options of backends for spans, whose own options win."""
+    if not SPAN_BACKENDS & backends.keys():
+        return backends
+    given = {name: value for name, value in (("spans", spans), ("spans_deny", deny)) if value not in ("", "all")}
+    return {name: {**given, **own} if name in SPAN_BACKENDS else own for name, own in backends.items()}
+
+
+def without_credentials(backends: Mapping[str, Mapping[str, Any]]) -> Backends:
+    """The same without options that look like secrets, and with credentials taken out of addresses."""
+    return {name: _kept(options) for name, options in backends.items()}
+
+
+def _kept(options: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key): _masked(value) for key, value in options.items() if not looks_secret(str(key))}
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return mask_url(value)
+    if isinstance(value, Mapping):
+        return _kept(value)
+    if isinstance(value, (list, tuple)):
+        return [_masked(item) for item in value]
+    return plain(value)

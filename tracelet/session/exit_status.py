@@ -1,0 +1,34 @@
+"""What an exception, or none, says of how this process ends. Used by the session, on the thread that ends it."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from tracelet.capture.exception_text import said
+from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, PREEMPTED
+from tracelet.redaction.masking import mask_text
+from tracelet.session.launch import in_worker_process, launched_index
+
+
+def passing() -> BaseException | None:
+    """In a process of multiprocessing that is ending: the exception that ends it."""
+    error = sys.exc_info()[1] if in_worker_process() else None
+    if isinstance(error, SystemExit) and error.code and launched_index() is not None:
+        return error.__context__ or error  # torch has caught the real one and exits with 1
+    return error
+
+
+def outcome(error: BaseException | None, expected: tuple[str, str]) -> tuple[str, str, str]:
+    """(status, reason, traceback) of a run that ends because of `error`, or without one."""
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        status, reason = expected
+        return status or FINISHED, reason, ""
+    trace = mask_text("".join(traceback.format_exception(type(error), error, error.__traceback__)))
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "Ctrl-C", trace
+    if type(error).__name__ == "SIGTERMException":  # Lightning's, known by name: Lightning may not be installed
+        return PREEMPTED, expected[1] if expected[0] == PREEMPTED else "SIGTERM", trace
+    if isinstance(error, SystemExit) and expected[0]:
+        return expected[0], expected[1], trace
+    return FAILED, said(error), trace

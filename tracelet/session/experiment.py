@@ -1,0 +1,270 @@
+"""The handle that `start_logging()` returns: what a program may say about its run by name.
+
+Every method may be called from any thread, costs microseconds and does no I/O (artifacts excepted). Wrong arguments are
+errors at the call; after the end of the run, and in forked children, calls do nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import operator
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tracelet.capture import parameters
+from tracelet.capture.clock import now
+from tracelet.capture.null_buffers import Ended, Mute, say_late
+from tracelet.capture.sanitize import GREATEST, LEAST
+from tracelet.capture.scalars import checked
+from tracelet.capture.sink import SeriesGroup
+from tracelet.capture.tags import given as given_tags
+from tracelet.capture.writer import CROWDED, SELDOM, Writer
+from tracelet.errors import ArtifactNotFound, InvalidMetric
+from tracelet.guard import say
+from tracelet.journal.records import Notice, Params, Started, Tags
+from tracelet.store import artifacts, delivery_state
+
+_clock = time.time
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""No room, or no more of it for this user; other errors are not mended by deleting something."""
+
+JUST_TEXT = {str}
+MOST_GROUPS = 1000
+"""Different sets of metrics that are remembered; a program that logs ever new names must not fill the memory."""
+
+
+class _Blocks(threading.local):
+    """The `with` blocks of one run that a thread is in."""
+
+    def __init__(self) -> None:
+        self.lent = False
+        """Whether the thread asked for a run that was active already and has not entered a block since."""
+        self.ending: list[bool] = []
+        """Whether each block ends the run, the innermost last."""
+
+
+class Experiment:
+    """One run, as the program that is being recorded sees it. Also a context manager that stops the run at its end,
+    unless it stands around a later `start_logging()` or inside another block of the run.
+    """
+
+    def __init__(self, started: Started, folder: Path, writer: Writer | Mute, stop: Callable[..., None]) -> None:
+        self._started = started
+        self._folder = folder
+        self._writer = writer
+        self._stop = stop
+        self._iteration: int | None = None
+        self._groups: dict[tuple[str, ...], SeriesGroup] = {}
+        self._blocks = _Blocks()
+        self._owned = False
+        """Whether the block that ends the run has been entered."""
+
+    @property
+    def id(self) -> str:
+        """The run's id: `tracelet show ID`."""
+        return self._started.run
+
+    @property
+    def name(self) -> str:
+        """The run's name, as given to `start_logging()`."""
+        return self._started.name
+
+    @property
+    def project(self) -> str:
+        """The project that the run belongs to."""
+        return self._started.project
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder in the store."""
+        return self._folder
+
+    @property
+    def url(self) -> str:
+        """Where the run is to be seen: the first backend's page once that is known, else the run's folder as a URI."""
+        return next(iter(self.urls.values()), self._folder.absolute().as_uri())
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Backend name to the address of the run there, for those that have answered by now."""
+        return {delivery.backend: delivery.url for delivery in delivery_state.read_all(self._folder) if delivery.url}
+
+    def log_metric(self, name: str, value: Any, step: int | None = None, *, iteration: int | None = None) -> None:
+        """Record one point.
+
+        `value`: a number or a tensor of one element on any device (never waited for). `step`: an integer; without one,
+        the metric's last step plus one. `iteration` is another name for `step`. Raises `InvalidMetric`.
+        """
+        if type(value) is not float or type(name) is not str or not name:
+            value = checked(name, value)
+            name = str.__str__(name)  # numpy's texts and members of enumerations are metrics of these names
+        if step is not None and (type(step) is not int or not LEAST <= step <= GREATEST):
+            step = _index(name, step)
+        if step is None:
+            step = self._iteration if iteration is None else _index(name, iteration)
+        items = self._writer.items
+        items.append((name, step, value, _clock()))
+        if len(items) > CROWDED and not len(items) & SELDOM:
+            self._writer.relieve()
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Record one point of each metric, all at the same step; see `log_metric`. Records all of them or none."""
+        if not hasattr(metrics, "items"):
+            raise InvalidMetric(
+                f"metrics are a {type(metrics).__name__}, not a mapping of name to number; nothing was recorded. "
+                "E.g. log_metrics({'loss': 0.5}, step=3)"
+            )
+        sound = [
+            value if type(value) is float and type(name) is str and name else checked(name, value)
+            for name, value in metrics.items()
+        ]
+        at = self._iteration if step is None else _index("", step)
+        names, seconds = tuple(metrics), _clock()
+        if set(map(type, names)) != JUST_TEXT:
+            names = tuple(map(str.__str__, names))
+        if at is not None and sound:
+            self._writer.emit((self._group(names), at, sound, seconds, None))
+        else:
+            for name, value in zip(names, sound):
+                self._writer.emit((name, at, value, seconds))
+
+    def _group(self, names: tuple[str, ...]) -> SeriesGroup:
+        """The same one for the same names, as long as a program does not make up ever new ones."""
+        group = self._groups.get(names)
+        if group is None:
+            group = SeriesGroup(names)
+            if len(self._groups) < MOST_GROUPS:
+                self._groups[names] = group
+        return group
+
+    def log_params(self, params: Any) -> None:
+        """Record hyperparameters; nested mappings are joined with `/`, a later value replaces an earlier one.
+
+        `params`: a mapping, a namespace or a dataclass. Raises `InvalidArgument`.
+        """
+        values = parameters.given(params)
+        self._writer.emit(Params(time=now(), values=values))
+        self._tell_late("parameter", values)
+
+    def log_hyperparameter(self, name: str, value: Any) -> None:
+        """Record one hyperparameter."""
+        self.log_params({name: value})
+
+    def set_tags(self, tags: Mapping[str, Any] | Iterable[str]) -> None:
+        """Set tags of the run: name to text, or names. None or an empty text removes one. Raises `InvalidArgument`."""
+        values = given_tags(tags)
+        self._writer.emit(Tags(time=now(), values=values))
+        self._tell_late("tag", values)
+
+    def log_artifact(self, path: str | os.PathLike[str], name: str | None = None, kind: str | None = None) -> None:
+        """Copy a file or a folder, as it is now, into the run. `kind`: a word of yours such as `plot` or `model`.
+
+        Copies on the calling thread, streaming. Raises `ArtifactNotFound`; a disk that refuses is said, not raised.
+        """
+        if not self._writer.recording:
+            self._tell_late("artifact", [str(path)])
+            return
+        try:
+            self._writer.emit(artifacts.keep(self._folder, path, name, kind, now()))
+        except ArtifactNotFound:
+            raise
+        except OSError as error:
+            message = f"the artifact {os.fspath(path)!r} was not kept ({error.strerror or error})"
+            say(f"{message}. The training goes on; {_remedy(error)} and log it again.")
+            self._writer.emit(Notice(time=now(), code="artifact", message=message, count=1))
+
+    def log_file_artifact(self, path: str | os.PathLike[str], name: str | None = None) -> None:
+        """The same as `log_artifact` for one file."""
+        self.log_artifact(path, name, "file")
+
+    def _tell_late(self, kind: str, names: Iterable[Any]) -> None:
+        """Say it if the run has ended, once for each kind of what is logged."""
+        if type(self._writer.items) is Ended:
+            for name in islice(names, 1):
+                say_late(f"the {kind} {name!r}", kind)
+
+    def set_iteration(self, iteration: int | None) -> None:
+        """The step of all metrics that are logged without one from now on; None counts for each metric again."""
+        self._iteration = _index("", iteration)
+
+    def flush(self) -> None:
+        """Bring everything logged so far to the journal before returning."""
+        self._writer.flush()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """End the run; the same as `tracelet.stop_logging(timeout)` while this run is the active one."""
+        self._stop(timeout=timeout)
+
+    def lend(self) -> Experiment:
+        """The handle, for a caller who asked for a run that others had started: its `with` does not end that run."""
+        self._blocks.lent = True
+        return self
+
+    def __enter__(self) -> Experiment:
+        ends = not self._owned and not self._blocks.lent
+        self._owned, self._blocks.lent = self._owned or ends, False
+        self._blocks.ending.append(ends)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ending = self._blocks.ending
+        if not ending or ending.pop():  # none: the block was entered on another thread, or before a rank had its run
+            self._stop(error=error)
+
+    def __copy__(self) -> Experiment:
+        return self  # a handle names a run; a copied model, or one that is averaged, still means the same run
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Experiment:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[Started], Experiment], tuple[Started]]:
+        return _unpickled, (self._started,)
+
+    def __repr__(self) -> str:
+        return f"<tracelet.Experiment {self.name!r} {self.id} in {self._folder}>"
+
+
+def _remedy(error: OSError) -> str:
+    """What to do against an artifact that could not be copied."""
+    if error.errno in FULL:
+        return "free some space"
+    if isinstance(error, PermissionError):
+        return f"allow this user to use {error.filename or 'the file and the store'}"
+    return "see that the file and the store can be reached"
+
+
+def _unpickled(started: Started) -> Experiment:
+    """In another process a handle is that process's own handle of the run, or one that records nothing."""
+    session = sys.modules.get("tracelet.session.active_session")
+    active: Experiment | None = session.active() if session is not None else None
+    if active is not None and active.id == started.run:
+        return active
+    return Experiment(started, Path(), Mute(), lambda **_: None)
+
+
+def _index(name: str, step: Any) -> int | None:
+    if step is None:
+        return None
+    try:
+        index = operator.index(step)
+    except TypeError:
+        example = step.strip() if isinstance(step, str) and step.strip().isdecimal() else 100
+        raise InvalidMetric(
+            f"{_step_of(name)} is {step!r}; nothing was recorded. A step is an integer: type step={example}"
+        ) from None
+    if not LEAST <= index <= GREATEST:
+        raise InvalidMetric(f"{_step_of(name)} is beyond 64 bits, which no backend holds; e.g. step=100")
+    return index
+
+
+def _step_of(name: str) -> str:
+    return f"the step of {name!r}" if name else "the step"

@@ -1,0 +1,150 @@
+"""A run in a notebook: which cell started it, and a few lines in that cell that show how the training goes.
+
+Used by the session on the user's thread, when a run starts and stops; meanwhile a thread of its own,
+`tracelet-notebook`, looks once a second at what the writer has packed and has the kernel show it, never the training's
+thread. IPython is not imported, none of its events is used, and outside a kernel nothing happens.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tracelet.capture.writer import Writer
+from tracelet.guard import guard
+from tracelet.journal.records import MetricSummary
+from tracelet.session.launch import in_worker_process
+from tracelet.store.run import Run
+
+EVERY = 1.0
+"""Seconds between two looks."""
+CLOCK = 10.0
+"""Seconds after which the text is shown anew although no value has come: so that the clock goes on."""
+ROWS = 12
+"""Metrics that are shown; a cell is no dashboard."""
+EXIT_PATIENCE = 1.0
+"""Seconds that a kernel's end waits for the delivery. Jupyter kills a kernel that takes longer than 2.5 to end."""
+
+
+class Cell(NamedTuple):
+    """One execution of a cell."""
+
+    number: int
+    id: str
+    """What the notebook calls the cell; empty where it does not tell."""
+    source: str
+    """What IPython calls its text."""
+
+    def repeats(self, other: Cell | None) -> bool:
+        """Whether this is the same cell, executed again."""
+        if other is None or other.number == self.number:
+            return False
+        return self.id == other.id if self.id and other.id else bool(self.source) and self.source == other.source
+
+
+def shell() -> Any:
+    """The shell of the kernel that this process is; None if it is none, or only a child of one."""
+    found = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return found if getattr(found, "kernel", None) is not None and not in_worker_process() else None
+
+
+def current_cell() -> Cell | None:
+    """The cell that calls us, on the kernel's main thread."""
+    with guard("looking which cell this is"):
+        running = shell()
+        if running is not None:
+            told = running.kernel.get_parent("shell").get("metadata", {})
+            return Cell(running.execution_count, str(told.get("cellId", "")), _source(running.user_ns))
+    return None
+
+
+def _source(names: dict[str, Any]) -> str:
+    frame, found = sys._getframe(), ""
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_globals is names:  # the outermost: a function of another cell may stand in between
+            found = frame.f_code.co_filename
+    return found
+
+
+def error_of(cell: Cell | None, before: BaseException | None) -> BaseException | None:
+    """The exception that was shown last, if it came out of this cell and is not the one that was shown `before`."""
+    error: BaseException | None = getattr(sys, "last_value", None)
+    trace = error.__traceback__ if error is not None and error is not before and cell is not None else None
+    while trace is not None:
+        if cell is not None and cell.source and trace.tb_frame.f_code.co_filename == cell.source:
+            return error
+        trace = trace.tb_next
+    return None
+
+
+class Panel:
+    """The lines in the cell."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._began = time.monotonic()
+        self._display = f"tracelet-{writer.started.run}-{self._began}"
+        self._run: Run | None = None
+        self._rows: list[str] = []
+        self._shown = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="tracelet-notebook", daemon=True)
+        self._pid = os.getpid()
+
+    def start(self) -> None:
+        """Show the first text, and follow."""
+        self._publish("running", update=False)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Show the last text; nothing in a child of the kernel."""
+        if self._pid == os.getpid():
+            self._ended.set()
+            self._thread.join(EVERY)
+            self._writer.flush(EVERY)
+            self._rows = self._table()
+            self._publish("ended")
+
+    def _follow(self) -> None:
+        while not self._ended.wait(EVERY):
+            with guard("showing the run in the notebook"):
+                rows = self._table()
+                if rows != self._rows or time.monotonic() - self._shown > CLOCK:
+                    self._rows = rows
+                    self._publish("running")
+
+    def _publish(self, state: str, update: bool = True) -> None:
+        self._shown = time.monotonic()
+        minutes, seconds = divmod(int(self._shown - self._began), 60)
+        started = self._writer.started
+        head = f"tracelet: {started.name} ({started.run}) {state}, {minutes // 60}:{minutes % 60:02}:{seconds:02}"
+        running = shell()
+        if running is not None:
+            running.display_pub.publish(
+                data={"text/plain": "\n".join([head, *self._rows])}, metadata={},
+                transient={"display_id": self._display}, update=update,
+            )  # fmt: skip
+
+    def _table(self) -> list[str]:
+        found = [one for one in self._summaries() if not one.automatic]
+        if not found:
+            return []
+        shown = sorted(found, key=lambda one: one.name)[:ROWS]
+        width = max(len(one.name) for one in shown)
+        rows = [f"  {one.name:{width}}  {one.last:<11.5g}  step {one.last_step:,}" for one in shown]
+        more = len(found) - len(shown)
+        return rows + [f"  and {more} more: tracelet show {self._writer.started.run}"] * bool(more)
+
+    def _summaries(self) -> list[MetricSummary]:
+        """What this process has logged; where it has launched ranks, what they have."""
+        folder: Path = self._writer.path.parent
+        if len(list(folder.glob("rank-*"))) > 1:
+            self._run = self._run or Run(folder)
+            self._run.refresh()
+            return list(self._run.summaries().values())
+        return [tally.summary(name) for name, tally in dict(self._writer.packer.tallies).items()]

@@ -1,0 +1,62 @@
+"""How a script's own `start_logging("name", ...)` takes over the run that `tracelet run` has started for it.
+
+Called by the session on the user's thread, at most once a run (and `tell_again` by each further `start_logging()`).
+What was said on the command line stands, for it was said last; the script fills in the rest. What cannot be changed
+any more, because recording has begun, is told and left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import Any
+
+import msgspec
+
+from tracelet.guard import say
+from tracelet.journal.records import Started
+from tracelet.settings import Settings
+
+CHANGEABLE = frozenset({"experiment_name", "project", "backend", "api_key", "backend_url"})
+"""What is only written down at the start; the other settings have begun to act."""
+
+
+def adopted(started: Started, asked: Settings, backends: Mapping[str, dict[str, Any]], given: Set[str]) -> Started:
+    """The run's first record as it would be had the script started it; `given` is what the command line decided."""
+    changes: dict[str, Any] = {}
+    if "experiment_name" not in given and asked.experiment_name:
+        changes["name"] = asked.experiment_name
+    if "project" not in given and asked.sources["project"] != "default":
+        changes["project"] = asked.project
+    if "backend" not in given and backends:
+        changes["backends"] = dict(backends)
+    return msgspec.structs.replace(started, **changes)
+
+
+def tell_late(running: Settings, asked: Settings, given: Set[str]) -> None:
+    """Say which settings of the script come too late."""
+    late = _late(running, asked, given)
+    if late:
+        example = " ".join(f"--config {key}={asked[key]}" for key in late)
+        say(
+            f"`tracelet run` had started the recording before the script asked for {', '.join(late)}; the script "
+            f"goes on, the recording stays as it was. Type tracelet run {example} ... instead."
+        )
+
+
+def tell_again(running: Settings, asked: Settings) -> None:
+    """Say which settings of a second `start_logging()` come too late."""
+    late = _late(running, asked, frozenset())
+    if late:
+        say(
+            f"a run is active and goes on as it was started; {', '.join(late)} came too late for it. "
+            "Type tracelet.stop_logging() before the second start_logging()."
+        )
+
+
+def _late(running: Settings, asked: Settings, given: Set[str]) -> list[str]:
+    return [
+        key
+        for key in asked
+        if asked.sources[key] in ("arguments", "config") and key not in CHANGEABLE and key not in given
+        and asked[key] != running[key]
+    ]  # fmt: skip

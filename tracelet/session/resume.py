@@ -1,0 +1,226 @@
+"""Which run this process belongs to: a new one, or one that it goes on with; and the first record of its journal.
+
+Called by the session on the user's thread. All processes of a launch come to the same answer without a word: from what
+they were told, from the cluster's job, from the launch that they share. What is decided is written down in the record
+`Started`: the `launch`, and the `branch`, which counts how often the run was resumed before.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tracelet._version import __version__
+from tracelet.capture.clock import now
+from tracelet.capture.writer import Writer
+from tracelet.errors import JournalError, SettingsError, StoreError
+from tracelet.guard import guard
+from tracelet.integrations.torch_launchers import group_place
+from tracelet.journal.journal_reader import first_record
+from tracelet.journal.journal_view import JournalView
+from tracelet.journal.records import RUNNING, Artifact, Started
+from tracelet.journal.run_folder import SUFFIX, create_next
+from tracelet.redaction.known_secrets import redact
+from tracelet.redaction.masking import mask_arguments
+from tracelet.session.launch import Identity, identify
+from tracelet.settings import Settings
+from tracelet.store.process_liveness import is_alive
+from tracelet.store.process_status import ending
+from tracelet.store.run_ids import readable
+from tracelet.store.store import LATEST, STORE_NAME, Store, prepare
+
+AUTO = "auto"
+LEGAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""What may be a folder on every file system, and part of an address."""
+JOBS = (("SLURM_JOB_ID", "slurm"), ("TORCHELASTIC_RUN_ID", "torchrun"), ("LSB_JOBID", "lsf"), ("PBS_JOBID", "pbs"))
+"""Where clusters and torchrun tell which job this is; a job that is started again keeps it."""
+PATIENCE = 5.0
+"""Seconds that the end of a run waits for the answer where a checkpoint comes from."""
+SOME = 16
+"""Journals of other ranks that are asked for their branch."""
+NO_JOB = frozenset({"", "none"})
+"""`none` is torchrun's default for all that were not given an id."""
+
+
+def open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]], nth: int) -> tuple[Writer, int]:
+    """Make this process's journal in its run's folder, which another rank may have made already.
+
+    `nth`: how many runs this process has started before; the new number is returned as well.
+    """
+    identity = identify(known=group_place())
+    try:
+        run, nth = _choose(prepare(settings.dir), settings, identity, nth)
+        folder = prepare(settings.dir) / run
+        folder.mkdir(exist_ok=True)
+        earlier = list(_ranks(folder, identity.stem))
+        branch = _branch(earlier, identity)
+        journal, attempt = create_next(folder, identity.stem, redact)
+        started = _started(settings, identity, run, (attempt, branch), backends)
+        writer = Writer(journal, started, settings.flush_interval)
+        writer.lonely = settings.delivery != "agent"
+        if branch:
+            with guard("finding the last steps"):
+                writer.packer.go_on(_next_steps(folder, earlier, identity.rank))
+        writer.start()
+    except OSError as error:
+        raise StoreError(
+            f"the run cannot be recorded in {settings.dir or STORE_NAME} ({error.strerror or error}); nothing was "
+            "started. Free space, or name another folder: TRACELET_DIR=/some/folder"
+        ) from error
+    return writer, nth + 1
+
+
+def _choose(runs: Path, settings: Settings, identity: Identity, nth: int) -> tuple[str, int]:
+    """The run's id, and which run of this process it is."""
+    if settings.run_id:
+        if not LEGAL_ID.fullmatch(settings.run_id):
+            raise SettingsError(
+                f"run_id cannot be {settings.run_id!r}: give up to 64 letters, digits, dots, dashes and underlines"
+            )
+        if settings.run_id in (LATEST, AUTO):
+            raise SettingsError(
+                f"run_id cannot be {settings.run_id!r}, which stands for another run. Type "
+                f"resume={settings.run_id!r} to go on with that one, or give another id"
+            )
+        if settings.resume not in ("", AUTO) and Store(runs.parent).run(settings.resume).id != settings.run_id:
+            raise SettingsError(
+                f"run_id {settings.run_id!r} and resume {settings.resume!r} mean two runs. Give one of them"
+            )
+        return settings.run_id, nth
+    if settings.resume == AUTO:
+        job = job_key(os.environ)
+        if job:
+            return readable(f"job:{job}#{nth}"), nth
+        written = next(_writers(runs, sys.argv[1:]), None)
+        if written is not None:
+            return written, nth
+    elif settings.resume:
+        return Store(runs.parent).run(settings.resume).id, nth
+    while identity.recurring and any((runs / identity.run_id(nth)).glob(f"{identity.stem}.*")):
+        nth += 1  # that was an earlier launch
+    return identity.run_id(nth), nth
+
+
+def job_key(environ: Mapping[str, str]) -> str:
+    """What stays the same when a cluster, or torchrun, starts this job again; empty when this is no such job."""
+    for variable, system in JOBS:
+        if environ.get(variable, "") not in NO_JOB:
+            step = environ.get("SLURM_STEP_ID", "") if system == "slurm" else ""
+            return f"{system}:{environ[variable]}:{step}"
+    return ""
+
+
+def _writers(runs: Path, arguments: list[str]) -> Iterator[str]:
+    """The runs that wrote the checkpoints that the command line names (`--ckpt_path FILE`, `ckpt_path=FILE`)."""
+    for argument in arguments:
+        path = argument.rpartition("=")[2]
+        if path and os.path.exists(path):
+            written = writer_of(runs, path)
+            if written:
+                yield written
+
+
+def writer_of(runs: Path, checkpoint: str) -> str:
+    """The id of the newest run in the store that recorded this file as its checkpoint; empty if there is none."""
+    place = os.path.realpath(checkpoint)
+    for run in Store(runs.parent).runs():
+        for view in run.views:
+            for artifact in view.records(Artifact):
+                if artifact.kind == "checkpoint" and os.path.realpath(artifact.path) == place:
+                    return run.id
+    return ""
+
+
+class Ancestry:
+    """Looks for the run that wrote a checkpoint, on a thread of its own: a store may hold thousands of runs."""
+
+    def __init__(self, folder: Path, checkpoint: str, found: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._checkpoint = checkpoint
+        self._found = found
+        self._thread = threading.Thread(target=self._look, name="tracelet-ancestry", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Wait for the answer, within a limit."""
+        self._thread.join(PATIENCE)
+
+    def _look(self) -> None:
+        with guard("tracing a checkpoint"):
+            written = writer_of(self._folder.parent, self._checkpoint)
+            if written not in ("", self._folder.name):
+                self._found(written)
+
+
+def _ranks(folder: Path, stem: str) -> Iterator[tuple[Path, Started]]:
+    """The journals of this rank, of rank 0, and some of others: a thousand ranks must not all read a thousand files."""
+    mine, leading = set(folder.glob(f"{stem}.*{SUFFIX}")), set(folder.glob(f"rank-0.*{SUFFIX}"))
+    for path in sorted(mine | leading) + list(islice(folder.glob("rank-*" + SUFFIX), SOME)):
+        started = first_record(path)
+        if started is not None and started.role == "rank":
+            yield path, started
+
+
+def _branch(earlier: list[tuple[Path, Started]], me: Identity) -> int:
+    """0 in a new run; in one that goes on one more than before, and the same for all ranks of the launch."""
+    last = max((started.branch for _, started in earlier), default=0)
+    top = [(path, started) for path, started in earlier if started.branch == last]
+    if not top:
+        return 0
+    if not any(started.launch == me.launch for _, started in top):
+        return last + 1
+    mine = [(path, started) for path, started in top if started.rank == me.rank and not started.parent]
+    return last + bool(mine and all(_has_ended(path, started) for path, started in mine))
+
+
+def _has_ended(path: Path, started: Started) -> bool:
+    """Whether nothing more will be written there; a process that goes on may have ended this run of its."""
+    here = started.host == socket.gethostname()
+    if here and (started.pid == os.getpid() or not is_alive(started.pid, started.process_started)):
+        return True
+    try:
+        return ending(JournalView(path), ()).status != RUNNING
+    except (OSError, JournalError):
+        return True
+
+
+def _next_steps(folder: Path, earlier: list[tuple[Path, Started]], rank: int) -> dict[str, int]:
+    """Where the counters of metrics that are logged without a step had got to, in the processes of this rank."""
+    following: dict[str, int] = {}
+    for path, started in earlier:
+        if started.rank == rank and path.parent == folder:
+            for name, metric in JournalView(path).metrics.items():
+                following[name] = max(following.get(name, 0), metric.last_step + 1)
+    return following
+
+
+def _started(
+    settings: Settings,
+    identity: Identity,
+    run: str,
+    turn: tuple[int, int],
+    backends: Mapping[str, dict[str, Any]],
+) -> Started:
+    attempt, branch = turn
+    return Started(
+        run=run, name=settings.experiment_name or _script_name(), project=settings.project, time=now(),
+        host=identity.host, pid=identity.pid, process_started=identity.process_started, rank=identity.rank,
+        local_rank=identity.local_rank, node_rank=identity.node_rank, world_size=identity.world_size, attempt=attempt,
+        launch=identity.launch, branch=branch, command=mask_arguments(sys.orig_argv), folder=os.getcwd(),
+        version=__version__, backends=dict(backends),
+    )  # fmt: skip
+
+
+def _script_name() -> str:
+    script = sys.argv[0] if sys.argv else ""
+    return Path(script).stem if script not in ("", "-c", "-m") else "python"

@@ -1,0 +1,241 @@
+"""One run in this process: its parts, started in order and stopped in the opposite order.
+
+Made and driven by the session, on the thread that starts or stops the run, at interpreter exit and in forked children.
+Every part is guarded: one that fails costs what it would have recorded and nothing else.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from collections.abc import Iterable, Sequence
+from multiprocessing.util import Finalize
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from tracelet import guard, registry
+from tracelet.agent.process.configuration import Posting
+from tracelet.agent.session_delivery import Dispatch
+from tracelet.capture import scalars
+from tracelet.capture.clock import now
+from tracelet.capture.console import Listening
+from tracelet.capture.writer import Writer
+from tracelet.collectors.scheduler import Scheduler
+from tracelet.integrations.base import Integration
+from tracelet.integrations.torch_launchers import Launchers
+from tracelet.integrations.torch_launchers import Place as Placing
+from tracelet.journal.records import Started, Status
+from tracelet.session import keyboard_interrupt, notebook
+from tracelet.session.exit_status import outcome, passing
+from tracelet.session.experiment import Experiment
+from tracelet.session.launch import in_worker_process, several_nodes
+from tracelet.session.resume import Ancestry
+from tracelet.session.spawned_ranks import Attach, Carried, Coordinates, RankFunction, inherited_settings
+from tracelet.settings import Settings
+from tracelet.telemetry.recording import active_recorder as telemetry
+from tracelet.telemetry.recording.training_context import Place
+
+LAST_OF_ALL = -1000
+"""The priority of what multiprocessing calls when everything else in a process of its has ended."""
+SEALING = 1.0
+"""Seconds that the disk gets at least, whatever the timeout: that is for deliveries, and sealing takes milliseconds."""
+
+
+class Ending(Protocol):
+    """Ends a session with a status, a reason and a traceback."""
+
+    def __call__(
+        self, session: Session, status: str, reason: str = "", trace: str = "", timeout: float | None = None
+    ) -> None:
+        """End it."""
+
+
+class Conductor(NamedTuple):
+    """What a session asks of the module that holds it."""
+
+    end: Ending
+    place: Placing
+    attach: Attach
+
+
+class Session:
+    """One run in this process, from `start_logging()` to `stop_logging()` or the end of the process."""
+
+    def __init__(
+        self, settings: Settings, writer: Writer, postings: Sequence[Posting], conductor: Conductor, carried: Carried
+    ) -> None:
+        self.settings = settings
+        self.writer = writer
+        self._conductor = conductor
+        self._carried = carried
+        self.experiment = Experiment(writer.started, writer.path.parent, writer, self._stop_from_handle)
+        self.cell = notebook.current_cell()
+        self._parts: list[tuple[str, Any]] = []
+        self._last_error = getattr(sys, "last_value", None)
+        self._error: BaseException | None = None
+        self._abandoned = self._met = False
+        self._ending: Status | None = None
+        sampled = list(registry.COLLECTORS.values()) if settings.track_system else []
+        self.dispatch = Dispatch(settings, writer.started, writer.path, postings, sampled, several_nodes)
+        self.adoptable: frozenset[str] | None = None
+        """While set: the script may still make this run its own, but for these settings of the command line."""
+
+    def start(self) -> None:
+        """Bring up everything that records by itself."""
+        atexit.register(self._at_exit)
+        if in_worker_process():
+            Finalize(None, self._at_exit, exitpriority=LAST_OF_ALL)  # such a process runs no atexit functions
+        self.dispatch.start()
+        if self.settings.track_console:
+            self._add("listening to the console", lambda: Listening(self.writer))
+        if self.settings.track_spans:
+            self._add("recording spans", self._telemetry)
+        self._start_collectors()
+        for name, reference in registry.INTEGRATIONS.items():
+            if self.settings[f"track_{name}"]:
+                self._add(f"tracking {name}", lambda name=name, reference=reference: self._integration(name, reference))
+        self._add("following ranks", lambda: Launchers(self._prepare, self._conductor.place))
+        if notebook.shell() is not None and not self.settings.quiet:
+            self._add("showing the run in the notebook", lambda: notebook.Panel(self.writer))
+
+    def _telemetry(self) -> Any:
+        started = self.writer.started
+        return telemetry.Telemetry(self.writer, self.settings, _placed(started), lambda: self._error)
+
+    def _integration(self, name: str, reference: str) -> Any:
+        integration = registry.load(reference)(self.writer, self.settings)
+        integration.trace(self._trace)
+        if name in self._carried:
+            integration.restore(self._carried[name])
+        return integration
+
+    def _trace(self, checkpoint: str) -> None:
+        """Find out, where nobody waits for it, which run wrote the checkpoint that this one goes on from."""
+        self._add("tracing a checkpoint", lambda: Ancestry(self.experiment.folder, checkpoint, self._descend))
+
+    def _descend(self, run: str) -> None:
+        self.restate(msgspec.structs.replace(self.writer.started, resumed_from=run))
+
+    def coordinates(self, count: int) -> Coordinates:
+        """What `count` launched processes have to know to record as ranks of this run."""
+        parts = [part for _, part in self._parts]
+        carried = {part.name: part.carry() for part in parts if isinstance(part, Integration)}
+        return Coordinates(
+            self.experiment.folder.absolute(), self.writer.path.name, self.writer.started,
+            inherited_settings(self.settings), carried, count,
+        )  # fmt: skip
+
+    def _prepare(self, function: Any, count: int) -> Any:
+        if isinstance(function, RankFunction):
+            return function
+        return RankFunction(function, self.coordinates(count), self._conductor.attach)
+
+    def meet(self) -> None:
+        """The ranks know one another now: find the other nodes, once."""
+        if not self._met:
+            self._met = True
+            meeting = self.dispatch.meeting(self.writer.started.rank)
+            if meeting is not None:
+                self._add("meeting the other nodes", lambda: meeting)
+
+    def _start_collectors(self) -> None:
+        wanted = [row for name, row in registry.FACT_COLLECTORS.items() if self.settings[f"track_{name}"]]
+        facts = _made(wanted)
+        periodic = _made(registry.COLLECTORS.values()) if self._samples_machine() else []
+        if facts or periodic:
+            interval = self.settings.metrics_interval
+            self._add("collecting", lambda: Scheduler(periodic, self.writer.emit, interval, facts=facts))
+
+    def _samples_machine(self) -> bool:
+        return bool(self.settings.track_system) and self.writer.started.local_rank == 0 and not self.dispatch.samples
+
+    def _add(self, what: str, make: Any) -> None:
+        with guard.guard(what):
+            part = make()
+            part.start()
+            self._parts.append((what, part))
+
+    def stop(self, status: str, reason: str = "", trace: str = "", timeout: float | None = None) -> None:
+        """Stop all parts, last started first, and seal the journal. A second call ends what the first began, as that
+        one was told: a Ctrl-C may have come in between.
+        """
+        if self._abandoned:
+            return
+        patience = self._patience(timeout)
+        if self._ending is None:
+            self._ending = Status(time=now(), status=status, reason=reason, traceback=trace)
+        while self._parts:
+            what, part = self._parts.pop()
+            with guard.guard(f"stopping {what}"):
+                part.stop()
+        self.writer.close(self._ending, max(patience, SEALING))
+        atexit.unregister(self._at_exit)  # not before: after a Ctrl-C in here, the exit finishes what is left
+
+    def _patience(self, timeout: float | None) -> float:
+        return float(self.settings.stop_timeout) if timeout is None else timeout
+
+    def deliver(self, began: float, timeout: float | None) -> None:
+        """Wait for what is not delivered yet; the stop that `began` then takes no longer than `timeout` in all."""
+        self.dispatch.finish(began + self._patience(timeout))
+
+    def take_over(self, handle: Experiment) -> None:
+        """Have a handle that the program holds already be the one of this session."""
+        Experiment.__init__(handle, self.writer.started, self.experiment.folder, self.writer, self._stop_from_handle)
+        self.experiment = handle
+
+    def restate(self, started: Started) -> None:
+        """Replace the first record by one that knows more."""
+        self.writer.started = self.experiment._started = started
+        self.writer.emit(started)
+        job = telemetry.job()
+        if job is not None:
+            job.place = _placed(started)
+
+    def _stop_from_handle(self, timeout: float | None = None, error: BaseException | None = None) -> None:
+        self.end_with(error, scalars.seconds(timeout))
+
+    def _at_exit(self) -> None:
+        """The process ends without `stop_logging()`: an uncaught exception is the reason, if there was one."""
+        error = passing() or getattr(sys, "last_value", None)
+        if error is self._last_error or hasattr(sys, "ps1"):
+            error = self.cell_error()
+        self.end_with(error, None if self.cell is None else notebook.EXIT_PATIENCE)
+        if isinstance(error, KeyboardInterrupt) and self.cell is None:  # a kernel has ended for another reason
+            keyboard_interrupt.remind()
+
+    def cell_error(self) -> BaseException | None:
+        """In a notebook: the exception that came out of the cell that started the run."""
+        return notebook.error_of(self.cell, self._last_error)
+
+    def end_with(self, error: BaseException | None, timeout: float | None) -> None:
+        """End the run as one that this exception has ended, or none."""
+        self._error = error
+        self._conductor.end(self, *outcome(error, self.writer.expected), timeout=timeout)
+
+    def abandon(self) -> None:
+        """In a forked child: become inert without touching what the parent goes on using."""
+        self._abandoned = True
+        atexit.unregister(self._at_exit)
+        telemetry.forget()
+        self.writer.abandon()
+
+    def dismantle(self) -> None:
+        """In a forked child that is to record by itself: put back what the parent had patched."""
+        while self._parts:
+            what, part = self._parts.pop()
+            with guard.guard(f"leaving the parent's {what}"):
+                part.stop()
+
+
+def _placed(started: Started) -> Place:
+    return Place(started.rank, started.world_size, started.host, started.run, started.name)
+
+
+def _made(references: Iterable[str]) -> list[Any]:
+    """One object for each row that can be loaded."""
+    made: list[Any] = []
+    for reference in references:
+        with guard.guard(f"loading {reference}"):
+            made.append(registry.load(reference)())
+    return made

@@ -1,0 +1,83 @@
+"""Ranks that never executed `start_logging()`: what a launched process is given so that it records all the same.
+
+The session prepares, in the launching process, the function that `torch.multiprocessing` starts in each rank. There,
+on its main thread, the run is joined before the function is called, and left when it returns or raises. What is given
+travels with the function, so no environment variable is set; it holds no credentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tracelet.capture.clock import now
+from tracelet.capture.writer import Writer
+from tracelet.guard import guard
+from tracelet.journal.records import Started
+from tracelet.journal.run_folder import create_next
+from tracelet.redaction.known_secrets import redact
+from tracelet.session.launch import identify
+from tracelet.settings import Settings
+
+Carried = Mapping[str, Mapping[str, int]]
+"""Integration to what it counts."""
+INHERITED = {"delivery": "off", "track_system": False, "track_git": False, "track_env": False, "quiet": True}
+"""What the launching process does for all its ranks."""
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """What a launched process has to know of the run."""
+
+    folder: Path
+    journal: str
+    started: Started
+    """The launching process's first record."""
+    settings: Settings
+    carried: Carried
+    count: int
+    """How many processes are launched together."""
+
+    def open_writer(self, index: int, known: tuple[int, int] | None = None) -> Writer:
+        """Begin the journal of the process with this number, or with this rank and world size. Raises OSError."""
+        parent, me = self.started, identify()
+        rank, world = known or (index + parent.node_rank * self.count, max(self.count, parent.world_size))
+        journal, attempt = create_next(self.folder, f"rank-{rank}", redact)
+        started = msgspec.structs.replace(
+            parent, time=now(), host=me.host, pid=me.pid, process_started=me.process_started, rank=rank,
+            local_rank=index, world_size=world, attempt=attempt, parent=self.journal, backends={},
+        )  # fmt: skip
+        writer = Writer(journal, started, self.settings.flush_interval)
+        writer.start()
+        return writer
+
+
+def inherited_settings(settings: Settings) -> Settings:
+    """The settings of a launched process: its own metrics and spans, and nothing that is done once a run or a host."""
+    return Settings({**settings, **INHERITED}, dict(settings.sources), {})
+
+
+Attach = Callable[[Coordinates, int], AbstractContextManager[Any]]
+"""Has this process record as the rank with this number; pickled by its name, so it has to be a module's function."""
+
+
+class RankFunction:
+    """The function of a launched process: called there in place of the user's, which it calls."""
+
+    def __init__(self, function: Any, coordinates: Coordinates, attach: Attach) -> None:
+        self.function = function
+        self.coordinates = coordinates
+        self.attach = attach
+
+    def __call__(self, index: int, *args: Any) -> Any:
+        """Join the run, call, leave."""
+        joined: AbstractContextManager[Any] = nullcontext()
+        with guard("recording a launched rank"):
+            joined = self.attach(self.coordinates, index)
+        with joined:
+            return self.function(index, *args)

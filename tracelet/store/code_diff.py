@@ -1,0 +1,139 @@
+"""How the code of two runs differs: their commits with the uncommitted changes that each was started with.
+
+Called by `tracelet compare` and the dashboard, on any thread. Where the repository is still there, git compares: each
+state is put together as a tree in a temporary folder, so that nothing is written into the repository and no file of
+it is touched. Elsewhere the changes that were recorded are compared as texts. Never runs what a repository's
+configuration names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracelet.redaction.masking import mask_tokens
+from tracelet.store import git_commands
+from tracelet.store.git_commands import decode, line
+
+MOST_BYTES = 512 * 1024
+"""Of the difference: more than anybody reads."""
+MOST_LINES = 20_000
+"""Of each recorded change that is compared as text: difflib's time grows faster than its input."""
+COMMIT = re.compile(r"[0-9a-f]{7,64}")
+"""Nothing else from a journal becomes an argument of git."""
+
+SAME = "The code is the same."
+UNKNOWN = "Nothing is known of the code of {which}."
+EXACT = "Commits and uncommitted changes, compared by git in {root}."
+COMMITS = (
+    "The commits are compared by git in {root}; what differs between the uncommitted changes follows, because {why}."
+)
+CHANGES = "Only the uncommitted changes are compared, as texts: {why}."
+
+
+@dataclass(frozen=True)
+class CodeDifference:
+    """The difference as a patch from the first to the second, and a sentence on what was compared."""
+
+    told: str
+    text: str = ""
+    truncated: bool = False
+
+
+def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> CodeDifference:
+    """What was changed from the first run's code to the second's; both as `Run.git` has them."""
+    which = [name for name, git in (("the first run", first), ("the second run", second)) if not git.get("commit")]
+    if which:
+        return CodeDifference(UNKNOWN.format(which=" and ".join(which)))
+    if (first["commit"], _patch(first)) == (second["commit"], _patch(second)):
+        return CodeDifference(SAME)
+    root = _root(first, second)
+    if root is None:
+        return _by_text(first, second, "their repository is not here, or does not have both commits")
+    try:
+        return _by_git(root, first, second)
+    except (OSError, subprocess.SubprocessError) as error:
+        return _by_text(first, second, f"git did not answer ({type(error).__name__})")
+
+
+def _patch(git: Mapping[str, Any]) -> str:
+    return str(git.get("diff") or "")
+
+
+def _root(*gits: Mapping[str, Any]) -> Path | None:
+    """A repository in which one of the runs was started and which has both commits."""
+    commits = [str(git["commit"]) for git in gits]
+    if not all(COMMIT.fullmatch(commit) for commit in commits):
+        return None
+    for root in dict.fromkeys(str(git.get("root") or "") for git in gits):
+        if not root or not Path(root).is_absolute() or not Path(root).is_dir():
+            continue
+        try:
+            for commit in commits:
+                git_commands.run(Path(root), "cat-file", "-e", commit + "^{commit}")
+        except (OSError, subprocess.SubprocessError):
+            continue
+        return Path(root)
+    return None
+
+
+def _by_git(root: Path, first: Mapping[str, Any], second: Mapping[str, Any]) -> CodeDifference:
+    with tempfile.TemporaryDirectory(prefix="tracelet-") as folder:
+        extra = _aside(root, Path(folder))
+        told, rest = EXACT.format(root=root), ""
+        try:
+            states = [_state(root, git, extra) for git in (first, second)]
+        except ValueError as error:
+            told, rest = COMMITS.format(root=root, why=error), _texts(first, second)
+            states = [str(first["commit"]), str(second["commit"])]
+        found = git_commands.read_capped(
+            root, MOST_BYTES, "diff", "--no-color", "--no-ext-diff", "--no-textconv", "--find-renames",
+            "--src-prefix=a/", "--dst-prefix=b/", *states, "--", extra=extra,
+        )  # fmt: skip
+    truncated = found.size > len(found.kept) or not found.complete
+    text = mask_tokens(decode(found.kept[: found.kept.rfind(b"\n") + 1] if truncated else found.kept))
+    return CodeDifference(told if text or rest else SAME, text + rest[:MOST_BYTES], truncated or len(rest) > MOST_BYTES)
+
+
+def _aside(root: Path, folder: Path) -> dict[str, str]:
+    """Variables by which git keeps its index and what it makes in the folder, and reads the repository's objects."""
+    objects = line(git_commands.run(root, "rev-parse", "--path-format=absolute", "--git-path", "objects"))
+    (folder / "objects").mkdir()
+    return {
+        "GIT_INDEX_FILE": str(folder / "index"), "GIT_OBJECT_DIRECTORY": str(folder / "objects"),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects,
+    }  # fmt: skip
+
+
+def _state(root: Path, git: Mapping[str, Any], extra: Mapping[str, str]) -> str:
+    """The tree of a commit with the uncommitted changes. ValueError with the reason where these cannot be applied."""
+    commit, patch = str(git["commit"]), _patch(git)
+    if not patch:
+        return commit
+    if git.get("diff_truncated") or git.get("diff_masked"):
+        raise ValueError("parts of them were left out of the record")
+    try:
+        git_commands.run(root, "read-tree", commit, extra=extra)
+        given = patch.encode("utf-8", "surrogateescape")
+        git_commands.run(root, "apply", "--cached", "--whitespace=nowarn", "-", given=given, extra=extra)
+        return line(git_commands.run(root, "write-tree", extra=extra))
+    except subprocess.CalledProcessError:
+        raise ValueError("they do not apply, as with changed binary files") from None
+
+
+def _by_text(first: Mapping[str, Any], second: Mapping[str, Any], why: str) -> CodeDifference:
+    text = _texts(first, second)
+    return CodeDifference(CHANGES.format(why=why), text[:MOST_BYTES], len(text) > MOST_BYTES)
+
+
+def _texts(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """How one recorded change differs from the other, as texts."""
+    old, new = (_patch(git).splitlines()[:MOST_LINES] for git in (first, second))
+    found = difflib.unified_diff(old, new, "first run's changes", "second run's changes", lineterm="", n=2)
+    return "".join(one + "\n" for one in found)

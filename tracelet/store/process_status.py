@@ -1,0 +1,50 @@
+"""How a process of a run ended: what it said itself, what an agent saw, or what can be seen from here. Used by `Run`.
+
+Reads only. On its own host a process is looked up; on another one it counts as gone after a silence.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from tracelet.journal.journal_view import JournalView
+from tracelet.journal.records import KILLED, RUNNING, Started, Status
+from tracelet.store.process_liveness import is_alive
+
+SILENCE = 60.0
+"""Seconds without a sign of life after which a process on another host counts as gone; it gives one every 10."""
+GONE = "the process is gone and did not say goodbye"
+
+
+def ending(view: JournalView, nodes: Iterable[JournalView]) -> Status:
+    """The status of a training process; `nodes` are the journals of the agents of its run."""
+    if view.status is not None and view.status.status != RUNNING:
+        return view.status
+    started, seen = view.started, modified(view.path)
+    assert started is not None  # asked only of journals that have one
+    here = started.host == socket.gethostname()
+    if is_alive(started.pid, started.process_started) if here else time.time() - seen / 1e6 < SILENCE:
+        return Status(time=seen, status=RUNNING)
+    for node in nodes:
+        for told in node.records(Status):
+            if told.about == view.path.name:
+                return told
+    if view.status is not None and view.status.expected:
+        return Status(time=seen, status=view.status.expected, reason=view.status.reason)
+    return Status(time=seen, status=KILLED, reason=missing(started))
+
+
+def missing(started: Started) -> str:
+    """Why a process counts as killed of which nothing else is known."""
+    return GONE if started.host == socket.gethostname() else f"no sign of life from {started.host}"
+
+
+def modified(path: Path) -> int:
+    """When the file was last written to, in microseconds since the epoch; 0 if it is not there."""
+    try:
+        return int(path.stat().st_mtime * 1e6)
+    except OSError:
+        return 0

@@ -1,0 +1,102 @@
+"""The parts of a series that a run's resumptions left: what was trained again supersedes what that abandoned.
+
+Read side, used by `Run`. A branch is what all processes of one launch recorded. A later branch cuts the earlier ones at
+the step at which its training went on, which Lightning's checkpoint told; where nothing told it (metrics that the
+program logs itself), at the first step that it recorded of the metric. Fits are told apart by their number, because a
+program that is started again numbers them alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from tracelet.journal.journal_view import JournalView
+from tracelet.journal.records import Event
+from tracelet.store.series import Series, join
+
+RESUMED = "training_resumed"
+"""The event that tells at which step a training went on."""
+TRAINING = ("train", "validate")
+"""The stages of a fit, which share its steps."""
+Starts = Mapping[tuple[int, int], int]
+"""(branch, number of the fit) -> the step at which it went on"""
+
+
+class Piece(NamedTuple):
+    """What one branch recorded of a series."""
+
+    branch: int
+    series: Series
+
+
+def is_one_line(views: Iterable[JournalView]) -> bool:
+    """Whether the points of these journals stand as they are: of one rank, and nothing of them abandoned."""
+    return len({(_rank(view), _branch(view)) for view in views}) <= 1
+
+
+def by_rank(views: Iterable[JournalView]) -> list[list[JournalView]]:
+    """The journals of each rank, by attempt."""
+    ordered = sorted(views, key=lambda view: (_rank(view), _attempt(view)))
+    return [list(group) for _, group in groupby(ordered, key=_rank)]
+
+
+def pieces(views: Sequence[JournalView], read: Callable[[Sequence[JournalView]], Series]) -> list[Piece]:
+    """What each branch recorded of a series on one rank; `read` makes a series of journals."""
+    grouped = groupby(sorted(views, key=lambda view: (_branch(view), _attempt(view))), key=_branch)
+    return [Piece(branch, read(list(group))) for branch, group in grouped]
+
+
+def starts(views: Iterable[JournalView]) -> dict[tuple[int, int], int]:
+    """At which steps trainings went on."""
+    found: dict[tuple[int, int], int] = {}
+    for view in views:
+        if _branch(view):
+            for event in view.records(Event):
+                step, fit = event.attributes.get("step"), event.attributes.get("fit")
+                if event.name == RESUMED and isinstance(step, int) and isinstance(fit, int):
+                    found[_branch(view), fit] = step
+    return found
+
+
+def joined(found: Sequence[Piece], upto: int | None, told: Starts) -> Series:
+    """One series of the pieces: as it stood when the branch `upto` was the last one, or as it stands now."""
+    kept: list[Series] = []
+    for piece in found:
+        if upto is None or piece.branch <= upto:
+            kept = [*(_before(series, piece, told) for series in kept), piece.series]
+    kept = kept or [found[0].series.only(stage="\0")]
+    return kept[0] if len(kept) == 1 else join(kept)
+
+
+def _before(series: Series, later: Piece, told: Starts) -> Series:
+    """The points of a series that a later branch has not superseded."""
+    import numpy as np
+
+    first: dict[tuple[str, int], int] = {}
+    for segment in later.series.segments:
+        place = segment.stage, segment.fit
+        least = int(later.series.steps[segment.start : segment.stop].min())
+        first[place] = min(first.get(place, least), least)
+    kept = np.ones(len(series), dtype=np.bool_)
+    for segment in series.segments:
+        cut = first.get((segment.stage, segment.fit))
+        start = told.get((later.branch, segment.fit)) if segment.stage in TRAINING else None
+        if start is not None:
+            cut = start if cut is None else min(cut, start)
+        if cut is not None:
+            kept[segment.start : segment.stop] = series.steps[segment.start : segment.stop] < cut
+    return series if kept.all() else series.at(np.flatnonzero(kept))
+
+
+def _rank(view: JournalView) -> int:
+    return view.started.rank if view.started else 0
+
+
+def _attempt(view: JournalView) -> int:
+    return view.started.attempt if view.started else 0
+
+
+def _branch(view: JournalView) -> int:
+    return view.started.branch if view.started else 0

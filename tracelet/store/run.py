@@ -1,0 +1,298 @@
+"""One run on disk as an object: the journals of all its processes merged into one story. Read side; writes nothing.
+
+Used by the store, the command line, the dashboard and user code, on any thread but one at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracelet.errors import JournalError
+from tracelet.journal.journal_view import JournalView
+from tracelet.journal.metric_summary import Tally, merged
+from tracelet.journal.records import Artifact, Chunk, Event, Facts, MetricSummary, Notice, Scalar, Span, Started, Status
+from tracelet.journal.run_folder import SUFFIX
+from tracelet.store import (
+    aggregation as ranks,
+)
+from tracelet.store import (
+    annotations as remarks,
+)
+from tracelet.store import (
+    console_lines,
+    resumed_series,
+    run_status,
+)
+from tracelet.store import (
+    facts_schema as facts,
+)
+from tracelet.store import (
+    summaries as figures,
+)
+from tracelet.store.delivery_state import Delivery, read_all
+from tracelet.store.downsampling import downsample, sample
+from tracelet.store.process_status import ending, modified
+from tracelet.store.run_info import RunInfo, info_of
+from tracelet.store.series import Origin, Series, assemble
+from tracelet.store.span_table import SpanTable, tabulate
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Run:
+    """One run of a store. `refresh()` takes in what a running process has written since."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._views: dict[Path, JournalView] = {}
+        self._unreadable: dict[Path, str] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what is new."""
+        for path in self._journals():
+            try:
+                if path in self._views:
+                    self._views[path].refresh()
+                else:
+                    self._views[path] = JournalView(path)
+                self._unreadable.pop(path, None)
+            except (JournalError, OSError) as error:
+                self._unreadable[path] = str(error)
+
+    def _journals(self) -> list[Path]:
+        try:
+            return [self.path / name for name in sorted(os.listdir(self.path)) if name.endswith(SUFFIX)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []  # the run was deleted meanwhile
+
+    def __repr__(self) -> str:
+        return f"<tracelet.Run {self.path.name}>"
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.path.name
+
+    @property
+    def views(self) -> list[JournalView]:
+        """The readable journals, ordered by rank and attempt; those of nodes come last."""
+        known = [view for view in self._views.values() if view.started is not None]
+        return known if len(known) == 1 else sorted(known, key=lambda view: _order(view.started))
+
+    @property
+    def problems(self) -> list[str]:
+        """One sentence for everything that could not be read or was not recorded."""
+        found = [f"{path.name}: {why}" for path, why in self._unreadable.items()]
+        for view in self._views.values():
+            found += [f"{view.path.name}: {sentence}" for sentence in view.damage]
+            found += [f"{view.path.name}: {notice.message}" for notice in view.records(Notice)]
+        return found
+
+    @property
+    def info(self) -> RunInfo:
+        """Id, name, status and all else that a list shows. Without a readable journal the status is `unreadable`."""
+        processes = self.processes
+        if not processes:
+            started = Started(run=self.id, name=self.id, project="", time=modified(self.path), host="", pid=0)
+            return info_of(self.id, started, started, Status(time=started.time, status="unreadable"), 1, self.remark)
+        lead = run_status.leading(processes)
+        verdict, world_size = run_status.verdict(processes), run_status.world_size(processes)
+        return info_of(self.id, processes[0].started, lead.started, verdict, world_size, self.remark)
+
+    @property
+    def processes(self) -> list[run_status.Standing]:
+        """The training processes and how each of them stands, by rank and attempt."""
+        return [run_status.Standing(view.started, self._ending(view)) for view in self._training() if view.started]
+
+    @property
+    def params(self) -> dict[str, Scalar]:
+        """Hyperparameters by name; what rank 0 and later attempts say wins."""
+        found: dict[str, Scalar] = {}
+        for view in reversed(self._first_rank_last()):
+            found = {**view.params, **found}
+        return found
+
+    @property
+    def remark(self) -> remarks.Remark:
+        """What people changed in the dashboard: another name, tags over its own, and whether it is pinned."""
+        return remarks.read(self.path)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags by name, with what was changed in the dashboard."""
+        found: dict[str, str] = {}
+        for view in self._first_rank_last():
+            found.update(view.tags)
+        found.update(self.remark.tags)
+        return {name: value for name, value in found.items() if value}
+
+    def _first_rank_last(self) -> list[JournalView]:
+        views = [view for view in self.views if view.started is not None]
+        return sorted(views, key=lambda view: (-view.started.rank, view.started.attempt) if view.started else (0, 0))
+
+    def facts(self, topic: str) -> dict[str, Any]:
+        """What was found once about a topic: git, environment, model; empty if nothing was."""
+        found: dict[str, Any] = {}
+        for view in self._first_rank_last():
+            for record in view.records(Facts):
+                if record.topic == topic:
+                    found = record.values
+        return facts.sound(topic, found)
+
+    @property
+    def git(self) -> dict[str, Any]:
+        """Commit, branch, diff, ... of the code."""
+        return self.facts("git")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Python, packages, platform, command, ..."""
+        return self.facts("environment")
+
+    @property
+    def artifacts(self) -> list[Artifact]:
+        """Files that belong to the run, in the order in which they were logged."""
+        return [record for view in self.views for record in view.records(Artifact)]
+
+    @property
+    def status_record(self) -> Status:
+        """How the run ended, with the traceback of what failed first."""
+        processes = self.processes
+        return run_status.verdict(processes) if processes else Status(time=0, status="unreadable")
+
+    def _ending(self, view: JournalView) -> Status:
+        return ending(view, [node for node in self.views if node.started and node.started.role == "node"])
+
+    @property
+    def deliveries(self) -> dict[str, Delivery]:
+        """How far the delivery to each backend has got: its state, points delivered, address, and what is wrong."""
+        return {delivery.backend: delivery for delivery in read_all(self.path)}
+
+    def events(self, name: str | None = None) -> list[Event]:
+        """What happened (fits, early stopping, ...), by time."""
+        found = [record for view in self.views for record in view.records(Event) if name in (None, record.name)]
+        return sorted(found, key=lambda event: event.time)
+
+    def console(self, stream: str | None = None, rank: int | None = None) -> list[console_lines.Line]:
+        """What was printed, by time: of all ranks and both streams, or of one (`stdout`, `stderr`)."""
+        pairs = [(view, view.started) for view in self._training()]
+        chosen = [(view, told) for view, told in pairs if told and rank in (None, told.rank)]
+        found = (console_lines.lines(told.rank, told.attempt, view.console(), stream) for view, told in chosen)
+        return console_lines.ordered(line for lines in found for line in lines)
+
+    def spans(self, name: str | None = None) -> SpanTable:
+        """Where the time went, of all processes, ordered by start; only spans of one name if given."""
+        return tabulate(
+            ((number, view.started.rank, view.records(Span), view.spans())
+             for number, view in enumerate(self.views) if view.started), name
+        )  # fmt: skip
+
+    def metrics(self) -> list[str]:
+        """The names of all metrics, sorted."""
+        return sorted({name for view in self.views for name in view.metrics})
+
+    def summaries(self) -> dict[str, MetricSummary]:
+        """Count, last, least and greatest of every metric; reads no points of runs that are over.
+
+        Of several ranks, and of a resumed run, those of `series` are there once the agent has worked them out, when all
+        is over. Until then all that was recorded counts, on each rank and of abandoned steps too; `summary` is exact.
+        """
+        return figures.summaries(self.path, self.views)
+
+    def summary(self, name: str) -> MetricSummary:
+        """Count, last, least and greatest of what `series(name)` is. KeyError if there is no such metric.
+
+        Points are read only where several ranks have the metric, or the run was resumed.
+        """
+        views = self._holding(name, None)
+        known = merged(view.metrics[name] for view in views)[name]
+        if resumed_series.is_one_line(views):
+            return known
+        series = self.series(name)
+        tally = Tally()
+        tally.automatic = known.automatic
+        if len(series):
+            tally.add_arrays(series.steps, (series.times * 1e6).round().astype("int64"), series.values)
+        return tally.summary(name)
+
+    def series(self, name: str, rank: int | None = None, branch: int | None = None) -> Series:
+        """The points of one metric: reduced over ranks as it was logged, or of one rank. KeyError if there is none.
+
+        Of a run that was resumed, what was trained again stands in place of what that abandoned; `branch` gives all
+        that was recorded before the first (0), the second (1), ... time.
+        """
+        return ranks.aggregate(self._parts(name, rank, branch))
+
+    def spread(self, name: str) -> ranks.Spread:
+        """How far the ranks are apart at each point of a metric: least, greatest, and how many ranks have it."""
+        return ranks.spread(self._parts(name))
+
+    def _parts(self, name: str, rank: int | None = None, branch: int | None = None) -> list[Series]:
+        """The series of each rank that has any, the lowest first."""
+        told = resumed_series.starts(self._training())
+
+        def read(views: Sequence[JournalView]) -> Series:
+            try:
+                return assemble(name, self._chunks(name, views))
+            except JournalError:  # looked at one by one only then, because that takes twice the time
+                return assemble(name, self._chunks(name, views, checked=True))
+
+        by_rank = resumed_series.by_rank(self._holding(name, rank))
+        return [resumed_series.joined(resumed_series.pieces(views, read), branch, told) for views in by_rank]
+
+    def _training(self) -> list[JournalView]:
+        return [view for view in self.views if view.started and view.started.role == "rank"]
+
+    def chart(self, name: str, points: int = 2000, rank: int | None = None) -> Series:
+        """The same series with about `points` points, spikes kept; much faster and smaller where there are millions."""
+        views = self._holding(name, rank)
+        if not resumed_series.is_one_line(views):
+            return downsample(self.series(name, rank), points)
+        total = sum(view.metrics[name].count for view in views)
+        try:
+            return sample(name, self._chunks(name, views), total, points)
+        except JournalError:
+            return sample(name, self._chunks(name, views, checked=True), total, points)
+
+    def _holding(self, name: str, rank: int | None) -> list[JournalView]:
+        """The journals that have the metric: of one rank, of all, or of the first node if it is of the machine."""
+        views = [view for view in self.views if name in view.metrics]
+        ranks = {view.started.rank for view in views if view.started}
+        if not ranks or (rank is not None and rank not in ranks):
+            raise KeyError(f"run {self.id} has no metric {name!r}" + ("" if rank is None else f" of rank {rank}"))
+        trained = [view for view in views if view.started and view.started.role == "rank"]
+        if rank is None:
+            return trained or [view for view in views if view.started and view.started.rank == min(ranks)]
+        return [view for view in views if view.started and view.started.rank == rank]
+
+    @staticmethod
+    def _chunks(name: str, views: Sequence[JournalView], checked: bool = False) -> Iterator[tuple[Origin, Chunk]]:
+        for view in views:
+            assert view.started is not None  # `views` lists no others
+            origin = Origin(view.started.rank, view.started.attempt)
+            yield from ((origin, chunk) for chunk in view.chunks(name) if not checked or view.sound(chunk))
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """All points of all metrics: columns metric, step, value, time, epoch, stage, fit. Needs pandas."""
+        import pandas
+
+        frames = []
+        for name in self.metrics():
+            series = self.series(name)
+            columns = {
+                "metric": name, "step": series.steps, "value": series.values, "time": series.times,
+                "epoch": series.epochs, "stage": series.stages, "fit": series.fits,
+            }  # fmt: skip
+            frames.append(pandas.DataFrame(columns))
+        empty = pandas.DataFrame(columns=["metric", "step", "value", "time", "epoch", "stage", "fit"])
+        return pandas.concat(frames, ignore_index=True) if frames else empty
+
+
+def _order(started: Started | None) -> tuple[int, int, int]:
+    assert started is not None  # asked only of journals that have one
+    return (started.role != "rank", started.rank, started.attempt)

@@ -1,0 +1,51 @@
+"""What a list of runs shows of one run. Made by `Run.info`; pure."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from tracelet.journal.records import RUNNING, Started, Status
+from tracelet.store.annotations import Remark
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a list of runs shows. Times are seconds since the epoch; `ended` is None while the run goes on."""
+
+    id: str
+    name: str
+    """The one that it was given in the dashboard, if it was."""
+    project: str
+    status: str
+    reason: str
+    started: float
+    ended: float | None
+    host: str
+    pid: int
+    world_size: int
+    command: tuple[str, ...]
+    folder: str
+    version: str
+    resumed_from: str
+    backends: tuple[str, ...]
+    own_name: str
+    """The name that it began with."""
+    pinned: bool
+    """Whether somebody keeps it at the top."""
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the start to the end, or to now."""
+        return (self.ended or time.time()) - self.started
+
+
+def info_of(run_id: str, first: Started, last: Started, status: Status, world_size: int, remark: Remark) -> RunInfo:
+    """Put together from the first process, the one that knows most, how the run stands, and what people remarked."""
+    return RunInfo(
+        id=run_id, name=remark.name or last.name, project=last.project, status=status.status, reason=status.reason,
+        started=first.time / 1e6, ended=None if status.status == RUNNING else status.time / 1e6, host=last.host,
+        pid=last.pid, world_size=world_size, command=tuple(last.command), folder=last.folder,
+        version=last.version, resumed_from=first.resumed_from, backends=tuple(last.backends),
+        own_name=last.name, pinned=remark.pinned,
+    )  # fmt: skip

@@ -1,0 +1,74 @@
+"""How a run stands, out of how each of its processes does. Used by `Run` and by the agent. Pure.
+
+The process that leads is the one of the lowest rank that nobody of the run has launched, in the run's last branch. A
+rank that fell before it is told first in the run's reason, with its traceback: the leading process's own error is
+mostly that it lost that rank. A run whose leading process came to its end although another rank had been killed or had
+failed has failed itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, KILLED, PREEMPTED, RUNNING, Started, Status
+
+BAD = (FAILED, KILLED)
+FROM_OUTSIDE = (INTERRUPTED, PREEMPTED)
+"""Whoever ended the leading process so has ended the others too, or its launcher has: they are not why."""
+TOGETHER = 30_000_000
+"""Microseconds within which they then fall; a cluster kills for good after that."""
+LATE = 2_000_000
+"""Microseconds after the death of a process by which an agent has noticed it."""
+
+
+class Standing(NamedTuple):
+    """One process of a run and how it ended, or that it goes on."""
+
+    started: Started
+    status: Status
+
+
+def leading(processes: Sequence[Standing]) -> Standing:
+    """The process that speaks for the run; there is at least one."""
+    last = max(one.started.branch for one in processes)
+    branch = [one for one in processes if one.started.branch == last]
+    own = [one for one in branch if not one.started.parent] or branch
+    return max(own, key=lambda one: (-one.started.rank, one.started.attempt))
+
+
+def verdict(processes: Sequence[Standing]) -> Status:
+    """How the run ended, or that it goes on; reason and traceback begin with what fell first."""
+    lead = leading(processes)
+    status = lead.status
+    if status.status == RUNNING:
+        return status
+    others = [one for one in processes if one.started.branch == lead.started.branch and one is not lead]
+    fallen = [one for one in others if one.status.status in BAD and one.started.rank != lead.started.rank]
+    if status.status == FINISHED:
+        fallen = [one for one in fallen if not one.started.parent]  # a launcher has heard of its own ranks
+    elif status.status in FROM_OUTSIDE:
+        fallen = [one for one in fallen if one.status.time < status.time - TOGETHER]
+    else:
+        fallen = [one for one in fallen if one.status.time - (LATE if one.status.about else 0) <= status.time]
+    if not fallen:
+        return status
+    first = min(fallen, key=lambda one: one.status.time)
+    told = _said(first)
+    traceback = first.status.traceback or status.traceback
+    if status.status == FINISHED:
+        return Status(time=status.time, status=FAILED, reason=told, traceback=traceback)
+    when = "then" if first.status.time <= status.time else "at about that time"
+    reason = f"{told}; {when} {_said(lead)}"
+    return Status(time=status.time, status=status.status, reason=reason, traceback=traceback)
+
+
+def _said(one: Standing) -> str:
+    reason = f" ({one.status.reason})" if one.status.reason else ""
+    return f"rank {one.started.rank} {one.status.status}{reason}"
+
+
+def world_size(processes: Sequence[Standing]) -> int:
+    """How many ranks the last branch has."""
+    last = max(one.started.branch for one in processes)
+    return max(one.started.world_size for one in processes if one.started.branch == last)

@@ -1,0 +1,109 @@
+"""The folder that holds runs: made by the session, read by everyone.
+
+`.tracelet/` ignores itself in git; `.tracelet/runs/ID/` is one run, with its journals and `artifacts/`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tracelet import settings
+from tracelet.errors import InvalidArgument, RunNotFound, StoreError
+from tracelet.journal.records import STATUSES
+from tracelet.journal.run_folder import RUNS, ignore_in_git
+from tracelet.store.run import Run
+
+STORE_NAME = ".tracelet"
+LATEST = "latest"
+"""Stands for a run in every command, and therefore never for one of this id or name."""
+LIKE_A_NAME = 4
+"""Fewer characters than this stand for a run that is called so, before an id that begins so: a run called `a`
+must not be taken for another one, for `rm` would delete that."""
+
+
+def locate(path: str | os.PathLike[str] | None = None) -> Path:
+    """The store's folder, absolute: the one given, else TRACELET_DIR or the setting `dir`, else `.tracelet` here."""
+    chosen = os.fspath(path) if path is not None else settings.load().dir
+    return Path(chosen or STORE_NAME).expanduser().absolute()
+
+
+def prepare(path: str = "") -> Path:
+    """Make the store's folder if it is missing and return the folder of its runs. Raises OSError."""
+    root = locate(path or None)
+    runs = root / RUNS
+    runs.mkdir(parents=True, exist_ok=True)
+    ignore_in_git(root)
+    return runs
+
+
+class Store:
+    """The runs in one folder. Cheap to make; reads when asked."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str] | None = None) -> Store:
+        """The store at `path`; a folder that does not exist yet is a store without runs. StoreError if it is a file."""
+        root = locate(path)
+        if root.exists() and not root.is_dir():
+            raise StoreError(f"{root} is a file, not a store's folder. Name the folder: --dir FOLDER, or TRACELET_DIR")
+        return cls(root)
+
+    def _folders(self) -> Iterator[Path]:
+        try:
+            with os.scandir(self.root / RUNS) as entries:
+                yield from (Path(entry.path) for entry in entries if entry.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            return
+
+    def runs(self, project: str | None = None, status: str | None = None) -> list[Run]:
+        """All runs, newest first; those of one project or status if asked. InvalidArgument for no such status."""
+        if status is not None and status not in STATUSES:
+            raise InvalidArgument(f"no run has the status {status!r}. There are {', '.join(STATUSES)}")
+        found = []
+        for folder in self._folders():
+            run = Run(folder)
+            info = run.info
+            if project in (None, info.project) and status in (None, info.status):
+                found.append((info.started, run))
+        return [run for _, run in sorted(found, key=lambda pair: pair[0], reverse=True)]
+
+    def run(self, name: str, *, unique: bool = False) -> Run:
+        """The run with this id, unique prefix of one, or name. RunNotFound otherwise.
+
+        `latest` is the run whose newest training process started last: one that was resumed since counts as new. Of
+        several runs with this name it is the newest; with `unique` that is an error too, for those who delete.
+        """
+        if not isinstance(name, str):
+            raise InvalidArgument(f"a run is asked for by its id or name, not by {name!r}. E.g. store.run('latest')")
+        folders = {folder.name: folder for folder in self._folders()}
+        if name == LATEST:
+            return self._latest()
+        if name in folders:
+            return Run(folders[name])
+        return self._by_prefix_or_name(name, folders, unique)
+
+    def _latest(self) -> Run:
+        runs = self.runs()
+        if not runs:
+            raise RunNotFound(f"there are no runs in {self.root}. Record one: tracelet demo")
+        starts = [max((one.started.time / 1e6 for one in run.processes), default=run.info.started) for run in runs]
+        return runs[starts.index(max(starts))]
+
+    def _by_prefix_or_name(self, name: str, folders: dict[str, Path], unique: bool) -> Run:
+        prefixed = [Run(folder) for run_id, folder in folders.items() if name and run_id.startswith(name)]
+        matches = prefixed if len(name) >= LIKE_A_NAME else []
+        if not matches:
+            runs = [(run, run.info) for run in self.runs()]
+            renamed = [run for run, info in runs if info.own_name == name]
+            named = [run for run, info in runs if info.name == name] or renamed
+            matches = (named if unique else named[:1]) or prefixed
+        if len(matches) == 1:
+            return matches[0]
+        if not matches:
+            raise RunNotFound(f"no run in {self.root} has the id, prefix or name {name!r}. See them: tracelet ls")
+        listed = ", ".join(run.id for run in matches[:5])
+        raise RunNotFound(f"{len(matches)} runs answer to {name!r}: {listed}. Give one of their ids")

@@ -1,0 +1,179 @@
+"""What the times of a run mean, in plain sentences, each with its evidence.
+
+Pure; used by `tracelet time` and the dashboard. A finding says what was seen, never more; it names what to look at only
+where the figures show it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tracelet.telemetry.names import CHECKPOINT_LOAD, DATA_LOADER_INIT, DIST_INIT, MODEL_INIT, OPTIMIZER_INIT
+from tracelet.telemetry.reading.process_times import ProcessTimes
+from tracelet.telemetry.reading.time_analysis import IN_TRAINING
+
+WORTH_SAYING = 0.1
+"""A tenth of the time is worth a sentence; below, there is little to win."""
+SHORTEST = 1.0
+"""Seconds of training below which shares mean nothing."""
+SLOWER = 1.2
+"""One fifth more is a difference that is not noise."""
+WORDS = {
+    "loading": "waiting for data", "transfer": "moving batches to the device", "forward": "forward",
+    "backward": "backward", "optimizer": "the optimizer", "callbacks": "callbacks", "logging": "logging metrics",
+}  # fmt: skip
+
+BEGINNINGS = {
+    MODEL_INIT: "making models", DATA_LOADER_INIT: "making data loaders", OPTIMIZER_INIT: "making optimizers",
+    DIST_INIT: "until all processes have found one another", CHECKPOINT_LOAD: "loading checkpoints",
+}  # fmt: skip
+MOST = 0.5
+"""What takes half of a part is named."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing worth knowing, the part of the training that it is about, and how many seconds it is worth."""
+
+    about: str
+    text: str
+    seconds: float
+
+
+def findings(
+    processes: Sequence[ProcessTimes], params: Mapping[str, Any], environment: Mapping[str, Any]
+) -> list[Finding]:
+    """Everything worth a sentence, the costliest first."""
+    if not processes:
+        return []
+    trained = [times for times in processes if times.iterations]
+    lead = (trained or processes)[0]  # one that trains nothing has launched those that do
+    found: list[Finding] = []
+    if lead.training >= SHORTEST:
+        # All ranks wait for the one that waits longest for its data.
+        waiting = max(trained, key=lambda times: times.parts.get("loading", 0.0), default=lead)
+        found += _loading(waiting, params, environment, len({times.rank for times in trained}) > 1)
+        for part, what in (("callbacks", "callbacks"), ("logging", "logging metrics"), ("transfer", "moving batches")):
+            if lead.share_of_training(part) >= WORTH_SAYING:
+                found.append(_share(lead, part, what))
+        found += _evaluations(lead) + _slow(lead) + _trend(lead) + _stragglers(processes)
+    found += _initialization(lead) + _unexplained(lead)
+    return sorted(found, key=lambda finding: -finding.seconds) + _open(processes)
+
+
+def _share(times: ProcessTimes, part: str, what: str) -> Finding:
+    seconds = times.parts[part]
+    text = f"{times.share_of_training(part):.0%} of the training loop is {what} ({seconds:.1f} s)"
+    name, most = times.most_of(part)
+    text += f", {most:.1f} s of it in {name}." if most >= MOST * seconds else "."
+    return Finding(part, text, seconds)
+
+
+def _loading(
+    times: ProcessTimes, params: Mapping[str, Any], environment: Mapping[str, Any], several: bool
+) -> list[Finding]:
+    share = times.share_of_training("loading")
+    if share < WORTH_SAYING:
+        return []
+    text = f"{share:.0%} of the training loop" + (f" of rank {times.rank}" if several else "") + " waits for data"
+    workers = params.get("data/train/workers")
+    machine = environment.get("machine") or {}
+    cores = machine.get("cpu_usable") or machine.get("cpu_count")
+    if isinstance(workers, int) and cores:
+        noun = "worker" if workers == 1 else "workers"
+        text += f"; the loader has {workers} {noun} on {cores} cores"
+    return [Finding("loading", text + ".", times.parts["loading"])]
+
+
+def _evaluations(times: ProcessTimes) -> list[Finding]:
+    found = []
+    limits = ("validation", "validation", 0.25), ("checkpoints", "saving and loading checkpoints", 0.05)
+    for part, what, limit in limits:
+        share = times.share_of_training(part)
+        if share >= limit:
+            seconds = times.parts[part]
+            text = f"{what[0].upper()}{what[1:]} takes {seconds:.1f} s, as much as {share:.0%} of the training loops"
+            name, most = times.most_of(part)
+            text += f"; {most:.1f} s of it wait for data." if name and most >= MOST * seconds else "."
+            found.append(Finding(part, text, seconds))
+    return found
+
+
+def _slow(times: ProcessTimes) -> list[Finding]:
+    if not times.slow_count or times.slow_seconds < 0.02 * times.training:
+        return []
+    worst = times.slowest[0]
+    text = (
+        f"{times.slow_count} of {times.iterations} iterations take more than five times the median of "
+        f"{times.median * 1e3:.1f} ms, {times.slow_seconds:.1f} s in all; the slowest is number {worst.number} with "
+        f"{worst.seconds:.2f} s, {worst.phase_seconds:.2f} s of it {WORDS.get(worst.phase, worst.phase)}."
+    )
+    return [Finding("slow iterations", text, times.slow_seconds)]
+
+
+def _trend(times: ProcessTimes) -> list[Finding]:
+    before, after = times.first_third.get("iteration", 0.0), times.last_third.get("iteration", 0.0)
+    if not before or after < SLOWER * before:
+        return []
+    grown = {name: times.last_third[name] - times.first_third[name] for name in IN_TRAINING if name in times.last_third}
+    worst = max(grown, key=lambda name: grown[name], default="")
+    text = f"Iterations became slower: {before * 1e3:.1f} ms in the first third, {after * 1e3:.1f} ms in the last"
+    if worst and grown[worst] > 0:
+        text += f"; most of it is {WORDS.get(worst, worst)} (+{grown[worst] * 1e3:.1f} ms)"
+    return [Finding("trend", text + ".", (after - before) * times.iterations / 3)]
+
+
+def _stragglers(processes: Sequence[ProcessTimes]) -> list[Finding]:
+    """Ranks wait for one another in the backward pass: who is slow shows before it."""
+    ranks = {times.rank: times for times in processes if times.iterations}
+    if len(ranks) < 2:  # a rank can only be slower than another one
+        return []
+    loading = {rank: times.parts.get("loading", 0.0) / times.iterations for rank, times in ranks.items()}
+    work = {rank: loading[rank] + times.parts.get("forward", 0.0) / times.iterations for rank, times in ranks.items()}
+    middle, usual = statistics.median_low(work.values()), statistics.median_low(loading.values())
+    found = []
+    for rank, seconds in work.items():
+        if middle and seconds > SLOWER * middle:
+            text = (
+                f"Rank {rank} needs {seconds * 1e3:.1f} ms for loading and forward of an iteration (loading: "
+                f"{loading[rank] * 1e3:.1f} ms), the others {middle * 1e3:.1f} ms ({usual * 1e3:.1f} ms): they wait "
+                "for it."
+            )
+            found.append(Finding("stragglers", text, (seconds - middle) * ranks[rank].iterations))
+    return found
+
+
+def _initialization(times: ProcessTimes) -> list[Finding]:
+    seconds = times.parts.get("initialization", 0.0)
+    if times.share("initialization") < 2 * WORTH_SAYING or seconds < 10 * SHORTEST:
+        return []
+    text = f"{seconds:.0f} s pass before the training: models, loaders, optimizers"
+    name, most = times.most_of("initialization")
+    if most >= MOST * seconds:
+        text = f"{seconds:.0f} s pass before the training, {most:.0f} s of it {BEGINNINGS.get(name, name)}"
+    text += "."
+    return [Finding("initialization", text, seconds)]
+
+
+def _unexplained(times: ProcessTimes) -> list[Finding]:
+    """No category and no span of the program's own: what the figures cannot tell."""
+    seconds = sum(times.within.get("other", {}).values())
+    if times.total < SHORTEST or seconds < MOST * times.total:
+        return []
+    where, most = times.most_of("other")
+    text = (
+        f"{seconds / times.total:.0%} of the time ({seconds:.1f} s) is inside no span, {most:.1f} s of it {where}. "
+        "Name what happens there: with tracelet.span('name'):"
+    )
+    return [Finding("other", text, seconds)]
+
+
+def _open(processes: Sequence[ProcessTimes]) -> list[Finding]:
+    return [
+        Finding("end", f"Rank {times.rank} ended without a word, inside: {' > '.join(times.open)}.", 0.0)
+        for times in processes
+        if times.open
+    ]

@@ -1,0 +1,24 @@
+"""Which events of a run people are told without asking. For `show`, `top` and the dashboard; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tracelet.journal.records import Event
+from tracelet.telemetry import names
+
+ROUTINE = frozenset({
+    "fit_started", "checkpoint_removed", names.INITIALIZATION_EVENT, names.CONFIG_EVENT, names.TRAINING_METRICS,
+    names.VALIDATION_METRICS, names.TESTING_METRICS, names.SAVE_SUCCESS, names.SAVE_METRICS,
+})  # fmt: skip
+"""What recurs with every validation and every checkpoint, or is told by another event or section."""
+
+
+def is_routine(event: Event) -> bool:
+    """Whether it recurs, or is told elsewhere, so that people are not told it without asking."""
+    return event.name in ROUTINE
+
+
+def telling(events: Iterable[Event]) -> list[Event]:
+    """Fits, early stopping, errors and what the program says itself, without the bookkeeping of telemetry."""
+    return [event for event in events if not is_routine(event)]

@@ -1,0 +1,1 @@
+"""What records spans in the training process."""

@@ -1,0 +1,82 @@
+"""The recorder of the run that is active in this process, if it records spans.
+
+`session` sets it when a run starts and takes it away when the run ends; everything else asks `recorder()`, on any
+thread. A plain module global: asking must cost nothing, because the answer is None in every program that does not
+track.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tracelet.capture.sink import Sink
+from tracelet.guard import guard
+from tracelet.telemetry.names import APPLICATION
+from tracelet.telemetry.recording.span_recorder import Recorder
+from tracelet.telemetry.recording.training_context import Place
+from tracelet.telemetry.recording.training_job import Job
+
+_recorder: Recorder | None = None
+_job: Job | None = None
+
+
+def recorder() -> Recorder | None:
+    """The active run's recorder, or None."""
+    return _recorder
+
+
+def job() -> Job | None:
+    """What is counted and told about the active run's training, or None."""
+    return _job
+
+
+def no_failure() -> BaseException | None:
+    """The answer of a session whose program has not failed."""
+    return None
+
+
+class Telemetry:
+    """The part of a session that records spans: the `application` span from start to stop, and all that hangs under it.
+
+    `failure` is asked at the end for what ended the program; it is recorded on every span that was left open.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        settings: Mapping[str, Any],
+        place: Place | None = None,
+        failure: Callable[[], BaseException | None] = no_failure,
+    ) -> None:
+        self._sink = sink
+        self._interval = int(settings.get("telemetry_interval", 0)) or None
+        self._place = place or Place()
+        self._failure = failure
+        self._mine: Recorder | None = None
+
+    def start(self) -> None:
+        """Open the application's span."""
+        global _recorder, _job
+        mine = Recorder(self._sink)
+        root = mine.begin(APPLICATION)
+        root.found = True
+        mine.root = root.id
+        self._mine, _recorder, _job = mine, mine, Job(mine, self._place, self._interval)
+        _job.tell_start(root)
+
+    def stop(self) -> None:
+        """Close what is open; from now on the telemetry calls of the program do nothing."""
+        mine, self._mine = self._mine, None
+        if mine is None:
+            return
+        with guard("closing spans"):
+            mine.close(self._failure())
+        if _recorder is mine:
+            forget()
+
+
+def forget() -> None:
+    """No run records spans in this process any more; all that a forked child may do."""
+    global _recorder, _job
+    _recorder = _job = None

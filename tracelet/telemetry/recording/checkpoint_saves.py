@@ -1,0 +1,90 @@
+"""Checkpoint saves: attempts, successes, what they cost, and how far the training had come.
+
+Called on the thread that saves and, for what ends in the background, on the thread that finishes the file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from tracelet.telemetry.names import SAVE_METRICS, SAVE_SUCCESS
+from tracelet.telemetry.recording.duration_stats import NANO, Meter
+from tracelet.telemetry.recording.span_recorder import ActiveSpan
+from tracelet.telemetry.recording.training_context import TrainingContext
+
+
+class Saves:
+    """The checkpoint saves of one process."""
+
+    def __init__(self, job: TrainingContext) -> None:
+        self._job = job
+        self.attempts = 0
+        self.successes = 0
+        self.meter = Meter()
+        """How long saves held up the training."""
+        self._first_success: float | None = None
+        self._progress: dict[int, dict[str, object]] = {}
+
+    def started(self, step: int, strategy: str) -> dict[str, Any]:
+        """The attributes of the span of a save that begins now."""
+        self.attempts += 1
+        self._job.settle()
+        self._progress[step] = self._job.productive()
+        return {
+            "checkpoint_strategy": strategy, "current_iteration": step, "save_checkpoint_attempt_count": self.attempts,
+        }  # fmt: skip
+
+    def succeeded(
+        self, step: int, strategy: str, span: ActiveSpan | int | None, path: str = "", time_ns: int | None = None
+    ) -> None:
+        """The file is there."""
+        moment = time_ns or self._job.recorder.now_ns()
+        seconds = moment / NANO
+        self.successes += 1
+        if self._first_success is None:
+            self._first_success = seconds
+        attributes: dict[str, Any] = {
+            "checkpoint_strategy": strategy, "current_iteration": step,
+            "first_successful_save_checkpoint_timestamp_sec": self._first_success,
+            "latest_successful_save_checkpoint_timestamp_sec": seconds,
+            "save_checkpoint_success_count": self.successes,
+            **(self._progress.pop(step, {}) or self._job.productive()),
+            "goodput": self._job.goodput(moment),
+        }  # fmt: skip
+        if path:
+            attributes["checkpoint_directory"] = os.path.dirname(path)
+            size = size_of(path)
+            if size is not None:
+                attributes["checkpoint_size"] = size
+        self._job.recorder.event(SAVE_SUCCESS, attributes, span=span, time_ns=moment)
+
+    def ended(self, span: ActiveSpan, duration_ns: int, time_ns: int | None = None) -> None:
+        """The training goes on: tell what saves have cost it so far."""
+        self.meter.add(duration_ns)
+        total, mean = self.meter.total / NANO, self.meter.mean
+        attributes = {
+            "save_checkpoint_sync_time_total_sec": total,
+            "save_checkpoint_sync_time_min_sec": self.meter.least / NANO,
+            "save_checkpoint_sync_time_max_sec": self.meter.greatest / NANO,
+            "save_checkpoint_sync_time_avg_sec": mean,
+            "save_checkpoint_success_rate": self.successes / self.attempts if self.attempts else 0.0,
+        }
+        self._job.recorder.event(SAVE_METRICS, attributes, span=span, time_ns=time_ns)
+
+    def forget(self, step: int) -> None:
+        """The save of this step failed."""
+        self._progress.pop(step, None)
+
+
+def size_of(path: str) -> int | None:
+    """Bytes of a local file or folder; None for what is elsewhere."""
+    if "://" in path:
+        return None
+    try:
+        if os.path.isdir(path):
+            return sum(os.path.getsize(Path(place) / name) for place, _, names in os.walk(path) for name in names)
+        return os.path.getsize(path)
+    except OSError:
+        return None

@@ -1,0 +1,290 @@
+"""Begins and ends spans on any thread, knows which are open, and hands them to the sink.
+
+One recorder belongs to one run. Every thread has its own stack of open spans; a thread without any hangs its spans
+under the run's `application` span. Nothing here blocks, raises into the user's program, or costs more than a few
+microseconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any, Protocol
+
+from tracelet.capture.exception_text import said
+from tracelet.capture.sink import ROOM, OpenSpan, Sink
+from tracelet.guard import guard
+from tracelet.journal.records import Event, Span
+from tracelet.redaction.masking import mask_text
+from tracelet.telemetry.names import TRACEBACK
+
+CO_GENERATOR_KINDS = 0x20 | 0x80 | 0x200
+"""Code flags of generators, coroutines and asynchronous generators (see the `inspect` module)."""
+LONGEST_MESSAGE = 1000
+"""Characters kept of an exception's message."""
+LONGEST_TRACEBACK = 8000
+"""Characters kept of its traceback, the last ones: where it was raised is at the end."""
+
+NO_FAILURES = frozenset({"_TunerExitException"})
+"""Exceptions by which a framework leaves a part of itself when all is well: Lightning's tuner its trial fit."""
+
+MOST_TRACEBACKS = 100
+"""Told in one process: who raises exceptions by the thousand knows where."""
+
+
+class Watch(Protocol):
+    """Knows whether what a span is about still goes on, where nobody may come to close it."""
+
+    def running(self) -> bool:
+        """Asked on the span's own thread."""
+
+    def error(self) -> BaseException | None:
+        """What ended it, if that was an exception and can still be seen."""
+
+
+class ActiveSpan(OpenSpan):
+    """A span that goes on, as the user holds it. Its methods may be called from any thread."""
+
+    __slots__ = ("_recorder", "found", "frame", "stack", "watch")
+
+    def __init__(
+        self, recorder: Recorder, id: int, name: str, parent: int, start_ns: int, frame: FrameType | None
+    ) -> None:
+        super().__init__(id, name, parent, start_ns, threading.get_ident())
+        self._recorder = recorder
+        self.frame = frame
+        """The generator's frame, where a generator opened it: see `Recorder._parent`."""
+        self.stack = recorder.stack
+        """That of the thread that opened it; another one may close it."""
+        self.found = False
+        """Opened by us, not by the user's program."""
+        self.watch: Watch | None = None
+
+    def add_attribute(self, name: str, value: Any) -> None:
+        """Set one attribute; recorded when the span ends."""
+        self.attributes[str(name)] = value
+
+    def add_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set several attributes."""
+        self.attributes.update({str(name): value for name, value in attributes.items()})
+
+    def add_event(self, name: str, /, **attributes: Any) -> None:
+        """Record that something happened now within this span."""
+        self._recorder.event(str(getattr(name, "value", name)), attributes, span=self)
+
+    def end(self, error: BaseException | None = None, end_ns: int | None = None) -> None:
+        """Close this span; see `Recorder.end`."""
+        self._recorder.end(self, error, end_ns)
+
+
+class Recorder:
+    """The spans of one process of one run."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.root = 0
+        """The id of the `application` span, under which threads without an open span hang theirs."""
+        self.told: set[str] = set()
+        """Names of which the program tells every span itself: we look for no more of them."""
+        self._ids = itertools.count(1, ROOM)
+        self.reserve: Callable[[], int] = self._ids.__next__
+        """An id for a span that will be added when it is over, so that its children can name it now."""
+        self._local = threading.local()
+        self._stacks: list[list[ActiveSpan]] = []
+        """Of all threads that have anything open."""
+        self._traces = MOST_TRACEBACKS
+        self._passing = (0, 0)
+        """The exception whose traceback was told last, and the span that it is going to end next."""
+        # Wall time for the origin, the monotonic clock for everything after: spans never run backwards.
+        self._origin_ns = time.time_ns() - time.perf_counter_ns()
+
+    def now_ns(self) -> int:
+        """Nanoseconds since the epoch, monotonic within the process."""
+        return self._origin_ns + time.perf_counter_ns()
+
+    @staticmethod
+    def thread() -> int:
+        """The number of the calling thread."""
+        return threading.get_ident()
+
+    def at_ns(self, seconds: float) -> int:
+        """A wall-clock time in seconds since the epoch as nanoseconds."""
+        return int(seconds * 1e9)
+
+    @property
+    def stack(self) -> list[ActiveSpan]:
+        """The open spans of the calling thread, outermost first."""
+        try:
+            found: list[ActiveSpan] = self._local.stack
+        except AttributeError:
+            found = self._local.stack = []
+        return found
+
+    def find(self, name: str) -> ActiveSpan | None:
+        """The innermost open span of this name: of the calling thread, or else of any."""
+        for stack in (self.stack, *reversed(self._stacks)):
+            for span in reversed(stack):
+                if span.name == name and not span.ended:
+                    return span
+        return None
+
+    def current(self) -> ActiveSpan | None:
+        """The innermost open span of the calling thread."""
+        stack = self.stack
+        return stack[-1] if stack else None
+
+    def begin(
+        self,
+        name: str,
+        attributes: dict[str, Any] | None = None,
+        start_ns: int | None = None,
+        frame: FrameType | None = None,
+    ) -> ActiveSpan:
+        """Open a span under the calling thread's innermost one. `frame`: the caller's, if it may be a generator's."""
+        stack = self.stack
+        self._close_left(stack)
+        adopted = self._adopt(stack, name, attributes, start_ns)
+        if adopted is not None:
+            return adopted
+        suspended = frame if frame is not None and frame.f_code.co_flags & CO_GENERATOR_KINDS else None
+        span = ActiveSpan(self, next(self._ids), name, self._parent(stack), start_ns or self.now_ns(), suspended)
+        if attributes:
+            span.attributes.update(attributes)
+        if not stack:
+            self._stacks = [other for other in self._stacks if other and other is not stack] + [stack]
+        stack.append(span)
+        self.sink.emit(span)
+        return span
+
+    def begin_found(self, name: str, attributes: dict[str, Any] | None = None) -> ActiveSpan | None:
+        """Open a span that we found ourselves; None where the user has opened it by hand already.
+
+        If the user opens one of the same name inside it, that is the same span told more exactly: see `_adopt`.
+        """
+        self._close_left(self.stack)
+        if name in self.told or any(span.name == name and not span.ended for span in self.stack):
+            return None
+        span = self.begin(name, attributes)
+        span.found = True
+        return span
+
+    def _close_left(self, stack: list[ActiveSpan]) -> None:
+        """Close what is over although nobody has said so."""
+        while stack and stack[-1].watch is not None and not stack[-1].watch.running():
+            self.end(stack[-1], stack[-1].watch.error())
+
+    @staticmethod
+    def _adopt(
+        stack: list[ActiveSpan], name: str, attributes: dict[str, Any] | None, start_ns: int | None
+    ) -> ActiveSpan | None:
+        for span in reversed(stack):
+            if span.found and span.name == name and not span.ended:
+                span.found = False
+                span.start_ns = start_ns or span.start_ns
+                span.attributes.update(attributes or {})
+                return span
+        return None
+
+    def _parent(self, stack: list[ActiveSpan]) -> int:
+        for span in reversed(stack):
+            # A generator that is not running right now has no caller: whoever runs instead is not inside its span.
+            if span.frame is None or span.frame.f_back is not None:
+                return span.id
+        return self.root
+
+    def end(self, span: ActiveSpan, error: BaseException | None = None, end_ns: int | None = None) -> None:
+        """Close a span, and with an error all that are open inside it. Closing one twice does nothing."""
+        if span.ended:
+            return
+        stop = end_ns or self.now_ns()
+        stack = span.stack
+        if stack and stack[-1] is span:
+            stack.pop()
+        elif span in stack:
+            self._end_inside(stack, span, error, stop)
+        self._finish(span, error, stop)
+
+    def _end_inside(self, stack: list[ActiveSpan], span: ActiveSpan, error: BaseException | None, stop: int) -> None:
+        place = stack.index(span)
+        for inner in reversed(stack[place + 1 :]):
+            # A generator's span may outlive the span that it was opened in; anything else inside is over with it.
+            if inner.frame is None and not inner.ended:
+                stack.remove(inner)
+                self._finish(inner, error, stop)
+        stack.remove(span)
+
+    def _finish(self, span: ActiveSpan, error: BaseException | None, stop: int) -> None:
+        span.ended = True
+        span.frame = span.watch = None
+        duration = max(0, stop - span.start_ns)
+        if error is None or type(error).__name__ in NO_FAILURES:
+            attributes = span.attributes or None
+            self.sink.emit((span.name, span.id, span.parent, span.start_ns, duration, span.thread, attributes))
+            return
+        attributes = dict(span.attributes)
+        if self._passing != (id(error), span.id) and error.__traceback__ is not None and self._traces:
+            self._traces -= 1
+            attributes[TRACEBACK] = trace_of(error)
+        self._passing = id(error), span.parent
+        self.sink.emit(
+            Span(
+                id=span.id, name=span.name, start_ns=span.start_ns, duration_ns=duration, parent=span.parent,
+                thread=span.thread, attributes=attributes, error=describe(error),
+            )
+        )  # fmt: skip
+
+    def add(
+        self, name: str, start_ns: int, duration_ns: int, parent: int, attributes: dict[str, Any] | None = None
+    ) -> int:
+        """Record a span that is over already; its id. For hot paths, which time their phases themselves."""
+        span_id = next(self._ids)
+        self.sink.emit((name, span_id, parent, start_ns, duration_ns, threading.get_ident(), attributes))
+        return span_id
+
+    def bracket(self, name: str) -> ActiveSpan:
+        """Something to put on the stack under a reserved id, for work that is timed by other means: see `Lap`."""
+        span = ActiveSpan(self, 0, name, 0, 0, None)
+        span.ended = True
+        return span
+
+    @property
+    def origin_ns(self) -> int:
+        """What turns `time.perf_counter_ns()` into nanoseconds since the epoch."""
+        return self._origin_ns
+
+    def event(
+        self,
+        name: str,
+        attributes: dict[str, Any] | None = None,
+        span: ActiveSpan | int | None = None,
+        time_ns: int | None = None,
+    ) -> None:
+        """Record an event on a span: the one given (or its id), or the calling thread's innermost one, or the root."""
+        if not isinstance(span, int):
+            holder = span or self.current()
+            span = holder.id if holder else self.root
+        moment = (time_ns or self.now_ns()) // 1000
+        self.sink.emit(Event(time=moment, name=name, attributes=attributes or {}, span=span))
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End everything that the calling thread has open; the root last."""
+        for span in reversed(list(self.stack)):
+            self.end(span, error)
+
+
+def describe(error: BaseException) -> str:
+    """What the exception says, cut to a readable length."""
+    return said(error)[:LONGEST_MESSAGE].rstrip(": ")
+
+
+def trace_of(error: BaseException) -> str:
+    """Where it was raised, as Python prints it; what looks like a secret is masked. Empty if that cannot be told."""
+    with guard("reading a traceback"):
+        return mask_text("".join(traceback.format_exception(type(error), error, error.__traceback__)))[
+            -LONGEST_TRACEBACK:
+        ]
+    return ""

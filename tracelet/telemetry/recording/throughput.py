@@ -1,0 +1,285 @@
+"""What the training does over time: iterations, samples, tokens, operations, per window and since the process began.
+
+An iteration is handed over as (begin, end, samples, marks) and kept until its window ends, so that the step that it
+belongs to pays for one `append`. The arithmetic is done once in a window, on the thread that trains, over whole
+columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tracelet.telemetry.names import (
+    DATA_LOADING,
+    MODEL_BACKWARD,
+    MODEL_FORWARD,
+    OPTIMIZER_UPDATE,
+    TRAINING_METRICS,
+    ZERO_GRAD,
+)
+from tracelet.telemetry.recording.duration_stats import NANO, Meter
+from tracelet.telemetry.recording.peak_flops import peak_of
+from tracelet.telemetry.recording.span_recorder import ActiveSpan
+from tracelet.telemetry.recording.token_counts import Sequences
+from tracelet.telemetry.recording.training_context import DEFAULT_INTERVAL, TrainingContext
+
+PRODUCTIVE = (MODEL_FORWARD, MODEL_BACKWARD, ZERO_GRAD, OPTIMIZER_UPDATE)
+"""The phases that move the model forward; waiting for data, hooks and logging do not."""
+TERA = 1e12
+Iteration = tuple[int, int, int, list[Any]]
+"""(begin, end, samples or 0 if unknown, marks as in `sink.FinishedLap`); times of one monotonic clock."""
+
+
+class Training:
+    """The training iterations of one process, over all its fits but the trials of tuners."""
+
+    def __init__(self, job: TrainingContext) -> None:
+        self._job = job
+        self.pending: list[Iteration] = []
+        """Iterations of the present window. The Lightning integration appends here by itself."""
+        self.room = DEFAULT_INTERVAL
+        """The length of `pending` at which the figures are due."""
+        self.span: ActiveSpan | None = None
+        self.started_ns = 0
+        self.meter = Meter()
+        self.window = Meter()
+        self.productive_ns = 0
+        self.device = ""
+        """The accelerator's name, for its peak."""
+        self.measured_flops: float | None = None
+        """Operations of one sample, if they were measured."""
+        self._phases = dict.fromkeys((DATA_LOADING, *PRODUCTIVE), 0)
+        self._window_phases = dict(self._phases)
+        self._samples = self._window_samples = 0
+        self.sequences = Sequences()
+        self._tokens = self._window_tokens = 0
+        self._iterations_start = self._samples_start = 0
+        self._earlier_iterations = 0
+        """Those of this process's earlier loops, which the present loop's start already contains."""
+        self._earlier_samples = 0
+        self._throughputs: list[float] = []
+        self._first_end = self._last_end = 0
+        self._told = 0
+
+    @property
+    def iterations_overall(self) -> int:
+        """Iterations since the beginning of the training, earlier processes included."""
+        return self._iterations_start + self.meter.count - self._earlier_iterations
+
+    @property
+    def samples_overall(self) -> int:
+        """Samples since the beginning of the training, over all ranks."""
+        return self._samples_start + self._samples - self._earlier_samples
+
+    @property
+    def flops_per_sample(self) -> float | None:
+        """As the program says, or as measured."""
+        config = self._job.config
+        if config.get("is_log_throughput_enabled") is False:
+            return None
+        told = config.get("flops_per_sample")
+        return float(told) if told else self.measured_flops
+
+    @property
+    def operations_overall(self) -> float | None:
+        """Floating-point operations since the beginning of the training."""
+        per_sample = self.flops_per_sample
+        return None if per_sample is None else self.samples_overall * per_sample
+
+    def begin_loop(
+        self,
+        iterations_start: int,
+        samples_start: int | None = None,
+        iterations_target: int | None = None,
+        samples_target: int | None = None,
+    ) -> dict[str, Any]:
+        """A training loop begins: the attributes of its span."""
+        config = self._job.config
+        batch = int(config.get("global_batch_size") or 0)
+        self._earlier_iterations, self._earlier_samples = self.meter.count, self._samples
+        self._iterations_start = iterations_start
+        self._samples_start = iterations_start * batch if samples_start is None else samples_start
+        iterations_target = iterations_target or config.get("train_iterations_target")
+        samples_target = samples_target or config.get("train_samples_target")
+        length = config.get("seq_length")
+        attributes: dict[str, Any] = {
+            "train_iterations_start": iterations_start, "train_samples_start": self._samples_start,
+        }  # fmt: skip
+        if self.operations_overall is not None:
+            attributes["completed_floating_point_operations_overall"] = self.operations_overall
+        for name, value in (("train_iterations_target", iterations_target), ("train_samples_target", samples_target)):
+            if value:
+                attributes[name] = int(value)
+        if length and samples_target:
+            attributes["train_tokens_target"] = int(length) * int(samples_target)
+        return attributes
+
+    def opened(self, span: ActiveSpan) -> None:
+        """The loop's span is open."""
+        self.span = span
+        self.sequences.wanted = self._job.config.get("seq_length") is None
+        self.started_ns = self.started_ns or span.start_ns
+        self.make_room()
+
+    def timed(self, start_ns: int, end_ns: int, samples: int = 0, tokens: int = 0) -> None:
+        """Take one iteration that was timed by hand, in times since the epoch; tells the figures when a window is
+        full.
+        """
+        origin = self._job.recorder.origin_ns
+        self.pending.append((start_ns - origin, end_ns - origin, samples, []))
+        if tokens:
+            self.sequences.note(start_ns - origin, tokens, samples)
+        if len(self.pending) >= self.room:
+            self.tell()
+
+    def phase(self, name: str, duration: int) -> None:
+        """Take a phase that was timed by hand."""
+        if name in self._phases:
+            self._phases[name] += duration
+            self._window_phases[name] += duration
+
+    def make_room(self) -> None:
+        """Find out how many iterations the present window still takes: figures are told at multiples of the
+        interval.
+        """
+        interval = self._job.interval
+        self.room = interval - self.iterations_overall % interval
+
+    def settle(self) -> None:
+        """Take what is pending into the sums."""
+        pending = self.pending[:]
+        self.pending.clear()
+        if not pending:
+            return
+        durations = [end - begin for begin, end, _, _ in pending]
+        self.meter.extend(durations)
+        self.window.extend(durations)
+        batch = int(self._job.config.get("global_batch_size") or 0)
+        ranks = self._job.place.world_size
+        tokens, known = self.sequences.take([begin for begin, *_ in pending])
+        samples = sum((item[2] or known.get(item[0], 0)) * ranks or batch for item in pending)
+        self._samples += samples
+        self._window_samples += samples
+        self._tokens += tokens * ranks
+        self._window_tokens += tokens * ranks
+        phases = _sums(pending)
+        for name in self._phases:
+            self._phases[name] += phases.get(name, 0)
+            self._window_phases[name] += phases.get(name, 0)
+        measured = sum(phases.get(name, 0) for name in PRODUCTIVE)
+        # An iteration without phases was timed by hand: all of it is taken as training.
+        self.productive_ns += measured + sum(end - begin for begin, end, _, marks in pending if not marks)
+        origin = self._job.recorder.origin_ns
+        self.make_room()
+        self._first_end = self._first_end or pending[0][1] + origin
+        self._last_end = pending[-1][1] + origin
+
+    def tell(self, loss: Any = None, tail: bool = False) -> None:
+        """Put the figures into the run, as an event on the loop's span, and begin a new window."""
+        self.settle()
+        if self.meter.count == self._told:
+            return
+        self._told = self.meter.count
+        attributes = self._cumulative() | self._of_window()
+        if loss is not None:
+            attributes["latest_loss"] = loss
+        if tail:
+            attributes["tail"] = True
+        self._job.recorder.event(TRAINING_METRICS, attributes, span=self.span)
+        self.window = Meter()
+        self._window_phases = dict.fromkeys(self._window_phases, 0)
+        self._window_samples = self._window_tokens = 0
+
+    def end_loop(self, loss: Any = None) -> None:
+        """The loop ends: what no window was full enough for is told now."""
+        self.tell(loss, tail=True)
+        self.span = None
+
+    def _cumulative(self) -> dict[str, Any]:
+        count = self.meter.count
+        seconds = self.meter.total / NANO
+        found: dict[str, Any] = {
+            "train_iterations_start": self._iterations_start, "current_iteration": self.iterations_overall - 1,
+            "num_iterations": count, "train_samples_start": self._samples_start, "num_train_samples": self._samples,
+            "interval": self._job.interval, **self.meter.seconds("iteration_time"),
+            "first_logged_train_iterations_finish_timestamp_sec": self._first_end / NANO,
+            "last_logged_train_iterations_finish_timestamp_sec": self._last_end / NANO,
+            "goodput": self._job.goodput(self._job.recorder.now_ns()), "productive_sec": self.productive_ns / NANO,
+        }  # fmt: skip
+        found.update(_averages(self._phases, count, ""))
+        found.update(_rates(self._samples, self._told_or(self._tokens, self._samples), count, seconds, ""))
+        per_sample = self.flops_per_sample
+        if per_sample is not None and seconds:
+            rate = self._samples * per_sample / (seconds * TERA * self._job.world_size)
+            self._throughputs = [min([rate, *self._throughputs]), max([rate, *self._throughputs])]
+            found.update(
+                completed_floating_point_operations_overall=self.operations_overall,
+                total_flops=self._samples * per_sample, train_throughput_per_gpu=rate, avg_tflops=rate,
+                train_throughput_per_gpu_min=self._throughputs[0], train_throughput_per_gpu_max=self._throughputs[-1],
+                **self._utilization(rate, ""),
+            )  # fmt: skip
+        return found
+
+    def _of_window(self) -> dict[str, Any]:
+        window, seconds = self.window, self.window.total / NANO
+        found: dict[str, Any] = {
+            "window_iterations": window.count, "window_samples": self._window_samples, **{
+                f"window_{name}": value for name, value in window.seconds("iteration_time").items()
+            },
+        }  # fmt: skip
+        found.update(_averages(self._window_phases, window.count, "window_"))
+        tokens = self._told_or(self._window_tokens, self._window_samples)
+        found.update(_rates(self._window_samples, tokens, window.count, seconds, "window_"))
+        per_sample = self.flops_per_sample
+        if per_sample is not None and seconds:
+            rate = self._window_samples * per_sample / (seconds * TERA * self._job.world_size)
+            found.update(window_tflops=rate, **self._utilization(rate, "window_"))
+        return found
+
+    def _told_or(self, counted: int, samples: int) -> int:
+        """Tokens of so many samples: by the length that the program has told, or else as counted."""
+        length = self._job.config.get("seq_length")
+        return counted if length is None else samples * int(length)
+
+    def _utilization(self, teraflops: float, prefix: str) -> dict[str, float]:
+        peak = self._job.config.get("peak_flops") or peak_of(self.device)
+        return {f"{prefix}mfu": teraflops * TERA / peak} if peak else {}
+
+
+def _sums(pending: list[Iteration]) -> dict[str, int]:
+    """Nanoseconds of each phase over these iterations. By columns, because nearly all have the same phases."""
+    alike: dict[tuple[str, ...], list[tuple[int, ...]]] = {}
+    for begin, _, _, marks in pending:
+        alike.setdefault(tuple(marks[::2]), []).append((begin, *marks[1::2]))
+    sums: dict[str, int] = {}
+    for names, edges in alike.items():
+        totals = [sum(column) for column in zip(*edges)]
+        for name, begin, end in zip(names, totals, totals[1:]):
+            sums[name] = sums.get(name, 0) + end - begin
+    return sums
+
+
+def _averages(phases: dict[str, int], count: int, prefix: str) -> dict[str, float]:
+    """Seconds of one iteration; only of phases that were seen."""
+    spoken = {
+        DATA_LOADING: "dataloader", MODEL_FORWARD: "forward", MODEL_BACKWARD: "backward", OPTIMIZER_UPDATE: "optimizer",
+    }  # fmt: skip
+    return {
+        f"{prefix}avg_{word}_time_sec": phases[name] / count / NANO
+        for name, word in spoken.items()
+        if phases[name] and count
+    }
+
+
+def _rates(samples: int, tokens: int, count: int, seconds: float, prefix: str) -> dict[str, Any]:
+    """Batch size, samples and tokens per second of the training iterations' own time."""
+    if not samples or not seconds:
+        return {}
+    found: dict[str, Any] = {
+        f"{prefix}avg_batch_size": samples / count, f"{prefix}samples_per_second": samples / seconds,
+    }  # fmt: skip
+    if tokens:
+        found[f"{prefix}train_tokens"] = tokens
+        found[f"{prefix}avg_tokens_per_second"] = tokens / seconds
+        found[f"{prefix}avg_seq_length"] = tokens / samples
+    return found

@@ -1,0 +1,94 @@
+"""Pushes changes to the pages that look: follows the runs that somebody has open, and no others.
+
+One task on the server's event loop; the store is looked at in a worker thread, by the sizes of files only. A page
+that is told of a change fetches what is new for the charts in its sight, so that closed and hidden charts cost nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tracelet.errors import RunNotFound
+from tracelet.journal.run_folder import SUFFIX
+from tracelet.store.summaries import NAME as FIGURES
+from tracelet.ui.run_cache import Library
+
+EVERY = 0.5
+"""Seconds between looks: with the flush interval of half a second, a point is on the screen within two."""
+SHARE = 0.05
+"""Of one core, at most, goes into looking: of 10,000 runs a look takes long, and trainings run beside it."""
+LIST = "*"
+"""Stands for the list of all runs."""
+
+Listener = Callable[[list[str]], None]
+"""Is called on the event loop with the ids that changed."""
+Signature = tuple[tuple[str, int], ...]
+
+
+class Live:
+    """Who looks at what, and the task that follows it."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self._watched: dict[Listener, frozenset[str]] = {}
+        self._seen: dict[str, Signature] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def watch(self, listener: Listener, runs: Iterable[str]) -> None:
+        """From now on tell the listener about these runs; `LIST` is the list of all."""
+        self._watched[listener] = frozenset(runs)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._follow())
+
+    def leave(self, listener: Listener) -> None:
+        """The page is gone."""
+        self._watched.pop(listener, None)
+
+    async def _follow(self) -> None:
+        """Until nobody looks any more."""
+        while self._watched:
+            wanted = frozenset().union(*self._watched.values())
+            began = time.monotonic()
+            changed = await asyncio.to_thread(self._changed, wanted)
+            took = time.monotonic() - began
+            for listener, runs in list(self._watched.items()):
+                news = sorted(changed & runs)
+                if news:
+                    listener(news)
+            await asyncio.sleep(max(EVERY, took / SHARE))
+
+    def _changed(self, wanted: frozenset[str]) -> set[str]:
+        changed = set()
+        for name in wanted:
+            signature = self._list_signature() if name == LIST else self._run_signature(name)
+            if self._seen.get(name, signature) != signature:
+                changed.add(name)
+            self._seen[name] = signature
+        for gone in self._seen.keys() - wanted:
+            del self._seen[gone]
+        return changed
+
+    def _run_signature(self, run_id: str) -> Signature:
+        """The files, and the status too: a process that was killed changes no file."""
+        try:
+            status = self.library.row(run_id).info.status
+        except RunNotFound:
+            return ()
+        return (*_signature(self.library.folder / run_id), (status, 0))
+
+    def _list_signature(self) -> Signature:
+        """The rows as far as people see them change: status, remarks, and that a heart still beats."""
+        rows = self.library.rows()  # a remark changes its folder, and so `changed`
+        return tuple((f"{row.info.id} {row.info.status} {row.changed}", int(row.heartbeat) // 5) for row in rows)
+
+
+def _signature(folder: Path) -> Signature:
+    try:
+        patterns = ("*" + SUFFIX, "delivery/*.json", "*.json", FIGURES)
+        files = (path for pattern in patterns for path in folder.glob(pattern))
+        return tuple(sorted((path.name, path.stat().st_size) for path in files))
+    except OSError:
+        return ()

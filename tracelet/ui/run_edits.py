@@ -1,0 +1,76 @@
+"""All that the dashboard ever changes: remarks on runs, pins, and runs deleted. Nothing else in it writes.
+
+Called by the API's worker threads. With `read_only` everything is refused.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+from tracelet.errors import StoreError
+from tracelet.journal.records import RUNNING
+from tracelet.store import annotations as remarks
+from tracelet.ui.run_cache import Library
+
+LONGEST_NAME = 500
+MOST_TAGS = 100
+
+
+class Edits:
+    """Changes to the runs of one library."""
+
+    def __init__(self, library: Library, read_only: bool = False) -> None:
+        self.library = library
+        self.read_only = read_only
+        self._lock = threading.Lock()
+
+    def _check(self) -> None:
+        if self.read_only:
+            raise StoreError(
+                "this dashboard only reads. Nothing was changed; start it without --read-only to change runs"
+            )
+
+    def remark(self, run_id: str, name: str | None, tags: dict[str, str] | None) -> None:
+        """Give a run another name (empty: its own again), set tags (an empty text takes one away)."""
+        self._check()
+        if len(name or "") > LONGEST_NAME or len(tags or {}) > MOST_TAGS:
+            raise StoreError(f"a name has at most {LONGEST_NAME} characters, a run at most {MOST_TAGS} tags")
+        if any(len(text) > LONGEST_NAME for pair in (tags or {}).items() for text in pair) or "" in (tags or {}):
+            raise StoreError(f"a tag has a name, and at most {LONGEST_NAME} characters")
+        self._write(run_id, lambda known: msgspec.structs.replace(
+            known, name=known.name if name is None else name.strip(), tags={**known.tags, **(tags or {})}
+        ))  # fmt: skip
+
+    def delete(self, run_id: str, force: bool = False) -> None:
+        """Delete a run with all its files; one that is going on only by force, a link never."""
+        self._check()
+        path = self.library.path(run_id)
+        with self.library.open(run_id) as run:
+            if run.info.status == RUNNING and not force:
+                raise StoreError(f"the run {run_id} is still going on; nothing was deleted")
+        if path.is_symlink() or path.resolve().parent != self.library.folder.resolve():
+            raise StoreError(f"{path.name} is a link to somewhere else; nothing was deleted")
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            raise StoreError(f"the run {run_id} could not be deleted completely: {error.strerror}") from error
+        finally:
+            self.library.forget(run_id)
+
+    def pin(self, run_id: str, pinned: bool) -> None:
+        """Keep a run at the top of lists, or no longer."""
+        self._check()
+        self._write(run_id, lambda known: msgspec.structs.replace(known, pinned=pinned))
+
+    def _write(self, run_id: str, change: Callable[[remarks.Remark], remarks.Remark]) -> None:
+        path = self.library.path(run_id)
+        with self._lock:
+            try:
+                remarks.write(path, change(remarks.read(path)))
+            except OSError as error:
+                raise StoreError(f"the run {run_id} could not be changed: {error.strerror}") from error
+        self.library.forget(run_id)

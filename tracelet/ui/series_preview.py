@@ -1,0 +1,64 @@
+"""The first look at a series of millions of points: as much of it as a chart shows, while the whole is still unpacked.
+
+Called by the API's worker threads. Has one thread of its own, which unpacks one series after the other, so that a zoom
+into it is quick; it ends when there is none left.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from tracelet.errors import TraceletError
+from tracelet.store.run import Run
+from tracelet.store.series import Series
+from tracelet.ui.run_cache import Library
+from tracelet.ui.series_cache import Columns
+
+LONG = 1_000_000
+"""Points from which the whole takes longer to unpack (0.1 s) than a person takes for an instant."""
+
+Wanted = tuple[str, str, "int | None"]
+"""Run, metric, rank."""
+
+
+class Glances:
+    """Answers while the whole columns are on their way."""
+
+    def __init__(self, library: Library, columns: Columns) -> None:
+        self._library = library
+        self._columns = columns
+        self._wanted: OrderedDict[Wanted, None] = OrderedDict()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def glance(self, run: Run, name: str, rank: int | None, points: int) -> tuple[Series, int] | None:
+        """About `points` points of the series and how many it has; None if the whole of it is as quickly there."""
+        total = self._columns.awaits(run, name, rank)
+        if total < LONG:
+            return None
+        self._want((run.id, name, rank))
+        return run.chart(name, points, rank), total
+
+    def _want(self, wanted: Wanted) -> None:
+        with self._lock:
+            self._wanted[wanted] = None
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._unpack, name="tracelet-columns", daemon=True)
+                self._thread.start()
+
+    def _unpack(self) -> None:
+        while (wanted := self._next()) is not None:
+            run_id, name, rank = wanted
+            try:
+                with self._library.open(run_id) as run:
+                    self._columns.series(run, name, rank)
+            except (KeyError, OSError, TraceletError):
+                continue  # deleted meanwhile, or damaged: whoever asks for it is told
+
+    def _next(self) -> Wanted | None:
+        with self._lock:
+            if not self._wanted:
+                self._thread = None
+                return None
+            return self._wanted.popitem(last=False)[0]
