@@ -24,7 +24,7 @@ LOOK_EVERY = 2.0
 """Seconds between two looks whether it lives."""
 BIRTH = 10.0
 """Seconds that a new agent gets before it counts as dead: Python starts slowly from a network disk under load."""
-MAIN = Path(__file__).with_name("__main__.py")
+MAIN = Path(__file__).parent.parent / "__main__.py"
 
 
 class Keeper:
