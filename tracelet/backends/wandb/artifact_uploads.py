@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tracelet.backends.base import RunDescription
 from tracelet.backends.artifact_files import contents
+from tracelet.backends.base import RunDescription
 from tracelet.backends.legal_names import legal
 from tracelet.backends.wandb.sdk_session import first_line
 from tracelet.journal.records import Artifact

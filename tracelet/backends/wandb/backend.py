@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tracelet.backends.wandb import sdk_session as session
 from tracelet.backends.base import Batch, Outcome, RunDescription
 from tracelet.backends.environment_variables import given
-from tracelet.backends.wandb.write_ahead_log import Ledger
-from tracelet.backends.wandb.history_rows import Row, batch_rows, column, same
-from tracelet.backends.wandb.sdk_session import calling
-from tracelet.backends.wandb.offline_file import Spool
+from tracelet.backends.wandb import sdk_session as session
 from tracelet.backends.wandb.artifact_uploads import Uploads
+from tracelet.backends.wandb.history_rows import Row, batch_rows, column, same
+from tracelet.backends.wandb.offline_file import Spool
+from tracelet.backends.wandb.sdk_session import calling
+from tracelet.backends.wandb.write_ahead_log import Ledger
 from tracelet.errors import Misconfigured, Rejected, Unavailable
 
 if TYPE_CHECKING:
