@@ -6,6 +6,7 @@
      |- InvalidMetric      a metric name or value that cannot be recorded            (also TypeError)
      |- InvalidArgument    parameters or tags that have no names                   (also TypeError)
      |- ArtifactNotFound   log_artifact() of a path where nothing is              (also FileNotFoundError)
+     |- ImportFailed       nothing that an importer can read                     (also ValueError)
      |- FilterError        a filter expression that cannot be meant                  (also ValueError)
      |- RunNotFound        no run, or several, answer to the name given              (also LookupError)
      |- StoreError         the store's folder cannot be used                         (also OSError)
@@ -47,6 +48,10 @@ class InvalidArgument(TraceletError, TypeError):
 
 class ArtifactNotFound(TraceletError, FileNotFoundError):
     """There is no file or folder at the path given to `log_artifact()`."""
+
+
+class ImportFailed(TraceletError, ValueError):
+    """A path holds no run that an importer knows, or a run whose files cannot be read."""
 
 
 class RunNotFound(TraceletError, LookupError):

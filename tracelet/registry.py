@@ -50,6 +50,11 @@ BACKENDS: dict[str, str] = {
 }
 """Name to class, loaded by couriers alone; others join through the entry points `tracelet.backends`."""
 
+IMPORTERS: dict[str, str] = {
+    "tensorboard": "tracelet.importers.tensorboard.importer:TensorboardImporter",
+}
+"""Format to class, in the order in which they are asked; others join through the entry points `tracelet.importers`."""
+
 
 def load(reference: str) -> Any:
     """The object that `module:name` refers to."""

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "ui": "tracelet.cli.ui:ui",
     "top": "tracelet.cli.top:top",
     "export": "tracelet.cli.export:export",
+    "import": "tracelet.cli.import_runs:import_runs",
     "time": "tracelet.cli.time:time",
     "trace": "tracelet.cli.trace:trace",
     "rm": "tracelet.cli.rm:rm",

@@ -82,7 +82,8 @@ def _before(series: Series, later: Piece, told: Starts) -> Series:
     kept = np.ones(len(series), dtype=np.bool_)
     for segment in series.segments:
         cut = first.get((segment.stage, segment.fit))
-        start = told.get((later.branch, segment.fit)) if segment.stage in TRAINING else None
+        resumes = segment.stage in TRAINING or not segment.fit  # an imported run has no fits, and all of it resumed
+        start = told.get((later.branch, segment.fit)) if resumes else None
         if start is not None:
             cut = start if cut is None else min(cut, start)
         if cut is not None:

@@ -1,0 +1,110 @@
+"""`tracelet import PATH...`: runs that other trackers recorded become runs of the store. Sources are only read."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from tracelet import registry
+from tracelet.cli import Refused
+from tracelet.cli.formatting import counted, visible
+from tracelet.cli.options import store_option
+from tracelet.cli.output import console, echo
+from tracelet.importers import run_import
+from tracelet.importers.base import Importer, SourceRun
+from tracelet.importers.imported_run import Written
+from tracelet.store.store import Store, prepare
+
+WATCH_PAUSE = 5.0
+"""Seconds between two looks at a source that is followed."""
+
+
+@click.command("import")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
+@click.option("--format", "-f", "format", metavar="FORMAT", help="Only this format (default: found out).")
+@click.option("--project", metavar="NAME", help="Project of the runs (default: that of the source, else 'imported').")
+@click.option("--dry-run", is_flag=True, help="List the runs that would be imported; write nothing.")
+@click.option("--watch", is_flag=True, help="Import what is new every 5 seconds, until Ctrl-C.")
+@store_option
+def import_runs(
+    store: Store, paths: tuple[Path, ...], format: str | None, project: str | None, dry_run: bool, watch: bool
+) -> None:
+    """Import runs that other trackers recorded: files and folders, at any depth.
+
+    The sources are only read. Importing again adds new points and doubles none; an interrupted import resumes.
+    """
+    importers = {name: make() for name, make in registry.plugins("importers", registry.IMPORTERS)}
+    if format is not None and format not in importers:
+        raise Refused(f"there is no format {visible(format)!r}. The formats are {', '.join(importers)}")
+    if dry_run:
+        for run in run_import.find(paths, importers, format):
+            echo(f"{run.format:12} {visible(run.name)}  {visible(str(run.path))}")
+        return
+    failures = _import_once(store, paths, importers, format, project)
+    while watch:
+        try:
+            time.sleep(WATCH_PAUSE)
+        except KeyboardInterrupt:
+            break
+        failures = _import_once(store, paths, importers, format, project, quiet=True)
+    if failures:
+        sys.exit(1)
+
+
+def _import_once(
+    store: Store,
+    paths: Sequence[Path],
+    importers: dict[str, Importer],
+    format: str | None,
+    project: str | None,
+    quiet: bool = False,
+) -> int:
+    """Import all there is; how many runs failed. `quiet` prints only the runs that have something new."""
+    runs = run_import.find(paths, importers, format)
+    prepare(str(store.root))
+    failures = points = 0
+    with _bar(len(runs)) as progress:
+        for outcome in run_import.import_runs(runs, importers, store.root, project, progress):
+            if isinstance(outcome, Written):
+                points += outcome.points
+                if outcome.points or not quiet:
+                    echo(_sentence(outcome))
+            else:
+                failures += 1
+                echo(f"failed: {visible(str(outcome.run.path))}: {visible(outcome.reason)}")
+    if not quiet:
+        echo(f"{counted(len(runs) - failures, 'run')}, {points:,} new points. See them: tracelet ls --dir {store.root}")
+    return failures
+
+
+def _sentence(written: Written) -> str:
+    known = f", {written.known:,} known already" if written.known else ""
+    return f"{written.run}  {visible(written.name)}: {written.points:,} points{known}"
+
+
+@contextmanager
+def _bar(runs: int) -> Iterator[Callable[[SourceRun, int], None]]:
+    """Reports progress on stderr if it is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda run, points: None
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed:,} points"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
+        task = progress.add_task(f"importing {counted(runs, 'run')}", total=None)
+
+        def show(run: SourceRun, points: int) -> None:
+            progress.update(task, description=f"importing {visible(run.name)}", advance=points)
+
+        yield show

@@ -1,0 +1,1 @@
+"""Imports TensorBoard's event files. Needs neither tensorboard nor TensorFlow."""
