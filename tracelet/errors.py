@@ -1,21 +1,21 @@
 """Every exception that tracelet raises on purpose, drawn as a tree.
 
     TraceletError
-     |- SettingsError      a key, value or file of settings that cannot be meant     (also ValueError)
+     |- SettingsError      an invalid key, value or file of settings                 (also ValueError)
      |- AlreadyActive      start_logging() for a second, different run               (also RuntimeError)
      |- InvalidMetric      a metric name or value that cannot be recorded            (also TypeError)
-     |- InvalidArgument    parameters or tags that have no names                   (also TypeError)
-     |- ArtifactNotFound   log_artifact() of a path where nothing is              (also FileNotFoundError)
-     |- ImportFailed       nothing that an importer can read                     (also ValueError)
-     |- FilterError        a filter expression that cannot be meant                  (also ValueError)
-     |- RunNotFound        no run, or several, answer to the name given              (also LookupError)
+     |- InvalidArgument    parameters or tags that are not a mapping of names        (also TypeError)
+     |- ArtifactNotFound   log_artifact() of a path that does not exist              (also FileNotFoundError)
+     |- ImportFailed       not a run that an importer can read                      (also ValueError)
+     |- FilterError        an invalid filter expression                              (also ValueError)
+     |- RunNotFound        no run, or more than one, matches the name given          (also LookupError)
      |- StoreError         the store's folder cannot be used                         (also OSError)
-     |- JournalError       a file that is no journal, or one of a newer tracelet     (also ValueError)
-     |- Absent             a collector's subject is not on this machine (no GPU, no git)
+     |- JournalError       not a journal, or written by a newer tracelet             (also ValueError)
+     |- Absent             what a collector reads does not exist here (no GPU, no git)
      '- BackendError
-         |- Unavailable    try again later
-         |- Rejected       the backend refuses these records for good
-         '- Misconfigured  nothing will be accepted until somebody mends the settings
+         |- Unavailable    retry later
+         |- Rejected       the backend rejects these records permanently
+         '- Misconfigured  nothing is accepted until the settings are fixed
 
 Raised only where the user called us by name; everything that happens on its own goes through `tracelet.guard`.
 Every message says what happened, what still works, and what to type.
@@ -26,12 +26,24 @@ from __future__ import annotations
 from typing import Any
 
 
+def install_command(extra: str = "") -> str:
+    """What to type to install tracelet, with an extra: the one place that knows where tracelet is installed from.
+
+    From a checkout until a release has a name of its own: `tracelet` on PyPI is a package of somebody else.
+    """
+    return (
+        f"pip install '.[{extra}]' (in a checkout of tracelet)"
+        if extra
+        else "pip install . (in a checkout of tracelet)"
+    )
+
+
 class TraceletError(Exception):
     """The base of all exceptions raised by tracelet."""
 
 
 class SettingsError(TraceletError, ValueError):
-    """A setting is unknown or has an impossible value; the message names the nearest known one."""
+    """A setting is unknown or has an invalid value; the message names the closest known setting."""
 
 
 class AlreadyActive(TraceletError, RuntimeError):
@@ -43,7 +55,7 @@ class InvalidMetric(TraceletError, TypeError):
 
 
 class InvalidArgument(TraceletError, TypeError):
-    """What was given as parameters or tags is of a kind that cannot be meant."""
+    """Parameters or tags were given in an unsupported type."""
 
 
 class ArtifactNotFound(TraceletError, FileNotFoundError):
@@ -55,11 +67,11 @@ class ImportFailed(TraceletError, ValueError):
 
 
 class RunNotFound(TraceletError, LookupError):
-    """No run in the store answers to this id, prefix or name, or more than one does."""
+    """No run in the store matches this id, prefix or name, or more than one does."""
 
 
 class FilterError(TraceletError, ValueError):
-    """A filter expression cannot be read, or asks for something that no run has."""
+    """A filter expression cannot be parsed, or uses a name that no run has."""
 
 
 class StoreError(TraceletError, OSError):
@@ -71,7 +83,7 @@ class JournalError(TraceletError, ValueError):
 
 
 class Absent(TraceletError):
-    """What a collector would read is not there. Not a failure: said once at debug level."""
+    """What a collector would read does not exist here. Not a failure: logged once at debug level."""
 
 
 class BackendError(TraceletError):
@@ -79,13 +91,13 @@ class BackendError(TraceletError):
 
 
 class Unavailable(BackendError):
-    """The backend does not answer now; the courier tries again with backoff."""
+    """The backend does not respond at the moment; the courier retries with backoff."""
 
 
 class Rejected(BackendError):
-    """The backend refuses some records for good; they become dead letters and the rest goes on.
+    """The backend rejects some records permanently; they become dead letters, and delivery continues.
 
-    `records`: the refused records, as the backend was given them. `why`: one sentence.
+    `records`: the rejected records, as the backend was given them. `why`: one sentence.
     """
 
     def __init__(self, records: list[Any], why: str) -> None:
@@ -95,7 +107,7 @@ class Rejected(BackendError):
 
 
 class Misconfigured(BackendError):
-    """Nothing can be delivered until the settings are mended. `fix` says what to type."""
+    """Nothing can be delivered until the settings are fixed. `fix` says what to type."""
 
     def __init__(self, why: str, fix: str) -> None:
         super().__init__(f"{why}. {fix}")

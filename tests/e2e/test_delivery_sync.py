@@ -47,7 +47,7 @@ def test_a_run_without_delivery_is_synced_later(tmp_path: Path) -> None:
     elsewhere.mkdir()
     first = command(elsewhere, "sync", "--dir", str(tmp_path / ".tracelet"))
     assert (first.returncode, first.stderr) == (0, "")
-    assert "12,000 points delivered, to be seen at http://probe/" in first.stdout
+    assert "12,000 points delivered, view at http://probe/" in first.stdout
     assert points(tmp_path) == logged(12_000)
     assert outcomes(tmp_path) == ["finished"]
     before = lines(tmp_path)

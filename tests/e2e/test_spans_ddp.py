@@ -97,7 +97,7 @@ def test_every_rank_is_delivered(strategy: str) -> None:
 def look_at(run: Run, launched: bool) -> None:
     """`tracelet time` shows the ranks that train, and not who launched them; the timeline keeps all processes apart."""
     page = CliRunner().invoke(main, ["time", run.id]).output
-    assert "Rank 0\n" in page and "Rank 1\n" in page and ("left out: 1 that trained nothing" in page) == launched
+    assert "Rank 0\n" in page and "Rank 1\n" in page and ("not shown: 1 of 3 processes" in page) == launched
     events = list(perfetto_export.trace_events(run))
     named = [event for event in events if event["name"] == "process_name"]
     assert len({event["pid"] for event in named}) == len({event["args"]["name"] for event in named}) == 2 + launched

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from tracelet.backends.artifact_files import placed
 from tracelet.backends.base import Batch, Outcome, RunDescription, SeriesPart
 from tracelet.backends.health_checks import installed, listening, writable
-from tracelet.errors import Misconfigured, Unavailable
+from tracelet.errors import Misconfigured, Unavailable, install_command
 
 FIX = "backend={'aim': {'repo': 'FOLDER'}}"
 AIM_PORT = 53800
@@ -56,7 +56,7 @@ class AimBackend:
         try:
             self._run = _opened(where, run)
         except ImportError as error:
-            fix = "Type pip install 'tracelet[aim]' (Aim has no packages for Python 3.13 and newer)"
+            fix = f"Type {install_command('aim')}; Aim has no packages for Python 3.13 and newer"
             raise Misconfigured(f"Aim cannot be imported ({error})", fix) from error
         except (PermissionError, NotADirectoryError, FileExistsError) as error:
             fix = f"Give another folder: {FIX}"

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tracelet.errors import Misconfigured, Unavailable
+from tracelet.errors import Misconfigured, Unavailable, install_command
 from tracelet.redaction.masking import mask_url
 
 PATIENCE = 5.0
@@ -25,7 +25,7 @@ def installed(package: str, extra: str) -> None:
     except (ImportError, ValueError):  # its parent is missing, or it was taken out of sys.modules
         found = None
     if found is None:
-        raise Misconfigured(f"the package {package} is not installed", f"Type pip install 'tracelet[{extra}]'")
+        raise Misconfigured(f"the package {package} is not installed", f"Type {install_command(extra)}")
 
 
 def writable(path: str | Path, otherwise: str) -> str:

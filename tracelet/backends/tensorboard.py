@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tracelet.backends.artifact_files import placed
 from tracelet.backends.base import Batch, Outcome, RunDescription
 from tracelet.backends.health_checks import installed, writable
-from tracelet.errors import Misconfigured, Unavailable
+from tracelet.errors import Misconfigured, Unavailable, install_command
 from tracelet.journal.records import Scalar
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class TensorboardBackend:
         try:
             from tensorboard.compat.proto import event_pb2  # noqa: F401  # is it there?
         except ImportError as error:
-            fix = "Type pip install 'tracelet[tensorboard]'"
+            fix = f"Type {install_command('tensorboard')}"
             raise Misconfigured(f"TensorBoard cannot be imported ({error})", fix) from error
         root = placed(run, self._options.log_dir, "tensorboard")
         name = "-".join(part for part in (_as_file(run.name), run.id) if part)

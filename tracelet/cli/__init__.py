@@ -64,7 +64,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The same as click's, but an unknown name is answered with what was probably meant."""
+        """Like click's, but an unknown name is answered with the closest command."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             self._unknown(ctx, args[0])
         return super().resolve_command(ctx, args)
@@ -74,7 +74,7 @@ class LazyGroup(click.Group):
         import difflib
 
         if name.endswith(".py"):
-            raise click.UsageError(f"To record a script type: tracelet run {name}", ctx)
+            raise click.UsageError(f"To record a script, type: tracelet run {name}", ctx)
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else "Commands: " + ", ".join(COMMANDS) + "."
         raise click.UsageError(f"There is no command {name!r}. {hint}", ctx)
@@ -88,7 +88,7 @@ class LazyGroup(click.Group):
 
 
 def _tolerate(streams: Iterable[Any]) -> None:
-    """A name that the terminal's encoding cannot show is shown with question marks instead of ending the command."""
+    """Print characters that the terminal's encoding lacks as question marks instead of failing."""
     for stream in streams:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -97,5 +97,5 @@ def _tolerate(streams: Iterable[Any]) -> None:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tracelet")
 def main() -> None:
-    """Record PyTorch and Lightning trainings, and look at what was recorded."""
+    """Record PyTorch and Lightning training runs, and inspect what was recorded."""
     _tolerate((sys.stdout, sys.stderr))

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DIFF_LINES = 40
-"""Lines of the difference of the code that are shown; `--diff` and the JSON have all of them."""
+"""Lines of the code diff that are shown; `--diff` and the JSON have all of them."""
 
 NAME_SHARE = 3
-"""A name takes no more than this part of a terminal's width."""
+"""A name takes at most one third of the terminal's width."""
 
 Difference = dict[str, list[Any]]
 """Name to one value for each run, None where a run has none."""
@@ -30,19 +30,23 @@ Difference = dict[str, list[Any]]
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
-@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Only this metric (repeatable).")
+@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Compare only this metric (repeatable).")
 @click.option(
-    "--all", "everything", is_flag=True, help="Also what tracelet recorded by itself (machine, learning rate)."
-)
-@click.option("--diff", "whole", is_flag=True, help="Print how the code differs in full, and nothing else.")
+    "--all", "everything", is_flag=True,
+    help="Include metrics that tracelet recorded automatically (machine, learning rate).",
+)  # fmt: skip
+@click.option("--diff", "whole", is_flag=True, help="Print only the code diff, in full, as a patch.")
 @click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @store_option
 def compare(
     store: Store, runs: tuple[str, ...], metrics: tuple[str, ...], everything: bool, whole: bool, in_json: bool
 ) -> None:
-    """Compare runs: RUN is an id, the beginning of one, a name, or `latest`."""
+    """Compare two or more runs: parameters, tags, code, environment, packages, metrics.
+
+    RUN is a run id, a unique id prefix, a run name, or `latest`.
+    """
     if len(runs) < 2:
-        raise click.UsageError("Name two runs or more. See them: tracelet ls")
+        raise click.UsageError("Name at least two runs. List them: tracelet ls")
     found = [store.run(name) for name in runs]
     if whole and not in_json:
         _print_whole(difference(found[0].git, found[-1].git))
@@ -148,9 +152,9 @@ def _print(target: Console, compared: dict[str, Any], tables: dict[str, list[Map
         if compared[key]:
             _section(target, title, heads, list(compared[key]), tables[key])
         elif (key == "packages" and not any(tables[key])) or (key == "code" and not _any_commit(tables[key])):
-            target.print(f"\n{title}: nothing is known of any of these runs")
+            target.print(f"\n{title}: not recorded in any of these runs")
         elif key != "code" or not compared["diff"]["text"]:
-            target.print(f"\n{title}: no difference")
+            target.print(f"\n{title}: identical")
     _print_diff(target, compared["diff"])
     _print_metrics(target, heads, compared["metrics"])
 
@@ -169,12 +173,12 @@ def _section(
 def _print_diff(target: Console, found: dict[str, Any]) -> None:
     lines = found["text"].splitlines()
     if lines:
-        target.print("\nCode, from the first run to the last", style="bold")
+        target.print("\nCode diff, first run to last", style="bold")
         target.print("  " + found["told"], style="dim")
         for line in lines[:DIFF_LINES]:
             target.print("  " + line, style=_tint(line))
         if len(lines) > DIFF_LINES:
-            target.print(f"  and {len(lines) - DIFF_LINES} more lines: --diff", style="dim")
+            target.print(f"  ... {len(lines) - DIFF_LINES} more lines; --diff shows them all", style="dim")
 
 
 def _tint(line: str) -> str | None:
@@ -183,7 +187,7 @@ def _tint(line: str) -> str | None:
 
 def _print_whole(found: CodeDifference) -> None:
     """The patch on standard output; what was compared on standard error, so that the patch can be kept."""
-    echo(found.told + (" It is too long: the rest is left out." if found.truncated else ""), err=True)
+    echo(found.told + (" The diff is truncated because it is too long." if found.truncated else ""), err=True)
     if found.text:
         echo(found.text.rstrip("\n"))
 

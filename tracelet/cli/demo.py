@@ -1,4 +1,4 @@
-"""`tracelet demo`: trains a small real model in a process of its own, and shows what was recorded."""
+"""`tracelet demo`: trains a small real model in its own process and shows what was recorded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from tracelet.cli.options import dir_hint, store_option
 from tracelet.cli.output import console
 from tracelet.cli.run_page import Page
-from tracelet.errors import RunNotFound
+from tracelet.errors import RunNotFound, install_command
 from tracelet.store.run import Run
 from tracelet.store.store import Store
 
@@ -23,11 +23,11 @@ NEEDED = {"torch": "torch", "lightning": "lightning", "sklearn": "scikit-learn"}
 
 
 @click.command()
-@click.option("--code", is_flag=True, help="Print the training script instead, to copy from.")
+@click.option("--code", is_flag=True, help="Print the training script instead of running it.")
 @store_option
 @click.pass_context
 def demo(ctx: click.Context, store: Store, code: bool) -> None:
-    """Train a small real model with one line of tracelet, and show what was recorded."""
+    """Train a small model with one added line of tracelet, and show what was recorded."""
     if code:
         click.echo(SCRIPT.read_text(encoding="utf-8"), nl=False)
         return
@@ -41,7 +41,7 @@ def _check_packages() -> None:
     missing = [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise click.ClickException(
-            f"the demo trains a model and needs {' and '.join(missing)}. Type: pip install 'tracelet[demo]'"
+            f"the demo trains a model and needs {' and '.join(missing)}. Type: {install_command('demo')}"
         )
 
 
@@ -57,17 +57,18 @@ def _train(store: Store) -> Run:
     run = next((run for run in store.runs() if run.info.pid == ended.pid), None)
     if ended.returncode or run is None:
         click.echo(output, err=True)
-        raise RunNotFound(f"the training ended with exit code {ended.returncode}; what it said stands above.")
+        raise RunNotFound(f"the training failed with exit code {ended.returncode}; its output is printed above.")
     return run
 
 
 def _next_steps(run: Run, where: str) -> str:
     rows = [
-        (f"tracelet ls{where}", "all runs"),
-        (f"tracelet show {run.id}{where}", "this page again"),
-        (f"tracelet show {run.id} --metric train/loss{where}", "one metric, larger"),
-        (f"tracelet export {run.id}{where}", "every point as CSV"),
-        ("tracelet demo --code", "the training script: one line of it is tracelet's"),
+        (f"tracelet ls{where}", "list all runs"),
+        (f"tracelet show {run.id}{where}", "show this page again"),
+        (f"tracelet show {run.id} --metric train/loss{where}", "plot one metric"),
+        (f"tracelet export {run.id}{where}", "export every point as CSV"),
+        ("tracelet demo --code", "print the training script: one line of it is tracelet's"),
+        (f"tracelet ui{where}", "open the dashboard in the browser"),
     ]
     width = max(len(command) for command, _ in rows)
-    return "\nWhat you can type now\n" + "\n".join(f"  {command:<{width}}  {what}" for command, what in rows)
+    return "\nNext steps\n" + "\n".join(f"  {command:<{width}}  {what}" for command, what in rows)

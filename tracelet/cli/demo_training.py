@@ -29,7 +29,7 @@ class Digits(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: list[torch.Tensor]) -> None:
-        """The loss and the share of digits that are recognised."""
+        """Loss and accuracy."""
         images, digits = batch
         logits = self.net(images)
         self.log("val/loss", cross_entropy(logits, digits))

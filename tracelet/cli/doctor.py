@@ -1,12 +1,10 @@
-"""`tracelet doctor`: what is installed, which backends answer, what is not delivered and why, and what to type."""
+"""`tracelet doctor`: checks the installation, the backends and pending deliveries, and says what to type."""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, entry_points, requires, version
 from threading import Thread
 from typing import Any
 
@@ -17,6 +15,7 @@ from tracelet._version import __version__
 from tracelet.agent.delivery.backend_loading import make
 from tracelet.agent.process.configuration import Posting
 from tracelet.cli.formatting import as_json, counted
+from tracelet.cli.installation import backend_packages, foreign_distributions
 from tracelet.cli.options import store_option
 from tracelet.cli.output import echo
 from tracelet.cli.pending_deliveries import Debt, debts, running
@@ -31,24 +30,29 @@ from tracelet.store.store import Store
 
 PATIENCE = 15.0
 """Seconds that a backend gets to answer."""
-REQUIREMENT = re.compile(r"""([\w.-]+).*extra\s*==\s*["']([\w.-]+)["']""")
+
+CHECK_SERVER = "Check that its server is running"
 Finding = dict[str, Any]
 
 
 @click.command()
 @click.option("--json", "in_json", is_flag=True, help="Print JSON.")
-@click.option("--offline", is_flag=True, help="Ask no backend.")
+@click.option("--offline", is_flag=True, help="Do not contact any backend.")
 @store_option
 def doctor(store: Store, in_json: bool, offline: bool) -> None:
-    """Say what is installed, which backends answer, and what waits to be delivered. Exit code 1: something is wrong."""
+    """Check the installation, the backends, and pending deliveries.
+
+    Exit code 1 means that at least one check failed; the output says how to fix it.
+    """
     settled = settings.load()
     owed = [debt for run in store.runs() for debt in _owed(run, settled)]
     found: dict[str, Any] = {
         "tracelet": __version__, "python": sys.version.split()[0], "store": _store(store),
-        "installed": list(_installed()),
+        "other_distributions": list(foreign_distributions()), "installed": list(backend_packages()),
         "backends": list(_answers(settled, owed, offline)), "deliveries": [_delivery(debt) for debt in owed],
     }  # fmt: skip
-    problems = [part for part in (found["store"], *found["backends"], *found["deliveries"]) if not part["ok"]]
+    checked = (found["store"], *found["other_distributions"], *found["backends"], *found["deliveries"])
+    problems = [part for part in checked if not part["ok"]]
     echo(as_json({**found, "ok": not problems}) if in_json else "\n".join(_page(found)))
     if problems:
         raise SystemExit(1)
@@ -70,31 +74,6 @@ def _store(store: Store) -> Finding:
     return {"folder": str(root), "runs": runs, "writable": writable, "ok": writable, "fix": fix}
 
 
-def _installed() -> Iterator[Finding]:
-    """Every backend, and the version of what it needs, which is not imported for that."""
-    extras: dict[str, list[str]] = {}
-    with guard("reading what is installed"):
-        for line in requires("tracelet") or ():
-            match = REQUIREMENT.match(line)
-            if match and match[1] != "tracelet":
-                extras.setdefault(match[2], []).append(match[1])
-    for name in registry.BACKENDS:
-        needed = extras.get(name, [])
-        versions = {package: _version(package) for package in needed}
-        missing = [package for package, found in versions.items() if not found]
-        fix = f"pip install 'tracelet[{name}]'" if missing else ""
-        yield {"backend": name, "packages": versions, "installed": not missing, "fix": fix}
-    for point in entry_points(group="tracelet.backends"):
-        yield {"backend": point.name, "packages": {}, "installed": True, "fix": "", "reference": point.value}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
 def _answers(settled: Settings, owed: Sequence[Debt], offline: bool) -> Iterator[Finding]:
     """What each backend says that is configured here, or that a run waits for."""
     postings = {debt.posting.name: debt.posting for debt in owed}
@@ -107,7 +86,7 @@ def _answers(settled: Settings, owed: Sequence[Debt], offline: bool) -> Iterator
 
 
 def _not_asked() -> Finding:
-    return {"answers": None, "says": "not asked", "fix": "", "ok": True}
+    return {"answers": None, "says": "not contacted", "fix": "", "ok": True}
 
 
 def _asked(posting: Posting) -> Finding:
@@ -117,12 +96,17 @@ def _asked(posting: Posting) -> Finding:
     asking.join(PATIENCE)
     if said:
         return said[0]
-    return {"answers": False, "says": f"no answer within {PATIENCE:.0f} s", "fix": "Is its server up?", "ok": False}
+    return {
+        "answers": False,
+        "says": f"no answer within {PATIENCE:.0f} s",
+        "fix": CHECK_SERVER,
+        "ok": False,
+    }
 
 
 def _ask(posting: Posting) -> Finding:
     redact = Redactor(posting.options)
-    finding: Finding = {"answers": False, "says": "an unexpected failure", "fix": "", "ok": False}
+    finding: Finding = {"answers": False, "says": "unexpected error", "fix": "", "ok": False}
     with guard(f"asking {posting.name}"):
         try:
             backend = make(posting.name, posting.reference, posting.options)
@@ -132,7 +116,7 @@ def _ask(posting: Posting) -> Finding:
             answers, says, fix = examine(posting.name, posting.options)
             finding = {"answers": answers, "says": redact(says), "fix": fix, "ok": answers is not False}
         except BackendError as error:
-            says, fix = getattr(error, "why", str(error)), getattr(error, "fix", "Is its server up?")
+            says, fix = getattr(error, "why", str(error)), getattr(error, "fix", CHECK_SERVER)
             finding = {"answers": False, "says": redact(says), "fix": redact(fix), "ok": False}
     return finding
 
@@ -155,21 +139,23 @@ def _page(found: dict[str, Any]) -> Iterator[str]:
     yield f"tracelet {found['tracelet']}, Python {found['python']}"
     runs = counted(store["runs"], "run")
     yield f"store {store['folder']}: {runs}" + ("" if store["ok"] else f", not writable. {store['fix']}")
+    for row in found["other_distributions"]:
+        yield f"another package is installed under our name: tracelet {row['version']} in {row['folder']}. {row['fix']}"
     yield "\ninstalled"
     for row in found["installed"]:
         packages = ", ".join(f"{name} {number or 'missing'}" for name, number in row["packages"].items())
         yield f"  {row['backend']:12} {packages or 'ready'}" + (f"; {row['fix']}" if row["fix"] else "")
     yield "\nbackends in use"
     for row in found["backends"]:
-        mark = {True: "answers", False: "does not work", None: "-"}[row["answers"]]
+        mark = {True: "ok", False: "failed", None: "-"}[row["answers"]]
         yield f"  {row['backend']:12} {mark}: {row['says']}" + (f". {row['fix']}" if row["fix"] else "")
     if not found["backends"]:
         yield "  none"
-    yield "\nnot delivered yet"
+    yield "\npending deliveries"
     for row in found["deliveries"]:
         yield "  " + ". ".join(part.rstrip(".") for part in _line(row))
     if not found["deliveries"]:
-        yield "  nothing"
+        yield "  none"
 
 
 def _line(row: Finding) -> Iterator[str]:
@@ -177,10 +163,10 @@ def _line(row: Finding) -> Iterator[str]:
     points = "1 point" if left == 1 else f"{left:,} points"
     yield f"{row['run']} {row['name']} to {row['backend']}: {row['state']}, {points} left{why}"
     if row["rejected"]:
-        yield f"{row['rejected']:,} records were refused, see {row['backend']}.dead.jsonl"
+        yield f"{counted(row['rejected'], 'record')} rejected, see {row['backend']}.dead.jsonl"
     if row["fix"]:
         yield row["fix"]
     if row["delivering"]:
-        yield "An agent is at it"
+        yield "An agent is delivering it"
     elif row["command"]:
         yield f"Type: {row['command']}"

@@ -47,7 +47,7 @@ def told(event: Event) -> str:
         text += f" after {duration(seconds)}" if isinstance(seconds, (int, float)) else ""
         counted = [(found[name], name) for name in ("epochs", "steps") if found.get(name) is not None]
         extra = [f"{count} {name.removesuffix('s') if count == 1 else name}" for count, name in counted]
-        extra = ["a tuner's trials"] if found.get("tuned") else extra
+        extra = ["tuner trials"] if found.get("tuned") else extra
         return ", ".join([text, *extra, *([value(found["reason"])] if found.get("reason") else [])])
     attributes = ", ".join(f"{value(name)}={_attribute(name, found)}" for name, found in event.attributes.items())
     return f"{value(event.name)} {attributes}".rstrip()

@@ -1,4 +1,4 @@
-"""`tracelet export RUN`: every point of a run as CSV, JSON or Parquet. Floats come back exactly as they were."""
+"""`tracelet export RUN`: every point of a run as CSV, JSON or Parquet. Floats round-trip exactly."""
 
 from __future__ import annotations
 
@@ -35,21 +35,25 @@ Row = tuple[str, int, float, float, int | None, str, int]
 @click.command()
 @click.argument("run")
 @click.option(
-    "--format", "-f", "format", type=click.Choice(("csv", "json", "parquet")), help="Default: by OUTPUT, or csv."
-)
+    "--format", "-f", "format", type=click.Choice(("csv", "json", "parquet")),
+    help="Output format (default: the suffix of --output, otherwise csv).",
+)  # fmt: skip
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file (default: standard output)."
-)
-@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Only this metric (repeatable).")
-@click.option("--rank", type=int, help="The points of this process of a distributed run.")
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to this file (default: standard output).",
+)  # fmt: skip
+@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Export only this metric (repeatable).")
+@click.option("--rank", type=int, help="Export the points of one rank of a distributed run (default: aggregated).")
 @store_option
 def export(
     store: Store, run: str, format: str | None, output: Path | None, metrics: tuple[str, ...], rank: int | None
 ) -> None:
-    """Print the points of a run: one row for each, in columns metric, step, value, time, epoch, stage, fit.
+    """Export the points of a run, one row per point.
 
-    RUN is an id, the beginning of one, a name, or `latest`. Times are seconds since 1970 (UTC); epoch is empty where a
-    point was logged outside one.
+    Columns: metric, step, value, time, epoch, stage, fit. Times are Unix timestamps in seconds (UTC). The epoch is
+    empty for points logged outside an epoch.
+
+    RUN is a run id, a unique id prefix, a run name, or `latest`.
     """
     found = store.run(run)
     names = checked_metrics(metrics, found) or found.metrics()
@@ -75,7 +79,7 @@ def _present(run: Run, names: list[str], rank: int | None) -> list[str]:
     ranks = {view.started.rank: set(view.metrics) for view in run.views if view.started and view.started.role == "rank"}
     present = [name for name in names if name in ranks.get(rank, set())]
     if names and not present:
-        raise click.UsageError(f"process {rank} of run {run.id} has none of these metrics. Processes: {sorted(ranks)}")
+        raise click.UsageError(f"rank {rank} of run {run.id} has none of these metrics. Known ranks: {sorted(ranks)}")
     return present
 
 
@@ -114,9 +118,7 @@ def _opened(output: Path | None) -> Iterator[IO[str]]:
         with output.open("w", encoding="utf-8", newline="") as stream:
             yield stream
     except OSError as error:
-        raise StoreError(
-            f"{output} cannot be written ({error.strerror or error}). Name another file: -o FILE"
-        ) from error
+        raise StoreError(f"{output} cannot be written ({error.strerror or error}). Try another: -o FILE") from error
 
 
 def _write_csv(series: Iterable[Series], stream: IO[str]) -> None:
@@ -153,15 +155,15 @@ def _write_parquet(series: Iterable[Series], output: Path | None) -> None:
     try:
         from pyarrow import parquet
     except ImportError:
-        raise click.ClickException("Parquet needs pyarrow. Type: pip install pyarrow, or export --format csv") from None
+        raise click.ClickException(
+            "Parquet export needs pyarrow. Type: pip install pyarrow, or use --format csv"
+        ) from None
     if output is None and sys.stdout.isatty():
-        raise click.UsageError("Parquet is no text. Name a file: -o points.parquet")
+        raise click.UsageError("Parquet is a binary format. Name a file: -o points.parquet")
     try:
         writer = parquet.ParquetWriter(sys.stdout.buffer if output is None else output, _schema())
     except OSError as error:
-        raise StoreError(
-            f"{output} cannot be written ({error.strerror or error}). Name another file: -o FILE"
-        ) from error
+        raise StoreError(f"{output} cannot be written ({error.strerror or error}). Try another: -o FILE") from error
     with writer:
         for one in series:
             writer.write_table(_arrow(one))

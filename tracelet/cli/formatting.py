@@ -18,7 +18,7 @@ CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x2
 """What a terminal obeys instead of showing it: C0, DEL, C1, and what breaks or turns round a line in Unicode."""
 ESCAPES = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in CONTROLS if chr(code) not in "\n\t"}
 JSON_ESCAPES = {code: f"\\u{code:04x}" for code in CONTROLS if code >= 0x20}
-"""Those that JSON does not escape by itself; they can only stand within its texts."""
+"""Those that JSON does not escape; they occur only inside its strings."""
 NON_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
@@ -90,7 +90,7 @@ def value(found: Any) -> str:
 
 
 def as_json(found: Any, indent: int | None = 2) -> str:
-    """Standard JSON: floats exact to the last bit, NaN and infinities as the texts "NaN", "Infinity", "-Infinity"."""
+    """Standard JSON: floats exact to the last bit, NaN and infinities as the strings "NaN", "Infinity", "-Infinity"."""
     text = json.dumps(_finite(found), indent=indent, ensure_ascii=False, allow_nan=False, default=str)
     return text.translate(JSON_ESCAPES)
 

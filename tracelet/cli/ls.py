@@ -1,4 +1,4 @@
-"""`tracelet ls`: the runs of a store, newest first; pinned ones before the others."""
+"""`tracelet ls`: the runs of a store, newest first, pinned runs at the top."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 OWN_CHOICE = 3
-"""Metrics shown when none is asked for: what fits beside the other columns in 120 characters."""
+"""Metrics shown by default: what fits beside the other columns in 120 characters."""
 HEAD_SHARE = 4
 """A name at the head of a column takes no more than this part of a terminal's width."""
 
@@ -32,14 +32,20 @@ Row = tuple[Run, dict[str, Any]]
 
 
 @click.command()
-@click.option("--project", help="Only runs of this project.")
-@click.option("--status", type=click.Choice(STATUSES), help="Only runs that ended so, or are running.")
-@click.option("--filter", "expression", metavar="EXPR", help="""Such as: lr < 0.01 and metrics["val/loss"] < 0.2""")
-@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Show this metric's last value (repeatable).")
-@click.option("--param", "params", metavar="NAME", multiple=True, help="Show this parameter (repeatable).")
-@click.option("--sort", metavar="COLUMN", help="A column, metric or parameter to sort by, least first.")
-@click.option("--reverse", is_flag=True, help="The other way round.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@click.option("--project", help="List only runs of this project.")
+@click.option("--status", type=click.Choice(STATUSES), help="List only runs with this status.")
+@click.option(
+    "--filter", "expression", metavar="EXPR",
+    help="""List only runs that match, e.g. lr < 0.01 and metrics["val/loss"] < 0.2""",
+)  # fmt: skip
+@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Show a metric's last value (repeatable).")
+@click.option("--param", "params", metavar="NAME", multiple=True, help="Show a parameter (repeatable).")
+@click.option(
+    "--sort", metavar="COLUMN",
+    help="Sort by a column, metric or parameter, ascending (default: start time, newest first).",
+)  # fmt: skip
+@click.option("--reverse", is_flag=True, help="Reverse the order.")
+@click.option("--limit", type=click.IntRange(min=1), help="List at most this many runs (default: all).")
 @click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @store_option
 @click.pass_context
@@ -48,7 +54,7 @@ def ls(
     metrics: tuple[str, ...], params: tuple[str, ...], sort: str | None, reverse: bool, limit: int | None,
     in_json: bool,
 ) -> None:  # fmt: skip
-    """List runs, newest first; those that were pinned in the dashboard before the others."""
+    """List runs, newest first; runs pinned in the dashboard come first."""
     rows = [(run, namespace(run)) for run in store.runs(project, status)]
     chosen = Filter(expression) if expression is not None else None
     asked = [*_asked(store, rows, "params", params), *_asked(store, rows, "metrics", metrics)]
@@ -69,14 +75,14 @@ def ls(
 
 
 def _nothing(store: Store, quoted: list[str], hint: str) -> str:
-    """What to say instead of a table: there are no runs, or none of them was meant."""
+    """What to say instead of a table: there are no runs, or none of them match."""
     count = len(store.runs())
     if not count:
         return f"no runs in {store.root}. Record one: tracelet demo{hint}"
-    found = f"none of the {counted(count, 'run')} in {store.root} is such a run. "
+    found = f"no runs match (of {counted(count, 'run')} in {store.root}). "
     if quoted:
-        return found + f"{quoted[0]} is a number: write what it is compared with without quotes."
-    return found + f"See them: tracelet ls{hint}"
+        return found + f"{quoted[0]} is a number: remove the quotes around the value it is compared with."
+    return found + f"To list all: tracelet ls{hint}"
 
 
 def _seen(rows: list[Row]) -> list[dict[str, Any]]:

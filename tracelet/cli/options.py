@@ -1,4 +1,4 @@
-"""What several commands have in common: the store they read, and asking for metrics by name."""
+"""Options and checks that several commands share: the store to read, and metrics given by name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def store_option(command: Command) -> Command:
     """`--dir FOLDER`, given to the command as `store`."""
     option = click.option(
         "--dir", "store", metavar="FOLDER", callback=_opened, expose_value=True,
-        help="Folder of the store (default: TRACELET_DIR, else .tracelet here).",
+        help="Folder of the store (default: TRACELET_DIR, otherwise .tracelet in the working directory).",
     )  # fmt: skip
     return option(command)
 
@@ -41,7 +41,7 @@ def dir_hint(ctx: click.Context) -> str:
 
 
 def known_metrics(runs: Iterable[Run]) -> list[str]:
-    """The metrics that any of the runs has: those that the programs logged, then those recorded by itself."""
+    """The metrics that any of the runs has: those that the program logged, then those recorded automatically."""
     automatic: dict[str, bool] = {}
     for run in runs:
         for name, summary in run.summaries().items():
@@ -61,5 +61,5 @@ def check_known(asked: Iterable[str], known: Sequence[str], lacking: str) -> Non
     for name in asked:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            hint = "Near: " + ", ".join(near) if near else "Known: " + (", ".join(known[:20]) or "none")
+            hint = "Did you mean: " + ", ".join(near) if near else "Available: " + (", ".join(known[:20]) or "none")
             raise Refused(visible(f"{lacking} {name!r}. {hint}."))

@@ -1,4 +1,4 @@
-"""`tracelet rm RUN...`: deletes runs, after asking. Deletes folders of the store and nothing else."""
+"""`tracelet rm RUN...`: deletes runs after a confirmation. Deletes folders of the store and nothing else."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from tracelet.store.store import Store
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@click.option("--force", is_flag=True, help="Also a run that still goes on, or is being delivered.")
+@click.option("--yes", "-y", is_flag=True, help="Skip the confirmation prompt.")
+@click.option("--force", is_flag=True, help="Delete even runs that are running or being delivered.")
 @store_option
 def rm(store: Store, runs: tuple[str, ...], yes: bool, force: bool) -> None:
-    """Delete runs with all their files: RUN is an id, the beginning of one, a name, or `latest`.
+    """Delete runs and all their files.
 
-    A name that several runs have is refused, because only one of them can be meant.
+    RUN is a run id, a unique id prefix, a run name, or `latest`. A name that several runs share is refused: give the
+    id instead.
     """
     chosen = {run.id: run for run in (store.run(name, unique=True) for name in runs)}
     for run in chosen.values():
@@ -44,28 +45,26 @@ def rm(store: Store, runs: tuple[str, ...], yes: bool, force: bool) -> None:
 
 def _check(store: Store, run: Run, force: bool) -> None:
     if run.info.status == RUNNING and not force:
-        raise StoreError(f"the run {run.id} is still going on; nothing was deleted. To delete it nevertheless: --force")
+        raise StoreError(f"run {run.id} is still running; nothing was deleted. To delete it anyway: --force")
     owed = sorted(name for name, delivery in run.deliveries.items() if delivery.state not in (DONE, MISCONFIGURED))
     agent = holder(lock_path(run.path)) if owed else 0
     if agent and not force:
         raise StoreError(
-            f"the run {run.id} is being delivered to {', '.join(owed)} by process {agent}; nothing was deleted. "
-            "To delete it nevertheless: --force"
+            f"run {run.id} is being delivered to {', '.join(owed)} by process {agent}; nothing was deleted. "
+            "To delete it anyway: --force"
         )
     # rmtree does not follow links inside; the folder itself, and the way to it from the store, must be none either.
     if run.path.is_symlink() or run.path.resolve().parent != (store.root / RUNS).resolve():
-        raise StoreError(
-            f"{run.path} is a link to somewhere else; nothing was deleted. To remove the link: unlink {run.path}"
-        )
+        raise StoreError(f"{run.path} is a symbolic link; nothing was deleted. To remove the link: unlink {run.path}")
 
 
 def _delete(run: Run) -> None:
     try:
         shutil.rmtree(run.path)
     except FileNotFoundError as error:
-        raise RunNotFound(f"the run {run.id} has been deleted by somebody else meanwhile") from error
+        raise RunNotFound(f"run {run.id} was already deleted by another process") from error
     except OSError as error:
         raise StoreError(
-            f"the run {run.id} could not be deleted completely ({error.strerror or error}: {error.filename}). "
-            "What was deleted stays deleted; type the same again once the folder is writable."
+            f"run {run.id} was deleted only in part ({error.strerror or error}: {error.filename}). "
+            "Make the folder writable and run the same command again."
         ) from error

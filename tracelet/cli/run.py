@@ -36,12 +36,12 @@ NOBODY = "0"
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.option("-m", "is_module", is_flag=True, help="TARGET is a module's name, as after python -m.")
-@click.option("--name", "experiment_name", help="Name of the run (default: the script's).")
-@click.option("--project", help="The project it belongs to.")
-@click.option("--backend", "backends", multiple=True, metavar="NAME", help="Deliver to this backend too (repeatable).")
-@click.option("--tag", "tags", multiple=True, metavar="NAME[=TEXT]", help="Set a tag (repeatable).")
-@click.option("--config", "config", multiple=True, metavar="KEY=VALUE", help="Change a setting (repeatable).")
+@click.option("-m", "is_module", is_flag=True, help="Run TARGET as a module, like python -m.")
+@click.option("--name", "experiment_name", help="Name of the run (default: the name of the script).")
+@click.option("--project", help="Project of the run (default: the setting `project`).")
+@click.option("--backend", "backends", multiple=True, metavar="NAME", help="Deliver to this backend (repeatable).")
+@click.option("--tag", "tags", multiple=True, metavar="NAME[=VALUE]", help="Add a tag to the run (repeatable).")
+@click.option("--config", "config", multiple=True, metavar="KEY=VALUE", help="Set a setting (repeatable).")
 @store_option
 @click.argument("target")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -50,16 +50,16 @@ def run(
     ctx: click.Context, store: Store, is_module: bool, experiment_name: str | None, project: str | None,
     backends: tuple[str, ...], tags: tuple[str, ...], config: tuple[str, ...], target: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Run a script or a module and record it, without a change in its code.
+    """Run a script or module and record it, without changing its code.
 
     \b
     tracelet run train.py --lr 0.1
     tracelet run -m package.train --lr 0.1
     tracelet run -m torch.distributed.run --nproc-per-node 2 train.py
 
-    Options of tracelet come before TARGET; all that follows belongs to the program. It is run by the Python that
-    tracelet is installed in. What is said here stands when the script calls start_logging() itself; the rest it may
-    fill in.
+    Options of tracelet come before TARGET; everything after it is passed to the program. The program runs in the
+    Python interpreter that tracelet is installed in. Options given here take precedence over the arguments of
+    start_logging() in the script.
     """  # noqa: D301  (click knows a real backspace alone: keep these lines as they are)
     given = _pairs(config, "--config")
     asked = {"experiment_name": experiment_name, "project": project, "backend": ",".join(backends)}
@@ -84,7 +84,7 @@ def _pairs(texts: Sequence[str], option: str, without: str | None = None) -> dic
     for text in texts:
         key, equals, value = text.partition("=")
         if not key or (not equals and without is None):
-            raise click.UsageError(f"{option} {text!r}: write {option} KEY=VALUE")
+            raise click.UsageError(f"{option} {text!r} is not of the form KEY=VALUE. Type: {option} KEY=VALUE")
         found[key] = value if equals else without or ""
     return found
 
@@ -94,10 +94,10 @@ def _check_script(target: str) -> None:
         return
     hint = "Name a file, or a module with -m: tracelet run -m package.module"
     if Path(target).name == "torchrun":
-        hint = "Type tracelet run -m torch.distributed.run ... in its stead"
+        hint = "Type instead: tracelet run -m torch.distributed.run ..."
     elif shutil.which(target):
-        hint = f"{target!r} is a program; tracelet records Python scripts and modules. {hint}"
-    raise SettingsError(f"there is no file {target!r} in {Path.cwd()}. {hint}")
+        hint = f"{target!r} is a program; tracelet records only Python scripts and modules. {hint}"
+    raise SettingsError(f"file {target!r} not found in {Path.cwd()}. {hint}")
 
 
 def _name(target: str, is_module: bool) -> str:

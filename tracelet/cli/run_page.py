@@ -1,4 +1,4 @@
-"""The page that `tracelet show` prints, section by section; sections without content are left out."""
+"""The page that `tracelet show` prints, section by section; empty sections are omitted."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 SPARK_WIDTH = 24
 """Characters of a plot beside the numbers: all of it fits into 100 columns."""
 NAME_SHARE = 2
-"""The name of a metric takes no more than this part of a terminal's width: the figures stand beside it."""
+"""The name of a metric takes at most half of the terminal's width: its summary is printed beside it."""
 DETAILS = ("trainer/", "setup/", "optimizer/", "data/", "model/", "scheduler/")
 """Parameters that frameworks bring along; many, so most of them are only shown with `--all`."""
 TELLING = ("/class", "/lr", "max_epochs", "max_steps", "precision", "strategy", "batch_size", "/parameters", "devices")
 """Ends of the names of those that are shown nevertheless."""
 TELLING_PACKAGES = ("torch", "lightning", "pytorch-lightning", "numpy", "tracelet")
 MOST_EVENTS = 20
-"""Lines without `--all`: a program may tell an event at every step."""
+"""Lines without `--all`: a program may log an event at every step."""
 LONGEST_TRACEBACK = 30
 """Lines; the end of a traceback tells the most, and all of it is in the JSON."""
 
@@ -85,11 +85,12 @@ class Page:
         )
         pairs: list[tuple[str, Any]] = [
             ("status", status),
-            ("started", f"{date(info.started)} ({ago(info.started)}), took {duration(info.duration)}"),
+            ("started", f"{date(info.started)} ({ago(info.started)})"),
+            ("duration", duration(info.duration)),
         ]
         if info.command:
             pairs.append(("command", " ".join(info.command)))
-        pairs.append(("where", f"{info.host}:{info.folder}"))
+        pairs.append(("folder", f"{info.host}:{info.folder}"))
         if info.world_size > 1:
             pairs.append(("processes", str(info.world_size)))
         if self.run.tags:
@@ -116,12 +117,12 @@ class Page:
         own_first = sorted(shown, key=lambda name: (name.startswith(DETAILS), name))
         self._pairs((name, value(shown[name])) for name in own_first)
         if len(shown) < len(params):
-            self._hint(f"and {len(params) - len(shown)} more (--all shows them)")
+            self._hint(f"... {len(params) - len(shown)} more; --all shows them")
 
     def metrics(self) -> None:
-        """One line a metric: those that the program logged, then those that tracelet recorded by itself."""
+        """One line per metric: those that the program logged, then those that tracelet recorded automatically."""
         summaries = [self.run.summary(name) for name in self.run.metrics()]
-        for title, automatic in (("Metrics", False), ("Recorded by itself", True)):
+        for title, automatic in (("Metrics", False), ("Recorded automatically", True)):
             chosen = [summary for summary in summaries if summary.automatic is automatic]
             if chosen:
                 self._title(title)
@@ -162,14 +163,14 @@ class Page:
             ])  # fmt: skip
 
     def events(self, everything: bool = False) -> None:
-        """Fits, early stopping and what the program told, the latest of them; all events if asked."""
+        """The latest notable events: fits, early stopping, events of the program; all events with `everything`."""
         found = moments(self.run)
         shown = found if everything else telling(found)[-MOST_EVENTS:]
         if shown:
             self._title("Events")
             self._pairs((date(event.time / 1e6), whose + told(event)) for event, whose in shown)
             if len(shown) < len(found):
-                self._hint(f"and {len(found) - len(shown)} more (--all shows them)")
+                self._hint(f"... {len(found) - len(shown)} more; --all shows them")
 
     def files(self) -> None:
         """Checkpoints, the best one marked, and artifacts."""
@@ -183,13 +184,13 @@ class Page:
             kept = [artifact for place, artifact in enumerate(checkpoints) if place not in gone]
             self._pairs((artifact.name, _checkpoint(artifact, best)) for artifact in kept)
             if len(kept) < len(checkpoints):
-                self._hint(f"and {len(checkpoints) - len(kept)} that were replaced by later ones")
+                self._hint(f"and {len(checkpoints) - len(kept)} replaced by later checkpoints")
         if others:
             self._title("Artifacts")
             self._pairs((artifact.name, f"{artifact.kind}, {size(artifact.size)}") for artifact in others)
 
     def deliveries(self) -> None:
-        """How far each backend has got, its page, and what is wrong."""
+        """For each backend: progress, URL, and error."""
         found = self.run.deliveries
         if found:
             self._title("Deliveries")
@@ -209,7 +210,7 @@ class Page:
         self._pairs([*pairs, *(("remote " + name, url) for name, url in (git.get("remotes") or {}).items())])
 
     def machine(self, everything: bool = False) -> None:
-        """What it ran on and with."""
+        """Hardware, Python and packages."""
         environment = self.run.environment
         if not environment:
             return
@@ -219,7 +220,7 @@ class Page:
         self._pairs([*_machine(environment), ("packages", ", ".join(f"{name} {packages[name]}" for name in listed))])
 
     def problems(self) -> None:
-        """What could not be recorded or read."""
+        """Problems while recording or reading the run."""
         if self.run.problems:
             self._title("Problems")
             for sentence in self.run.problems:
@@ -250,9 +251,9 @@ def _checkpoint(artifact: Artifact, best: str) -> str:
 
 
 def _delivery(found: Delivery) -> str:
-    parts = [f"{found.state}, {found.points} points", found.url]
+    parts = [f"{found.state}, {counted(found.points, 'point')}", found.url]
     if found.rejected:
-        parts.append(f"{found.rejected} refused")
+        parts.append(f"{found.rejected:,} rejected")
     return ", ".join(part for part in (*parts, f"{found.error} {found.fix}".strip()) if part)
 
 

@@ -56,21 +56,21 @@ def examine(name: str, options: Mapping[str, Any]) -> tuple[bool | None, str, st
     """(whether the server answers, or None if there is none to ask; what was found; what to type against it)."""
     account = ACCOUNTS.get(name)
     if account is None or options.get("mode") == "offline":
-        return None, "writes files on this machine", ""
+        return None, "writes local files", ""
     address, where = _address(account, options)
     if not address.startswith(("http://", "https://")):
-        return None, f"writes to {mask_url(address) or 'files on this machine'}{where}", ""
+        return None, f"writes to {mask_url(address) or 'local files'}{where}", ""
     credential = _credential(account, options)
     reason = _unreachable(address)
-    found = f"{mask_url(address)}{where}, {credential or 'without a credential'}"
+    found = f"{mask_url(address)}{where}, {credential or 'no credential'}"
     if reason:
-        return False, f"{found}: {reason}", "Is the server up, and the address right?"
+        return False, f"{found}: {reason}", "Check that the server is running and that the address is correct"
     if not credential and account.login:
         return False, found, f"Type {account.login}"
     try:
         who = whose(name, address, options)
     except Denied:
-        return False, f"{found}: the server refuses it", f"Type {account.login}"
+        return False, f"{found}: the server rejects it", f"Type {account.login}"
     return True, f"{found}, as {who}" if who else found, ""
 
 
@@ -86,7 +86,7 @@ def _address(account: Account, options: Mapping[str, Any]) -> tuple[str, str]:
 def _credential(account: Account, options: Mapping[str, Any]) -> str:
     """Where the credential comes from; empty if there is none."""
     if options.get("api_key"):
-        return "with the api_key that tracelet was given"
+        return "with the api_key passed to tracelet"
     for variable in account.variables:
         if os.environ.get(variable):
             return f"with the credential in {variable}"
@@ -107,7 +107,7 @@ def _unreachable(address: str) -> str:
             return ""
     except urllib.error.HTTPError as error:
         error.close()
-        return "" if error.code < 500 or error.code == 501 else f"it answers {error.code} ({error.reason})"
+        return "" if error.code < 500 or error.code == 501 else f"HTTP status {error.code} ({error.reason})"
     except urllib.error.URLError as error:
         return str(error.reason)
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""`tracelet show RUN`: everything that a person asks about one run, on one page."""
+"""`tracelet show RUN`: one page about one run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from tracelet.store.store import Store
 
 @click.command()
 @click.argument("run")
-@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Only this metric, drawn wide; several times.")
-@click.option("--log", is_flag=True, help="Print what the program printed, and nothing else.")
-@click.option("--all", "everything", is_flag=True, help="Also what is usually left out: all parameters and packages.")
+@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Plot only this metric (repeatable).")
+@click.option("--log", is_flag=True, help="Print only the console output of the program.")
+@click.option("--all", "everything", is_flag=True, help="Show all parameters, events and packages.")
 @click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @store_option
 def show(store: Store, run: str, metrics: tuple[str, ...], log: bool, everything: bool, in_json: bool) -> None:
-    """Show one run: RUN is its id, the beginning of one, its name, or `latest`."""
+    """Show one run: parameters, metrics, events, artifacts, deliveries, code, environment.
+
+    RUN is a run id, a unique id prefix, a run name, or `latest`.
+    """
     found = store.run(run)
     if log:
         _print_log(found, in_json)
@@ -52,7 +55,7 @@ def _print_log(run: Run, in_json: bool) -> None:
     for line, missing in gaps(found):
         head = f"[{line.rank}] " if several else ""
         if missing:
-            echo(f"{head}... {missing:,} lines were left out ...")
+            echo(f"{head}... {missing:,} lines omitted ...")
         echo(head + line.text)
 
 

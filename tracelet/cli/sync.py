@@ -1,4 +1,4 @@
-"""`tracelet sync`: delivers what is not delivered yet, with the agent's own couriers, in the foreground."""
+"""`tracelet sync`: delivers pending data with the agent's couriers, in the foreground."""
 
 from __future__ import annotations
 
@@ -32,11 +32,19 @@ POLL = 0.1
 
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option("--backend", metavar="NAME[,NAME]", help="Deliver to these (default: those the run was started with).")
-@click.option("--patience", default=60.0, show_default=True, help="Seconds to wait for a backend that does not answer.")
+@click.option(
+    "--backend", metavar="NAME[,NAME]",
+    help="Deliver to these backends (default: the backends that the run was started with).",
+)  # fmt: skip
+@click.option(
+    "--patience", default=60.0, show_default=True, help="Seconds to wait for a backend that does not respond."
+)
 @store_option
 def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: float) -> None:
-    """Deliver what is not delivered yet: of RUNs (an id, the beginning of one, a name, `latest`), or of all."""
+    """Deliver pending data of the given runs, or of all runs, to their backends.
+
+    RUN is a run id, a unique id prefix, a run name, or `latest`. What has been delivered already is not sent again.
+    """
     chosen = {run.id: run for run in map(store.run, runs)} if runs else {run.id: run for run in store.runs()}
     asked = [name.strip() for name in (backend or "").split(",") if name.strip()]
     found, complete = False, True
@@ -45,10 +53,8 @@ def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: flo
         found = found or bool(owed)
         complete = _settle(run, owed, patience, named=bool(runs)) and complete
     if not found:
-        what = "these runs name" if runs else "no run in this store names"
-        echo(
-            f"nothing to deliver: {what} {'no ' if runs else 'a '}backend. Name one: tracelet sync RUN --backend mlflow"
-        )
+        which = "these runs have" if runs else "the runs of this store have"
+        echo(f"nothing to deliver: {which} no backend. Name one: tracelet sync RUN --backend mlflow")
     if not complete:
         raise SystemExit(1)
 
@@ -63,11 +69,11 @@ def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> boo
         if agent and not busy:
             later = True
             echo(
-                f"{run.id} {debt.posting.name}: not begun, because the run goes on and does not deliver to it. "
-                f"When the run has ended, type: {debt.command}", err=True,
+                f"{run.id} {debt.posting.name}: not started, because the run is still running and this backend is not "
+                f"one of its own. After the run ends, type: {debt.command}", err=True,
             )  # fmt: skip
         elif busy:
-            echo(f"{run.id} {debt.posting.name}: process {busy} delivers it just now; nothing to do")
+            echo(f"{run.id} {debt.posting.name}: process {busy} is delivering it; nothing to do")
         elif debt.paid:
             if named:
                 sent = f"{counted(debt.delivery.points, 'point')}{_at(debt.delivery)}"
@@ -79,8 +85,8 @@ def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> boo
     notes = run.path / delivery_state.FOLDER
     if not os.access(notes if notes.exists() else run.path, os.W_OK):
         echo(
-            f"{run.id}: nothing delivered, because what has been sent could not be noted: {run.path} is not writable. "
-            "Nothing is lost; make it writable, or sync a copy of the store: tracelet sync --dir FOLDER", err=True,
+            f"{run.id}: nothing delivered, because the delivery progress cannot be saved: {run.path} is not writable. "
+            "Nothing is lost. Make it writable, or sync a copy of the store: tracelet sync --dir FOLDER", err=True,
         )  # fmt: skip
         return False
     with _in_folder(run.info.folder):
@@ -136,19 +142,21 @@ def _report(run: Run, debt: Debt) -> bool:
     name = f"{run.id} {debt.posting.name}"
     sent = delivery.points - debt.delivery.points
     aside = (
-        f"; {delivery.rejected:,} records were refused, see {delivery.backend}.dead.jsonl" if delivery.rejected else ""
+        f"; {counted(delivery.rejected, 'record')} rejected, see {delivery.backend}.dead.jsonl"
+        if delivery.rejected
+        else ""
     )
     if delivery.state == DONE or (running(run) and not delivery.error):
         echo(f"{name}: {counted(sent, 'point')} delivered{_at(delivery)}{aside}")
         return True
-    why = delivery.error or "it has not answered"
-    fix = delivery.fix if delivery.state == MISCONFIGURED else f"Nothing is lost; try again: {debt.command}"
-    echo(f"{name}: {counted(sent, 'point')} delivered, the rest is not: {why}. {fix}{aside}", err=True)
+    why = delivery.error or "it did not respond"
+    fix = delivery.fix if delivery.state == MISCONFIGURED else f"Nothing is lost. To retry: {debt.command}"
+    echo(f"{name}: {counted(sent, 'point')} delivered, the rest is pending: {why}. {fix}{aside}", err=True)
     return False
 
 
 def _at(delivery: Delivery) -> str:
-    return f", to be seen at {delivery.url}" if delivery.url else ""
+    return f", view at {delivery.url}" if delivery.url else ""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`tracelet time RUN`: where the wall time of a run went, and what that means."""
+"""`tracelet time RUN`: breakdown of a run's wall time, and findings."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ BAR = 30
 """Characters of the longest bar."""
 MOST_TABLES = 2
 """Processes that have a table each; of more there is one with the extremes."""
-UNTOLD = (
-    "No training iteration was seen. Those of Lightning are found by themselves; in a loop of your own, "
-    "tracelet.telemetry.training_loop() and training_iteration() tell of them."
+NO_ITERATIONS = (
+    "No training iterations were recorded. Lightning's are recorded automatically; in your own training loop, use "
+    "tracelet.telemetry.training_loop() and training_iteration()."
 )
 
 
 @click.command()
 @click.argument("run")
-@click.option("--rank", type=click.IntRange(0), help="Only this rank, with a table of its own.")
+@click.option("--rank", type=click.IntRange(0), help="Show only this rank (default: all ranks).")
 @click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @store_option
 def time(store: Store, run: str, rank: int | None, in_json: bool) -> None:
-    """Show where the time of a run went: loading, forward, backward, optimizer, validation, checkpoints, ...
+    """Show where the wall time of a run went: data loading, forward, backward, optimizer, validation, checkpoints.
 
-    RUN is an id, the beginning of one, a name, or `latest`. Goodput is the share of the whole time in which the model
-    was trained: forward, backward and optimizer.
+    Goodput is the share of the total time spent in forward, backward and optimizer. RUN is a run id, a unique id
+    prefix, a run name, or `latest`.
     """
     from tracelet.telemetry.reading.findings import findings
     from tracelet.telemetry.reading.time_analysis import analyse
@@ -47,7 +47,7 @@ def time(store: Store, run: str, rank: int | None, in_json: bool) -> None:
     processes = analyse(found.spans())
     if not processes:
         raise RunNotFound(
-            f"run {found.id} has no spans: it was recorded with track_spans=false, or nothing was timed in it."
+            f"run {found.id} has no spans: it was recorded with track_spans=false, or no code in it was timed."
         )
     said = findings(processes, found.params, found.environment)
     if rank is not None:
@@ -66,7 +66,7 @@ def time(store: Store, run: str, rank: int | None, in_json: bool) -> None:
     for finding in said:
         target.print(f"  {finding.text}")
     if not said:
-        target.print("  Nothing stands out.")
+        target.print("  No findings.")
 
 
 def _tables(target: Console, run: Run, processes: list[ProcessTimes]) -> None:
@@ -74,7 +74,8 @@ def _tables(target: Console, run: Run, processes: list[ProcessTimes]) -> None:
     _head(target, run, [times for times in shown if times.rank == shown[0].rank])
     if len(shown) < len(processes):
         target.print(
-            f"  left out: {len(processes) - len(shown)} that trained nothing (it launched the others, or ended before)"
+            f"  not shown: {len(processes) - len(shown)} of {len(processes)} processes, which recorded no training "
+            "iterations (launchers, or processes that ended early)"
         )
     if len(shown) > MOST_TABLES:
         _extremes(target, shown)
@@ -92,12 +93,12 @@ def _head(target: Console, run: Run, starts: list[ProcessTimes]) -> None:
     target.print(f"{run.info.name}  {run.id}", style="bold")
     iterations = sum(times.iterations for times in starts)
     if not iterations:
-        target.print(f"  {duration(total)} in all. {UNTOLD}")
+        target.print(f"  {duration(total)} total. {NO_ITERATIONS}")
         return
     target.print(
-        f"  {duration(total)} in all, {duration(sum(times.training for times in starts))} in training loops, "
+        f"  {duration(total)} total, {duration(sum(times.training for times in starts))} in training loops, "
         f"{counted(iterations, 'iteration')} (median {starts[-1].median * 1e3:.2f} ms)"
-        + (f", goodput {productive:.1%}" if productive else "")  # without a phase that trains nothing is known of it
+        + (f", goodput {productive:.1%}" if productive else "")  # not known unless the training phases were timed
     )
 
 
@@ -113,25 +114,25 @@ def _shares(target: Console, times: ProcessTimes, title: str) -> None:
         bar = _bar(target, seconds, most)
         shown.add_row(name, f"{seconds:.2f}", f"{times.share(name):.1%}", bar, *_trend(times, name))
     if times.first_third:
-        shown.add_row("an iteration", "", "", "", *_trend(times, "iteration"))
+        shown.add_row("iteration", "", "", "", *_trend(times, "iteration"))
     put(target, shown)
 
 
 def _trend(times: ProcessTimes, name: str) -> tuple[str, ...]:
-    """What it takes of an iteration in the first third and in the last; nothing where too few iterations tell."""
+    """Its time per iteration in the first and in the last third; empty where there are too few iterations."""
     if not times.first_third:
         return ()
     return _each(times.first_third.get(name)), _each(times.last_third.get(name))
 
 
 def _extremes(target: Console, processes: list[ProcessTimes]) -> None:
-    """One row for each part of the time: its mean over the ranks, and the ranks with the least and the most of it."""
+    """One row for each part of the time: its mean over the ranks, and the ranks with the minimum and the maximum."""
     from tracelet.telemetry.reading.process_times import in_order
 
     target.print()
-    target.print(f"{len(processes)} processes (one of them: --rank N)", style="bold")
+    target.print(f"{len(processes)} processes (show one of them: --rank N)", style="bold")
     shown = table(
-        "", "mean s", "share", " ", "least", "rank", "most", "rank ", right=("mean s", "share", "least", "most")
+        "", "mean s", "share", " ", "min s", "rank", "max s", "rank ", right=("mean s", "share", "min s", "max s")
     )
     whole = sum(times.total for times in processes)
     names = in_order(name for times in processes for name in times.parts)
@@ -161,7 +162,7 @@ def _slowest(target: Console, processes: list[Any]) -> None:
         return
     target.print()
     target.print("Slowest iterations", style="bold")
-    shown = table("rank", "iteration", "seconds", "most of it")
+    shown = table("rank", "iteration", "seconds", "longest phase")
     for rank, slow in sorted(rows, key=lambda row: -row[1].seconds)[:5]:
         most = f"{slow.phase} {slow.phase_seconds:.3f} s" if slow.phase else ""
         shown.add_row(str(rank), str(slow.number), f"{slow.seconds:.3f}", most)

@@ -1,4 +1,4 @@
-"""`tracelet top RUN`: a run as live text, for a terminal without a browser. Reads the store and nothing else."""
+"""`tracelet top RUN`: a live view of a run in the terminal. Reads the store and nothing else."""
 
 from __future__ import annotations
 
@@ -24,19 +24,22 @@ EVERY = 1.0
 WIDTH = 40
 """Characters of a curve."""
 NAME_SHARE = 3
-"""The name of a metric takes no more than this part of a terminal's width."""
+"""The name of a metric takes at most one third of the terminal's width."""
 LATELY = 8
 """Events shown."""
 
 
 @click.command()
 @click.argument("run", default="latest")
-@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Only this metric (repeatable).")
-@click.option("--all", "everything", is_flag=True, help="Also what tracelet recorded by itself.")
-@click.option("--once", is_flag=True, help="Print it once and end.")
+@click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Show only this metric (repeatable).")
+@click.option("--all", "everything", is_flag=True, help="Include metrics that tracelet recorded automatically.")
+@click.option("--once", is_flag=True, help="Print the view once and exit.")
 @store_option
 def top(store: Store, run: str, metrics: tuple[str, ...], everything: bool, once: bool) -> None:
-    """Watch one run in the terminal: RUN is an id, the beginning of one, a name, or `latest`."""
+    """Watch a run live in the terminal: status, metrics with plots, events.
+
+    RUN is a run id, a unique id prefix, a run name, or `latest` (the default).
+    """
     found = store.run(run)
     chosen = checked_metrics(metrics, found)
     target = console()
@@ -56,7 +59,7 @@ def top(store: Store, run: str, metrics: tuple[str, ...], everything: bool, once
 
 
 def page(target: Console, run: Run, chosen: list[str], everything: bool) -> RenderableType:
-    """What stands on the screen now."""
+    """The current screen."""
     from rich.console import Group
     from rich.text import Text
 
@@ -72,14 +75,12 @@ def page(target: Console, run: Run, chosen: list[str], everything: bool) -> Rend
         for event, whose in telling(moments(run))[-LATELY:]
     ]
     rest = max(3, target.height - len(events) - 8)
-    foot = [Text("Ctrl-C ends this, not the run", "dim")] if info.status == RUNNING else []
+    foot = [Text("Ctrl-C exits this view; the run continues", "dim")] if info.status == RUNNING else []
     return Group(head, *why, Text(), _metrics(target, run, chosen, everything, rest), Text(), *events, Text(), *foot)
 
 
 def _metrics(target: Console, run: Run, chosen: list[str], everything: bool, rows: int) -> RenderableType:
-    shown = table(
-        "metric", "last", "least", "greatest", "points", "curve", right=("last", "least", "greatest", "points")
-    )
+    shown = table("metric", "last", "min", "max", "points", "plot", right=("last", "min", "max", "points"))
     summaries = run.summaries()
     names = (
         chosen or [name for name, found in summaries.items() if everything or not found.automatic] or sorted(summaries)
@@ -90,5 +91,5 @@ def _metrics(target: Console, run: Run, chosen: list[str], everything: bool, row
 
 
 def _row(run: Run, name: str, found: MetricSummary, unicode: bool) -> tuple[str, ...]:
-    figures = (number(found.last), number(found.least), number(found.greatest), str(found.count))
-    return (*figures, sparkline(run.chart(name).values, WIDTH, unicode))
+    numbers = (number(found.last), number(found.least), number(found.greatest), str(found.count))
+    return (*numbers, sparkline(run.chart(name).values, WIDTH, unicode))

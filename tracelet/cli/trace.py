@@ -20,24 +20,29 @@ from tracelet.store.store import Store
 @click.command()
 @click.argument("run")
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file (default: standard output)."
-)
-@click.option(
-    "--format", "-f", "format", type=click.Choice(("perfetto", "onelogger")), default="perfetto", show_default=True,
-    help="A timeline for ui.perfetto.dev and chrome://tracing, or one JSON record a line as nv-one-logger writes them.",
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to this file (default: standard output).",
 )  # fmt: skip
 @click.option(
-    "--spans", metavar="NAMES", help="Only spans of these names, separated by commas (default: setting spans)."
-)
+    "--format", "-f", "format", type=click.Choice(("perfetto", "onelogger")), default="perfetto", show_default=True,
+    help="A timeline for ui.perfetto.dev and chrome://tracing, or JSON Lines in the format of nv-one-logger.",
+)  # fmt: skip
 @click.option(
-    "--deny", metavar="NAMES", help="No spans of these names; children move up (default: setting spans_deny)."
-)
+    "--spans", metavar="NAMES",
+    help="Comma-separated names of the spans to export (default: the setting `spans`, which is all).",
+)  # fmt: skip
+@click.option(
+    "--deny", metavar="NAMES",
+    help="Comma-separated names of spans to drop; their children move up (default: the setting `spans_deny`).",
+)  # fmt: skip
 @store_option
 def trace(store: Store, run: str, output: Path | None, format: str, spans: str | None, deny: str | None) -> None:
-    """Write where the time of a run went, span by span, for all its processes.
+    """Export the spans of a run, of all its processes, as a timeline.
 
-    RUN is an id, the beginning of one, a name, or `latest`. The timeline also shows what the machine did meanwhile.
-    Open it in https://ui.perfetto.dev (nothing is uploaded) or in chrome://tracing.
+    The timeline also contains the machine metrics (CPU, memory, GPU, ...). Open it in https://ui.perfetto.dev, which
+    uploads nothing, or in chrome://tracing.
+
+    RUN is a run id, a unique id prefix, a run name, or `latest`.
     """
     from tracelet import settings
     from tracelet.telemetry.reading import onelogger_export, perfetto_export
@@ -54,7 +59,7 @@ def trace(store: Store, run: str, output: Path | None, format: str, spans: str |
         else:
             _write_timeline(perfetto_export.trace_events(found, chosen), stream)
     if output is not None and format == "perfetto":
-        click.echo(f"{output}: open it in https://ui.perfetto.dev", err=True)
+        click.echo(f"wrote {output}; open it in https://ui.perfetto.dev", err=True)
 
 
 def _write_lines(records: Iterable[dict[str, Any]], stream: IO[str]) -> None:
@@ -95,6 +100,4 @@ def _opened(output: Path | None) -> Iterator[IO[str]]:
         with output.open("w", encoding="utf-8") as stream:
             yield stream
     except OSError as error:
-        raise StoreError(
-            f"{output} cannot be written ({error.strerror or error}). Name another file: -o FILE"
-        ) from error
+        raise StoreError(f"{output} cannot be written ({error.strerror or error}). Try another: -o FILE") from error

@@ -1,4 +1,4 @@
-"""`tracelet ui`: the dashboard over a store, in the browser."""
+"""`tracelet ui`: serves the dashboard of a store and opens it in the browser if asked."""
 
 from __future__ import annotations
 
@@ -9,34 +9,47 @@ import sys
 import click
 
 from tracelet.cli.options import store_option
+from tracelet.errors import install_command
 from tracelet.store.store import Store
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others need a token.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port (default: 8765, or a free one; 0: any free one).")
-@click.option("--token", default="", envvar="TRACELET_UI_TOKEN", help="Ask for this token on this machine too.")
 @click.option(
-    "--allow-host", "names", metavar="NAME", multiple=True, help="Also answer to this host name (repeatable)."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on. Any other address requires a token; one is generated unless --token is given.",
 )
-@click.option("--read-only", is_flag=True, help="No renaming, tagging, pinning, deleting.")
-@click.option("--open", "opened", is_flag=True, help="Open the browser.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 picks a free port (default: 8765, or a free port if 8765 is in use).",
+)  # fmt: skip
+@click.option(
+    "--token", default="", envvar="TRACELET_UI_TOKEN",
+    help="Require this token from every browser (default: TRACELET_UI_TOKEN, otherwise none on 127.0.0.1).",
+)  # fmt: skip
+@click.option(
+    "--allow-host", "names", metavar="NAME", multiple=True,
+    help="Accept requests for this host name too, besides localhost and the address listened on (repeatable).",
+)  # fmt: skip
+@click.option("--read-only", is_flag=True, help="Disable renaming, tagging, pinning and deleting runs.")
+@click.option("--open", "opened", is_flag=True, help="Open the dashboard in the browser.")
 @store_option
 def ui(
     store: Store, host: str, port: int | None, token: str, names: tuple[str, ...], read_only: bool, opened: bool
 ) -> None:
-    """Show the dashboard: a local web page over the store."""
+    """Serve the dashboard of the store on a local web server."""
     if importlib.util.find_spec("nicegui") is None:
-        raise click.ClickException("the dashboard needs NiceGUI. Type: pip install 'tracelet[ui]'")
+        raise click.ClickException(f"the dashboard needs NiceGUI. Type: {install_command('ui')}")
     from tracelet.ui.server import Options, serve
 
     def ready(address: str) -> None:
-        click.echo(f"tracelet ui: {address}\nstore: {store.root}\nCtrl-C ends it.")
+        click.echo(f"tracelet ui: {address}\nstore: {store.root}\nPress Ctrl-C to stop.")
         sys.stdout.flush()
         if opened:
             click.launch(address)
         elif not _has_display():
-            click.echo("No browser here? Type in another terminal: tracelet top latest")
+            click.echo("To watch a run without a browser, type in another terminal: tracelet top latest")
 
     serve(store, Options(host, port, token, read_only, names), ready)
 

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
-from tracelet.errors import JournalError
+from tracelet.errors import JournalError, install_command
 from tracelet.journal.frames import (
     HEADER,
     LONGEST_FRAME,
@@ -91,7 +91,7 @@ class JournalReader:
         if version > VERSION:
             raise JournalError(
                 f"{self.path} was written by a newer tracelet (journal version {version}, this one reads {VERSION}). "
-                "It is left as it is. To read it: pip install --upgrade tracelet"
+                f"It is not changed. To read it, update tracelet: {install_command()}"
             )
 
     def footer(self) -> Footer | None:

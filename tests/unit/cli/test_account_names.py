@@ -83,7 +83,7 @@ def test_a_key_that_is_refused(wandb: WandbServer) -> None:
     wandb.status = 401
     answers, says, fix = examine("wandb", {"url": wandb.url, "api_key": KEY})
     assert answers is False
-    assert "refuses" in says
+    assert "rejects" in says
     assert "wandb login" in fix
 
 

@@ -42,7 +42,7 @@ def test_one_run_is_not_enough(record: Record, call: Call) -> None:
     record("a", {"loss": [1.0]})
     record("b")
     assert "two runs" in call("compare", "a", code=2).stderr
-    assert "Near: loss" in call("compare", "a", "b", "--metric", "los", code=2).stderr
+    assert "Did you mean: loss" in call("compare", "a", "b", "--metric", "los", code=2).stderr
 
 
 def test_nan_equals_nan_and_one_is_not_true() -> None:
@@ -64,13 +64,13 @@ def test_none_is_told_from_nothing(record: Record, call: Call) -> None:
 
 
 def test_unknown_code_is_not_called_equal(record: Record, call: Call) -> None:
-    """Where neither the code nor the packages of any run were recorded, this is said instead of no difference."""
+    """Where neither the code nor the packages of any run were recorded, this is said instead of `identical`."""
     record("a", {"loss": [1.0]})
     record("b", {"loss": [1.0]})
     output = call("compare", "a", "b").output
-    assert "Code: nothing is known" in output
-    assert "Packages: nothing is known" in output
-    assert "Parameters: no difference" in output
+    assert "Code: not recorded" in output
+    assert "Packages: not recorded" in output
+    assert "Parameters: identical" in output
 
 
 def test_long_names_leave_room_for_figures(record: Record, call: Call) -> None:

@@ -35,4 +35,4 @@ def test_missing_packages_name_the_extra(call: Call, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(importlib.util, "find_spec", without)
     result = call("demo", code=1)
     assert "scikit-learn" in result.stderr
-    assert "tracelet[demo]" in result.stderr
+    assert "pip install '.[demo]'" in result.stderr

@@ -78,7 +78,7 @@ def test_what_is_not_there_is_an_error(record: Record, call: Call) -> None:
     """An unknown metric, process or folder is one line with exit code 2."""
     record("run", {"loss": [1.0]})
     assert "loss" in call("export", "run", "--metric", "los", code=2).stderr
-    assert "process 7" in call("export", "run", "--rank", "7", code=2).stderr
+    assert "rank 7" in call("export", "run", "--rank", "7", code=2).stderr
     assert "cannot be written" in call("export", "run", "-o", "missing/x.csv", code=2).stderr
 
 

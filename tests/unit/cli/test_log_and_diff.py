@@ -46,5 +46,5 @@ def test_the_code_is_printed_as_a_patch(call: Call, tmp_path: Path, monkeypatch:
     assert "compared by git" in result.stderr
     page = call("compare", "one", "two").output
     assert "+rate = 2" in page
-    assert "Code: no difference" not in page
+    assert "Code: identical" not in page
     assert json.loads(call("compare", "one", "two", "--json").output)["diff"]["truncated"] is False

@@ -147,10 +147,10 @@ def test_what_sorts_and_what_is_filtered_by_is_shown(three: list[Run], call: Cal
 @pytest.mark.parametrize(
     ("arguments", "near"),
     [
-        (["--metric", "accuracie"], "a metric 'accuracie'. Near: accuracy."),
-        (["--param", "accuracy"], "a parameter 'accuracy'. Known: lr, model/depth."),
-        (["--metric", "zzz", "--json"], "a metric 'zzz'. Known: accuracy, other, val/loss."),
-        (["--sort", "val/los"], "a column, parameter or metric 'val/los'. Near: val/loss."),
+        (["--metric", "accuracie"], "a metric 'accuracie'. Did you mean: accuracy."),
+        (["--param", "accuracy"], "a parameter 'accuracy'. Available: lr, model/depth."),
+        (["--metric", "zzz", "--json"], "a metric 'zzz'. Available: accuracy, other, val/loss."),
+        (["--sort", "val/los"], "a column, parameter or metric 'val/los'. Did you mean: val/loss."),
     ],
 )
 def test_names_that_no_run_has_are_errors(three: list[Run], call: Call, arguments: list[str], near: str) -> None:
@@ -164,9 +164,12 @@ def test_names_that_no_run_has_are_errors(three: list[Run], call: Call, argument
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["--project", "c"], "See them: tracelet ls --dir"),
-        (["--filter", "lr > 5", "--sort", "lr"], "See them: tracelet ls --dir"),
-        (["--filter", 'duration > "5s"'], "duration is a number: write what it is compared with without quotes."),
+        (["--project", "c"], "To list all: tracelet ls --dir"),
+        (["--filter", "lr > 5", "--sort", "lr"], "To list all: tracelet ls --dir"),
+        (
+            ["--filter", 'duration > "5s"'],
+            "duration is a number: remove the quotes",
+        ),
         (["--filter", 'lr == "0.1"'], "lr is a number"),
     ],
 )
@@ -174,7 +177,7 @@ def test_nothing_that_matches_is_no_empty_store(three: list[Run], call: Call, ar
     """How many runs there are is told, and what to type; the demo is for stores without runs."""
     result = call("ls", "--dir", str(three[0].path.parents[1]), *arguments)
     assert result.stdout == ""
-    assert "none of the 3 runs in" in result.stderr
+    assert "no runs match (of 3 runs in" in result.stderr
     assert hint in result.stderr
     assert "demo" not in result.stderr
 

@@ -39,7 +39,7 @@ def test_the_help_shows_a_command_a_line(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["missing.py"], "no file 'missing.py'"),
+        (["missing.py"], "file 'missing.py' not found"),
         (["torchrun", "x.py"], "torch.distributed.run"),
         (["ls"], "is a program"),
         (["--config", "track_systm=no", "x.py"], "track_system"),

@@ -46,7 +46,7 @@ def test_credentials_by_option_and_file(server: Answering, tmp_path: Path) -> No
     answers, says, _ = examine("wandb", {"url": server.url})
     assert answers
     assert says.endswith("with the credential in ~/.netrc")
-    assert examine("wandb", {"url": server.url, "api_key": KEY})[1].endswith("with the api_key that tracelet was given")
+    assert examine("wandb", {"url": server.url, "api_key": KEY})[1].endswith("with the api_key passed to tracelet")
 
 
 @pytest.mark.parametrize(("status", "answers"), [(200, True), (401, False), (404, True), (500, False), (503, False)])
@@ -61,7 +61,7 @@ def test_nobody_listens() -> None:
     answers, says, fix = examine("wandb", {"url": f"http://me:{KEY}@127.0.0.1:9"})
     assert answers is False
     assert KEY not in says
-    assert "Is the server up" in fix
+    assert "Check that the server is running" in fix
 
 
 @pytest.mark.parametrize(("name", "options"), [("wandb", {"mode": "offline"}), ("unknown", {})])

@@ -99,7 +99,7 @@ def test_files_and_events_are_listed(call: Call, tmp_path: Path) -> None:
     experiment.stop()
     lines = call("show", "files").output.splitlines()
     assert [("best" in line) for line in lines if "/somewhere/" in line] == [True, False]
-    assert any("1 that were replaced" in line for line in lines)
+    assert any("1 replaced by later checkpoints" in line for line in lines)
     assert any("plot.txt" in line and "5 B" in line for line in lines)
     assert any("fit 1 finished after 2.0s, 3 epochs" in line for line in lines)
 
@@ -119,7 +119,7 @@ def test_telemetry_does_not_flood_the_page(call: Call) -> None:
     assert "save_checkpoint" not in page
     assert [f"number={number}" in page for number in (5, 6, 24)] == [False, True, True]
     assert "early_stopping reason=no better" in page
-    assert "and 906 more (--all shows them)" in page
+    assert "906 more; --all shows them" in page
     assert call("show", "busy", "--all").output.count("validation_metrics_update") == 300
 
 
@@ -172,10 +172,10 @@ def test_events_of_several_ranks_say_whose_they_are(record: Record, call: Call) 
 
 
 def test_unknown_metrics_are_answered_with_the_programs_own(call: Call) -> None:
-    """Those that the program logged stand before those that tracelet recorded by itself."""
+    """Those that the program logged stand before those that tracelet recorded automatically."""
     with tracelet.start_logging("own", config={**BARE, "quiet": True, "track_system": True}) as experiment:
         experiment.log_metric("zzz", 1.0)
-    assert "Known: zzz, " in call("show", "own", "--metric", "QQQQ", code=2).stderr
+    assert "Available: zzz, " in call("show", "own", "--metric", "QQQQ", code=2).stderr
 
 
 def test_long_names_leave_room_for_figures(record: Record, call: Call) -> None:

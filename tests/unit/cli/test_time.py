@@ -62,7 +62,7 @@ def test_time_without_iterations() -> None:
     with tracelet.start_logging("untold", config=SETTINGS), tracelet.span("work"):
         pass
     page = invoked("time", "latest")
-    assert "No training iteration was seen" in page and "training_iteration()" in page
+    assert "No training iterations were recorded" in page and "training_iteration()" in page
     assert "goodput" not in page and "an iteration" not in page and "third" not in page
 
 
@@ -100,7 +100,7 @@ def test_time_of_many_ranks(trained: str) -> None:
         journal.append(others)
         journal.close()
     page = invoked("time", trained)
-    assert "4 processes (one of them: --rank N)" in page
+    assert "4 processes (show one of them: --rank N)" in page
     (row,) = [line.split() for line in page.splitlines() if line.startswith("loading")]
     assert row[-3] == "0" and row[-1] == "3" and float(row[-2]) > float(row[1]) > float(row[-4]) > 0.1
     (row,) = [line.split() for line in invoked("time", trained, "--rank", "0").splitlines() if line[:7] == "loading"]
@@ -191,7 +191,7 @@ def test_errors_as_lines(trained: str) -> None:
 def test_trace_of_spans_that_there_are_none_of(trained: str, tmp_path: Path) -> None:
     """A name that the run has no span of is an error that lists those there are, and no file is written."""
     output = tmp_path / "trace.json"
-    for names, told in (("nosuch", "Known: "), ("training_iteration,failng", "'failng'. Near: failing")):
+    for names, told in (("nosuch", "Available: "), ("training_iteration,failng", "'failng'. Did you mean: failing")):
         result = CliRunner().invoke(main, ["trace", trained, "--spans", names, "-o", str(output)])
         assert result.exit_code == 2
         assert told in result.stderr

@@ -27,7 +27,7 @@ def test_without_a_terminal_it_ends(record: Record, call: Call) -> None:
     """In a pipe it prints once; an unknown metric is answered with the nearest."""
     record("one", {"loss": [1.0]})
     assert "loss" in call("top").output
-    assert "Near: loss" in call("top", "one", "--metric", "los", code=2).stderr
+    assert "Did you mean: loss" in call("top", "one", "--metric", "los", code=2).stderr
 
 
 def test_in_a_terminal_it_goes_on(record: Record, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tracelet.backends.base import Batch, Outcome, RunDescription
 from tracelet.backends.clearml.artifact_uploads import upload
 from tracelet.backends.clearml.scalar_events import mark, marks, scalar_events
 from tracelet.backends.environment_variables import given
-from tracelet.errors import Misconfigured, Rejected, Unavailable
+from tracelet.errors import Misconfigured, Rejected, Unavailable, install_command
 
 MOST_EVENTS = 500
 """Events of one request."""
@@ -217,7 +217,7 @@ class ClearmlBackend:
                 from clearml.backend_api.session.errors import SessionError  # noqa: F401  # is it there?
             except ImportError as error:
                 raise Misconfigured(
-                    f"ClearML cannot be imported ({error})", "Type pip install 'tracelet[clearml]'"
+                    f"ClearML cannot be imported ({error})", f"Type {install_command('clearml')}"
                 ) from error
             logging.getLogger("clearml").setLevel(logging.ERROR)
             try:

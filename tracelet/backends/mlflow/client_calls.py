@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tracelet.backends.environment_variables import given
-from tracelet.errors import Misconfigured, Unavailable
+from tracelet.errors import Misconfigured, Unavailable, install_command
 
 REFUSED_CREDENTIALS = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
 
@@ -33,9 +33,7 @@ def calling(timeout: float, token: str = "", url: str = "") -> Iterator[None]:
             import requests
             import sqlalchemy.exc
         except ImportError as error:
-            raise Misconfigured(
-                f"MLflow cannot be imported ({error})", "Type pip install 'tracelet[mlflow]'"
-            ) from error
+            raise Misconfigured(f"MLflow cannot be imported ({error})", f"Type {install_command('mlflow')}") from error
         try:
             yield
         except mlflow.exceptions.MlflowException as error:

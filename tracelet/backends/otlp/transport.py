@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tracelet.errors import Misconfigured, Rejected, Unavailable
+from tracelet.errors import Misconfigured, Rejected, Unavailable, install_command
 from tracelet.redaction.masking import mask_url
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def connect(grpc: bool, url: str, api_key: str, timeout: float) -> Transport:
         import opentelemetry.exporter.otlp.proto.common.trace_encoder  # noqa: F401
     except ImportError as error:
         raise Misconfigured(
-            f"the otlp backend needs a package that is missing ({error.name})", "Type: pip install 'tracelet[otlp]'"
+            f"the otlp backend needs a package that is missing ({error.name})", f"Type: {install_command('otlp')}"
         ) from None
     return HttpTransport(address, headers, timeout, source)
 

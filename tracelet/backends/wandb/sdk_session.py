@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tracelet.backends.environment_variables import given
-from tracelet.errors import Misconfigured, Unavailable
+from tracelet.errors import Misconfigured, Unavailable, install_command
 
 FLUSH = 0.05
 """Seconds after which the SDK writes to its file what it was given; rows count as delivered when they are in it."""
@@ -110,7 +110,7 @@ def calling(folder: Path | None) -> Iterator[None]:
     try:
         import wandb.errors
     except ImportError as error:
-        raise Misconfigured(f"wandb cannot be imported ({error})", "Type pip install 'tracelet[wandb]'") from error
+        raise Misconfigured(f"wandb cannot be imported ({error})", f"Type {install_command('wandb')}") from error
     try:
         with given({name: place for name, place in places.items() if name not in os.environ}):
             yield
