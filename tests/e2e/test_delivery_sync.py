@@ -86,7 +86,7 @@ def test_a_run_that_may_not_be_written_to_is_not_delivered(tmp_path: Path, monke
     monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
     result = CliRunner().invoke(main, ["sync", "--dir", str(tmp_path / ".tracelet")])
     assert result.exit_code == 1
-    assert "is not writable" in result.stderr and "make it writable" in result.stderr
+    assert "is not writable" in result.stderr and "Make it writable" in result.stderr
     assert points(tmp_path) == []
 
 
@@ -105,7 +105,7 @@ def test_sync_leaves_a_run_to_its_agent(tmp_path: Path) -> None:
     done = command(tmp_path, "sync", "latest")
     assert done.returncode == 0
     agent = holder(lock_path(run_folder(tmp_path)))
-    assert f"process {agent} delivers it just now" in done.stdout
+    assert f"process {agent} is delivering it" in done.stdout
     assert {line["pid"] for line in lines(tmp_path)} == {agent}
     process.kill()
     printed(process)
@@ -119,8 +119,8 @@ def test_sync_of_a_run_that_goes_on_and_does_not_deliver_there(tmp_path: Path) -
     run = run_folder(tmp_path)
     done = command(tmp_path, "sync", "latest", "--backend", "jsonl")
     assert done.returncode == 1
-    assert "the run goes on and does not deliver to it" in done.stderr and done.stdout == ""
-    assert f"When the run has ended, type: tracelet sync {run.name} --backend jsonl" in done.stderr
+    assert "the run is still running and this backend is not one of its own" in done.stderr and done.stdout == ""
+    assert f"After the run ends, type: tracelet sync {run.name} --backend jsonl" in done.stderr
     assert not (run / "delivery" / "jsonl.json").exists()
     process.kill()
     printed(process)
@@ -135,7 +135,7 @@ def test_a_backend_that_does_not_answer_is_given_up_after_the_patience(tmp_path:
         control(tmp_path, word)
         done = command(tmp_path, "sync", "latest", "--patience", "1")
         assert done.returncode == 1
-        assert f"try again: tracelet sync {run_folder(tmp_path).name}" in done.stderr
+        assert f"To retry: tracelet sync {run_folder(tmp_path).name}" in done.stderr
     control(tmp_path, "")
     assert command(tmp_path, "sync", "latest").returncode == 0
     assert points(tmp_path) == logged(10)
@@ -155,7 +155,7 @@ def test_the_doctor_says_what_waits_and_what_to_type(tmp_path: Path) -> None:
     command(tmp_path, "sync")
     well = command(tmp_path, "doctor")
     assert (well.returncode, well.stderr) == (0, "")
-    assert "nothing" in well.stdout
+    assert "pending deliveries\n  none" in well.stdout
 
 
 def test_the_doctor_tells_a_misconfigured_backend(tmp_path: Path) -> None:
