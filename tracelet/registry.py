@@ -51,6 +51,7 @@ BACKENDS: dict[str, str] = {
 """Name to class, loaded by couriers alone; others join through the entry points `tracelet.backends`."""
 
 IMPORTERS: dict[str, str] = {
+    "wandb": "tracelet.importers.wandb_offline.importer:WandbImporter",
     "tensorboard": "tracelet.importers.tensorboard.importer:TensorboardImporter",
 }
 """Format to class, in the order in which they are asked; others join through the entry points `tracelet.importers`."""

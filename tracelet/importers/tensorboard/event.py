@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple, Union
 
-from tracelet.importers.tensorboard.protobuf import BYTES, FIXED32, FIXED64, VARINT, Field, fields, number, signed, text
+from tracelet.importers.protobuf import BYTES, FIXED32, FIXED64, VARINT, Field, fields, number, signed, text
 
 EVENT_WALL_TIME, EVENT_STEP, EVENT_VERSION, EVENT_SUMMARY, EVENT_SESSION_LOG = 1, 2, 3, 5, 7
 VALUE_TAG, VALUE_SIMPLE, VALUE_TENSOR, VALUE_METADATA = 1, 2, 8, 9

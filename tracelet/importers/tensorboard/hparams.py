@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Union
 
-from tracelet.importers.tensorboard.protobuf import BYTES, FIXED64, VARINT, Field, fields, number, text
+from tracelet.importers.protobuf import BYTES, FIXED64, VARINT, Field, fields, number, text
 from tracelet.journal.records import FAILED, FINISHED, RUNNING, Scalar
 
 PLUGIN = "hparams"
