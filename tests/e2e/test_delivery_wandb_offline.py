@@ -12,6 +12,7 @@ import pytest
 import tracelet
 from tests.probes.agents import agents, ended_agents, environment, run_folder, train, until
 from tests.servers.wandb_server import wandb_server
+from tracelet.backends.wandb.offline_file import BLOCK, PIECE_HEADER, Spool
 from tracelet.store import delivery_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -34,8 +35,20 @@ def command(folder: Path, *words: str, **more: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def cut_within_a_record(path: Path) -> None:
+    """What a kill may leave: the record after the last one is there in part."""
+    spool = Spool(path)
+    spool.read()
+    if not spool.incomplete:
+        left = BLOCK - path.stat().st_size % BLOCK
+        with path.open("ab") as file:
+            file.write(bytes(left if left < PIECE_HEADER else 0) + b"cut")
+    spool.read()
+    assert spool.incomplete
+
+
 def test_two_folders_are_one_run(tmp_path: Path) -> None:
-    """Training and agent are killed, the rest goes to a folder of its own; on the server each point is there once."""
+    """Agent and training are killed amid a record, the rest gets a folder of its own; the server has each point once."""
     process = train(
         tmp_path, wait=False, count=300, pause=0.01, end="wait", backend=BACKEND, config={"track_git": False}
     )
@@ -46,6 +59,8 @@ def test_two_folders_are_one_run(tmp_path: Path) -> None:
             child.kill()
     process.kill()
     process.wait()
+    (first,) = (tmp_path / ".tracelet" / "wandb").glob("offline-run-*/*.wandb")
+    cut_within_a_record(first)
     command(tmp_path, "tracelet", "sync", "latest")
     places = sorted((tmp_path / ".tracelet" / "wandb").glob("offline-run-*"))
     assert len(places) == 2

@@ -83,13 +83,10 @@ class WandbBackend:
     def open(self, run: RunDescription) -> None:
         """Start the run, or go on with it; give it what the SDK had been given and had not sent or written."""
         folder = self._folder(run)
-        for path in sorted(folder.glob(f"wandb/*run-*-{run.id}/run-{run.id}.wandb")):
-            spool = Spool(path)
-            self._there.update(spool.rows())
-            self._kept |= spool.artifacts
         with calling(folder):
             import wandb
 
+            self._read_earlier(folder, run.id)
             if not self._offline and not self._options.api_key:
                 session.check_key(self._options.url)
             session.await_free_folder(folder, run.id)
@@ -108,6 +105,15 @@ class WandbBackend:
             self._uploads.resume()
         if not self._offline and self._run.url:
             run.announce(self._run.url)
+
+    def _read_earlier(self, folder: Path, run_id: str) -> None:
+        """What couriers that were killed, or the SDK's processes of theirs, have left in files of this run."""
+        for path in sorted(folder.glob(f"wandb/*run-*-{run_id}/run-{run_id}.wandb")):
+            spool = Spool(path)
+            self._there.update(spool.rows())
+            self._kept |= spool.artifacts
+            if self._offline:
+                spool.drop_incomplete()
 
     def _restore(self, run: Run, path: Path) -> None:
         """Rows that were on disk when the SDK's process was killed, and that the server, or its file, does not have."""

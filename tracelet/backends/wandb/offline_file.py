@@ -2,11 +2,14 @@
 
 Used by the `wandb` backend on the courier's thread, because the SDK does not say what is on disk: `log()` hands over to
 another process and returns. The file is a LevelDB log (blocks of 32 KiB, records in one or more pieces) of protobufs.
+It is never written to; one that a kill left with half a record at its end is replaced by a copy without it.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +32,7 @@ def message() -> Any:
 
 
 class Spool:
-    """One `.wandb` file, read on from where the last reading ended. Never writes."""
+    """One `.wandb` file, read on from where the last reading ended."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,6 +42,10 @@ class Spool:
         """Whether the end of the run is written."""
         self.artifacts: set[tuple[str, str]] = set()
         """Name and digest of the artifacts read so far."""
+        self.described = False
+        """Whether the record of the run itself was read."""
+        self.incomplete = False
+        """Whether the file ended within a record when it was last read."""
         self._place = FILE_HEADER
 
     def read(self) -> None:
@@ -53,6 +60,7 @@ class Spool:
             record = record_type.FromString(data)
             kind = record.WhichOneof("record_type")
             self.ended = self.ended or kind == "exit"
+            self.described = self.described or kind == "run"
             if kind == "artifact":
                 self.artifacts.add((record.artifact.name, record.artifact.digest))
             if kind != "history":
@@ -62,28 +70,47 @@ class Spool:
             self.highest = max(self.highest, step)
             yield step, row
 
+    def drop_incomplete(self) -> None:
+        """Make a file that was read and that nobody continues acceptable to `wandb sync`, which takes whole files only.
+
+        At half a record, or in a file without a run, `wandb sync` stops, skips the run's later files and exits with 0.
+        A process of the SDK that still lives goes on writing to the old file, of which no more is read.
+        """
+        if not self.described:
+            self.path.unlink(missing_ok=True)
+        elif self.incomplete:
+            beside = self.path.with_suffix(".whole")
+            shutil.copy(self.path, beside)
+            os.truncate(beside, self._place)
+            os.replace(beside, self.path)
+
     def _records(self) -> Iterator[bytes]:
+        self.incomplete = False
         try:
             with open(self.path, "rb") as file:
                 file.seek(self._place)
                 data, start = file.read(), self._place
         except FileNotFoundError:
             return
-        place, pieces = 0, b""
+        place, pieces, begun = 0, b"", False
         while True:
             left = BLOCK - (start + place) % BLOCK
             if left < PIECE_HEADER:
                 place += left  # a block's last bytes are padding where no header fits
                 continue
             if place + PIECE_HEADER > len(data):
+                self.incomplete = begun or place < len(data)
                 return
             length, kind = struct.unpack_from("<HB", data, place + 4)
             end = place + PIECE_HEADER + length
-            if end > len(data) or kind not in (FULL, FIRST, MIDDLE, LAST):
+            if kind not in (FULL, FIRST, MIDDLE, LAST) or PIECE_HEADER + length > left:
+                return
+            if end > len(data):
+                self.incomplete = True
                 return
             piece = data[place + PIECE_HEADER : end]
             pieces = piece if kind in (FULL, FIRST) else pieces + piece
-            place = end
-            if kind in (FULL, LAST):
+            place, begun = end, kind in (FIRST, MIDDLE)
+            if not begun:
                 self._place = start + place
                 yield pieces
