@@ -48,7 +48,7 @@ def cut_within_a_record(path: Path) -> None:
 
 
 def test_two_folders_are_one_run(tmp_path: Path) -> None:
-    """Agent and training are killed amid a record, the rest gets a folder of its own; the server has each point once."""
+    """Agent and training are killed within a record, the rest gets a second folder; the server has each point once."""
     process = train(
         tmp_path, wait=False, count=300, pause=0.01, end="wait", backend=BACKEND, config={"track_git": False}
     )

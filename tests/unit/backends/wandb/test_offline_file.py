@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ ROWS = 120
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bytes]:
+def written(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What the SDK writes of a run: three blocks, with records that go over the end of a block."""
     folder = tmp_path_factory.mktemp("wandb")
     with calling(folder):
@@ -26,7 +25,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bytes]:
         run.finish()
         wandb.teardown()
     (path,) = folder.glob("wandb/offline-run-*/run-cut.wandb")
-    yield path.read_bytes()
+    return path.read_bytes()
 
 
 def rows(path: Path) -> list[int]:
