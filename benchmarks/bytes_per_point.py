@@ -16,7 +16,7 @@ import measure
 
 from tracelet.capture.packer import Packer
 from tracelet.journal import compaction
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import FINISHED, Footer, Started, Status
 from tracelet.redaction.known_secrets import redact
 
@@ -70,12 +70,12 @@ def write(kind: Kind, steps: int, path: Path) -> int:
     """Write and seal the run; the number of its points."""
     started = Started(run="r", name="r", project="p", time=int(START * 1e6), host="h", pid=1)
     status = Status(time=int(START * 1e6), status=FINISHED)
-    journal, packer = Journal.create(path, redact), Packer()
+    journal, packer = JournalWriter.create(path, redact), Packer()
     journal.append([started])
     for waiting in flushes(kind, steps):
         journal.append(packer.pack(waiting))
     journal.append([status])
-    summaries = [tally.summary(name) for name, tally in packer.tallies.items()]
+    summaries = [builder.build(name) for name, builder in packer.summaries.items()]
     journal.seal(
         Footer(
             started=started, status=status, metrics=summaries, params={}, tags={}, frames=journal.number,

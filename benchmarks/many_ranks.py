@@ -15,9 +15,9 @@ import measure
 
 from tracelet.agent.delivery.rank_aggregation import Gatherer
 from tracelet.journal.columns import pack_floats, pack_integers
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Chunk, Points, Started
-from tracelet.journal.run_folder import attempt_path
+from tracelet.journal.run_folder import journal_path
 from tracelet.redaction.known_secrets import redact
 
 METRICS, STEPS = 10, 10
@@ -25,11 +25,11 @@ METRICS, STEPS = 10, 10
 FLUSHES = 5
 
 
-def journals(folder: Path, ranks: int, world: int = 0, first: int = 0) -> list[Journal]:
+def journals(folder: Path, ranks: int, world: int = 0, first: int = 0) -> list[JournalWriter]:
     """The journals of ranks that have just begun: of all, or of one node's in a larger world."""
     made = []
     for rank in range(first, first + ranks):
-        journal = Journal.create(attempt_path(folder, f"rank-{rank}", 0), redact)
+        journal = JournalWriter.create(journal_path(folder, f"rank-{rank}", 0), redact)
         journal.append([
             Started(
                 run="r", name="n", project="p", time=1, host=f"node{rank // 8}", pid=1, rank=rank,
@@ -40,7 +40,7 @@ def journals(folder: Path, ranks: int, world: int = 0, first: int = 0) -> list[J
     return made
 
 
-def flush(journal: Journal, number: int) -> None:
+def flush(journal: JournalWriter, number: int) -> None:
     """What a rank logs in a second."""
     steps = list(range(number * STEPS, (number + 1) * STEPS))
     chunks = [

@@ -18,7 +18,7 @@ import measure
 import tracelet
 from tracelet.capture.packer import Packer
 from tracelet.journal import compaction
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import FINISHED, Footer, Params, Started, Status
 from tracelet.redaction.known_secrets import redact
 
@@ -29,13 +29,13 @@ METRICS = 30
 """Metrics of each of the many runs: what a Lightning training with a validation and the machine's figures has."""
 
 
-def finish(journal: Journal, packer: Packer, started: Started) -> None:
+def finish(journal: JournalWriter, packer: Packer, started: Started) -> None:
     """Seal the journal as the writer does."""
     status = Status(time=started.time, status=FINISHED)
     journal.append([status])
     journal.seal(
         Footer(
-            started=started, status=status, metrics=[tally.summary(name) for name, tally in packer.tallies.items()],
+            started=started, status=status, metrics=[builder.build(name) for name, builder in packer.summaries.items()],
             params={"lr": 0.1, "model/width": 512}, tags={}, frames=journal.number, others=journal.others,
             points=journal.index(),
         )
@@ -43,12 +43,12 @@ def finish(journal: Journal, packer: Packer, started: Started) -> None:
     journal.close()
 
 
-def begin(store: Path, run: str, at: float) -> tuple[Journal, Started]:
+def begin(store: Path, run: str, at: float) -> tuple[JournalWriter, Started]:
     """A new run's journal in the store."""
     folder = store / "runs" / run
     folder.mkdir(parents=True)
     started = Started(run=run, name=run, project="reading", time=int(at * 1e6), host="benchmark", pid=1)
-    journal = Journal.create(folder / "rank-0.0.tlj", redact)
+    journal = JournalWriter.create(folder / "rank-0.0.tlj", redact)
     journal.append([started])
     return journal, started
 

@@ -25,7 +25,7 @@ import psutil
 
 import tracelet
 from tracelet.capture.sink import Item
-from tracelet.capture.span_packing import LAP_WIDTH, pack_laps
+from tracelet.capture.span_packing import ITERATION_WIDTH, pack_iterations
 from tracelet.integrations.lightning.iteration_timer import WITHIN, Lap
 from tracelet.telemetry.names import (
     DATA_LOADING,
@@ -236,10 +236,10 @@ def packing() -> None:
     lap, sink = fresh(keep=500)
     for _ in range(600):
         iteration(lap)
-    items: list[Any] = [item for item in sink.kept if isinstance(item, tuple) and len(item) == LAP_WIDTH]
-    took = each(lambda: pack_laps(items), 20)
+    items: list[Any] = [item for item in sink.kept if isinstance(item, tuple) and len(item) == ITERATION_WIDTH]
+    took = each(lambda: pack_iterations(items), 20)
     measure.row("packing an iteration, on the writer thread", f"{took / len(items) / 1e3:.2f} us")
-    size = len(msgspec.msgpack.encode(pack_laps(items)))
+    size = len(msgspec.msgpack.encode(pack_iterations(items)))
     measure.row("an iteration of 10 spans in the journal", f"{size / len(items):.0f} bytes")
 
 

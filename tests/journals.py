@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from tracelet.capture.packer import Packer
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import FINISHED, Footer, Points, Record, Started, Status
-from tracelet.journal.run_folder import attempt_path
+from tracelet.journal.run_folder import journal_path
 from tracelet.redaction.known_secrets import redact
 from tracelet.store.process_liveness import process_start
 
@@ -42,7 +42,7 @@ def points(name: str, values: Sequence[float], step: int = 0, second: float = 1.
 def write(folder: Path, first: Started, *records: Record) -> Path:
     """A journal of one process."""
     folder.mkdir(parents=True, exist_ok=True)
-    journal = Journal.create(attempt_path(folder, f"rank-{first.rank}", first.attempt), redact)
+    journal = JournalWriter.create(journal_path(folder, f"rank-{first.rank}", first.attempt), redact)
     journal.append([first, *records])
     journal.close()
     return journal.path
@@ -55,7 +55,7 @@ def gone() -> int:
     return child.pid
 
 
-def footer(journal: Journal, started: Started, status: Status, **known: Any) -> Footer:
+def footer(journal: JournalWriter, started: Started, status: Status, **known: Any) -> Footer:
     """What a writer seals the journal with; `known` are its metrics, params and tags, if it has any."""
     return Footer(
         started=started, status=status, frames=journal.number, others=list(journal.others), points=journal.index(),
@@ -63,7 +63,7 @@ def footer(journal: Journal, started: Started, status: Status, **known: Any) -> 
     )  # fmt: skip
 
 
-def finish(journal: Journal, started: Started, time: int = 2, **known: Any) -> None:
+def finish(journal: JournalWriter, started: Started, time: int = 2, **known: Any) -> None:
     """End it as a process does that ends well."""
     status = Status(time=time, status=FINISHED)
     journal.append([status])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracelet.capture.sink import Item, SeriesGroup, SeriesKey, points_of
+from tracelet.capture.sink import Item, SeriesGroup, SeriesKey, row_points
 
 
 class ListSink(list[Item]):
@@ -17,7 +17,7 @@ class ListSink(list[Item]):
     def emit(self, item: Item) -> None:
         """Keep it; what was logged together, point by point."""
         if isinstance(item, tuple) and isinstance(item[0], SeriesGroup):
-            self.extend(points_of(item))
+            self.extend(row_points(item))
         else:
             self.append(item)
 

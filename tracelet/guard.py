@@ -31,6 +31,11 @@ def say(message: str, *, once: str | None = None) -> None:
     logger.warning("tracelet: %s", message)
 
 
+def renamed(old: str, new: str) -> None:
+    """Tell the user once that a public name has changed; the old one works for one version."""
+    say(f"{old} is now {new}. The old name still works and will be removed in the next version.", once=f"renamed:{old}")
+
+
 def failed(place: str, error: BaseException) -> None:
     """Count a failure of ours and tell it the first time; never raises unless an observer does."""
     failures[place] += 1

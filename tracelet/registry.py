@@ -102,7 +102,7 @@ def backend_reference(name: str, options: Mapping[str, Any]) -> str:
     raise SettingsError(f"there is no backend {name!r}. {hint}")
 
 
-def vetted(backends: Mapping[str, Mapping[str, Any]]) -> list[Posting]:
+def validated_backends(backends: Mapping[str, Mapping[str, Any]]) -> list[Posting]:
     """The postings of a run that is to start: SettingsError also for an option that a built-in backend does not have.
 
     Said by the agent it would be said when the training is over, and `tracelet sync` would fail over it too. Only what
@@ -110,7 +110,7 @@ def vetted(backends: Mapping[str, Mapping[str, Any]]) -> list[Posting]:
     """
     from tracelet.agent.delivery import backend_loading
 
-    made = postings(backends)
+    made = backend_configs(backends)
     for posting in made:
         if posting.options and posting.reference in BACKENDS.values():
             try:
@@ -120,10 +120,10 @@ def vetted(backends: Mapping[str, Mapping[str, Any]]) -> list[Posting]:
     return made
 
 
-def postings(backends: Mapping[str, Mapping[str, Any]]) -> list[Posting]:
+def backend_configs(backends: Mapping[str, Mapping[str, Any]]) -> list[Posting]:
     """Where to deliver, as couriers want to know it. SettingsError for names that mean nothing."""
     for options in backends.values():
-        known_secrets.learn(options)
+        known_secrets.register(options)
     return [
         Posting(
             name=checked_name(name), reference=backend_reference(name, options),

@@ -22,7 +22,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-GREATEST = 10**9
+MAX_NUMBER = 10**9
 """Of seconds and counts: some thirty years. Waits of Python itself refuse ten times as much."""
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
@@ -30,7 +30,7 @@ BACKEND_TABLES = "mlflow", "wandb", "clearml", "tensorboard", "aim", "otlp", "on
 """Keys of `config` that hold a table of one backend's options instead of one value; plug-ins add theirs."""
 
 
-def _switch(value: object) -> bool:
+def _bool(value: object) -> bool:
     if isinstance(value, bool):
         return value
     word = str(value).strip().lower()
@@ -52,7 +52,7 @@ def _seconds(value: object) -> float:
         number = float(value)  # type: ignore[arg-type]  # whatever float() refuses is refused below
     except (TypeError, ValueError, OverflowError):
         raise ValueError("give a number of seconds") from None
-    if not 0 < number <= GREATEST:
+    if not 0 < number <= MAX_NUMBER:
         raise ValueError("give a number of seconds above zero, and at most a billion")
     return number
 
@@ -62,7 +62,7 @@ def _count(value: object) -> int:
         number = int(value)  # type: ignore[call-overload]  # whatever int() refuses is refused below
     except (TypeError, ValueError, OverflowError):
         raise ValueError("give a whole number") from None
-    if not 1 <= number <= GREATEST or (isinstance(value, float) and number != value):
+    if not 1 <= number <= MAX_NUMBER or (isinstance(value, float) and number != value):
         raise ValueError("give a whole number above zero, and at most a billion")
     return int(number)
 
@@ -110,17 +110,17 @@ TABLE: tuple[Setting, ...] = (
     Setting("run_id", "", _text, "Id of the run; a run of this id that is there already goes on."),
     Setting("resume", "", _text, "The run to go on with: its id or name, or auto for the one that this job began."),
     Setting("dir", "", _text, "Folder of the store; `.tracelet` in the working directory if empty."),
-    Setting("enabled", True, _switch, "Off: nothing is recorded and every call does nothing."),
-    Setting("track_lightning", True, _switch, "Record what Lightning computes: metrics, hyperparameters, checkpoints."),
-    Setting("track_tensorboard", True, _switch, "Record what is written through SummaryWriter."),
-    Setting("track_torch", True, _switch, "Record data loaders, optimizers and process groups being made."),
-    Setting("track_system", True, _switch, "Sample the machine: CPU, memory, disk, network, GPU."),
-    Setting("track_git", True, _switch, "Record the commit, the branch and the uncommitted diff."),
-    Setting("track_env", True, _switch, "Record Python, packages, the command and the platform."),
-    Setting("track_console", True, _switch, "Record what the program prints, as a terminal shows it."),
-    Setting("track_learning_rate", True, _switch, "Record the learning rate of every parameter group at every step."),
-    Setting("track_gradients", False, _switch, "Record the norm of the gradients at every optimizer step."),
-    Setting("track_spans", True, _switch, "Record where the time goes: data loading, forward, backward, ..."),
+    Setting("enabled", True, _bool, "Off: nothing is recorded and every call does nothing."),
+    Setting("track_lightning", True, _bool, "Record what Lightning computes: metrics, hyperparameters, checkpoints."),
+    Setting("track_tensorboard", True, _bool, "Record what is written through SummaryWriter."),
+    Setting("track_torch", True, _bool, "Record data loaders, optimizers and process groups being made."),
+    Setting("track_system", True, _bool, "Sample the machine: CPU, memory, disk, network, GPU."),
+    Setting("track_git", True, _bool, "Record the commit, the branch and the uncommitted diff."),
+    Setting("track_env", True, _bool, "Record Python, packages, the command and the platform."),
+    Setting("track_console", True, _bool, "Record what the program prints, as a terminal shows it."),
+    Setting("track_learning_rate", True, _bool, "Record the learning rate of every parameter group at every step."),
+    Setting("track_gradients", False, _bool, "Record the norm of the gradients at every optimizer step."),
+    Setting("track_spans", True, _bool, "Record where the time goes: data loading, forward, backward, ..."),
     Setting("telemetry_interval", 50, _count, "Training iterations between two summaries of throughput and times."),
     Setting("spans", "all", _names, "Spans to deliver and export, by name: all, or a list."),
     Setting("spans_deny", "", _names, "Spans not to deliver and export, by name; their children move up."),
@@ -130,11 +130,11 @@ TABLE: tuple[Setting, ...] = (
             "Who delivers to the backends: a process of its own, a thread, or nobody until `tracelet sync`."),
     Setting("agent_linger", 600.0, _seconds,
             "How long the agent goes on trying to deliver after the end of the training."),
-    Setting("gather_nodes", True, _switch,
+    Setting("gather_nodes", True, _bool,
             "Bring what other nodes record to rank 0's node, where they do not share the store."),
     Setting("rank_deadline", 30.0, _seconds, "How long the delivery of a step waits for a rank that is late."),
     Setting("stop_timeout", 60.0, _seconds, "Longest wait of stop_logging() for what is not delivered yet."),
-    Setting("quiet", False, _switch, "Print nothing when a run starts and stops."),
+    Setting("quiet", False, _bool, "Print nothing when a run starts and stops."),
 )  # fmt: skip
 
 BY_NAME: dict[str, Setting] = {setting.name: setting for setting in TABLE}
@@ -200,20 +200,22 @@ def load(
 def _parsed(key: str, value: object, origin: str) -> Any:
     setting = BY_NAME.get(key)
     if setting is None:
-        raise SettingsError(f"{_named(key, origin)} is not a setting. {_nearest(key)}")
+        raise SettingsError(f"{_describe_key(key, origin)} is not a setting. {_nearest(key)}")
     try:
         return setting.parse(value)
     except ValueError as error:
-        raise SettingsError(f"{_named(key, origin)} cannot be {_shown(value)}: {error}. {setting.doc}") from None
+        raise SettingsError(
+            f"{_describe_key(key, origin)} cannot be {_format_value(value)}: {error}. {setting.doc}"
+        ) from None
 
 
-def _named(key: str, origin: str) -> str:
+def _describe_key(key: str, origin: str) -> str:
     if origin == "environment":
         return f"The environment variable TRACELET_{key.upper()}"
     return f"{key!r} ({origin})"
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     # Python refuses to print the largest integers.
     return "so large a number" if isinstance(value, int) and value.bit_length() > 1000 else repr(value)
 
@@ -226,7 +228,7 @@ def _nearest(key: str) -> str:
 
 def _table(key: str, value: object, origin: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise SettingsError(f"{_named(key, origin)} holds a backend's options: give a table, not {value!r}")
+        raise SettingsError(f"{_describe_key(key, origin)} holds a backend's options: give a table, not {value!r}")
     return dict(value)
 
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from tracelet.backends.base import Backend, Batch, Outcome, RunDescription, SeriesPart
 from tracelet.journal.records import STATUSES, Artifact
-from tracelet.store.artifacts import keep
+from tracelet.store.artifacts import store_artifact
 
 START = 1_700_000_000.0
 NAN, INFINITY = math.nan, math.inf
@@ -203,7 +203,9 @@ class BackendConformance:
         (folder / "deep").mkdir(parents=True)
         (folder / "deep" / "a.bin").write_bytes(bytes(range(256)))
         run = self.description()
-        kept = [keep(run.artifacts_folder.parent, path, None, None, int(START * 1e6)) for path in (file, folder)]
+        kept = [
+            store_artifact(run.artifacts_folder.parent, path, None, None, int(START * 1e6)) for path in (file, folder)
+        ]
         reference = Artifact(time=int(START * 1e6), name="last.ckpt", path="/nowhere/last.ckpt", kind="checkpoint")
         self.deliver(Batch(id="b:0-1", artifacts=[*kept, reference]), outcome=FINISHED)
         if self.traits.artifacts:

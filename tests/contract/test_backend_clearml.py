@@ -13,7 +13,7 @@ from tracelet.backends.base import Batch, RunDescription
 from tracelet.backends.clearml.backend import TAG, ClearmlBackend, ClearmlOptions
 from tracelet.backends.clearml.scalar_events import NOT_FINITE, SYSTEM
 from tracelet.journal.records import Artifact
-from tracelet.store.artifacts import keep
+from tracelet.store.artifacts import store_artifact
 from tracelet.testing import FINISHED, BackendConformance, Delivered, Traits
 
 STATUSES = {name: name for name in ("finished", "failed", "interrupted", "preempted", "killed")}
@@ -79,7 +79,7 @@ def test_artifacts_of_two_couriers(tmp_path: Path) -> None:
     batches = []
     for number, name in enumerate(("one.txt", "two.txt")):
         (tmp_path / name).write_text(name)
-        kept = keep(run.artifacts_folder.parent, tmp_path / name, f"deep/{name}", None, 1)
+        kept = store_artifact(run.artifacts_folder.parent, tmp_path / name, f"deep/{name}", None, 1)
         reference = Artifact(time=2, name=f"{number}.ckpt", path=f"/nowhere/{number}.ckpt", kind="checkpoint")
         batches.append(Batch(id=f"b:{number}", artifacts=[kept, reference]))
     conformance.deliver(batches[0])

@@ -13,7 +13,7 @@ from tracelet.backends.base import Batch, RunDescription, SeriesPart
 from tracelet.backends.wandb.backend import WandbBackend, WandbOptions
 from tracelet.backends.wandb.offline_file import Spool, message
 from tracelet.journal.records import Artifact
-from tracelet.store.artifacts import keep
+from tracelet.store.artifacts import store_artifact
 from tracelet.testing import FINISHED, START, BackendConformance, Delivered, Traits
 
 FAILED = "1"
@@ -85,7 +85,7 @@ def test_artifacts_that_come_again(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_bytes(b"hello")
     conformance = suite(tmp_path)
     run = conformance.description()
-    kept = keep(run.artifacts_folder.parent, tmp_path / "notes.txt", "deep/notes.txt", None, 1)
+    kept = store_artifact(run.artifacts_folder.parent, tmp_path / "notes.txt", "deep/notes.txt", None, 1)
     reference = Artifact(time=2, name="last.ckpt", path="/nowhere/last.ckpt", kind="checkpoint")
     batch = Batch(id="b:0-1", artifacts=[kept, reference])
     conformance.deliver(batch)

@@ -27,7 +27,7 @@ from tests.probes.agents import (
 )  # fmt: skip
 from tests.probes.probe_backend import lines, outcomes, points
 from tracelet.agent.process.locks import holder, lock_path
-from tracelet.store.process_status import GONE
+from tracelet.store.process_status import NO_EXIT_RECORD
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +122,7 @@ def test_a_killed_training_is_noticed_within_five_seconds(tmp_path: Path) -> Non
     until(lambda: outcomes(tmp_path) == ["killed"])
     assert time.monotonic() - began < 5.0
     printed(process)
-    assert status(tmp_path) in {("killed", "SIGKILL"), ("killed", GONE)}  # not every kernel tells
+    assert status(tmp_path) in {("killed", "SIGKILL"), ("killed", NO_EXIT_RECORD)}  # not every kernel tells
 
 
 def test_sigterm_ends_the_training_and_the_agent_tells_it(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 import tracelet
 from tests.probes.agents import agents, ended_agents, environment, train, until
 from tracelet.agent.process.exit_cause import OUT_OF_MEMORY
-from tracelet.store.process_status import GONE
+from tracelet.store.process_status import NO_EXIT_RECORD
 from tracelet.store.run import Run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel is asked through /proc, pidfds and cgroups")
@@ -73,7 +73,7 @@ def test_signals_that_nobody_handles(tmp_path: Path) -> None:
         run = latest(tmp_path / name)
         reason = f"crash: {name}" if name == "SIGSEGV" else name
         known = (status, reason)
-        assert (run.info.status, run.info.reason) in ({known} if REMEMBERS else {known, ("killed", GONE)})
+        assert (run.info.status, run.info.reason) in ({known} if REMEMBERS else {known, ("killed", NO_EXIT_RECORD)})
         assert len(run.series("loss")) == 100
         assert run.problems == []
 

@@ -17,7 +17,7 @@ from tracelet.backends.base import Batch, RunDescription, SeriesPart
 from tracelet.backends.wandb.backend import WandbBackend, WandbOptions
 from tracelet.errors import Misconfigured, Unavailable
 from tracelet.journal.records import Artifact
-from tracelet.store.artifacts import keep
+from tracelet.store.artifacts import store_artifact
 from tracelet.testing import FINISHED, START, BackendConformance, Delivered
 
 pytestmark = pytest.mark.slow
@@ -148,7 +148,7 @@ def artifacts(folder: Path, conformance: BackendConformance) -> Batch:
     (folder / "out" / "deep" / "large.bin").write_bytes(LARGE)
     (folder / "notes.txt").write_bytes(b"hello")
     place = conformance.description().artifacts_folder.parent
-    kept = [keep(place, folder / name, None, None, int(START * 1e6)) for name in ("notes.txt", "out")]
+    kept = [store_artifact(place, folder / name, None, None, int(START * 1e6)) for name in ("notes.txt", "out")]
     reference = Artifact(time=1, name="last.ckpt", path="/nowhere/last.ckpt", kind="checkpoint", metadata={"step": 7})
     return Batch(id="b:0-1", artifacts=[*kept, reference])
 

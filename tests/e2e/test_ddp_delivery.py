@@ -65,5 +65,5 @@ def test_a_backend_gets_each_point_once() -> None:
     ):
         series = run.series(name)
         assert remote[name] == list(zip(series.steps.tolist(), series.values.tolist())), name
-    assert until((run.path / summaries.NAME).exists)
+    assert until((run.path / summaries.FILE_NAME).exists)
     assert repr(sorted(run.summaries().items())) == repr([(name, run.summary(name)) for name in run.metrics()])

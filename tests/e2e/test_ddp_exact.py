@@ -99,8 +99,8 @@ def test_the_aggregate_is_what_sync_dist_gives(strategy: str, ranks: int) -> Non
         assert series.complete or name == "alone"
     spread = run.spread("loss_step")
     each = [run.series("loss_step", rank=rank).values.tolist() for rank in range(ranks)]
-    assert spread.least.tolist() == [min(values) for values in zip(*each)]
-    assert spread.greatest.tolist() == [max(values) for values in zip(*each)]
+    assert spread.min.tolist() == [min(values) for values in zip(*each)]
+    assert spread.max.tolist() == [max(values) for values in zip(*each)]
     assert set(spread.ranks.tolist()) == {ranks}
     check_ranks(run, ranks)
 

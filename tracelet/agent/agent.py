@@ -33,7 +33,7 @@ from tracelet.guard import guard
 from tracelet.journal.compaction import compact
 from tracelet.journal.journal_reader import first_record
 from tracelet.journal.records import FINISHED, Started, Status
-from tracelet.journal.run_folder import create_next
+from tracelet.journal.run_folder import create_journal
 from tracelet.redaction.known_secrets import redact
 from tracelet.redaction.redactor import Redactor
 from tracelet.store.process_liveness import process_start
@@ -116,7 +116,7 @@ class Agent:
             from tracelet.store import summary_file  # the reading side is not loaded while the training goes on
             from tracelet.store.run import Run
 
-            summary_file.keep(Run(self.folder), give_up=lambda: bool(self._quit_at))
+            summary_file.write_summaries(Run(self.folder), give_up=lambda: bool(self._quit_at))
 
     def quit(self, *_: object) -> None:
         """On SIGTERM: finish soon."""
@@ -161,7 +161,7 @@ class Agent:
     def _recorder(self) -> tuple[Writer, Scheduler]:
         training = first_record(self.folder / self.order.journal)
         host = socket.gethostname()
-        journal, attempt = create_next(self.folder, f"node-{host}", redact)
+        journal, attempt = create_journal(self.folder, f"node-{host}", redact)
         started = Started(
             run=self.folder.name, name=training.name if training else "", project=training.project if training else "",
             time=now(), host=host, pid=os.getpid(), process_started=process_start(os.getpid()), role="node",

@@ -11,24 +11,24 @@ from tracelet import guard
 from tracelet.capture.sink import PLAIN_WIDTH, Item, SeriesGroup
 
 
-class Forgetting(list[Item]):
+class NullBuffer(list[Item]):
     """The buffer in a forked child or of a run that is not recorded: takes everything, keeps nothing."""
 
     def append(self, item: Item) -> None:
         """Forget the item."""
 
 
-class Ended(Forgetting):
+class EndedBuffer(NullBuffer):
     """The buffer after the end of the run: keeps nothing, and says so once if a program goes on logging by name."""
 
     def append(self, item: Item) -> None:
         """Forget the item; say so if a program logged it by name."""
-        name = _logged(item)
+        name = _logged_name(item)
         if name is not None:
-            say_late(repr(name))
+            warn_after_end(repr(name))
 
 
-def say_late(what: str, kind: str = "metric") -> None:
+def warn_after_end(what: str, kind: str = "metric") -> None:
     """Say that something was logged after the end of its run, once for each kind."""
     if not sys.is_finalizing():
         guard.say(
@@ -38,7 +38,7 @@ def say_late(what: str, kind: str = "metric") -> None:
         )
 
 
-def _logged(item: Item) -> object:
+def _logged_name(item: Item) -> object:
     """The first name that a program logged with the item; None if it did not log by name."""
     if type(item) is not tuple:
         return None
@@ -46,18 +46,18 @@ def _logged(item: Item) -> object:
     return first if type(first) is str and len(item) <= PLAIN_WIDTH + 1 else None
 
 
-class Mute:
+class NullWriter:
     """A writer that records nothing, for handles of runs that are not recorded."""
 
     recording = False
 
     def __init__(self) -> None:
-        self.items: list[Item] = Forgetting()
+        self.items: list[Item] = NullBuffer()
 
     def emit(self, item: Item) -> None:
         """Keep nothing."""
 
-    def relieve(self) -> None:
+    def apply_backpressure(self) -> None:
         """Never crowded."""
 
     def flush(self, timeout: float | None = None) -> bool:

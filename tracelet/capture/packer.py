@@ -13,41 +13,41 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Union
 
 from tracelet import guard
-from tracelet.capture.exception_text import said
+from tracelet.capture.exception_text import describe_exception
 from tracelet.capture.sanitize import storable_text
 from tracelet.capture.scalars import resolve
-from tracelet.capture.sink import PLAIN_WIDTH, Item, Later, OpenSpan, SeriesGroup, SeriesKey, points_of
-from tracelet.capture.span_packing import packed
+from tracelet.capture.sink import PLAIN_WIDTH, DeferredRecords, Item, OpenSpan, SeriesGroup, SeriesKey, row_points
+from tracelet.capture.span_packing import pack
 from tracelet.journal.columns import pack_floats, pack_integers
-from tracelet.journal.metric_summary import Tally
+from tracelet.journal.metric_summary import SummaryBuilder
 from tracelet.journal.records import Chunk, Event, Notice, Packed, Points, Record, Span
 
-MICRO = 1e6
-LONGEST_NAME = 1000
+MICROSECONDS = 1e6
+MAX_NAME = 1000
 """Characters of a metric's name. It stands in every chunk; a longer one is cut, which is said."""
 SPAN_WIDTH = 7
 """The length of a `FinishedSpan`; a `FinishedLap` is longer, a point shorter."""
-JUST_INTEGERS = {int}
-UNREADABLE = (TypeError, ValueError, ArithmeticError, RuntimeError)
+ONLY_INTEGERS = {int}
+READ_ERRORS = (TypeError, ValueError, ArithmeticError, RuntimeError)
 """What reading a value raises that is no number, or whose device is gone."""
-MOST_LOST = 100
+MAX_NOTICES = 100
 """Metrics that get a notice of missing points; a program that logs ever new names must not fill the journal."""
-LONGEST_REASON = 200
+MAX_REASON = 200
 """Characters; torch writes a page about a failed kernel."""
 
 
 class Packer:
-    """Keeps, over the whole run, the next step of each metric that is logged without one, and each metric's tally."""
+    """Keeps, over the whole run, the next step of each metric that is logged without one, and each metric's summary."""
 
     def __init__(self) -> None:
-        self.tallies: dict[str, Tally] = {}
+        self.summaries: dict[str, SummaryBuilder] = {}
         self._keys: dict[Union[str, SeriesKey], SeriesKey] = {}
         self._next_step: dict[Union[str, SeriesKey], int] = {}
-        self._lost: set[str] = set()
+        self._reported: set[str] = set()
         """Metrics that a notice was made for because a point could not be read."""
         self._notices: list[Record] = []
 
-    def go_on(self, following: Mapping[str, int]) -> None:
+    def continue_steps(self, following: Mapping[str, int]) -> None:
         """Count on where an earlier process of the run had got to: the next step of each metric, by name."""
         self._next_step.update(following)
 
@@ -63,10 +63,10 @@ class Packer:
                 else:
                     points[item[0]].append(item)
             else:
-                records += _others(item)
+                records += _other_records(item)
         chunks: list[Chunk] = []
-        if mixed(points):
-            points = one_by_one(items)
+        if has_overlapping_series(points):
+            points = points_by_series(items)
         for name, series in points.items():
             if type(name) is SeriesGroup:
                 self._pack_rows(name, series, chunks)
@@ -78,36 +78,37 @@ class Packer:
         self._notices = []
         if spans:
             with guard.guard("recording spans"):
-                records += packed(spans)
+                records += pack(spans)
         return records
 
     def _pack_series(self, name: str | SeriesKey, items: list[Any], chunks: list[Chunk]) -> None:
-        following = self._following(name)
+        following = self._next_step_of(name)
         try:
             chunks.append(self._chunk(name, items))
-        except UNREADABLE:  # one point: the others must not be lost with it
+        except READ_ERRORS:  # one point: the others must not be lost with it
             self._next_step[name] = following
             for item in items:
                 with guard.guard(f"recording a point of {self._key(name).name!r}"):
                     try:
                         chunks.append(self._chunk(name, [item]))
-                    except UNREADABLE as error:
-                        self._miss(self._key(name).name, error)
+                    except READ_ERRORS as error:
+                        self._report_unreadable(self._key(name).name, error)
                         raise
 
-    def _miss(self, name: str, error: BaseException) -> None:
+    def _report_unreadable(self, name: str, error: BaseException) -> None:
         """Have the journal say that points of a metric are missing, once for each metric."""
-        if name in self._lost or len(self._lost) > MOST_LOST:
+        if name in self._reported or len(self._reported) > MAX_NOTICES:
             return
-        whose = repr(name) if len(self._lost) < MOST_LOST else "further metrics"
-        self._lost.add(name)
-        message = f"points of {whose} were not recorded, because they cannot be read ({said(error)[:LONGEST_REASON]})"
-        self._notices.append(Notice(time=int(time.time() * MICRO), code="unreadable", message=message))
+        whose = repr(name) if len(self._reported) < MAX_NOTICES else "further metrics"
+        self._reported.add(name)
+        why = describe_exception(error)[:MAX_REASON]
+        message = f"points of {whose} were not recorded, because they cannot be read ({why})"
+        self._notices.append(Notice(time=int(time.time() * MICROSECONDS), code="unreadable", message=message))
 
     def _pack_rows(self, group: SeriesGroup, rows: list[Any], chunks: list[Chunk]) -> None:
         """The chunks of series that share their steps, times and epochs, which are packed once for all of them."""
         try:
-            times, steps = in_micros([row[3] for row in rows]), [row[1] for row in rows]
+            times, steps = to_microseconds([row[3] for row in rows]), [row[1] for row in rows]
             packed_steps, packed_times = pack_integers(steps), pack_integers(times)
             named = rows[0][4] is None
             epochs = None if named else pack_integers([row[4] for row in rows])
@@ -121,21 +122,21 @@ class Packer:
                         automatic=key.automatic,
                     )
                 )  # fmt: skip
-        except UNREADABLE:
-            for name, series in one_by_one(rows).items():
+        except READ_ERRORS:
+            for name, series in points_by_series(rows).items():
                 self._pack_series(name, series, chunks)
             return
         chunks += found
         if named:
             self._next_step.update(dict.fromkeys(group.keys, steps[-1] + 1))
         for chunk, values in zip(found, columns):
-            self._tally(chunk, steps, times, values)
+            self._summarize(chunk, steps, times, values)
 
     def _key(self, name: str | SeriesKey) -> SeriesKey:
         key = self._keys.get(name)
         if key is None:
             key = SeriesKey(name) if isinstance(name, str) else name
-            sound = storable_text(key.name)[:LONGEST_NAME]
+            sound = storable_text(key.name)[:MAX_NAME]
             if sound != key.name:
                 guard.say(f"the metric name {sound[:80]!r} ... cannot be stored as it is and was changed.", once=sound)
             if sound != key.name or type(key.name) is not str:  # msgpack knows no text of numpy's
@@ -146,7 +147,7 @@ class Packer:
     def _chunk(self, name: str | SeriesKey, items: list[Any]) -> Chunk:
         """One chunk of the points of a series. By columns, because a loop over points costs four times as much."""
         key = self._key(name)
-        times = in_micros([item[3] for item in items])
+        times = to_microseconds([item[3] for item in items])
         steps = self._steps(name, [item[1] for item in items])
         values = resolve([item[2] for item in items])
         keyed = len(items[0]) > PLAIN_WIDTH
@@ -157,23 +158,23 @@ class Packer:
             epochs=pack_integers([item[4] for item in items]) if keyed else None,
             weights=weights, automatic=key.automatic, totals=totals,
         )  # fmt: skip
-        self._tally(chunk, steps, times, values)
+        self._summarize(chunk, steps, times, values)
         return chunk
 
-    def _tally(self, chunk: Chunk, steps: list[int], times: list[int], values: Sequence[float]) -> None:
-        tally = self.tallies.get(chunk.name)
-        if tally is None:
-            tally = self.tallies[chunk.name] = Tally()
-            tally.automatic = chunk.automatic
-        tally.add(steps, times, values)
+    def _summarize(self, chunk: Chunk, steps: list[int], times: list[int], values: Sequence[float]) -> None:
+        builder = self.summaries.get(chunk.name)
+        if builder is None:
+            builder = self.summaries[chunk.name] = SummaryBuilder()
+            builder.automatic = chunk.automatic
+        builder.add(steps, times, values)
 
     def _steps(self, name: str | SeriesKey, steps: list[Any]) -> list[int]:
         """The steps as integers: one without a step comes after the one before, one that is a tensor is read."""
-        if set(map(type, steps)) == JUST_INTEGERS:
+        if set(map(type, steps)) == ONLY_INTEGERS:
             found = steps
         else:
             found = []
-            following = self._following(name)
+            following = self._next_step_of(name)
             read = iter(resolve([step for step in steps if step is not None and type(step) is not int]))
             for step in steps:
                 found.append(following if step is None else step if type(step) is int else int(next(read)))
@@ -182,18 +183,18 @@ class Packer:
             self._next_step[name] = found[-1] + 1
         return found
 
-    def _following(self, name: str | SeriesKey) -> int:
+    def _next_step_of(self, name: str | SeriesKey) -> int:
         """The step of the next point without one; a series of a key goes on where an earlier process got to by name."""
         found = self._next_step.get(name)
         return self._next_step.get(self._key(name).name, 0) if found is None else found
 
 
-def in_micros(times: list[float]) -> list[int]:
+def to_microseconds(times: list[float]) -> list[int]:
     """Seconds as microseconds."""
-    return [int(seconds * MICRO) for seconds in times]
+    return [int(seconds * MICROSECONDS) for seconds in times]
 
 
-def mixed(points: Mapping[Any, list[Any]]) -> bool:
+def has_overlapping_series(points: Mapping[Any, list[Any]]) -> bool:
     """Whether a series has points in more than one place, so that their order would be lost: rare, but it happens where
     a metric is logged in some steps only.
     """
@@ -204,31 +205,31 @@ def mixed(points: Mapping[Any, list[Any]]) -> bool:
     return len(set(keys)) < len(keys) or any(key in points for key in keys)
 
 
-def one_by_one(items: Iterable[Item]) -> dict[Any, list[Any]]:
+def points_by_series(items: Iterable[Item]) -> dict[Any, list[Any]]:
     """The points of each series in their order, rows taken apart."""
     points: defaultdict[Any, list[Any]] = defaultdict(list)
     for item in items:
         if type(item) is tuple and len(item) < SPAN_WIDTH:
-            for point in points_of(item) if type(item[0]) is SeriesGroup else (item,):
+            for point in row_points(item) if type(item[0]) is SeriesGroup else (item,):
                 points[point[0]].append(point)
     return points
 
 
-def _others(item: Item) -> Sequence[Record]:
+def _other_records(item: Item) -> Sequence[Record]:
     """The records of what is neither point nor span."""
     if isinstance(item, Event):
-        return [_readable(item)]
+        return [_resolve_attributes(item)]
     if isinstance(item, Record):
         return [item]
     if isinstance(item, OpenSpan) and not item.ended:
-        return [_beginning(item)]
-    if isinstance(item, Later):
+        return [_open_span(item)]
+    if isinstance(item, DeferredRecords):
         with guard.guard("recording what was put off"):
             return item.records()
     return []
 
 
-def _readable(event: Event) -> Event:
+def _resolve_attributes(event: Event) -> Event:
     """The event; a loss that is still on a device becomes a number here, where nobody's training waits for it."""
     late = {name: value for name, value in event.attributes.items() if hasattr(value, "is_cpu")}
     if not late:
@@ -239,7 +240,7 @@ def _readable(event: Event) -> Event:
     return Event(time=event.time, name=event.name, attributes={**event.attributes, **found}, span=event.span)
 
 
-def _beginning(span: OpenSpan) -> Span:
+def _open_span(span: OpenSpan) -> Span:
     return Span(
         id=span.id, name=span.name, start_ns=span.start_ns, parent=span.parent, thread=span.thread,
         attributes=dict(span.attributes),
@@ -251,10 +252,10 @@ def _weights(found: list[Any]) -> tuple[Packed | None, Packed | None]:
     if all(weight is None for weight in found):
         return None, None
     if tuple not in set(map(type, found)):
-        return _packed(found, 1.0), None
+        return _pack_numbers(found, 1.0), None
     pairs = [weight if type(weight) is tuple else (weight, None) for weight in found]
-    return _packed([pair[0] for pair in pairs], 1.0), _packed([pair[1] for pair in pairs], math.nan)
+    return _pack_numbers([pair[0] for pair in pairs], 1.0), _pack_numbers([pair[1] for pair in pairs], math.nan)
 
 
-def _packed(numbers: list[Any], unknown: float) -> Packed:
+def _pack_numbers(numbers: list[Any], unknown: float) -> Packed:
     return pack_floats(resolve([unknown if number is None else number for number in numbers]))

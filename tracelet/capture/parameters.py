@@ -20,18 +20,18 @@ from tracelet.errors import InvalidArgument
 from tracelet.journal.records import Scalar
 from tracelet.redaction.masking import looks_secret, mask_tokens
 
-LONGEST_TEXT = 4000
+MAX_TEXT = 4000
 """Characters kept of one value; a configuration file pasted into a parameter fits, a data set does not."""
-MOST_ITEMS = 100
+MAX_ITEMS = 100
 """Elements of a list that are written out."""
-DEEPEST = 12
+MAX_DEPTH = 12
 """Levels of nesting that become names; deeper ones are described. Ends self-containing mappings."""
-LONGEST_FLAT = 50
+MAX_FLATTENED_LIST = 50
 """Elements of a list of mappings that become names of their own; optimizers and transforms are fewer."""
-MOST_NAMES = 10_000
+MAX_NAMES = 10_000
 """Names beyond which lists of mappings are only written out: shared and self-containing ones never end."""
 MASK = "***"
-WIDEST_INTEGER = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 
 
 def flatten(values: Any) -> dict[str, Scalar]:
@@ -40,13 +40,13 @@ def flatten(values: Any) -> dict[str, Scalar]:
     A short list that holds any of these is nested too, its places being names: `optimizers/0/lr`.
     """
     found: dict[str, Scalar] = {}
-    _flatten("", _mapping(values) or {}, found, DEEPEST)
+    _flatten("", _as_mapping(values) or {}, found, MAX_DEPTH)
     return found
 
 
-def given(values: Any) -> dict[str, Scalar]:
+def checked_params(values: Any) -> dict[str, Scalar]:
     """What a program gave as parameters, flat; `InvalidArgument` for what has no names."""
-    if _mapping(values) is None:
+    if _as_mapping(values) is None:
         raise InvalidArgument(
             f"parameters are a {type(values).__name__}, which gives them no names; nothing was recorded. Give a "
             "mapping, a namespace or a dataclass, e.g. log_params({'lr': 0.1})"
@@ -54,7 +54,7 @@ def given(values: Any) -> dict[str, Scalar]:
     return flatten(values)
 
 
-def _mapping(value: Any) -> Mapping[Any, Any] | None:
+def _as_mapping(value: Any) -> Mapping[Any, Any] | None:
     if isinstance(value, Mapping):
         return value
     if isinstance(value, (argparse.Namespace, types.SimpleNamespace)):
@@ -64,11 +64,11 @@ def _mapping(value: Any) -> Mapping[Any, Any] | None:
     return None
 
 
-def _places(value: Any, found: dict[str, Scalar]) -> dict[int, Any]:
+def _as_indexed(value: Any, found: dict[str, Scalar]) -> dict[int, Any]:
     """A list that holds mappings as one from place to element; empty for any other value."""
-    if not isinstance(value, (list, tuple)) or len(value) > LONGEST_FLAT or len(found) > MOST_NAMES:
+    if not isinstance(value, (list, tuple)) or len(value) > MAX_FLATTENED_LIST or len(found) > MAX_NAMES:
         return {}
-    return dict(enumerate(value)) if any(_mapping(item) for item in value) else {}
+    return dict(enumerate(value)) if any(_as_mapping(item) for item in value) else {}
 
 
 def _flatten(prefix: str, values: Mapping[Any, Any], found: dict[str, Scalar], depth: int) -> None:
@@ -76,71 +76,71 @@ def _flatten(prefix: str, values: Mapping[Any, Any], found: dict[str, Scalar], d
         name = storable_text(f"{prefix}{key}")
         if looks_secret(str(key)) and value is not None and not (isinstance(value, str) and not value):
             found[name] = MASK
-        elif depth and (nested := _mapping(value) or _places(value, found)):
+        elif depth and (nested := _as_mapping(value) or _as_indexed(value, found)):
             _flatten(f"{name}/", nested, found, depth - 1)
         else:
-            found[name] = plain(value)
+            found[name] = to_scalar(value)
 
 
-def plain(value: Any, depth: int = DEEPEST) -> Scalar:
+def to_scalar(value: Any, depth: int = MAX_DEPTH) -> Scalar:
     """One value as a scalar: numbers and texts as they are, lists written out, anything else described by its type."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, enum.Enum):
-        return plain(value.value)
+        return to_scalar(value.value)
     if isinstance(value, int):
-        if abs(value) <= WIDEST_INTEGER:
+        if abs(value) <= MAX_INTEGER:
             return int(value)
-        return str(int(value)) if value.bit_length() < LONGEST_TEXT else _cut(hex(value))  # str() refuses the largest
+        return str(int(value)) if value.bit_length() < MAX_TEXT else _truncate(hex(value))  # str() refuses the largest
     if isinstance(value, float):
         return float(value)
     if isinstance(value, (str, os.PathLike)):
         text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
-        return mask_tokens(_cut(storable_text(text if isinstance(text, str) else os.fsdecode(text))))
+        return mask_tokens(_truncate(storable_text(text if isinstance(text, str) else os.fsdecode(text))))
     if depth and isinstance(value, (list, tuple, set, frozenset)):
-        return _cut(_listed(value, depth))
-    return _described(value)
+        return _truncate(_format_items(value, depth))
+    return _describe(value)
 
 
-def _listed(values: Any, depth: int) -> str:
+def _format_items(values: Any, depth: int) -> str:
     shown: list[str] = []
     length = 0
     for item in values:
-        if len(shown) == MOST_ITEMS or length > LONGEST_TEXT:
+        if len(shown) == MAX_ITEMS or length > MAX_TEXT:
             shown.append(f"... {len(values) - len(shown)} more")
             break
-        shown.append(_quoted(plain(item, depth - 1)))
+        shown.append(_format_scalar(to_scalar(item, depth - 1)))
         length += len(shown[-1])
     if isinstance(values, (set, frozenset)):
         shown.sort()  # the texts, because elements may not be comparable
     return "[" + ", ".join(shown) + "]"
 
 
-def _quoted(value: Scalar) -> str:
+def _format_scalar(value: Scalar) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return repr(value)
     return str(value)
 
 
-def _described(value: Any) -> Scalar:
+def _describe(value: Any) -> Scalar:
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
         item = value.item()
-        return str(value) if type(item) is type(value) else plain(item)  # a long double is its own item
+        return str(value) if type(item) is type(value) else to_scalar(item)  # a long double is its own item
     shape = getattr(value, "shape", None)
     if shape is not None and hasattr(value, "dtype"):
         if tuple(shape) == () and getattr(value, "is_cpu", False):  # reading another device would wait for it
-            return plain(value.item())
+            return to_scalar(value.item())
         return f"{type(value).__name__}({'x'.join(map(str, tuple(shape)))}, {value.dtype})"
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{getattr(value, '__module__', '')}.{value.__qualname__}"
     if type(value).__module__ == "torch":  # dtype, device, layout: their texts are short and final
         return str(value)
     if isinstance(value, Mapping):
-        return _cut("{" + ", ".join(f"{key}: ..." for key in list(value)[:MOST_ITEMS]) + "}")
+        return _truncate("{" + ", ".join(f"{key}: ..." for key in list(value)[:MAX_ITEMS]) + "}")
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}... ({len(text)} characters)"
+def _truncate(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}... ({len(text)} characters)"

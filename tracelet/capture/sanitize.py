@@ -15,8 +15,8 @@ from tracelet import guard
 from tracelet.journal.records import KIND_OF, Points, Record, Spans
 
 RecordType = TypeVar("RecordType", bound=Record)
-LEAST, GREATEST = -(2**63), 2**63 - 1
-DEEPEST = 50
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+MAX_DEPTH = 50
 """Levels of nesting that are kept; ends values that contain themselves."""
 
 
@@ -25,7 +25,7 @@ def storable_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def mended(record: RecordType) -> RecordType | None:
+def sanitized(record: RecordType) -> RecordType | None:
     """The record if it can be stored, else one close to it that can; None (and said once) if neither."""
     kind = type(record)
     with guard.guard(f"recording {kind.__name__.lower()}"):
@@ -36,24 +36,24 @@ def mended(record: RecordType) -> RecordType | None:
                 raise  # packed columns: the packer has seen to them
         else:
             return record
-        fields = {name: _mend(getattr(record, name), DEEPEST) for name in record.__struct_fields__}
+        fields = {name: _sanitize(getattr(record, name), MAX_DEPTH) for name in record.__struct_fields__}
         sound = kind(**fields)
         msgspec.msgpack.decode(msgspec.msgpack.encode(sound), type=kind)
         return sound
     return None
 
 
-def _mend(value: Any, depth: int) -> Any:
+def _sanitize(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, (bool, float)):
         return value
     if isinstance(value, str):
         return storable_text(str.__str__(value))
     if isinstance(value, int):
-        return int(value) if LEAST <= value <= GREATEST else hex(value)
+        return int(value) if INT64_MIN <= value <= INT64_MAX else hex(value)
     if isinstance(value, (bytes, msgspec.Struct)):
         return value
     if depth and isinstance(value, Mapping):
-        return {_mend(key, 0): _mend(item, depth - 1) for key, item in value.items()}
+        return {_sanitize(key, 0): _sanitize(item, depth - 1) for key, item in value.items()}
     if depth and isinstance(value, (list, tuple, set, frozenset)):
-        return [_mend(item, depth - 1) for item in value]
+        return [_sanitize(item, depth - 1) for item in value]
     return f"{type(value).__module__}.{type(value).__qualname__}"

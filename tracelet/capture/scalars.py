@@ -1,7 +1,7 @@
 """Numbers out of whatever a program logs: Python numbers, numpy scalars, one-element tensors on any device.
 
-`checked` runs on the caller's thread when somebody logs by name, and may raise `InvalidMetric`. `resolve` runs on the
-writer thread: it reads tensors of other devices in one copy per device, on a CUDA stream of its own, so that the
+`checked_value` runs on the caller's thread when a program logs by name, and may raise `InvalidMetric`. `resolve` runs
+on the writer thread: it reads tensors of other devices in one copy per device, on a CUDA stream of its own, so that the
 training thread and its streams never wait for us. Nothing here imports torch: a tensor can only come from a loaded
 torch.
 """
@@ -15,12 +15,12 @@ from typing import Any
 
 from tracelet.errors import InvalidArgument, InvalidMetric
 
-JUST_FLOATS = {float}
-LONGEST_WAIT = 1e9
+ONLY_FLOATS = {float}
+MAX_TIMEOUT = 1e9
 """Seconds; locks and queues refuse much longer ones, infinity among them."""
 
 
-def checked(name: object, value: Any) -> Any:
+def checked_value(name: object, value: Any) -> Any:
     """The value as something `resolve` can read: a float at once for anything on the CPU, else a detached clone."""
     if not isinstance(name, str) or not name:
         raise InvalidMetric(f"a metric's name must be a non-empty string, not {name!r}; e.g. log_metric('loss', 0.5)")
@@ -52,21 +52,21 @@ def _from_tensor(name: str, value: Any) -> Any:
         shape = "x".join(map(str, value.shape)) or "complex"
         raise InvalidMetric(f"{name!r} is a tensor ({shape}): a metric is one real number. Log {name}.mean(), say")
     detached = value.detach()
-    return float(detached.item()) if detached.device.type == "cpu" else on_its_stream(detached.clone())
+    return float(detached.item()) if detached.device.type == "cpu" else with_stream(detached.clone())
 
 
-def seconds(timeout: Any) -> float | None:
+def checked_timeout(timeout: Any) -> float | None:
     """A longest wait that somebody gave, as locks take it: nothing below zero, nor longer than they can wait."""
     if timeout is None:
         return None
     if isinstance(timeout, numbers.Real) and timeout == timeout:
-        return max(0.0, min(float(timeout), LONGEST_WAIT))
+        return max(0.0, min(float(timeout), MAX_TIMEOUT))
     raise InvalidArgument(
         f"timeout is {timeout!r}, not a number of seconds; the run goes on. E.g. stop_logging(timeout=30)"
     )
 
 
-def on_its_stream(tensor: Any) -> Any:
+def with_stream(tensor: Any) -> Any:
     """The tensor; where another CUDA stream than the default one computes it, it remembers which, for `resolve`."""
     if tensor.is_cuda:
         cuda = sys.modules["torch"].cuda
@@ -80,7 +80,7 @@ def resolve(values: Sequence[Any]) -> Sequence[float]:
     """The values as floats, in order: those given, where nothing is to do. Raises TypeError or ValueError for what is
     no number.
     """
-    if set(map(type, values)) == JUST_FLOATS:
+    if set(map(type, values)) == ONLY_FLOATS:
         return values
     resolved: list[Any] = list(values)
     devices: dict[Any, list[int]] = {}
@@ -93,12 +93,12 @@ def resolve(values: Sequence[Any]) -> Sequence[float]:
         else:
             devices.setdefault((device, value.dtype), []).append(place)
     for places in devices.values():
-        for place, number in zip(places, _fetch([resolved[place] for place in places])):
+        for place, number in zip(places, _copy_to_host([resolved[place] for place in places])):
             resolved[place] = number
     return resolved
 
 
-def _fetch(tensors: list[Any]) -> list[float]:
+def _copy_to_host(tensors: list[Any]) -> list[float]:
     """One copy to the host for all tensors, which share a device and a type."""
     torch = sys.modules["torch"]
     flat = [tensor.detach().reshape(()) for tensor in tensors]

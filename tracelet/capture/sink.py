@@ -57,14 +57,14 @@ What a training step logs, in one piece: one tuple to make, to keep and to colle
 """
 
 
-def points_of(row: Row) -> list[Any]:
+def row_points(row: Row) -> list[Any]:
     """The same as points, plain or keyed."""
     group, step, values, time, epoch = row
     rest = () if epoch is None else (epoch, None)
     return [(key, step, value, time, *rest) for key, value in zip(group.keys, values)]
 
 
-def weight_of(item: Item) -> int:
+def point_count(item: Item) -> int:
     """How many points are lost with an item; what is no point counts as one."""
     return len(item[2]) if type(item) is tuple and type(item[0]) is SeriesGroup else 1
 
@@ -92,20 +92,20 @@ FinishedSpan = tuple[str, int, int, int, int, int, Union[dict[str, object], None
 Packed like points; a span that an exception ended is a `records.Span` of its own.
 """
 
-ROOM = 256
+IDS_PER_ITERATION = 256
 """Distance between the ids that a recorder gives out: the phases of an iteration have theirs from in between. One byte
 holds the distance, and an optimizer that evaluates its closure 25 times makes 80 phases."""
 
-FinishedLap = tuple[str, int, int, int, int, int, int, list[Any]]
+FinishedIteration = tuple[str, int, int, int, int, int, int, list[Any]]
 """(name, id, parent id or 0, start, end, thread id, origin, marks): an iteration and its phases, in one piece.
 
 Times are those of `time.perf_counter_ns`; `origin` added to them gives nanoseconds since the epoch. `marks` is flat:
 the name and the end of each phase in turn. A phase begins where the one before it ended, the first one with the
-iteration; the nth phase has the iteration's id plus n; phases that would need more than `ROOM` are left out.
+iteration; the nth phase has the iteration's id plus n; phases beyond `IDS_PER_ITERATION` are dropped.
 """
 
 
-class Later:
+class DeferredRecords:
     """Something that makes its records when the writer comes by, on the writer's thread."""
 
     def records(self) -> list[Record]:
@@ -113,7 +113,7 @@ class Later:
         raise NotImplementedError
 
 
-Item = Union[PlainPoint, KeyedPoint, Row, FinishedSpan, FinishedLap, OpenSpan, Later, Record]
+Item = Union[PlainPoint, KeyedPoint, Row, FinishedSpan, FinishedIteration, OpenSpan, DeferredRecords, Record]
 """What may be put into a sink. A value may be any number or one-element tensor that nobody changes any more."""
 
 

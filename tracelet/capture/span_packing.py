@@ -7,29 +7,29 @@ from itertools import pairwise
 from operator import sub
 from typing import Any, cast
 
-from tracelet.capture.sink import ROOM, FinishedLap, FinishedSpan
+from tracelet.capture.sink import IDS_PER_ITERATION, FinishedIteration, FinishedSpan
 from tracelet.journal.columns import pack_integers, pack_small
 from tracelet.journal.records import Spans
 
-LAP_WIDTH = 8
-"""The length of a `FinishedLap`, which tells it from a `FinishedSpan`."""
+ITERATION_WIDTH = 8
+"""The length of a `FinishedIteration`, which tells it from a `FinishedSpan`."""
 
 
-def packed(items: Iterable[FinishedSpan | FinishedLap]) -> list[Spans]:
+def pack(items: Iterable[FinishedSpan | FinishedIteration]) -> list[Spans]:
     """What one flush found: a record of its single spans and one of its iterations."""
     singles: list[Any] = []
     laps: list[Any] = []
     for item in items:
-        (laps if len(item) == LAP_WIDTH else singles).append(item)
-    return [pack(found) for pack, found in ((pack_spans, singles), (pack_laps, laps)) if found]
+        (laps if len(item) == ITERATION_WIDTH else singles).append(item)
+    return [pack(found) for pack, found in ((pack_spans, singles), (pack_iterations, laps)) if found]
 
 
-def pack_spans(items: Sequence[FinishedSpan | FinishedLap]) -> Spans:
+def pack_spans(items: Sequence[FinishedSpan | FinishedIteration]) -> Spans:
     """One record of all spans, ordered by their start."""
     rows: list[Any] = []
     for item in items:
-        if len(item) == LAP_WIDTH:
-            rows += spread(cast("FinishedLap", item))
+        if len(item) == ITERATION_WIDTH:
+            rows += iteration_spans(cast("FinishedIteration", item))
         else:
             rows.append(item)
     ordered = sorted(rows, key=_start)
@@ -46,7 +46,7 @@ def pack_spans(items: Sequence[FinishedSpan | FinishedLap]) -> Spans:
     )  # fmt: skip
 
 
-def pack_laps(laps: Sequence[FinishedLap]) -> Spans:
+def pack_iterations(laps: Sequence[FinishedIteration]) -> Spans:
     """The same for iterations alone, by columns: there are many, and rows cost twice the time."""
     begins = [lap[3] for lap in laps]
     if any(after < before for before, after in pairwise(begins)):
@@ -60,7 +60,7 @@ def pack_laps(laps: Sequence[FinishedLap]) -> Spans:
     durations: list[int] = []
     threads: list[int] = []
     for name, number, parent, begin, end, thread, origin, marks in laps:
-        phases = (name, *marks[: 2 * ROOM - 2 : 2])
+        phases = (name, *marks[: 2 * IDS_PER_ITERATION - 2 : 2])
         pattern = known.get(phases)
         if pattern is None:
             pattern = [names.setdefault(phase, len(names)) for phase in phases], range(2, len(phases) + 1)
@@ -69,7 +69,7 @@ def pack_laps(laps: Sequence[FinishedLap]) -> Spans:
         ids += range(number, number + len(phases))
         distances.append(number - parent + 1 if parent else 0)
         distances += pattern[1]
-        ends = marks[1 : 2 * ROOM - 1 : 2]
+        ends = marks[1 : 2 * IDS_PER_ITERATION - 1 : 2]
         edges = [begin, *ends]
         starts.append(begin + origin)
         starts += [edge + origin for edge in edges[:-1]]
@@ -83,11 +83,11 @@ def pack_laps(laps: Sequence[FinishedLap]) -> Spans:
     )  # fmt: skip
 
 
-def spread(lap: FinishedLap) -> list[FinishedSpan]:
+def iteration_spans(lap: FinishedIteration) -> list[FinishedSpan]:
     """The spans of an iteration: its own, then one for each phase."""
     name, number, parent, begin, end, thread, origin, marks = lap
     rows: list[FinishedSpan] = [(name, number, parent, begin + origin, end - begin, thread, None)]
-    for offset in range(0, min(len(marks), 2 * (ROOM - 1)), 2):
+    for offset in range(0, min(len(marks), 2 * (IDS_PER_ITERATION - 1)), 2):
         until = marks[offset + 1]
         rows.append((marks[offset], number + offset // 2 + 1, number, begin + origin, until - begin, thread, None))
         begin = until

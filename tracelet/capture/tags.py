@@ -12,12 +12,12 @@ from tracelet.capture.sanitize import storable_text
 from tracelet.errors import InvalidArgument
 from tracelet.redaction.masking import mask_tokens
 
-PRESENT = "true"
+DEFAULT_VALUE = "true"
 """The text of a tag that was given as a name alone."""
 HINT = "nothing was recorded. Give a mapping or a list of names, e.g. set_tags({'stage': 'pilot'}), set_tags(['pilot'])"
 
 
-def given(tags: Mapping[str, Any] | Iterable[str]) -> dict[str, str]:
+def checked_tags(tags: Mapping[str, Any] | Iterable[str]) -> dict[str, str]:
     """A mapping of name to text, None and the empty text removing a tag, or names; else `InvalidArgument`.
 
     Tokens of well-known shape are masked in the texts.
@@ -37,4 +37,4 @@ def given(tags: Mapping[str, Any] | Iterable[str]) -> dict[str, str]:
     for name in names:
         if not isinstance(name, str):
             raise InvalidArgument(f"a tag's name is a text, not a {type(name).__name__}; {HINT}")
-    return {storable_text(name): PRESENT for name in names}
+    return {storable_text(name): DEFAULT_VALUE for name in names}

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 
-LONGEST_LINE = 4000
+MAX_LINE = 4000
 """Characters of a line; the rest is counted. A base64 image printed by accident is no log."""
-TALLEST = 64
+MAX_ROWS_ABOVE = 64
 """Lines above the cursor that may still change: nested progress bars are some ten."""
-MOST_CODE = 100
+MAX_SEQUENCE = 100
 """Characters of an escape sequence that may come in two writes; what is longer is none."""
 
 _TOKEN = re.compile(
@@ -23,7 +23,7 @@ _UNFINISHED = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*|\][^\x07\x1b]*\x1b?)?\Z")
 _CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\t"}
 
 
-class Screen:
+class Terminal:
     """One stream. `feed` text, then take what has changed."""
 
     def __init__(self) -> None:
@@ -40,14 +40,14 @@ class Screen:
         """Take what was written at this time (microseconds)."""
         text = self._rest + text
         unfinished = _UNFINISHED.search(text)
-        self._rest = unfinished[0][:MOST_CODE] if unfinished else ""
+        self._rest = unfinished[0][:MAX_SEQUENCE] if unfinished else ""
         for token in _TOKEN.finditer(text, 0, len(text) - len(unfinished[0]) if unfinished else len(text)):
             if token[4] is not None:
-                self._put(token[4].translate(_CONTROLS), time)
+                self._print(token[4].translate(_CONTROLS), time)
             elif token[3] is not None:
                 self._control(token[3], time)
             elif token[2] is not None:
-                self._obey(token[2], token[1])
+                self._escape_sequence(token[2], token[1])
 
     def skip(self, lines: int) -> None:
         """So many lines were written that nobody kept."""
@@ -64,20 +64,20 @@ class Screen:
         text, cut = self._rows.get(row, "").rstrip(), self._cut.get(row, 0)
         return self._began.get(row, 0), f"{text} ... ({cut} more characters)" if cut else text
 
-    def forget(self) -> None:
+    def discard_final(self) -> None:
         """Let go of the lines that cannot change any more and were taken."""
-        for row in [row for row in self._rows if row < self.row - TALLEST and row not in self._changed]:
+        for row in [row for row in self._rows if row < self.row - MAX_ROWS_ABOVE and row not in self._changed]:
             for kept in (self._rows, self._cut, self._began):
                 kept.pop(row, None)
 
-    def _put(self, text: str, time: int) -> None:
+    def _print(self, text: str, time: int) -> None:
         if not text:
             return
         line, column = self._rows.get(self.row, ""), self._column
         self._column += len(text)
-        room = max(0, LONGEST_LINE - column)
+        room = max(0, MAX_LINE - column)
         if len(text) > room:
-            self._cut[self.row] = max(self._cut.get(self.row, 0), self._column - LONGEST_LINE)
+            self._cut[self.row] = max(self._cut.get(self.row, 0), self._column - MAX_LINE)
             text = text[:room]
         if text:
             self._rows[self.row] = line[:column].ljust(column) + text + line[column + len(text) :]
@@ -95,18 +95,18 @@ class Screen:
             self.row += 1
         self._column = max(0, self._column - 1) if control == "\x08" else 0
 
-    def _obey(self, code: str, parameters: str) -> None:
+    def _escape_sequence(self, code: str, parameters: str) -> None:
         count = int(parameters) if parameters.isdecimal() and len(parameters) < 5 else 1
         if code in "AF":  # up
-            self.row = max(0, self.row - min(count, TALLEST))
+            self.row = max(0, self.row - min(count, MAX_ROWS_ABOVE))
         elif code in "BE":  # down
-            self.row += min(count, TALLEST)
+            self.row += min(count, MAX_ROWS_ABOVE)
         elif code == "C":
-            self._column = min(self._column + count, LONGEST_LINE)
+            self._column = min(self._column + count, MAX_LINE)
         elif code == "D":
             self._column = max(0, self._column - count)
         elif code == "G":
-            self._column = min(max(0, count - 1), LONGEST_LINE)
+            self._column = min(max(0, count - 1), MAX_LINE)
         elif code == "K":
             self._erase(parameters)
         if code in "EF":

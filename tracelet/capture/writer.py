@@ -19,44 +19,44 @@ from typing import Union
 
 from tracelet import guard
 from tracelet.capture.clock import now
-from tracelet.capture.null_buffers import Ended, Forgetting, Mute
+from tracelet.capture.null_buffers import EndedBuffer, NullBuffer, NullWriter
 from tracelet.capture.packer import Packer
-from tracelet.capture.sanitize import mended
-from tracelet.capture.sink import Item, Later, weight_of
-from tracelet.capture.write_queue import Outbox
+from tracelet.capture.sanitize import sanitized
+from tracelet.capture.sink import DeferredRecords, Item, point_count
+from tracelet.capture.write_queue import WriteQueue
 from tracelet.journal.compaction import compact
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import FINISHED, RUNNING, Footer, Params, Scalar, Started, Status, Tags
 
 WAKES_PER_INTERVAL = 2.5
 """The writer wakes this often within the flush interval: waiting, packing and writing must fit into it together."""
-SHORTEST_PAUSE = 0.01
+MIN_PAUSE = 0.01
 """Seconds; waking more often would take the interpreter from the training."""
-TROUBLED_PAUSE = 2.0
+RETRY_PAUSE = 2.0
 """Seconds between two attempts while the disk refuses: trying costs time, and rarer attempts make fuller chunks."""
-CROWDED = 20_000
+WAKE_AT = 20_000
 """Items at which the writer is woken early; about 4 MB."""
-SELDOM = 127
+WAKE_MASK = 127
 """A crowd is looked after at one item in 128 (those whose number has none of these bits), because it takes the
 writer until its turn of the interpreter to come."""
-OVERCROWDED = 120_000
+MAX_BUFFERED = 120_000
 """Items at which the emitting thread waits for the writer: memory is bounded (about 25 MB), nothing is dropped."""
-PATIENCE = 2.0
+MAX_EMIT_WAIT = 2.0
 """Longest such wait, in seconds. A disk that hangs longer must not hold the training: the oldest are given up."""
-LOOK_AGAIN = 0.5
+POLL_INTERVAL = 0.5
 """Seconds after which a waiting thread looks whether the writer is still there."""
-SYNC_EVERY = 5.0
+SYNC_INTERVAL = 5.0
 """Seconds between two fsyncs: what a power failure may take. A killed process loses nothing that was written."""
-COMPACTED_AT_ONCE = 1_000_000
+COMPACT_BYTES = 1_000_000
 """Bytes of a sealed journal up to which its writer compacts it: at most 0.1 s. The agent has time for larger ones."""
-MOST_COMPACTED = 50_000_000
+MAX_COMPACT_BYTES = 50_000_000
 """Where there is no agent: at most 5 s at the end of a run, and at most a thousandth of what the run took."""
-MICROS_A_MEGABYTE = 100_000_000
+MICROSECONDS_PER_MEGABYTE = 100_000_000
 """Of a run, so that compacting costs it a thousandth."""
-BEAT_EVERY = 10.0
+TOUCH_INTERVAL = 10.0
 """Seconds between two touches of a journal that has nothing to write."""
 
-__all__ = ["CROWDED", "SELDOM", "Mute", "Writer", "now"]
+__all__ = ["WAKE_AT", "WAKE_MASK", "NullWriter", "Writer", "now"]
 
 Request = Union["SimpleQueue[bool]", None]
 """Where the writer answers that a round is done, or None for a mere wake-up."""
@@ -65,18 +65,18 @@ Request = Union["SimpleQueue[bool]", None]
 class Writer:
     """Owns the journal of this process from the first record to the seal."""
 
-    def __init__(self, journal: Journal, started: Started, flush_interval: float = 0.5) -> None:
-        self.started = mended(started) or started
-        self.outbox = Outbox(journal, self.started)
+    def __init__(self, journal: JournalWriter, started: Started, flush_interval: float = 0.5) -> None:
+        self.started = sanitized(started) or started
+        self.queue = WriteQueue(journal, self.started)
         self.items: list[Item] = []
         self.packer = Packer()
         self.params: dict[str, Scalar] = {}
         self.tags: dict[str, str] = {}
         self.expected = ("", "")
         """(status, reason) that the process would end with if nobody said otherwise; see `Sink.expect`."""
-        self.lonely = False
+        self.without_agent = False
         """Whether no agent will come by to compact the journal."""
-        self._pause = max(SHORTEST_PAUSE, flush_interval / WAKES_PER_INTERVAL)
+        self._pause = max(MIN_PAUSE, flush_interval / WAKES_PER_INTERVAL)
         self._requests: SimpleQueue[Request] = SimpleQueue()
         self._done: SimpleQueue[bool] = SimpleQueue()
         self._taking = threading.RLock()
@@ -85,7 +85,7 @@ class Writer:
         self._stuck = False
         self._status: Status | None = None
         self._stopping = self._finished = self._complete = self._threaded = False
-        self._synced = self._beaten = time.monotonic()
+        self._synced = self._touched = time.monotonic()
         self._syncing: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name="tracelet-writer", daemon=True)
 
@@ -95,9 +95,9 @@ class Writer:
         return not self._stopping
 
     @property
-    def journal(self) -> Journal:
+    def journal(self) -> JournalWriter:
         """The file; touched by the writer's thread alone once that runs."""
-        return self.outbox.journal
+        return self.queue.journal
 
     @property
     def path(self) -> Path:
@@ -115,8 +115,8 @@ class Writer:
         """Take one item; see `Sink`."""
         items = self.items
         items.append(item)
-        if len(items) > CROWDED and not len(items) & SELDOM:
-            self.relieve()
+        if len(items) > WAKE_AT and not len(items) & WAKE_MASK:
+            self.apply_backpressure()
 
     def expect(self, status: str, reason: str) -> None:
         """Remember how the process would end if it ended now, also for those who find it killed; see `Sink`."""
@@ -124,20 +124,20 @@ class Writer:
             self.expected = (status, reason)
             self.emit(Status(time=now(), status=RUNNING, expected=status, reason=reason))
 
-    def relieve(self) -> None:
+    def apply_backpressure(self) -> None:
         """Called by an emitting thread that finds the buffer crowded: wakes the writer, and waits for it if need be."""
-        if len(self.items) <= OVERCROWDED:
+        if len(self.items) <= MAX_BUFFERED:
             if self._requests.empty():
                 self._requests.put(None)
-        elif self._stuck or not self.flush(PATIENCE):
+        elif self._stuck or not self.flush(MAX_EMIT_WAIT):
             self._stuck = True
             with self._taking:
-                excess = len(self.items) - OVERCROWDED
-                if excess > OVERCROWDED:
+                excess = len(self.items) - MAX_BUFFERED
+                if excess > MAX_BUFFERED:
                     oldest = self.items[:excess]
                     # What makes its records later is emitted once until then: without it the console would be silent.
-                    later = [item for item in oldest if isinstance(item, Later)]
-                    self.outbox.given_up += sum(map(weight_of, oldest)) - len(later)
+                    later = [item for item in oldest if isinstance(item, DeferredRecords)]
+                    self.queue.dropped += sum(map(point_count, oldest)) - len(later)
                     self.items[:excess] = later
 
     def flush(self, timeout: float | None = None) -> bool:
@@ -149,14 +149,14 @@ class Writer:
         deadline = None if timeout is None else time.monotonic() + timeout
         while self._thread.is_alive() and (deadline is None or time.monotonic() < deadline):
             try:
-                return answer.get(timeout=LOOK_AGAIN if timeout is None else timeout)
+                return answer.get(timeout=POLL_INTERVAL if timeout is None else timeout)
             except Empty:
                 continue
         return not answer.empty()
 
     def _run(self) -> None:
         while not self._stopping:
-            requests = self._next_requests(TROUBLED_PAUSE if self.outbox.troubled else self._pause)
+            requests = self._next_requests(RETRY_PAUSE if self.queue.failing else self._pause)
             with guard.guard("writing the journal"):
                 self._write(self._take())
             self._stuck = False
@@ -182,8 +182,8 @@ class Writer:
                 self.params.update(record.values)
             elif isinstance(record, Tags):
                 self.tags.update(record.values)
-        self.outbox.keep(records)
-        self.outbox.write()
+        self.queue.put(records)
+        self.queue.write()
 
     def _take(self) -> list[Item]:
         with self._taking:
@@ -192,14 +192,14 @@ class Writer:
         return taken
 
     def _maintain(self, clock: float) -> None:
-        if clock - self._synced > SYNC_EVERY and not (self._syncing and self._syncing.is_alive()):
+        if clock - self._synced > SYNC_INTERVAL and not (self._syncing and self._syncing.is_alive()):
             self._synced = clock
             # fsync may take long on a busy disk, and flushing must not wait for it.
             self._syncing = threading.Thread(target=self._sync, name="tracelet-sync", daemon=True)
             self._syncing.start()
-        if clock - self._beaten > BEAT_EVERY:
-            self._beaten = clock
-            self.journal.beat()
+        if clock - self._touched > TOUCH_INTERVAL:
+            self._touched = clock
+            self.journal.touch()
 
     def _sync(self) -> None:
         with guard.guard("syncing the journal"):
@@ -208,7 +208,7 @@ class Writer:
     def close(self, status: Status, timeout: float | None = None) -> bool:
         """Have everything left, the status and the seal written. False when that failed: said, never raised."""
         if self._status is None:
-            self._status = mended(status) or status
+            self._status = sanitized(status) or status
         return self.wait(timeout)
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -216,7 +216,7 @@ class Writer:
         with self._taking:
             if not self._stopping:
                 # Here and not later: threads that go on logging must not crowd out what was logged before.
-                self._rest, self.items, self._stopping = self.items, Ended(), True
+                self._rest, self.items, self._stopping = self.items, EndedBuffer(), True
         self._requests.put(None)
         if not self._threaded and not self._finished:
             self._finish()
@@ -238,11 +238,11 @@ class Writer:
         status = self._status or Status(time=now(), status="")
         with guard.guard("sealing the journal"):
             self._write([*items, status])
-            self._complete = self.outbox.empty
+            self._complete = self.queue.empty
             if self._complete:
                 self._seal(status)
             else:
-                self.outbox.lose(status)
+                self.queue.give_up(status)
         with guard.guard("closing the journal"):
             self.journal.close()
             if self._complete and self.journal.size <= self._compacted(status):
@@ -254,10 +254,10 @@ class Writer:
 
     def _compacted(self, status: Status) -> int:
         """Bytes up to which the end of the process may wait for compaction. A cluster that preempts does not wait."""
-        if not self.lonely or status.status != FINISHED:
-            return COMPACTED_AT_ONCE
-        earned = (now() - self.started.time) * COMPACTED_AT_ONCE // MICROS_A_MEGABYTE
-        return min(MOST_COMPACTED, max(COMPACTED_AT_ONCE, earned))
+        if not self.without_agent or status.status != FINISHED:
+            return COMPACT_BYTES
+        earned = (now() - self.started.time) * COMPACT_BYTES // MICROSECONDS_PER_MEGABYTE
+        return min(MAX_COMPACT_BYTES, max(COMPACT_BYTES, earned))
 
     def _compact(self) -> None:
         try:
@@ -275,13 +275,13 @@ class Writer:
         """The index of the journal as it stands."""
         return Footer(
             started=self.started, status=status,
-            metrics=[tally.summary(name) for name, tally in self.packer.tallies.items()],
+            metrics=[builder.build(name) for name, builder in self.packer.summaries.items()],
             params=self.params, tags=self.tags, frames=self.journal.number, others=self.journal.others,
             points=self.journal.index(),
         )  # fmt: skip
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """In a forked child: forget everything, and let go of the parent's file without writing to it."""
-        self.items = Forgetting()
+        self.items = NullBuffer()
         self._stopping = self._finished = True
         self.journal.close()

@@ -11,7 +11,7 @@ import click
 from tracelet.cli.formatting import as_json, date, duration, number, value
 from tracelet.cli.options import check_known, known_metrics, store_option
 from tracelet.cli.output import console, echo, put, short, table
-from tracelet.store.code_diff import CodeDifference, difference
+from tracelet.store.code_diff import CodeDifference, code_difference
 from tracelet.store.run import Run
 from tracelet.store.store import Store
 
@@ -49,7 +49,7 @@ def compare(
         raise click.UsageError("Name at least two runs. List them: tracelet ls")
     found = [store.run(name) for name in runs]
     if whole and not in_json:
-        _print_whole(difference(found[0].git, found[-1].git))
+        _print_whole(code_difference(found[0].git, found[-1].git))
         return
     compared = compared_runs(found, metrics, everything)
     if in_json:
@@ -68,7 +68,7 @@ def compared_runs(runs: list[Run], metrics: tuple[str, ...] = (), everything: bo
             for info in infos
         ],
         **{name: differing(tables) for name, tables in _tables(runs).items()},
-        "diff": asdict(difference(runs[0].git, runs[-1].git)),
+        "diff": asdict(code_difference(runs[0].git, runs[-1].git)),
         "metrics": _metrics(runs, metrics, everything),
     }  # fmt: skip
 
@@ -127,8 +127,8 @@ def _metrics(runs: list[Run], asked: tuple[str, ...], everything: bool) -> dict[
     found = {name: [run.summary(name) if name in one else None for run, one in zip(runs, summaries)] for name in chosen}
     return {
         name: {
-            label: [getattr(summary, field) if summary else None for summary in found[name]]
-            for label, field in (("last", "last"), ("min", "least"), ("max", "greatest"), ("count", "count"))
+            label: [getattr(summary, label) if summary else None for summary in found[name]]
+            for label in ("last", "min", "max", "count")
         }
         for name in chosen
     }

@@ -80,7 +80,7 @@ def _answers(settled: Settings, owed: Sequence[Debt], offline: bool) -> Iterator
     configured = backend_arguments.parse(settled.backend, settled.tables)
     if len(configured) == 1:
         configured = backend_arguments.addressed(configured, settled.api_key, settled.backend_url)
-    postings.update((posting.name, posting) for posting in registry.postings(configured))
+    postings.update((posting.name, posting) for posting in registry.backend_configs(configured))
     for name, posting in postings.items():
         yield {"backend": name, **(_not_asked() if offline else _asked(posting))}
 

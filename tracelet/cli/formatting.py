@@ -62,7 +62,7 @@ def ago(moment: float) -> str:
 
 def date(moment: float) -> str:
     """Local date and time, to the second."""
-    return dates.local(moment)
+    return dates.format_local(moment)
 
 
 def size(count: float) -> str:

@@ -76,7 +76,7 @@ def debts(run: Run, settings: Settings, asked: Sequence[str] = (), begun: bool =
     if len(backends) == 1:
         backends = backend_arguments.addressed(backends, settings.api_key, settings.backend_url)
     total = _points(run)
-    for posting in registry.postings(backends):
+    for posting in registry.backend_configs(backends):
         delivery = delivery_state.read(run.path, posting.name) or Delivery(backend=posting.name)
         yield Debt(run, posting, delivery, total, named=posting.name in recorded)
 

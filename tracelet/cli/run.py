@@ -68,7 +68,9 @@ def run(
         given["dir"] = str(store.root)
     settled = settings.load(config=given)
     if settled.enabled:
-        registry.vetted(backend_arguments.parse(settled.backend, settled.tables))  # before hours of training, not after
+        registry.validated_backends(
+            backend_arguments.parse(settled.backend, settled.tables)
+        )  # before hours of training, not after
     if not is_module:
         _check_script(target)
     is_launcher = is_module and target in LAUNCHERS

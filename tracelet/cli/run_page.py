@@ -10,7 +10,7 @@ from tracelet.cli.formatting import ago, counted, date, duration, number, size, 
 from tracelet.cli.output import STATUS_STYLES, fitting, put, short, speaks_unicode, table
 from tracelet.cli.sparkline import sparkline
 from tracelet.journal.records import Artifact, MetricSummary
-from tracelet.store.artifacts import replaced
+from tracelet.store.artifacts import replaced_references
 from tracelet.store.delivery_state import Delivery
 from tracelet.store.run import Run
 
@@ -132,7 +132,7 @@ class Page:
         cells = [
             {
                 "  name": "  " + short(self.target, found.name, NAME_SHARE), "last": number(found.last),
-                "min": _at(found.least, found.least_step), "max": _at(found.greatest, found.greatest_step),
+                "min": _at(found.min, found.min_step), "max": _at(found.max, found.max_step),
                 "points": str(found.count), "plot": self._spark(found.name, SPARK_WIDTH),
             }
             for found in summaries
@@ -157,8 +157,8 @@ class Page:
             self.target.print("  " + self._spark(name, max(10, min(self.target.width, 100) - 4)), overflow="crop")
             self._pairs([
                 ("last", f"{number(found.last)} at step {found.last_step}"),
-                ("min", f"{number(found.least)} at step {found.least_step}"),
-                ("max", f"{number(found.greatest)} at step {found.greatest_step}"),
+                ("min", f"{number(found.min)} at step {found.min_step}"),
+                ("max", f"{number(found.max)} at step {found.max_step}"),
                 ("points", str(found.count)),
             ])  # fmt: skip
 
@@ -179,7 +179,7 @@ class Page:
         others = [artifact for artifact in artifacts if artifact.kind != "checkpoint"]
         if checkpoints:
             self._title("Checkpoints")
-            gone = replaced(checkpoints, self.run.events("checkpoint_removed"))
+            gone = replaced_references(checkpoints, self.run.events("checkpoint_removed"))
             best = _best(checkpoints)
             kept = [artifact for place, artifact in enumerate(checkpoints) if place not in gone]
             self._pairs((artifact.name, _checkpoint(artifact, best)) for artifact in kept)

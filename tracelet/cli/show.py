@@ -9,7 +9,7 @@ import click
 from tracelet.cli.formatting import as_json
 from tracelet.cli.options import checked_metrics, store_option
 from tracelet.cli.output import echo
-from tracelet.store.console_lines import gaps
+from tracelet.store.console_lines import with_gaps
 from tracelet.store.delivery_state import Delivery
 from tracelet.store.run import Run
 from tracelet.store.store import Store
@@ -52,7 +52,7 @@ def _print_log(run: Run, in_json: bool) -> None:
         click.echo(as_json([line._asdict() for line in found]))
         return
     several = len({line.rank for line in found}) > 1
-    for line, missing in gaps(found):
+    for line, missing in with_gaps(found):
         head = f"[{line.rank}] " if several else ""
         if missing:
             echo(f"{head}... {missing:,} lines omitted ...")
@@ -81,7 +81,7 @@ def _summary(run: Run, name: str) -> dict[str, Any]:
     found = run.summary(name)
     return {
         "count": found.count, "last": found.last, "last_step": found.last_step, "last_time": found.last_time / 1e6,
-        "min": found.least, "min_step": found.least_step, "max": found.greatest, "max_step": found.greatest_step,
+        "min": found.min, "min_step": found.min_step, "max": found.max, "max_step": found.max_step,
         "automatic": found.automatic,
     }  # fmt: skip
 

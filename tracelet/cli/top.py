@@ -91,5 +91,5 @@ def _metrics(target: Console, run: Run, chosen: list[str], everything: bool, row
 
 
 def _row(run: Run, name: str, found: MetricSummary, unicode: bool) -> tuple[str, ...]:
-    numbers = (number(found.last), number(found.least), number(found.greatest), str(found.count))
+    numbers = (number(found.last), number(found.min), number(found.max), str(found.count))
     return (*numbers, sparkline(run.chart(name).values, WIDTH, unicode))

@@ -16,7 +16,7 @@ from typing import Any
 from tracelet.errors import Absent
 from tracelet.redaction.masking import MASK, mask_tokens, mask_url
 from tracelet.store import git_commands
-from tracelet.store.git_commands import decode, line
+from tracelet.store.git_commands import decode, decode_line
 
 DIFF_CAP = 512 * 1024
 """Bytes of diff that are kept: far above any change made by hand, far below a data file put into git by mistake."""
@@ -60,7 +60,7 @@ class GitCollector:
             if folder is None or not folder.is_dir():
                 continue
             try:
-                return Path(line(git_commands.run(folder, "rev-parse", "--show-toplevel")))
+                return Path(decode_line(git_commands.run(folder, "rev-parse", "--show-toplevel")))
             except FileNotFoundError:
                 raise Absent("git is not installed") from None
             except subprocess.CalledProcessError as error:
@@ -70,7 +70,7 @@ class GitCollector:
         raise Absent(f"no git working tree: {why}")
 
     def _head(self) -> dict[str, Any]:
-        branch = line(self._ask("symbolic-ref", "--short", "-q", "HEAD"))
+        branch = decode_line(self._ask("symbolic-ref", "--short", "-q", "HEAD"))
         log = self._ask("log", "-1", "--no-color", "--format=%H%n%cI%n%s", "HEAD")
         commit, when, subject = (*decode(log).split("\n"), "", "", "")[:3]
         return {
@@ -91,7 +91,7 @@ class GitCollector:
     def _diff(self) -> dict[str, Any]:
         base = "HEAD"
         if not self._ask("rev-parse", "--verify", "-q", "HEAD"):
-            base = line(
+            base = decode_line(
                 git_commands.run(self._root, "hash-object", "-t", "tree", "--stdin")
             )  # the empty tree; nothing is written
         found = git_commands.read_capped(

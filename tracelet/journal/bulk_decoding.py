@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracelet.journal.columns import (
     FLOAT_CODES,
-    GREATEST,
+    INT64_MAX,
+    INT64_MIN,
     INTEGER_CODES,
-    LEAST,
-    MOST_POINTS,
+    MAX_POINTS,
     NUMPY_TYPES,
-    claims,
-    sound_body,
+    checked_body,
+    checked_column,
     unpack_floats,
     unpack_integers,
 )
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
     Number = TypeVar("Number", np.int64, np.float64)
 
-STEPPED = frozenset("BHIq")
+DIFFERENCE_CODES = frozenset("BHIq")
 """Codes of differences."""
-WORTH_JOINING = 8
+MIN_COLUMNS = 8
 """Neighbouring columns of one code from which unpacking them together is faster."""
-Counted = tuple[Packed, int]
+SizedColumn = tuple[Packed, int]
 """A column and its count."""
 
 
-def join_integers(columns: Sequence[Counted]) -> IntArray:
+def join_integers(columns: Sequence[SizedColumn]) -> IntArray:
     """Many columns as one int64 array; JournalError when one is not one.
 
     Neighbours of one code are unpacked together: numpy's cost for short columns is in its calls, not in the points.
@@ -49,41 +49,41 @@ def join_integers(columns: Sequence[Counted]) -> IntArray:
     parts: list[IntArray] = []
     for code, alike in groupby(columns, key=_code):
         group = list(alike)
-        if len(group) < WORTH_JOINING or not (code == "=" or code in STEPPED):
+        if len(group) < MIN_COLUMNS or not (code == "=" or code in DIFFERENCE_CODES):
             parts += [unpack_integers(packed, count) for packed, count in group]
             continue
-        starts, bodies, lengths = _claimed(group, INTEGER_CODES)
+        starts, bodies, lengths = _checked(group, INTEGER_CODES)
         counts = np.array(lengths, dtype=np.int64)
         if code == "=":
             parts.append(_join_strides(np.array(starts, dtype=np.int64), np.array(bodies, dtype=np.int64), counts))
         else:
-            parts.append(_join_steps(code, np.array(starts, dtype=np.int64), bodies, counts))
-    return _together(parts, np.dtype(np.int64))
+            parts.append(_join_differences(code, np.array(starts, dtype=np.int64), bodies, counts))
+    return _concatenate(parts, np.dtype(np.int64))
 
 
-def _claimed(group: Sequence[Counted], codes: frozenset[str]) -> tuple[list[Any], list[Any], list[int]]:
+def _checked(group: Sequence[SizedColumn], codes: frozenset[str]) -> tuple[list[Any], list[Any], list[int]]:
     """Starts, bodies and counts of columns of one code. All are looked at together; one by one only to tell the bad."""
     starts, bodies = [packed[1] for packed, _ in group], [packed[2] for packed, _ in group]
     counts = [count for _, count in group]
-    sound = min(counts) > 0 and max(counts) <= MOST_POINTS
+    sound = min(counts) > 0 and max(counts) <= MAX_POINTS
     if codes is INTEGER_CODES:
-        sound = sound and _all_fit(starts) and (group[0][0][0] != "=" or _all_fit(bodies))
+        sound = sound and _all_int64(starts) and (group[0][0][0] != "=" or _all_int64(bodies))
     if not sound:
         for packed, count in group:
-            claims(packed, count, codes)
+            checked_column(packed, count, codes)
     return starts, bodies, counts
 
 
-def _all_fit(numbers: list[Any]) -> bool:
-    return set(map(type, numbers)) == {int} and min(numbers) >= LEAST and max(numbers) <= GREATEST
+def _all_int64(numbers: list[Any]) -> bool:
+    return set(map(type, numbers)) == {int} and min(numbers) >= INT64_MIN and max(numbers) <= INT64_MAX
 
 
-def _all_of(code: str, bodies: list[Any], lengths: list[int]) -> list[bytes]:
+def _checked_bodies(code: str, bodies: list[Any], lengths: list[int]) -> list[bytes]:
     """The bodies, if each holds as many values as it should; JournalError if not."""
     width = int(NUMPY_TYPES[code][2])
     if set(map(type, bodies)) == {bytes} and list(map(len, bodies)) == [length * width for length in lengths]:
         return bodies
-    return [sound_body(code, body, length)[1] for body, length in zip(bodies, lengths)]
+    return [checked_body(code, body, length)[1] for body, length in zip(bodies, lengths)]
 
 
 def _join_strides(starts: IntArray, strides: IntArray, counts: IntArray) -> IntArray:
@@ -94,22 +94,24 @@ def _join_strides(starts: IntArray, strides: IntArray, counts: IntArray) -> IntA
     fresh[1:] = (strides[1:] != strides[:-1]) | (starts[1:] != starts[:-1] + strides[:-1] * counts[:-1])
     begins = np.flatnonzero(fresh)
     starts, strides, counts = starts[begins], strides[begins], np.add.reduceat(counts, begins)
-    if len(starts) < WORTH_JOINING:
+    if len(starts) < MIN_COLUMNS:
         columns = zip(starts.tolist(), strides.tolist(), counts.tolist())
-        return _together([unpack_integers(("=", a, stride), count) for a, stride, count in columns], np.dtype(np.int64))
-    return _summed(np.repeat(strides, counts), starts, counts)
+        return _concatenate(
+            [unpack_integers(("=", a, stride), count) for a, stride, count in columns], np.dtype(np.int64)
+        )
+    return _cumulative_sums(np.repeat(strides, counts), starts, counts)
 
 
-def _join_steps(code: str, starts: IntArray, bodies: list[Any], counts: IntArray) -> IntArray:
+def _join_differences(code: str, starts: IntArray, bodies: list[Any], counts: IntArray) -> IntArray:
     import numpy as np
 
     gap = bytes(int(NUMPY_TYPES[code][2]))
-    sound = _all_of(code, bodies, (counts - 1).tolist())
+    sound = _checked_bodies(code, bodies, (counts - 1).tolist())
     whole = gap + gap.join(sound)  # where a column begins there is room for its start
-    return _summed(np.frombuffer(whole, dtype=NUMPY_TYPES[code]).astype(np.int64), starts, counts)
+    return _cumulative_sums(np.frombuffer(whole, dtype=NUMPY_TYPES[code]).astype(np.int64), starts, counts)
 
 
-def _summed(steps: IntArray, starts: IntArray, counts: IntArray) -> IntArray:
+def _cumulative_sums(steps: IntArray, starts: IntArray, counts: IntArray) -> IntArray:
     """The running sums of many columns of differences, in place; what stands where a column begins counts as none."""
     import numpy as np
 
@@ -121,7 +123,7 @@ def _summed(steps: IntArray, starts: IntArray, counts: IntArray) -> IntArray:
     return np.cumsum(steps, out=steps)
 
 
-def join_floats(columns: Sequence[Counted]) -> FloatArray:
+def join_floats(columns: Sequence[SizedColumn]) -> FloatArray:
     """Many columns as one float64 array; JournalError when one is not one."""
     import numpy as np
 
@@ -129,15 +131,15 @@ def join_floats(columns: Sequence[Counted]) -> FloatArray:
     for code, alike in groupby(columns, key=_code):
         group = list(alike)
         if code in ("f", "d"):
-            _, bodies, lengths = _claimed(group, FLOAT_CODES)
-            whole = bytearray().join(_all_of(code, bodies, lengths))  # an array over it can be written to
+            _, bodies, lengths = _checked(group, FLOAT_CODES)
+            whole = bytearray().join(_checked_bodies(code, bodies, lengths))  # an array over it can be written to
             parts.append(np.frombuffer(whole, dtype=NUMPY_TYPES[code]).astype(np.float64, copy=False))
         else:
             parts += [unpack_floats(packed, count) for packed, count in group]
-    return _together(parts, np.dtype(np.float64))
+    return _concatenate(parts, np.dtype(np.float64))
 
 
-def _together(parts: list[npt.NDArray[Number]], kind: np.dtype[Number]) -> npt.NDArray[Number]:
+def _concatenate(parts: list[npt.NDArray[Number]], kind: np.dtype[Number]) -> npt.NDArray[Number]:
     """The parts as one array; one alone is not copied."""
     import numpy as np
 
@@ -146,5 +148,5 @@ def _together(parts: list[npt.NDArray[Number]], kind: np.dtype[Number]) -> npt.N
     return np.concatenate(parts) if parts else np.empty(0, dtype=kind)
 
 
-def _code(column: Counted) -> str:
+def _code(column: SizedColumn) -> str:
     return column[0][0]

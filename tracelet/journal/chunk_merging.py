@@ -10,7 +10,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from tracelet.errors import JournalError
-from tracelet.journal.columns import MOST_POINTS, compressed, list_floats, list_integers, pack_floats, pack_integers
+from tracelet.journal.columns import MAX_POINTS, compress, list_floats, list_integers, pack_floats, pack_integers
 from tracelet.journal.records import Chunk, Packed, Points
 
 
@@ -30,7 +30,7 @@ class Columns:
     def of(cls, chunk: Chunk, number: int) -> Columns:
         """The columns of a chunk in the frame `number`. JournalError when one is damaged."""
         count = chunk.count
-        if not 0 < count <= MOST_POINTS:
+        if not 0 < count <= MAX_POINTS:
             raise JournalError(f"a chunk of {chunk.name!r} claims {count} points; they are left out")
         return cls(
             list_integers(chunk.steps, count), list_integers(chunk.times, count), list_floats(chunk.values, count),
@@ -41,7 +41,7 @@ class Columns:
         )  # fmt: skip
 
     def extend(self, more: Columns) -> None:
-        """Put the points of a chunk with the same `identity` behind these."""
+        """Put the points of a chunk with the same `merge_key` behind these."""
         self.steps += more.steps
         self.times += more.times
         self.values += more.values
@@ -91,19 +91,19 @@ class Columns:
         return Chunk(
             name=like.name, count=len(self.steps), stage=like.stage, fit=like.fit, reduce=like.reduce,
             automatic=like.automatic, steps=_integers(self.steps), times=_integers(self.times),
-            values=compressed(pack_floats(self.values)),
+            values=compress(pack_floats(self.values)),
             epochs=None if self.epochs is None else _integers(self.epochs),
-            weights=None if self.weights is None else compressed(pack_floats(self.weights)),
+            weights=None if self.weights is None else compress(pack_floats(self.weights)),
             sources=None if self.sources[0] == number else _integers(self.sources),
-            totals=None if self.totals is None else compressed(pack_floats(self.totals)),
+            totals=None if self.totals is None else compress(pack_floats(self.totals)),
         )  # fmt: skip
 
 
 def _integers(column: list[int]) -> Packed:
-    return compressed(pack_integers(column))
+    return compress(pack_integers(column))
 
 
-def identity(chunk: Chunk) -> tuple[object, ...]:
+def merge_key(chunk: Chunk) -> tuple[object, ...]:
     """What two chunks must have in common to become one: everything but their points."""
     return (
         chunk.name, chunk.stage, chunk.fit, chunk.reduce, chunk.automatic, chunk.epochs is None, chunk.weights is None,
@@ -111,7 +111,7 @@ def identity(chunk: Chunk) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def cut(points: Points, since: int, number: int) -> Points:
+def points_since(points: Points, since: int, number: int) -> Points:
     """Of the frame `number`, the points that stood in frame `since` or a later one; the record itself if all did.
 
     JournalError when a column is damaged.

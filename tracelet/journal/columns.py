@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     IntArray = npt.NDArray[np.int64]
     FloatArray = npt.NDArray[np.float64]
 
-NOT_LITTLE = sys.byteorder != "little"
+BIG_ENDIAN = sys.byteorder != "little"
 DIFFERENCE_CODES = (("B", 0xFF), ("H", 0xFFFF), ("I", 0xFFFFFFFF))
 INTEGER, FLOAT = "<i8", "<f8"
 """The numpy types of unpacked columns."""
@@ -48,22 +48,22 @@ NUMPY_TYPES = {
 WIDEST = "8"
 ARRAY_CODES = {WIDEST: "q", **{width: code for width, code, _ in DIRECT_CODES}}
 """What `array` calls the columns that numpy's names do not fit."""
-SOME = 8
+PROBE_LENGTH = 8
 """Values that tell most columns of doubles from those that float32 holds, before all are compared."""
 COMPRESSED = "z"
 INTEGER_CODES, FLOAT_CODES = frozenset("=1248BHIq"), frozenset("*fd")
-LEAST, GREATEST = -(2**63), 2**63 - 1
-MOST_POINTS = 16 * 1024 * 1024
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+MAX_POINTS = 16 * 1024 * 1024
 """No flush comes near it. A chunk that claims more is not unpacked: its columns may stand in no bytes at all."""
-WORTH_COMPRESSING = 64
+MIN_COMPRESSED_BYTES = 64
 """Bytes of a body below which zlib's own header eats the gain."""
-WORTH_KEEPING = 0.9
+MAX_COMPRESSION_RATIO = 0.9
 """A body that zlib makes hardly smaller (random mantissas) stays as it is, because that reads faster."""
 
 
 def _body(code: str, values: Iterable[float]) -> bytes:
     column = array(code, values)
-    if NOT_LITTLE:
+    if BIG_ENDIAN:
         column.byteswap()
     return column.tobytes()
 
@@ -72,21 +72,21 @@ def pack_integers(values: Sequence[int]) -> Packed:
     """Pack a non-empty column of integers (steps, microseconds). OverflowError beyond int64."""
     first, count = values[0], len(values)
     stride = values[1] - first if count > 1 else 0
-    if count == 1 or _regular(values, stride):
-        _bounded(*sorted((first, values[-1])))
-        return ("=", first, stride) if LEAST <= stride <= GREATEST else (WIDEST, 0, _body("q", values))
+    if count == 1 or _is_arithmetic(values, stride):
+        _check_int64(*sorted((first, values[-1])))
+        return ("=", first, stride) if INT64_MIN <= stride <= INT64_MAX else (WIDEST, 0, _body("q", values))
     differences = list(map(operator.sub, values[1:], values))
-    least, greatest = min(differences), max(differences)
+    smallest, largest = min(differences), max(differences)
     # Columns mostly rise; then the ends are the extremes, and looking for them costs nothing.
-    lowest, highest = (first, values[-1]) if least >= 0 else (min(values), max(values))
-    _bounded(lowest, highest)
-    if least < LEAST or greatest > GREATEST:
+    lowest, highest = (first, values[-1]) if smallest >= 0 else (min(values), max(values))
+    _check_int64(lowest, highest)
+    if smallest < INT64_MIN or largest > INT64_MAX:
         return (WIDEST, 0, _body("q", values))
-    if least == greatest:
-        return ("=", first, least)
-    if least >= 0:
+    if smallest == largest:
+        return ("=", first, smallest)
+    if smallest >= 0:
         for code, limit in DIFFERENCE_CODES:
-            if greatest <= limit:
+            if largest <= limit:
                 return (code, first, _body(code, differences))
     if lowest >= 0:
         for width, code, limit in DIRECT_CODES:
@@ -95,24 +95,24 @@ def pack_integers(values: Sequence[int]) -> Packed:
     return ("q", first, _body("q", differences))
 
 
-def _bounded(lowest: int, highest: int) -> None:
-    if lowest < LEAST or highest > GREATEST:
+def _check_int64(lowest: int, highest: int) -> None:
+    if lowest < INT64_MIN or highest > INT64_MAX:
         raise OverflowError("an integer beyond 64 bits")
 
 
-def _regular(values: Sequence[int], stride: int) -> bool:
+def _is_arithmetic(values: Sequence[int], stride: int) -> bool:
     first, stop = values[0], values[0] + stride * len(values)
     return stride != 0 and values[-1] == stop - stride and list(values) == list(range(first, stop, stride))
 
 
 def pack_small(values: Sequence[int]) -> Packed:
     """Pack a non-empty column of integers that are mostly small and in no order; cheaper than `pack_integers`."""
-    least, greatest = min(values), max(values)
-    if least == greatest:
-        return ("=", least, 0)
-    if least >= 0:
+    smallest, largest = min(values), max(values)
+    if smallest == largest:
+        return ("=", smallest, 0)
+    if smallest >= 0:
         for width, code, limit in DIRECT_CODES:
-            if greatest <= limit:
+            if largest <= limit:
                 return (width, 0, _body(code, values))
     return pack_integers(values)
 
@@ -122,7 +122,7 @@ def pack_floats(values: Sequence[float]) -> Packed:
     doubles = _body("d", values)
     if doubles[:8] == doubles[-8:] and doubles == doubles[:8] * len(values):
         return ("*", values[0], b"")
-    some = array("f", values[:SOME])
+    some = array("f", values[:PROBE_LENGTH])
     if _body("d", some) != doubles[: 8 * len(some)]:
         return ("d", 0.0, doubles)
     singles = array("f", values)
@@ -131,17 +131,17 @@ def pack_floats(values: Sequence[float]) -> Packed:
     return ("d", 0.0, doubles)
 
 
-def compressed(packed: Packed) -> Packed:
+def compress(packed: Packed) -> Packed:
     """The column with its body compressed, or as it was where that gains little."""
     code, start, body = packed
-    if not isinstance(body, bytes) or len(body) < WORTH_COMPRESSING or code not in NUMPY_TYPES:
+    if not isinstance(body, bytes) or len(body) < MIN_COMPRESSED_BYTES or code not in NUMPY_TYPES:
         return packed
     width = _width(code)
     small = zlib.compress(b"".join(body[place::width] for place in range(width)), 1)
-    return (COMPRESSED + code, start, small) if len(small) < WORTH_KEEPING * len(body) else packed
+    return (COMPRESSED + code, start, small) if len(small) < MAX_COMPRESSION_RATIO * len(body) else packed
 
 
-def _expanded(code: str, body: bytes, count: int) -> bytes:
+def _decompress(code: str, body: bytes, count: int) -> bytes:
     """The body of a compressed column; never more than `count` values, whatever the file says."""
     width = _width(code)
     try:
@@ -162,7 +162,7 @@ def _width(code: str) -> int:
 
 def list_integers(packed: Sequence[Any], count: int) -> list[int]:
     """The column as Python integers, for processes without numpy; JournalError when it is not one."""
-    code, start, body = claims(packed, count, INTEGER_CODES)
+    code, start, body = checked_column(packed, count, INTEGER_CODES)
     if code == "=":
         return [start + body * place for place in range(count)]
     if code.removeprefix(COMPRESSED) in ARRAY_CODES:
@@ -172,17 +172,17 @@ def list_integers(packed: Sequence[Any], count: int) -> list[int]:
 
 def list_floats(packed: Sequence[Any], count: int) -> array[float]:
     """The column as doubles, for processes without numpy; JournalError when it is not one."""
-    code, start, body = claims(packed, count, FLOAT_CODES)
+    code, start, body = checked_column(packed, count, FLOAT_CODES)
     if code == "*":
         return array("d", [start]) * count
     return array("d", _column(code, body, count))
 
 
 def _column(code: str, body: object, count: int) -> array[Any]:
-    plain, sound = sound_body(code, body, count)
+    plain, sound = checked_body(code, body, count)
     column: array[Any] = array(ARRAY_CODES.get(plain, plain))
     column.frombytes(sound)
-    if NOT_LITTLE:
+    if BIG_ENDIAN:
         column.byteswap()
     return column
 
@@ -191,7 +191,7 @@ def unpack_integers(packed: Sequence[Any], count: int) -> IntArray:
     """The column as int64[count]; JournalError when it is not one."""
     import numpy as np
 
-    code, start, body = claims(packed, count, INTEGER_CODES)
+    code, start, body = checked_column(packed, count, INTEGER_CODES)
     if code == "=":
         column = np.arange(count, dtype=np.int64)
         column *= body
@@ -209,7 +209,7 @@ def unpack_floats(packed: Sequence[Any], count: int) -> FloatArray:
     """The column as float64[count]; JournalError when it is not one."""
     import numpy as np
 
-    code, start, body = claims(packed, count, FLOAT_CODES)
+    code, start, body = checked_column(packed, count, FLOAT_CODES)
     if code == "*":
         return np.full(count, start, dtype=np.float64)
     return _numbers(code, body, count).astype(np.float64)
@@ -218,30 +218,30 @@ def unpack_floats(packed: Sequence[Any], count: int) -> FloatArray:
 def _numbers(code: str, body: object, count: int) -> npt.NDArray[Any]:
     import numpy as np
 
-    plain, sound = sound_body(code, body, count)
+    plain, sound = checked_body(code, body, count)
     return np.frombuffer(sound, dtype=NUMPY_TYPES[plain])
 
 
-def claims(packed: Sequence[Any], count: int, codes: frozenset[str]) -> tuple[str, Any, Any]:
+def checked_column(packed: Sequence[Any], count: int, codes: frozenset[str]) -> tuple[str, Any, Any]:
     """The parts of a column that can be meant: a code of its kind, a count that a flush may have, integers in range."""
     code, start, body = packed
-    sound = 0 < count <= MOST_POINTS and code.removeprefix(COMPRESSED) in codes
+    sound = 0 < count <= MAX_POINTS and code.removeprefix(COMPRESSED) in codes
     if codes is INTEGER_CODES:
-        sound = sound and _fits(start) and (code != "=" or _fits(body))
+        sound = sound and _is_int64(start) and (code != "=" or _is_int64(body))
     if not sound:
         raise JournalError(f"a column that claims {count} values is damaged (code {code!r}); its points are left out")
     return code, start, body
 
 
-def _fits(number: object) -> bool:
-    return isinstance(number, int) and LEAST <= number <= GREATEST
+def _is_int64(number: object) -> bool:
+    return isinstance(number, int) and INT64_MIN <= number <= INT64_MAX
 
 
-def sound_body(code: str, body: object, count: int) -> tuple[str, bytes]:
+def checked_body(code: str, body: object, count: int) -> tuple[str, bytes]:
     """The code and the uncompressed body of a column; JournalError when it does not hold `count` values."""
     plain = code.removeprefix(COMPRESSED)
     if plain in NUMPY_TYPES and isinstance(body, bytes):
-        whole = _expanded(plain, body, count) if plain != code else body
+        whole = _decompress(plain, body, count) if plain != code else body
         if len(whole) == count * _width(plain):
             return plain, whole
     raise JournalError(f"a column of {count} values is damaged (code {code!r}); its points are left out")

@@ -16,20 +16,20 @@ from pathlib import Path
 import msgspec
 
 from tracelet.errors import JournalError
-from tracelet.journal.chunk_merging import Columns, identity
-from tracelet.journal.columns import compressed
+from tracelet.journal.chunk_merging import Columns, merge_key
+from tracelet.journal.columns import compress
 from tracelet.journal.frames import SEAL, Cursor, Frame, Scan
 from tracelet.journal.journal_reader import JournalReader
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import KIND_OF, Chunk, Footer, Points, Spans
 
 CHUNK_POINTS = 65_536
 """A merged chunk ends with the flush that brings it here: long enough to be read at memory speed."""
 FRAME_POINTS = 262_144
 """All chunks of a merged frame together: what a courier has in memory at once (about 2 MB)."""
-ABANDONED = 3600.0
+STALE_AFTER = 3600.0
 """Seconds after which an unfinished new file belongs to a process that was killed."""
-UNFINISHED = ".compacting"
+TEMPORARY_SUFFIX = ".compacting"
 
 
 def compact(path: Path) -> bool:
@@ -38,14 +38,14 @@ def compact(path: Path) -> bool:
     footer = reader.footer()
     if footer is None or footer.compacted:
         return False
-    _sweep(path)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
+    _remove_leftovers(path)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     with open(path, "rb", buffering=0) as file:
         before = os.fstat(file.fileno())
         scan = Scan(file.fileno(), before.st_size, [])
         try:
-            _write(fresh, scan.all_frames(Cursor()), footer)
-            if scan.damage or not _untouched(path, before):
+            _write_journal(fresh, scan.all_frames(Cursor()), footer)
+            if scan.damage or not _is_unchanged(path, before):
                 return False
             os.chmod(fresh, before.st_mode & 0o777)
             os.utime(fresh, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -56,14 +56,14 @@ def compact(path: Path) -> bool:
     return True
 
 
-def _sweep(path: Path) -> None:
+def _remove_leftovers(path: Path) -> None:
     """Remove what a killed compaction of this journal left behind."""
-    for left in path.parent.glob(f"{path.name}.*{UNFINISHED}"):
-        if time.time() - left.stat().st_mtime > ABANDONED:
+    for left in path.parent.glob(f"{path.name}.*{TEMPORARY_SUFFIX}"):
+        if time.time() - left.stat().st_mtime > STALE_AFTER:
             left.unlink(missing_ok=True)
 
 
-def _untouched(path: Path, before: os.stat_result) -> bool:
+def _is_unchanged(path: Path, before: os.stat_result) -> bool:
     """Whether the file is still the one that was read, with nothing behind the seal."""
     now = os.stat(path)
     return (now.st_ino, now.st_size, now.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns)
@@ -77,15 +77,15 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _as_recorded(payload: bytes) -> bytes:
+def _already_redacted(payload: bytes) -> bytes:
     """Secrets were taken out when the journal was written."""
     return payload
 
 
-def _write(fresh: Path, frames: Iterator[Frame], footer: Footer) -> None:
-    journal = Journal.create(fresh, _as_recorded)
+def _write_journal(fresh: Path, frames: Iterator[Frame], footer: Footer) -> None:
+    journal = JournalWriter.create(fresh, _already_redacted)
     try:
-        for frame in _rewritten(frames):
+        for frame in _rewrite_frames(frames):
             journal.append_frame(frame.kind, frame.number, frame.payload)
         place = journal.size
         index = msgspec.structs.replace(footer, others=journal.others, points=journal.index(), compacted=True)
@@ -96,20 +96,20 @@ def _write(fresh: Path, frames: Iterator[Frame], footer: Footer) -> None:
         journal.close()
 
 
-def _rewritten(frames: Iterator[Frame]) -> Iterator[Frame]:
+def _rewrite_frames(frames: Iterator[Frame]) -> Iterator[Frame]:
     """The frames of the new file, numbered upwards: footers and seals left out, points merged, spans compressed."""
-    pending = _Pending()
+    pending = _MergedFrame()
     held: list[Frame] = []
     for frame in frames:
         if frame.kind in (SEAL, KIND_OF[Footer]):
             continue
         if frame.kind != KIND_OF[Points]:
-            held.append(_smaller(frame))
+            held.append(_compress_spans(frame))
             continue
-        unpacked = _unpacked(frame)
+        unpacked = _unpack(frame)
         if pending.full or unpacked is None:
             yield from pending.close()
-            pending = _Pending()
+            pending = _MergedFrame()
         yield from held  # numbered below this frame, and so below the merged one that it belongs to
         held.clear()
         if unpacked is None:
@@ -120,7 +120,7 @@ def _rewritten(frames: Iterator[Frame]) -> Iterator[Frame]:
     yield from held
 
 
-def _unpacked(frame: Frame) -> list[tuple[Chunk, Columns]] | None:
+def _unpack(frame: Frame) -> list[tuple[Chunk, Columns]] | None:
     try:
         record = frame.record()
         assert isinstance(record, Points)  # its kind says so
@@ -129,7 +129,7 @@ def _unpacked(frame: Frame) -> list[tuple[Chunk, Columns]] | None:
         return None
 
 
-class _Pending:
+class _MergedFrame:
     """The merged frame in the making: one growing chunk a series, a new one where the series' stage or fit changes."""
 
     def __init__(self) -> None:
@@ -147,7 +147,7 @@ class _Pending:
         self._number = number
         for chunk, columns in unpacked:
             group = self._open.get(chunk.name)
-            if group is None or identity(group[0]) != identity(chunk):
+            if group is None or merge_key(group[0]) != merge_key(chunk):
                 group = self._open[chunk.name] = (chunk, columns)
                 self._groups.append(group)
             else:
@@ -162,7 +162,7 @@ class _Pending:
             yield Frame(self._number, KIND_OF[Points], 0, msgspec.msgpack.encode(points))
 
 
-def _smaller(frame: Frame) -> Frame:
+def _compress_spans(frame: Frame) -> Frame:
     if frame.kind != KIND_OF[Spans]:
         return frame
     try:
@@ -171,5 +171,5 @@ def _smaller(frame: Frame) -> Frame:
         return frame
     assert isinstance(record, Spans)  # its kind says so
     columns = ("name_indexes", "ids", "parents", "starts", "durations", "threads")
-    small = {name: compressed(getattr(record, name)) for name in columns}
+    small = {name: compress(getattr(record, name)) for name in columns}
     return frame._replace(payload=msgspec.msgpack.encode(msgspec.structs.replace(record, **small)))

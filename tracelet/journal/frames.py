@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tracelet.errors import JournalError
-from tracelet.journal.chunk_merging import cut
+from tracelet.journal.chunk_merging import points_since
 from tracelet.journal.records import KINDS, Artifact, Chunk, Event, Facts, Points, Record, Span, Spans, Started
 
 MAGIC = b"TRACELET"
@@ -29,18 +29,18 @@ SEAL_BODY = struct.Struct("<Q")
 SEAL_SIZE = HEADER.size + SEAL_BODY.size
 """The last frame of a sealed journal: a header and an offset."""
 MARKER = b"\xf5\xa7"
-LONGEST_FRAME = 256 * 1024 * 1024
+MAX_FRAME_BYTES = 256 * 1024 * 1024
 """A length beyond this is damage, not a frame: no flush comes near it."""
 READ_BLOCK = 4 * 1024 * 1024
-NO_FRAME = "there is no sound frame from byte"
+NO_READABLE_FRAME = "there is no sound frame from byte"
 OVERLAP = HEADER.size - 1
 """Blocks of a search overlap by this much, so that a header across two blocks is found."""
 
-DEEPEST = 50
+MAX_DEPTH = 50
 """Levels of nesting in what a record holds. Nobody logs that; what shows or sends it further would run out of stack."""
-SHORT_ARRAY = 0x90
+FIXARRAY = 0x90
 """The upper half of the byte that begins a msgpack array of up to 15 values."""
-SINGLE = b"\x81\xa6chunks\x91"
+SINGLE_CHUNK_PREFIX = b"\x81\xa6chunks\x91"
 """How points of one series begin; these are decoded at once."""
 
 
@@ -56,7 +56,7 @@ _points = msgspec.msgpack.Decoder(Points)
 _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     kind: msgspec.msgpack.Decoder(record) for kind, record in KINDS.items()
 }
-FREE: dict[type[Record], str] = {
+UNTYPED_FIELDS: dict[type[Record], str] = {
     Started: "backends", Facts: "values", Event: "attributes", Artifact: "metadata", Span: "attributes",
     Spans: "attributes",
 }  # fmt: skip
@@ -89,19 +89,21 @@ class Frame(NamedTuple):
         except (msgspec.MsgspecError, ValueError, KeyError, RecursionError) as error:
             raise JournalError(f"frame {self.number} (kind {self.kind}) holds no such record: {error}") from None
         if isinstance(record, Points):
-            return cut(record, self.since, self.number) if self.since else record
-        if _is_deep(getattr(record, FREE.get(type(record), ""), None)):
+            return points_since(record, self.since, self.number) if self.since else record
+        if _is_too_deep(getattr(record, UNTYPED_FIELDS.get(type(record), ""), None)):
             raise JournalError(f"frame {self.number} (kind {self.kind}) is nested deeper than anybody's data")
         return record
 
     def chunks(self, name: str) -> list[Chunk]:
         """The chunks of one metric in a frame of points, without decoding the others; JournalError as in `record`."""
         try:
-            if self.payload.startswith(SINGLE):
+            if self.payload.startswith(SINGLE_CHUNK_PREFIX):
                 found = _points.decode(self.payload).chunks
             else:
                 wanted = msgspec.msgpack.encode(name)
-                found = [_chunk.decode(raw) for raw in _raw_points.decode(self.payload).chunks if _bears(raw, wanted)]
+                found = [
+                    _chunk.decode(raw) for raw in _raw_points.decode(self.payload).chunks if _has_name(raw, wanted)
+                ]
             return [chunk for chunk in found if chunk.name == name]
         except (msgspec.MsgspecError, ValueError) as error:
             raise JournalError(f"frame {self.number} (kind {self.kind}) holds no such record: {error}") from None
@@ -112,17 +114,17 @@ class Frame(NamedTuple):
         return Cursor(self.number + 1, self.offset + HEADER.size + len(self.payload))
 
 
-def _is_deep(value: Any, level: int = 0) -> bool:
-    if level > DEEPEST:
+def _is_too_deep(value: Any, level: int = 0) -> bool:
+    if level > MAX_DEPTH:
         return True
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return any(_is_deep(item, level + 1) for item in inner)
+    return any(_is_too_deep(item, level + 1) for item in inner)
 
 
-def _bears(chunk: msgspec.Raw, name: bytes) -> bool:
+def _has_name(chunk: msgspec.Raw, name: bytes) -> bool:
     """Whether an encoded chunk may be of the metric: its name comes first, behind one byte that says how long it is."""
     head = memoryview(chunk)[: 1 + len(name)]
-    return head[0] & 0xF0 != SHORT_ARRAY or head[1:] == name
+    return head[0] & 0xF0 != FIXARRAY or head[1:] == name
 
 
 def preamble(version: int = VERSION) -> bytes:
@@ -136,13 +138,13 @@ def encode_frame(kind: int, number: int, payload: bytes) -> bytes:
     return head + struct.pack("<I", zlib.crc32(payload, zlib.crc32(head))) + payload
 
 
-def frame_in(block: bytes, at: int, base: int) -> Frame | None:
+def parse_frame(block: bytes, at: int, base: int) -> Frame | None:
     """The sound frame at `block[at:]`, whose first byte stands at `base + at` in the file; None if there is none."""
     if at + HEADER.size > len(block):
         return None
     marker, kind, zero, length, number, crc = HEADER.unpack_from(block, at)
     begin = at + HEADER.size
-    if marker != MARKER or zero or length > LONGEST_FRAME or begin + length > len(block):
+    if marker != MARKER or zero or length > MAX_FRAME_BYTES or begin + length > len(block):
         return None
     payload = block[begin : begin + length]
     if zlib.crc32(payload, zlib.crc32(block[at : begin - 4])) != crc:
@@ -167,14 +169,14 @@ class Scan:
     def all_frames(self, start: Cursor) -> Iterator[Frame]:
         """The sound frames from the cursor on, whatever their kind."""
         # What was no frame at the last look may have been half written then.
-        self.damage[:] = [sentence for sentence in self.damage if not sentence.startswith(NO_FRAME)]
+        self.damage[:] = [sentence for sentence in self.damage if not sentence.startswith(NO_READABLE_FRAME)]
         offset = self._confirmed(start)
         block, base = b"", offset
         while offset < self.size:
-            frame = frame_in(block, offset - base, base)
+            frame = parse_frame(block, offset - base, base)
             if frame is None:
                 block, base, need = self._block_for(block, base, offset)  # it may have ended before the frame does
-                frame = frame_in(block, offset - base, base)
+                frame = parse_frame(block, offset - base, base)
                 found = self._resume(offset, need) if frame is None else offset
                 if found is None:
                     return
@@ -203,7 +205,7 @@ class Scan:
         if at + HEADER.size > len(block):
             return HEADER.size
         marker, _, zero, length, _, _ = HEADER.unpack_from(block, at)
-        believed = marker == MARKER and not zero and length <= LONGEST_FRAME
+        believed = marker == MARKER and not zero and length <= MAX_FRAME_BYTES
         return HEADER.size + length if believed else HEADER.size
 
     def _confirmed(self, start: Cursor) -> int:
@@ -221,7 +223,7 @@ class Scan:
         """Whether the file ends at the cursor. A compacted one may do so by chance, which its seal tells."""
         if start.offset != self.size:
             return False
-        seal = frame_in(self._read(self.size - SEAL_SIZE, SEAL_SIZE), 0, 0) if self.size > SEAL_SIZE else None
+        seal = parse_frame(self._read(self.size - SEAL_SIZE, SEAL_SIZE), 0, 0) if self.size > SEAL_SIZE else None
         return seal is None or seal.number < start.number
 
     def _resume(self, offset: int, need: int) -> int | None:
@@ -229,7 +231,7 @@ class Scan:
         place = self._search(offset + 1)
         if place is None:
             if offset + need <= self.size:
-                self._note(f"{NO_FRAME} {offset}")
+                self._note(f"{NO_READABLE_FRAME} {offset}")
             return None
         self._note(f"{place - offset} bytes from byte {offset} are damaged and were skipped")
         return place
@@ -245,7 +247,7 @@ class Scan:
             while at >= 0:
                 need = self._need(block, at)
                 candidate = self._read(offset + at, need)
-                if len(candidate) == need and frame_in(candidate, 0, offset + at) is not None:
+                if len(candidate) == need and parse_frame(candidate, 0, offset + at) is not None:
                     return offset + at
                 at = block.find(MARKER, at + 1)
             offset += READ_BLOCK

@@ -25,8 +25,8 @@ from pathlib import Path
 from tracelet.errors import JournalError, install_command
 from tracelet.journal.frames import (
     HEADER,
-    LONGEST_FRAME,
     MAGIC,
+    MAX_FRAME_BYTES,
     PREAMBLE,
     READ_BLOCK,
     SEAL,
@@ -36,7 +36,7 @@ from tracelet.journal.frames import (
     Cursor,
     Frame,
     Scan,
-    frame_in,
+    parse_frame,
     preamble,
 )  # fmt: skip
 from tracelet.journal.records import KIND_OF, Footer, Started
@@ -100,13 +100,13 @@ class JournalReader:
             size = os.fstat(file.fileno()).st_size
             if size < PREAMBLE.size + SEAL_SIZE or not self._check(file):
                 return None
-            seal = frame_in(os.pread(file.fileno(), SEAL_SIZE, size - SEAL_SIZE), 0, size - SEAL_SIZE)
+            seal = parse_frame(os.pread(file.fileno(), SEAL_SIZE, size - SEAL_SIZE), 0, size - SEAL_SIZE)
             if seal is None or seal.kind != SEAL or len(seal.payload) != SEAL_BODY.size:
                 return None
             (place,) = SEAL_BODY.unpack(seal.payload)
             length = size - SEAL_SIZE - place
-            believed = HEADER.size < length <= HEADER.size + LONGEST_FRAME
-            frame = frame_in(os.pread(file.fileno(), length, place), 0, place) if believed else None
+            believed = HEADER.size < length <= HEADER.size + MAX_FRAME_BYTES
+            frame = parse_frame(os.pread(file.fileno(), length, place), 0, place) if believed else None
         if frame is None or frame.kind != KIND_OF[Footer]:
             return None
         try:

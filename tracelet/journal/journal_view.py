@@ -15,7 +15,7 @@ from tracelet.errors import JournalError
 from tracelet.journal.columns import unpack_floats, unpack_integers
 from tracelet.journal.frames import Cursor, Frame
 from tracelet.journal.journal_reader import JournalReader
-from tracelet.journal.metric_summary import Tally
+from tracelet.journal.metric_summary import SummaryBuilder
 from tracelet.journal.records import (
     KIND_OF,
     Chunk,
@@ -47,11 +47,11 @@ class JournalView:
         self.tags: dict[str, str] = {}
         self.sealed = False
         self._footer_metrics: dict[str, MetricSummary] = {}
-        self._tallies: dict[str, Tally] = {}
+        self._builders: dict[str, SummaryBuilder] = {}
         self._records: list[Record] = []
         self._records_read = False
         self._cursor = Cursor()
-        self._held: dict[str, list[Chunk]] = {}
+        self._cached: dict[str, list[Chunk]] = {}
         self.refresh()
 
     @property
@@ -62,7 +62,7 @@ class JournalView:
     @property
     def metrics(self) -> dict[str, MetricSummary]:
         """What is known of each metric."""
-        return self._footer_metrics or {name: tally.summary(name) for name, tally in self._tallies.items()}
+        return self._footer_metrics or {name: builder.build(name) for name, builder in self._builders.items()}
 
     def refresh(self) -> None:
         """Take in what was written since the last time."""
@@ -77,9 +77,9 @@ class JournalView:
             self._take(frame)
         self._records_read = True
         if self.started is None and self._cursor.number:
-            self.started = self._guessed()
+            self.started = self._started_from_name()
 
-    def _guessed(self) -> Started:
+    def _started_from_name(self) -> Started:
         """What can be known of the process whose first record is damaged: the file bears rank and attempt."""
         self.reader.note("the record of the start is missing; rank and attempt are taken from the file's name")
         stem, _, attempt = self.path.stem.rpartition(".")
@@ -130,9 +130,9 @@ class JournalView:
         except JournalError as error:
             self.reader.note(f"{chunk.name}: {error}")
             return
-        tally = self._tallies.setdefault(chunk.name, Tally())
-        tally.automatic = tally.automatic or chunk.automatic
-        tally.add_arrays(*columns, values)
+        builder = self._builders.setdefault(chunk.name, SummaryBuilder())
+        builder.automatic = builder.automatic or chunk.automatic
+        builder.add_arrays(*columns, values)
 
     @staticmethod
     def _check_rest(chunk: Chunk) -> None:
@@ -179,22 +179,22 @@ class JournalView:
             if frame.kind == KIND_OF[Console] and isinstance(record := self._decoded(frame), Console):
                 yield record
 
-    def hold(self, names: Iterable[str]) -> None:
+    def cache_chunks(self, names: Iterable[str]) -> None:
         """Read the file once and keep the chunks of these metrics, for who asks for one after the other; of no others.
 
-        What is held does not grow with the journal.
+        What is cached does not grow with the journal.
         """
-        self._held = {}
-        held: dict[str, list[Chunk]] = {name: [] for name in names if name in self.metrics}
-        for chunk in self.chunks() if held else ():
-            if chunk.name in held:
-                held[chunk.name].append(chunk)
-        self._held = held
+        self._cached = {}
+        cached: dict[str, list[Chunk]] = {name: [] for name in names if name in self.metrics}
+        for chunk in self.chunks() if cached else ():
+            if chunk.name in cached:
+                cached[chunk.name].append(chunk)
+        self._cached = cached
 
     def chunks(self, name: str | None = None) -> Iterator[Chunk]:
         """The chunks of one metric, or of all, in order; damaged frames are noted and left out."""
-        if name in self._held:
-            yield from self._held[name]
+        if name in self._cached:
+            yield from self._cached[name]
             return
         for frame in self.reader.frames():
             if frame.kind != KIND_OF[Points]:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from tracelet.journal.columns import NOT_LITTLE
-from tracelet.journal.frames import LONGEST_FRAME, PREAMBLE, READ_BLOCK, SEAL, SEAL_BODY, encode_frame, preamble
+from tracelet.journal.columns import BIG_ENDIAN
+from tracelet.journal.frames import MAX_FRAME_BYTES, PREAMBLE, READ_BLOCK, SEAL, SEAL_BODY, encode_frame, preamble
 from tracelet.journal.records import KIND_OF, Console, Footer, Points, Record, Spans
 
 _encoder = msgspec.msgpack.Encoder()
@@ -27,7 +27,7 @@ Redact = Callable[[bytes], bytes]
 
 
 @dataclass
-class Journal:
+class JournalWriter:
     """The writing side. Not thread-safe: one thread owns it. Methods raise OSError and leave nothing half-written."""
 
     path: Path
@@ -40,7 +40,7 @@ class Journal:
     point_offsets: array[int] = field(default_factory=lambda: array("Q"))
 
     @classmethod
-    def create(cls, path: Path, redact: Redact) -> Journal:
+    def create(cls, path: Path, redact: Redact) -> JournalWriter:
         """Make a new journal; FileExistsError if somebody else made it first, so that a process owns its file."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o644)
         journal = cls(path, redact, descriptor)
@@ -59,7 +59,7 @@ class Journal:
         for record in records:
             kind = KIND_OF[type(record)]
             payload = _encoder.encode(record) if kind == KIND_OF[Points] else self.redact(_encoder.encode(record))
-            if len(payload) > LONGEST_FRAME:
+            if len(payload) > MAX_FRAME_BYTES:
                 raise ValueError(f"a record of {len(payload):,} bytes is longer than any reader takes")
             frame = encode_frame(kind, number, payload)
             places.append((kind, number, offset))
@@ -69,16 +69,16 @@ class Journal:
         self._write(b"".join(parts))
         self.number = number
         for place in places:
-            self._remember(*place)
+            self._index_frame(*place)
 
     def append_frame(self, kind: int, number: int, payload: bytes) -> None:
         """Append one frame with a number that is not the next one: for rewriting a journal."""
         place = self.size
         self._write(encode_frame(kind, number, payload))
         self.number = number + 1
-        self._remember(kind, number, place)
+        self._index_frame(kind, number, place)
 
-    def _remember(self, kind: int, number: int, offset: int) -> None:
+    def _index_frame(self, kind: int, number: int, offset: int) -> None:
         if kind == KIND_OF[Points]:
             self.point_offsets.append(offset)
         elif kind not in (KIND_OF[Spans], KIND_OF[Console]):  # of these there are many, and the index must stay small
@@ -91,11 +91,11 @@ class Journal:
             while written < len(view):
                 written += os.pwrite(self.descriptor, view[written:], self.size + written)
         except OSError:
-            self._cut()
+            self._truncate()
             raise
         self.size += written
 
-    def _cut(self) -> None:
+    def _truncate(self) -> None:
         # What a full disk took of a frame is removed, so that the retry leaves no torn frame in the middle.
         try:
             os.ftruncate(self.descriptor, self.size)
@@ -105,7 +105,7 @@ class Journal:
     def index(self) -> bytes:
         """The offsets of the frames with points, as `Footer.points` holds them."""
         offsets = array("Q", self.point_offsets)
-        if NOT_LITTLE:
+        if BIG_ENDIAN:
             offsets.byteswap()
         return zlib.compress(offsets.tobytes(), 1)
 
@@ -125,11 +125,11 @@ class Journal:
         """Ask the operating system to bring it to the disk."""
         os.fsync(self.descriptor)
 
-    def beat(self) -> None:
+    def touch(self) -> None:
         """Touch the file: readers on other hosts tell a silent process from a dead one by its modification time."""
         os.utime(self.descriptor)
 
-    def lost(self) -> bool:
+    def is_missing(self) -> bool:
         """Whether the file was deleted or its folder moved away from under us. A silent disk is no proof."""
         try:
             there = os.stat(self.path)
@@ -140,7 +140,7 @@ class Journal:
             return error.errno == errno.ESTALE
         return (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino)
 
-    def rescue(self) -> bool:
+    def recreate(self) -> bool:
         """Write everything again to where the file should be, out of the deleted file that is still open.
 
         False when that can no longer be read (network disks forget deleted files): the journal then begins anew there.

@@ -1,6 +1,6 @@
-"""What is known of each metric without reading its points: count, last, least, greatest.
+"""Computes the summary of each metric while its points pass by: count, last, min, max.
 
-Kept by the writer while it packs, and by readers for journals that have no footer. Not thread-safe.
+Used by the writer while it packs, and by readers of journals that have no footer. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ if TYPE_CHECKING:
     from tracelet.journal.columns import FloatArray, IntArray
 
 
-class Tally:
-    """One metric's figures so far."""
+class SummaryBuilder:
+    """The summary of one metric, so far."""
 
-    __slots__ = ("automatic", "count", "greatest", "greatest_step", "last", "last_step", "last_time", "least",
-                 "least_step")  # fmt: skip
+    __slots__ = ("automatic", "count", "last", "last_step", "last_time", "max", "max_step", "min", "min_step")
 
     def __init__(self) -> None:
         self.count = 0
         self.last = math.nan
         self.last_step = 0
         self.last_time = 0
-        self.least = math.nan
-        self.least_step = 0
-        self.greatest = math.nan
-        self.greatest_step = 0
+        self.min = math.nan
+        self.min_step = 0
+        self.max = math.nan
+        self.max_step = 0
         self.automatic = False
 
     def add(self, steps: Sequence[int], times: Sequence[int], values: Sequence[float]) -> None:
@@ -41,11 +40,11 @@ class Tally:
             self._add_after_nan(steps, values)
             return
         # A NaN behind the first value never wins a comparison, so min() and max() pass over it.
-        least, greatest = min(values), max(values)
-        if not least >= self.least:
-            self.least, self.least_step = least, steps[values.index(least)]
-        if not greatest <= self.greatest:
-            self.greatest, self.greatest_step = greatest, steps[values.index(greatest)]
+        low, high = min(values), max(values)
+        if not low >= self.min:
+            self.min, self.min_step = low, steps[values.index(low)]
+        if not high <= self.max:
+            self.max, self.max_step = high, steps[values.index(high)]
 
     def add_arrays(self, steps: IntArray, times: IntArray, values: FloatArray) -> None:
         """The same for numpy columns, on the reading side."""
@@ -62,35 +61,35 @@ class Tally:
     def _add_after_nan(self, steps: Sequence[int], values: Sequence[float]) -> None:
         sound = [(value, step) for value, step in zip(values, steps) if value == value]
         if sound:
-            least, greatest = min(sound, key=lambda pair: pair[0]), max(sound, key=lambda pair: pair[0])
-            self._extend(least[0], least[1], greatest[0], greatest[1])
+            low, high = min(sound, key=lambda pair: pair[0]), max(sound, key=lambda pair: pair[0])
+            self._extend(low[0], low[1], high[0], high[1])
 
-    def _extend(self, least: float, least_step: int, greatest: float, greatest_step: int) -> None:
-        if not least >= self.least:
-            self.least, self.least_step = least, least_step
-        if not greatest <= self.greatest:
-            self.greatest, self.greatest_step = greatest, greatest_step
+    def _extend(self, low: float, low_step: int, high: float, high_step: int) -> None:
+        if not low >= self.min:
+            self.min, self.min_step = low, low_step
+        if not high <= self.max:
+            self.max, self.max_step = high, high_step
 
     def merge(self, other: MetricSummary) -> None:
-        """Count what another journal says of the same metric."""
+        """Add what another journal says of the same metric."""
         self.count += other.count
         self.automatic = self.automatic or other.automatic
         if other.last_time >= self.last_time:
             self.last, self.last_step, self.last_time = other.last, other.last_step, other.last_time
-        if other.least == other.least:
-            self._extend(other.least, other.least_step, other.greatest, other.greatest_step)
+        if other.min == other.min:
+            self._extend(other.min, other.min_step, other.max, other.max_step)
 
-    def summary(self, name: str) -> MetricSummary:
-        """The figures as a record."""
+    def build(self, name: str) -> MetricSummary:
+        """The summary as a record."""
         return MetricSummary(
-            name, self.count, self.last, self.last_step, self.last_time, self.least, self.least_step, self.greatest,
-            self.greatest_step, self.automatic,
+            name, self.count, self.last, self.last_step, self.last_time, self.min, self.min_step, self.max,
+            self.max_step, self.automatic,
         )  # fmt: skip
 
 
-def merged(summaries: Iterable[MetricSummary]) -> dict[str, MetricSummary]:
-    """Sum up what several journals say, by metric name."""
-    tallies: dict[str, Tally] = {}
+def merge_summaries(summaries: Iterable[MetricSummary]) -> dict[str, MetricSummary]:
+    """One summary per metric, from the summaries of several journals."""
+    builders: dict[str, SummaryBuilder] = {}
     for summary in summaries:
-        tallies.setdefault(summary.name, Tally()).merge(summary)
-    return {name: tally.summary(name) for name, tally in tallies.items()}
+        builders.setdefault(summary.name, SummaryBuilder()).merge(summary)
+    return {name: builder.build(name) for name, builder in builders.items()}

@@ -1,4 +1,4 @@
-"""The kinds of record that a journal holds. Frozen; imports nothing of ours.
+"""The kinds of record that a journal holds. Frozen; imports only the guard.
 
 Written by `tracelet.capture.writer` (one thread of the training process) and by the agent; read by everybody.
 Times are integer microseconds since the Unix epoch (UTC), durations too unless a name says `_ns`.
@@ -13,7 +13,9 @@ from typing import Annotated, Any, Union
 
 import msgspec
 
-Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+from tracelet import guard
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """What readers put into columns of 64 bits; a record with a greater number is damaged, and is left out as such."""
 
 Scalar = Union[str, int, float, bool, None]
@@ -37,24 +39,24 @@ class Started(Record, frozen=True, kw_only=True, omit_defaults=True):
     run: str
     name: str
     project: str
-    time: Whole
+    time: Int64
     host: str
-    pid: Whole
+    pid: Int64
     process_started: float = 0.0
     """Start of the process in seconds since the epoch: tells a reused pid from the real one."""
     role: str = "rank"
     """`rank` for a training process, `node` for an agent's journal."""
-    rank: Whole = 0
-    local_rank: Whole = 0
-    node_rank: Whole = 0
-    world_size: Whole = 1
-    attempt: Whole = 0
+    rank: Int64 = 0
+    local_rank: Int64 = 0
+    node_rank: Int64 = 0
+    world_size: Int64 = 1
+    attempt: Int64 = 0
     """0 for the first process of this rank, 1 for the one that resumed it, ..."""
     parent: str = ""
     """The file name of the journal of the process that launched this one as a rank of the run, if it records too."""
     launch: str = ""
     """Equal in all processes that were started together."""
-    branch: Whole = 0
+    branch: Int64 = 0
     """How often the run was resumed before: what a branch trained again supersedes what earlier ones had trained."""
     command: list[str] = []
     folder: str = ""
@@ -68,13 +70,13 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Consecutive points of one series, as packed columns of `count` values each."""
 
     name: str
-    count: Whole
+    count: Int64
     steps: Packed
     times: Packed
     values: Packed
     stage: str = ""
     """`train`, `validate`, `test`, `predict`, or empty for points that the user logged."""
-    fit: Whole = 0
+    fit: Int64 = 0
     """The number of the fit, validate, test or predict call in this process, from 1; 0 outside one."""
     reduce: str = ""
     """How ranks are to be reduced: mean, sum, min, max; `synced` when the value already is; empty for mean."""
@@ -98,7 +100,7 @@ class Points(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Params(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Hyperparameters, flat: nested names are joined by `/`. A later record overrides an earlier one name by name."""
 
-    time: Whole
+    time: Int64
     values: dict[str, Scalar]
     source: str = "user"
     """Who said so: user, module, trainer, optimizer, logger, ..."""
@@ -107,14 +109,14 @@ class Params(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Tags(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Tags of the run; an empty string takes a tag away."""
 
-    time: Whole
+    time: Int64
     values: dict[str, str]
 
 
 class Facts(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What a collector found once: git, environment, model, ... A later record of the same topic replaces it."""
 
-    time: Whole
+    time: Int64
     topic: str
     values: dict[str, Any]
 
@@ -122,17 +124,17 @@ class Facts(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Event(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Something that happened at one moment (fit started, early stopping, ...)."""
 
-    time: Whole
+    time: Int64
     name: str
     attributes: dict[str, Any] = {}
-    span: Whole = 0
+    span: Int64 = 0
     """The id of the span that it belongs to; 0 for none."""
 
 
 class Artifact(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A file that belongs to the run: copied into the store (`digest` is set) or referred to where it is."""
 
-    time: Whole
+    time: Int64
     name: str
     path: str
     kind: str = "file"
@@ -145,7 +147,7 @@ class Artifact(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Status(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How the process ended, or that it goes on. `reason` is one line, `traceback` what Python would have printed."""
 
-    time: Whole
+    time: Int64
     status: str
     reason: str = ""
     traceback: str = ""
@@ -158,24 +160,24 @@ class Status(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Notice(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Something that the reader of a run ought to know about its record, such as points given up on a full disk."""
 
-    time: Whole
+    time: Int64
     code: str
     message: str
-    count: Whole = 0
+    count: Int64 = 0
 
 
 class Span(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A piece of work with a beginning and an end, as OpenTelemetry has it. Written when it begins and when it ends."""
 
-    id: Whole
+    id: Int64
     """Unique in its process, from 1."""
     name: str
-    start_ns: Whole
+    start_ns: Int64
     """Nanoseconds since the epoch."""
-    duration_ns: Whole = -1
+    duration_ns: Int64 = -1
     """-1 while it goes on; a later record with the same id replaces the earlier one."""
-    parent: Whole = 0
-    thread: Whole = 0
+    parent: Int64 = 0
+    thread: Int64 = 0
     attributes: dict[str, Any] = {}
     error: str = ""
     """`Type: message` of the exception that ended it."""
@@ -184,7 +186,7 @@ class Span(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Spans(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Many finished spans as packed columns of `count` values each, ordered by their start."""
 
-    count: Whole
+    count: Int64
     names: list[str]
     name_indexes: Packed
     ids: Packed
@@ -200,7 +202,7 @@ class Spans(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Console(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Lines that the process printed, as a terminal showed them."""
 
-    time: Whole
+    time: Int64
     """When the earliest of them began."""
     stream: str
     """stdout or stderr."""
@@ -212,18 +214,42 @@ class Console(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MetricSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is known of one metric of one journal without reading its points. NaN is never least or greatest."""
+    """What is known of one metric without reading its points. NaN is never the min or the max."""
 
     name: str
-    count: Whole
+    count: Int64
     last: float
     last_step: int
-    last_time: Whole
-    least: float
-    least_step: int
-    greatest: float
-    greatest_step: int
+    last_time: Int64
+    min: float
+    min_step: int
+    max: float
+    max_step: int
     automatic: bool = False
+
+    @property
+    def least(self) -> float:
+        """The old name of `min`."""
+        guard.renamed("summary.least", "summary.min")
+        return self.min
+
+    @property
+    def least_step(self) -> int:
+        """The old name of `min_step`."""
+        guard.renamed("summary.least_step", "summary.min_step")
+        return self.min_step
+
+    @property
+    def greatest(self) -> float:
+        """The old name of `max`."""
+        guard.renamed("summary.greatest", "summary.max")
+        return self.max
+
+    @property
+    def greatest_step(self) -> int:
+        """The old name of `max_step`."""
+        guard.renamed("summary.greatest_step", "summary.max_step")
+        return self.max_step
 
 
 class Footer(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tracelet.journal.journal_writer import Journal, Redact
+from tracelet.journal.journal_writer import JournalWriter, Redact
 
 RUNS = "runs"
 SUFFIX = ".tlj"
@@ -20,19 +20,19 @@ def ignore_in_git(root: Path) -> None:
         ignore.write_text("*\n", encoding="ascii")
 
 
-def attempt_path(folder: Path, stem: str, attempt: int) -> Path:
+def journal_path(folder: Path, stem: str, attempt: int) -> Path:
     """Where the journal of one process stands: `rank-0.0.tlj` for the first process of rank 0, `rank-0.1.tlj` ..."""
     return folder / f"{stem}.{attempt}{SUFFIX}"
 
 
-def create_next(folder: Path, stem: str, redact: Redact) -> tuple[Journal, int]:
-    """A new journal of this stem, and the number of its attempt: the first not taken. `redact` as `Journal` has it.
+def create_journal(folder: Path, stem: str, redact: Redact) -> tuple[JournalWriter, int]:
+    """A new journal with this stem, and the number of its attempt: the first free one. `redact`: see `JournalWriter`.
 
     Raises OSError.
     """
     attempt = 0
     while True:
         try:
-            return Journal.create(attempt_path(folder, stem, attempt), redact), attempt
+            return JournalWriter.create(journal_path(folder, stem, attempt), redact), attempt
         except FileExistsError:
             attempt += 1

@@ -14,22 +14,22 @@ from urllib.parse import quote, urlsplit
 
 from tracelet.redaction.masking import looks_secret
 
-SHORTEST = 8
+MIN_LENGTH = 8
 """Shorter "secrets" are words that happen to stand in a password's place, and would black out half a record."""
-LONG = 16
+UNAMBIGUOUS_LENGTH = 16
 """From this length on a secret need not hold both letters and digits: it is no word."""
 
-_learned: set[str] = set()
+_registered: set[str] = set()
 
 
-def learn(options: Mapping[str, Any]) -> None:
+def register(options: Mapping[str, Any]) -> None:
     """Take note of the secrets among the options of a backend."""
-    _learned.update(filter(_telling, secrets(options)))
+    _registered.update(filter(_is_distinctive, find_secrets(options)))
 
 
 def redact(payload: bytes) -> bytes:
     """The encoded record with as many stars as each known secret is long: its structure stays as it is."""
-    for secret in {*_learned, *filter(_telling, secrets(os.environ))}:
+    for secret in {*_registered, *filter(_is_distinctive, find_secrets(os.environ))}:
         for spelled in {secret, quote(secret, safe="")}:
             found = spelled.encode("utf-8", "surrogateescape")
             if found in payload:
@@ -37,19 +37,19 @@ def redact(payload: bytes) -> bytes:
     return payload
 
 
-def secrets(table: Mapping[str, Any]) -> Iterator[str]:
+def find_secrets(table: Mapping[str, Any]) -> Iterator[str]:
     """Values under names that look secret, at any depth, and the passwords of addresses."""
     for name, value in table.items():
         if isinstance(value, Mapping):
-            yield from secrets(value)
+            yield from find_secrets(value)
         elif isinstance(value, str):
             if looks_secret(str(name)):
                 yield value
             elif "@" in value and "://" in value:
-                yield from _in_address(value)
+                yield from _url_password(value)
 
 
-def _in_address(address: str) -> Iterator[str]:
+def _url_password(address: str) -> Iterator[str]:
     try:
         password = urlsplit(address).password
     except ValueError:
@@ -58,8 +58,8 @@ def _in_address(address: str) -> Iterator[str]:
         yield password
 
 
-def _telling(secret: str) -> bool:
-    if len(secret) < SHORTEST or os.path.isabs(secret):  # PWD is no password, SSH_AUTH_SOCK no key
+def _is_distinctive(secret: str) -> bool:
+    if len(secret) < MIN_LENGTH or os.path.isabs(secret):  # PWD is no password, SSH_AUTH_SOCK no key
         return False
     mixed = any(map(str.isdigit, secret)) and any(map(str.isalpha, secret))
-    return mixed or len(secret) >= LONG
+    return mixed or len(secret) >= UNAMBIGUOUS_LENGTH

@@ -42,7 +42,7 @@ TEXT_TOKENS = _words(
 TOKEN_OWNERS = _words("access api auth bearer bot csrf github gitlab hf hub id login oauth refresh session")
 """`auth_tokens` is secret; other plurals (`max_tokens`, `new_tokens`) count text."""
 
-PLACES = _words("dir file filename folder path")
+LOCATION_WORDS = _words("dir file filename folder path")
 """`password_file` says where the secret is, not what it is."""
 
 HARMLESS_VALUES = frozenset({"", "none", "null", "true", "false", MASK})
@@ -102,7 +102,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 def looks_secret(name: str) -> bool:
     """Whether a parameter, flag or variable of this name holds a secret: `hf_token` and `WANDB_API_KEY` do."""
     words = [word.lower() for word in _WORD.findall(name)]
-    if not words or words[-1] in PLACES:
+    if not words or words[-1] in LOCATION_WORDS:
         return False
     squashed = "".join(words)
     if any(part in squashed for part in SECRET_PARTS):

@@ -8,10 +8,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from tracelet.redaction.known_secrets import secrets
+from tracelet.redaction.known_secrets import find_secrets
 from tracelet.redaction.masking import MASK, mask_text
 
-SHORTEST = 6
+MIN_LENGTH = 6
 """Shorter "secrets" are words that happen to stand in a password's place, and would black out half a log."""
 
 
@@ -19,10 +19,10 @@ class Redactor:
     """Knows the secrets among the options of some backends and in the environment."""
 
     def __init__(self, *options: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> None:
-        found = {secret for table in options for secret in secrets(table)}
-        found |= set(secrets(os.environ if environ is None else environ))
+        found = {secret for table in options for secret in find_secrets(table)}
+        found |= set(find_secrets(os.environ if environ is None else environ))
         found = {secret for secret in found if not os.path.isabs(secret)}  # PWD is no password, SSH_AUTH_SOCK no key
-        self._secrets = sorted((secret for secret in found if len(secret) >= SHORTEST), key=len, reverse=True)
+        self._secrets = sorted((secret for secret in found if len(secret) >= MIN_LENGTH), key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """The text without them, and without what looks like one."""

@@ -22,7 +22,7 @@ from tracelet import guard, registry
 from tracelet.agent.process.configuration import Posting
 from tracelet.capture import scalars
 from tracelet.capture.clock import now
-from tracelet.capture.writer import Mute
+from tracelet.capture.writer import NullWriter
 from tracelet.errors import AlreadyActive
 from tracelet.integrations import patching
 from tracelet.integrations.torch_launchers import group_place
@@ -59,7 +59,7 @@ def start(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experim
                 return _muted.lend()
             _muted = _mute(settings)
             return _muted
-        postings = registry.vetted(backends)
+        postings = registry.validated_backends(backends)
         guard.reset()
         _muted = None
         writer, _started_here = resume.open_writer(settings, without_credentials(backends), _started_here)
@@ -132,7 +132,7 @@ def stop(timeout: float | None = None) -> None:
     """Stop the active run as finished; does nothing when there is none."""
     session = _current
     if session is not None:
-        _end(session, FINISHED, timeout=scalars.seconds(timeout))
+        _end(session, FINISHED, timeout=scalars.checked_timeout(timeout))
     _unmute()
 
 
@@ -173,7 +173,7 @@ def _adopt(session: Session, settings: Settings, backends: Mapping[str, dict[str
     given, session.adoptable = session.adoptable or frozenset(), None
     started = repeated_start.adopted(session.writer.started, settings, without_credentials(backends), given)
     if "backend" not in given:
-        session.dispatch.add(registry.vetted(backends))
+        session.dispatch.add(registry.validated_backends(backends))
     repeated_start.tell_late(session.settings, settings, given)
     if started != session.writer.started:
         session.restate(started)
@@ -194,7 +194,7 @@ def _same_again(session: Session, settings: Settings, backends: Mapping[str, dic
                 "another. "
                 "Type tracelet.stop_logging() before it, or use `with tracelet.start_logging(...):`."
             )
-    _extend(session, without_credentials(backends), registry.vetted(backends))
+    _extend(session, without_credentials(backends), registry.validated_backends(backends))
     repeated_start.tell_again(session.settings, settings)
     return experiment.lend()
 
@@ -210,7 +210,7 @@ def _extend(session: Session, backends: Mapping[str, dict[str, Any]], postings: 
 def _mute(settings: Settings) -> Experiment:
     """A handle that records nothing: tracking is switched off, or this is a worker of the process that records."""
     started = Started(run="", name=settings.experiment_name, project=settings.project, time=now(), host="", pid=0)
-    return Experiment(started, Path(), Mute(), _unmute)
+    return Experiment(started, Path(), NullWriter(), _unmute)
 
 
 def _announce(session: Session) -> None:
@@ -230,7 +230,7 @@ def _in_forked_child() -> None:
     if _current is not None:
         _inherited, _current = _current, None
         with guard.guard("letting go of the run in a forked child"):
-            _inherited.abandon()
+            _inherited.discard()
 
 
 _conductor = Conductor(_end, place, attach)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tracelet.capture.parameters import plain
+from tracelet.capture.parameters import to_scalar
 from tracelet.errors import SettingsError
 from tracelet.redaction.masking import looks_secret, mask_url
 from tracelet.settings import Settings
@@ -97,4 +97,4 @@ def _masked(value: Any) -> Any:
         return _kept(value)
     if isinstance(value, (list, tuple)):
         return [_masked(item) for item in value]
-    return plain(value)
+    return to_scalar(value)

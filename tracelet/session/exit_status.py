@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 
-from tracelet.capture.exception_text import said
+from tracelet.capture.exception_text import describe_exception
 from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, PREEMPTED
 from tracelet.redaction.masking import mask_text
 from tracelet.session.launch import in_worker_process, launched_index
@@ -31,4 +31,4 @@ def outcome(error: BaseException | None, expected: tuple[str, str]) -> tuple[str
         return PREEMPTED, expected[1] if expected[0] == PREEMPTED else "SIGTERM", trace
     if isinstance(error, SystemExit) and expected[0]:
         return expected[0], expected[1], trace
-    return FAILED, said(error), trace
+    return FAILED, describe_exception(error), trace

@@ -20,12 +20,12 @@ from typing import Any
 
 from tracelet.capture import parameters
 from tracelet.capture.clock import now
-from tracelet.capture.null_buffers import Ended, Mute, say_late
-from tracelet.capture.sanitize import GREATEST, LEAST
-from tracelet.capture.scalars import checked
+from tracelet.capture.null_buffers import EndedBuffer, NullWriter, warn_after_end
+from tracelet.capture.sanitize import INT64_MAX, INT64_MIN
+from tracelet.capture.scalars import checked_value
 from tracelet.capture.sink import SeriesGroup
-from tracelet.capture.tags import given as given_tags
-from tracelet.capture.writer import CROWDED, SELDOM, Writer
+from tracelet.capture.tags import checked_tags
+from tracelet.capture.writer import WAKE_AT, WAKE_MASK, Writer
 from tracelet.errors import ArtifactNotFound, InvalidMetric
 from tracelet.guard import say
 from tracelet.journal.records import Notice, Params, Started, Tags
@@ -55,7 +55,7 @@ class Experiment:
     unless it stands around a later `start_logging()` or inside another block of the run.
     """
 
-    def __init__(self, started: Started, folder: Path, writer: Writer | Mute, stop: Callable[..., None]) -> None:
+    def __init__(self, started: Started, folder: Path, writer: Writer | NullWriter, stop: Callable[..., None]) -> None:
         self._started = started
         self._folder = folder
         self._writer = writer
@@ -103,16 +103,16 @@ class Experiment:
         the metric's last step plus one. `iteration` is another name for `step`. Raises `InvalidMetric`.
         """
         if type(value) is not float or type(name) is not str or not name:
-            value = checked(name, value)
+            value = checked_value(name, value)
             name = str.__str__(name)  # numpy's texts and members of enumerations are metrics of these names
-        if step is not None and (type(step) is not int or not LEAST <= step <= GREATEST):
+        if step is not None and (type(step) is not int or not INT64_MIN <= step <= INT64_MAX):
             step = _index(name, step)
         if step is None:
             step = self._iteration if iteration is None else _index(name, iteration)
         items = self._writer.items
         items.append((name, step, value, _clock()))
-        if len(items) > CROWDED and not len(items) & SELDOM:
-            self._writer.relieve()
+        if len(items) > WAKE_AT and not len(items) & WAKE_MASK:
+            self._writer.apply_backpressure()
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Record one point of each metric, all at the same step; see `log_metric`. Records all of them or none."""
@@ -122,7 +122,7 @@ class Experiment:
                 "E.g. log_metrics({'loss': 0.5}, step=3)"
             )
         sound = [
-            value if type(value) is float and type(name) is str and name else checked(name, value)
+            value if type(value) is float and type(name) is str and name else checked_value(name, value)
             for name, value in metrics.items()
         ]
         at = self._iteration if step is None else _index("", step)
@@ -149,7 +149,7 @@ class Experiment:
 
         `params`: a mapping, a namespace or a dataclass. Raises `InvalidArgument`.
         """
-        values = parameters.given(params)
+        values = parameters.checked_params(params)
         self._writer.emit(Params(time=now(), values=values))
         self._tell_late("parameter", values)
 
@@ -159,7 +159,7 @@ class Experiment:
 
     def set_tags(self, tags: Mapping[str, Any] | Iterable[str]) -> None:
         """Set tags of the run: name to text, or names. None or an empty text removes one. Raises `InvalidArgument`."""
-        values = given_tags(tags)
+        values = checked_tags(tags)
         self._writer.emit(Tags(time=now(), values=values))
         self._tell_late("tag", values)
 
@@ -172,7 +172,7 @@ class Experiment:
             self._tell_late("artifact", [str(path)])
             return
         try:
-            self._writer.emit(artifacts.keep(self._folder, path, name, kind, now()))
+            self._writer.emit(artifacts.store_artifact(self._folder, path, name, kind, now()))
         except ArtifactNotFound:
             raise
         except OSError as error:
@@ -186,9 +186,9 @@ class Experiment:
 
     def _tell_late(self, kind: str, names: Iterable[Any]) -> None:
         """Say it if the run has ended, once for each kind of what is logged."""
-        if type(self._writer.items) is Ended:
+        if type(self._writer.items) is EndedBuffer:
             for name in islice(names, 1):
-                say_late(f"the {kind} {name!r}", kind)
+                warn_after_end(f"the {kind} {name!r}", kind)
 
     def set_iteration(self, iteration: int | None) -> None:
         """The step of all metrics that are logged without one from now on; None counts for each metric again."""
@@ -248,7 +248,7 @@ def _unpickled(started: Started) -> Experiment:
     active: Experiment | None = session.active() if session is not None else None
     if active is not None and active.id == started.run:
         return active
-    return Experiment(started, Path(), Mute(), lambda **_: None)
+    return Experiment(started, Path(), NullWriter(), lambda **_: None)
 
 
 def _index(name: str, step: Any) -> int | None:
@@ -261,7 +261,7 @@ def _index(name: str, step: Any) -> int | None:
         raise InvalidMetric(
             f"{_step_of(name)} is {step!r}; nothing was recorded. A step is an integer: type step={example}"
         ) from None
-    if not LEAST <= index <= GREATEST:
+    if not INT64_MIN <= index <= INT64_MAX:
         raise InvalidMetric(f"{_step_of(name)} is beyond 64 bits, which no backend holds; e.g. step=100")
     return index
 

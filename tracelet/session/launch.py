@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracelet.store.process_liveness import process_start, stat_fields
-from tracelet.store.run_ids import readable
+from tracelet.store.run_ids import short_id
 
 Row = tuple[str, str, str, str]
 SLURM: Row = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS")
@@ -63,7 +63,7 @@ class Identity:
 
     def run_id(self, nth: int) -> str:
         """The id of the `nth` run (from 0) that this process starts."""
-        return readable(f"{self.group}#{nth}")
+        return short_id(f"{self.group}#{nth}")
 
     @property
     def launch(self) -> str:

@@ -147,4 +147,4 @@ class Panel:
             self._run = self._run or Run(folder)
             self._run.refresh()
             return list(self._run.summaries().values())
-        return [tally.summary(name) for name, tally in dict(self._writer.packer.tallies).items()]
+        return [builder.build(name) for name, builder in dict(self._writer.packer.summaries).items()]

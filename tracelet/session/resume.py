@@ -26,14 +26,14 @@ from tracelet.integrations.torch_launchers import group_place
 from tracelet.journal.journal_reader import first_record
 from tracelet.journal.journal_view import JournalView
 from tracelet.journal.records import RUNNING, Artifact, Started
-from tracelet.journal.run_folder import SUFFIX, create_next
+from tracelet.journal.run_folder import SUFFIX, create_journal
 from tracelet.redaction.known_secrets import redact
 from tracelet.redaction.masking import mask_arguments
 from tracelet.session.launch import Identity, identify
 from tracelet.settings import Settings
 from tracelet.store.process_liveness import is_alive
-from tracelet.store.process_status import ending
-from tracelet.store.run_ids import readable
+from tracelet.store.process_status import process_status
+from tracelet.store.run_ids import short_id
 from tracelet.store.store import LATEST, STORE_NAME, Store, prepare
 
 AUTO = "auto"
@@ -61,13 +61,13 @@ def open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]], nth:
         folder.mkdir(exist_ok=True)
         earlier = list(_ranks(folder, identity.stem))
         branch = _branch(earlier, identity)
-        journal, attempt = create_next(folder, identity.stem, redact)
+        journal, attempt = create_journal(folder, identity.stem, redact)
         started = _started(settings, identity, run, (attempt, branch), backends)
         writer = Writer(journal, started, settings.flush_interval)
-        writer.lonely = settings.delivery != "agent"
+        writer.without_agent = settings.delivery != "agent"
         if branch:
             with guard("finding the last steps"):
-                writer.packer.go_on(_next_steps(folder, earlier, identity.rank))
+                writer.packer.continue_steps(_next_steps(folder, earlier, identity.rank))
         writer.start()
     except OSError as error:
         raise StoreError(
@@ -97,7 +97,7 @@ def _choose(runs: Path, settings: Settings, identity: Identity, nth: int) -> tup
     if settings.resume == AUTO:
         job = job_key(os.environ)
         if job:
-            return readable(f"job:{job}#{nth}"), nth
+            return short_id(f"job:{job}#{nth}"), nth
         written = next(_writers(runs, sys.argv[1:]), None)
         if written is not None:
             return written, nth
@@ -189,7 +189,7 @@ def _has_ended(path: Path, started: Started) -> bool:
     if here and (started.pid == os.getpid() or not is_alive(started.pid, started.process_started)):
         return True
     try:
-        return ending(JournalView(path), ()).status != RUNNING
+        return process_status(JournalView(path), ()).status != RUNNING
     except (OSError, JournalError):
         return True
 

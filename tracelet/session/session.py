@@ -19,7 +19,7 @@ from tracelet.agent.process.configuration import Posting
 from tracelet.agent.session_delivery import Dispatch
 from tracelet.capture import scalars
 from tracelet.capture.clock import now
-from tracelet.capture.console import Listening
+from tracelet.capture.console import ConsoleCapture
 from tracelet.capture.writer import Writer
 from tracelet.collectors.scheduler import Scheduler
 from tracelet.integrations.base import Integration
@@ -88,7 +88,7 @@ class Session:
             Finalize(None, self._at_exit, exitpriority=LAST_OF_ALL)  # such a process runs no atexit functions
         self.dispatch.start()
         if self.settings.track_console:
-            self._add("listening to the console", lambda: Listening(self.writer))
+            self._add("listening to the console", lambda: ConsoleCapture(self.writer))
         if self.settings.track_spans:
             self._add("recording spans", self._telemetry)
         self._start_collectors()
@@ -193,7 +193,7 @@ class Session:
             job.place = _placed(started)
 
     def _stop_from_handle(self, timeout: float | None = None, error: BaseException | None = None) -> None:
-        self.end_with(error, scalars.seconds(timeout))
+        self.end_with(error, scalars.checked_timeout(timeout))
 
     def _at_exit(self) -> None:
         """The process ends without `stop_logging()`: an uncaught exception is the reason, if there was one."""
@@ -213,12 +213,12 @@ class Session:
         self._error = error
         self._conductor.end(self, *outcome(error, self.writer.expected), timeout=timeout)
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """In a forked child: become inert without touching what the parent goes on using."""
         self._abandoned = True
         atexit.unregister(self._at_exit)
         telemetry.forget()
-        self.writer.abandon()
+        self.writer.discard()
 
     def dismantle(self) -> None:
         """In a forked child that is to record by itself: put back what the parent had patched."""

@@ -19,7 +19,7 @@ from tracelet.capture.clock import now
 from tracelet.capture.writer import Writer
 from tracelet.guard import guard
 from tracelet.journal.records import Started
-from tracelet.journal.run_folder import create_next
+from tracelet.journal.run_folder import create_journal
 from tracelet.redaction.known_secrets import redact
 from tracelet.session.launch import identify
 from tracelet.settings import Settings
@@ -47,7 +47,7 @@ class Coordinates:
         """Begin the journal of the process with this number, or with this rank and world size. Raises OSError."""
         parent, me = self.started, identify()
         rank, world = known or (index + parent.node_rank * self.count, max(self.count, parent.world_size))
-        journal, attempt = create_next(self.folder, f"rank-{rank}", redact)
+        journal, attempt = create_journal(self.folder, f"rank-{rank}", redact)
         started = msgspec.structs.replace(
             parent, time=now(), host=me.host, pid=me.pid, process_started=me.process_started, rank=rank,
             local_rank=index, world_size=world, attempt=attempt, parent=self.journal, backends={},

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tracelet import settings
-from tracelet.capture import parameters
-from tracelet.capture import tags as labels
+from tracelet.capture.parameters import checked_params
+from tracelet.capture.tags import checked_tags
 from tracelet.session import active_session, backend_arguments
 from tracelet.session.experiment import Experiment
 
@@ -27,7 +27,8 @@ def start(
     Nothing has been recorded when a `TraceletError` is raised.
     """
     settled = settings.load(arguments, config)
-    values, texts = parameters.given({} if params is None else params), labels.given({} if tags is None else tags)
+    values = checked_params({} if params is None else params)
+    texts = checked_tags({} if tags is None else tags)
     experiment = active_session.start(settled, backend_arguments.settle(backend, settled))
     if values:
         experiment.log_params(params)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tracelet import guard
 from tracelet.store.series import Segment, Series
 
 if TYPE_CHECKING:
@@ -42,12 +43,24 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True)
 class Spread:
-    """How far the ranks are apart: least and greatest value of each point, and how many ranks have it."""
+    """How far the ranks are apart: min and max of each point over the ranks, and how many ranks have it."""
 
     steps: IntArray
-    least: FloatArray
-    greatest: FloatArray
+    min: FloatArray
+    max: FloatArray
     ranks: IntArray
+
+    @property
+    def least(self) -> FloatArray:
+        """The old name of `min`."""
+        guard.renamed("spread.least", "spread.min")
+        return self.min
+
+    @property
+    def greatest(self) -> FloatArray:
+        """The old name of `max`."""
+        guard.renamed("spread.greatest", "spread.max")
+        return self.max
 
 
 def aggregate(parts: Sequence[Series]) -> Series:
@@ -56,16 +69,18 @@ def aggregate(parts: Sequence[Series]) -> Series:
 
     if len(parts) == 1:
         return parts[0]
-    grid, lead, reductions, segments = _aligned(parts)
+    grid, lead, reductions, segments = _align(parts)
     values = np.empty(grid.values.shape[1])
     for name in sorted(set(reductions.tolist())):
         chosen = reductions == name
         values[chosen] = reduce(name, grid.of(chosen))
     synced = reductions == SYNCED
     weights = np.where(grid.there, grid.weights, 0.0).sum(axis=0)
+    steps = _from_lowest_rank(lead, [part.steps for part in parts])
+    times = _from_lowest_rank(lead, [part.times for part in parts])
+    epochs = _from_lowest_rank(lead, [part.epochs for part in parts])
     return Series(
-        parts[0].name, _led(lead, [p.steps for p in parts]), values, _led(lead, [p.times for p in parts]),
-        _led(lead, [p.epochs for p in parts]), np.where(np.isnan(weights), np.nan, weights), segments,
+        parts[0].name, steps, values, times, epochs, np.where(np.isnan(weights), np.nan, weights), segments,
         next((part.reduce for part in parts if part.reduce), ""), any(part.automatic for part in parts),
         complete=bool((grid.there.all(axis=0) | synced).all()),
     )  # fmt: skip
@@ -75,17 +90,17 @@ def spread(parts: Sequence[Series]) -> Spread:
     """How far the ranks are apart."""
     import numpy as np
 
-    grid, lead, _, _ = _aligned(parts)
-    least = np.where(grid.there, grid.values, np.inf).min(axis=0)
-    greatest = np.where(grid.there, grid.values, -np.inf).max(axis=0)
-    return Spread(_led(lead, [part.steps for part in parts]), least, greatest, grid.there.sum(axis=0))
+    grid, lead, _, _ = _align(parts)
+    low = np.where(grid.there, grid.values, np.inf).min(axis=0)
+    high = np.where(grid.there, grid.values, -np.inf).max(axis=0)
+    return Spread(_from_lowest_rank(lead, [part.steps for part in parts]), low, high, grid.there.sum(axis=0))
 
 
 def reduce(name: str, grid: Grid) -> FloatArray:
     """One value for each column of the grid."""
     import numpy as np
 
-    reducers: dict[str, Callable[[Grid], FloatArray]] = {"sum": _sum, "min": _least, "max": _greatest, SYNCED: _first}
+    reducers: dict[str, Callable[[Grid], FloatArray]] = {"sum": _sum, "min": _minimum, "max": _maximum, SYNCED: _first}
     result = reducers.get(name, _mean)(grid)
     return np.asarray(result, dtype=np.float64)
 
@@ -97,14 +112,14 @@ def _first(grid: Grid) -> FloatArray:
     return found
 
 
-def _least(grid: Grid) -> FloatArray:
+def _minimum(grid: Grid) -> FloatArray:
     import numpy as np
 
     found: FloatArray = np.where(grid.there, grid.values, np.inf).min(axis=0)
     return found
 
 
-def _greatest(grid: Grid) -> FloatArray:
+def _maximum(grid: Grid) -> FloatArray:
     import numpy as np
 
     found: FloatArray = np.where(grid.there, grid.values, -np.inf).max(axis=0)
@@ -112,16 +127,16 @@ def _greatest(grid: Grid) -> FloatArray:
 
 
 def _sum(grid: Grid) -> FloatArray:
-    return _added(grid.values, grid.there)
+    return _sum_over_ranks(grid.values, grid.there)
 
 
 def _mean(grid: Grid) -> FloatArray:
     import numpy as np
 
     count = grid.there.sum(axis=0)
-    summed = _added(grid.values, grid.there)
+    summed = _sum_over_ranks(grid.values, grid.there)
     plain: FloatArray = (summed / count.astype(summed.dtype)).astype(np.float64)
-    same = _least(grid) == _greatest(grid)  # a learning rate: three times 0.1 over three is not 0.1
+    same = _minimum(grid) == _maximum(grid)  # a learning rate: three times 0.1 over three is not 0.1
     plain[same] = _first(grid)[same]
     known = grid.there & ~np.isnan(grid.weights)
     weighed = (known == grid.there).all(axis=0)
@@ -131,7 +146,7 @@ def _mean(grid: Grid) -> FloatArray:
     examples = weights.sum(axis=0)
     with np.errstate(all="ignore"):
         mean = np.where(grid.there, grid.values * weights, 0.0).sum(axis=0) / examples
-        totals = _added(grid.totals, grid.there)
+        totals = _sum_over_ranks(grid.totals, grid.there)
         exact = totals / count.astype(totals.dtype) / np.trunc(examples / count).astype(totals.dtype)
     usable = ~np.isnan(np.where(grid.there, grid.totals, 0.0)).any(axis=0) & (np.trunc(examples / count) > 0)
     weighted = np.where(usable, exact.astype(np.float64), mean)
@@ -139,7 +154,7 @@ def _mean(grid: Grid) -> FloatArray:
     return found
 
 
-def _added(values: FloatArray, there: BoolArray) -> Column:
+def _sum_over_ranks(values: FloatArray, there: BoolArray) -> Column:
     """The sum over ranks, in gloo's order; in float32 if that holds all the values, as Lightning's tensors do."""
     import numpy as np
 
@@ -147,18 +162,18 @@ def _added(values: FloatArray, there: BoolArray) -> Column:
     with np.errstate(all="ignore"):
         single = filled.astype(np.float32)
         if not bool(((single == filled) | np.isnan(filled)).all()):
-            return _from_the_last(filled)
-        return _from_the_last(single)
+            return _sum_rows_from_last(filled)
+        return _sum_rows_from_last(single)
 
 
-def _from_the_last(rows: Column) -> Column:
+def _sum_rows_from_last(rows: Column) -> Column:
     total: Column = rows[-1].copy()
     for row in rows[-2::-1]:
         total += row
     return total
 
 
-def _led(lead: tuple[IntArray, IntArray], columns: Sequence[Column]) -> Column:
+def _from_lowest_rank(lead: tuple[IntArray, IntArray], columns: Sequence[Column]) -> Column:
     """Of each point, what its lowest rank says."""
     import numpy as np
 
@@ -170,7 +185,7 @@ def _led(lead: tuple[IntArray, IntArray], columns: Sequence[Column]) -> Column:
     return found
 
 
-def _aligned(parts: Sequence[Series]) -> tuple[Grid, tuple[IntArray, IntArray], Column, tuple[Segment, ...]]:
+def _align(parts: Sequence[Series]) -> tuple[Grid, tuple[IntArray, IntArray], Column, tuple[Segment, ...]]:
     """The points of the ranks side by side: the same stage, fit and step, and as often logged there before.
 
     Returned with the grid: for each point the row of its lowest rank and its place there, its reduction; the segments.
@@ -195,9 +210,9 @@ def _aligned(parts: Sequence[Series]) -> tuple[Grid, tuple[IntArray, IntArray], 
     order = np.lexsort((rows, place[rows, np.arange(total)], _group_of(keys, columns, total)))
     place, there, rows = place[:, order], there[:, order], rows[order]
     lead = rows, place[rows, np.arange(total)]
-    values, weights, totals = (_spread_out(parts, place, name) for name in ("values", "weights", "totals"))
+    values, weights, totals = (_to_rows(parts, place, name) for name in ("values", "weights", "totals"))
     grid = Grid(values, weights, totals, there)
-    reductions = _led(lead, [_reductions(part) for part in parts])
+    reductions = _from_lowest_rank(lead, [_reductions(part) for part in parts])
     return grid, lead, reductions.astype(np.str_), _segments(parts, lead)
 
 
@@ -234,7 +249,7 @@ def _group_of(keys: Sequence[IntArray], columns: IntArray, total: int) -> IntArr
     return found
 
 
-def _spread_out(parts: Sequence[Series], place: IntArray, name: str) -> FloatArray:
+def _to_rows(parts: Sequence[Series], place: IntArray, name: str) -> FloatArray:
     import numpy as np
 
     rows = []

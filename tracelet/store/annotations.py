@@ -12,12 +12,12 @@ from pathlib import Path
 
 import msgspec
 
-FILE = "dashboard.json"
-LONGEST = 65_536
+FILE_NAME = "dashboard.json"
+MAX_BYTES = 65_536
 """Bytes that are read; nobody writes that much here."""
 
 
-class Remark(msgspec.Struct, frozen=True, omit_defaults=True):
+class Annotations(msgspec.Struct, frozen=True, omit_defaults=True):
     """A name in place of the run's own, and tags over its own (an empty text takes one away)."""
 
     name: str = ""
@@ -26,26 +26,26 @@ class Remark(msgspec.Struct, frozen=True, omit_defaults=True):
     """Kept at the top of lists."""
 
 
-_decoder = msgspec.json.Decoder(Remark)
+_decoder = msgspec.json.Decoder(Annotations)
 
 
-def read(run_folder: Path) -> Remark:
+def read_annotations(run_folder: Path) -> Annotations:
     """What was remarked; nothing if nothing was."""
     try:
-        with open(run_folder / FILE, "rb") as file:
-            return _decoder.decode(file.read(LONGEST))
+        with open(run_folder / FILE_NAME, "rb") as file:
+            return _decoder.decode(file.read(MAX_BYTES))
     except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
-        return Remark()
+        return Annotations()
 
 
-def write(run_folder: Path, remark: Remark) -> None:
+def write_annotations(run_folder: Path, remark: Annotations) -> None:
     """Put it in the place of the former one. OSError when the disk refuses it."""
     descriptor, beside = tempfile.mkstemp(prefix=".dashboard.", dir=run_folder)
     try:
         with open(descriptor, "wb") as file:
             file.write(msgspec.json.encode(remark))
         os.chmod(beside, 0o644)  # readable like the journals: mkstemp makes it private
-        os.replace(beside, run_folder / FILE)
+        os.replace(beside, run_folder / FILE_NAME)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise

@@ -40,7 +40,9 @@ def object_path(run_folder: Path, digest: str) -> Path:
     return run_folder / FOLDER / digest[:2] / digest
 
 
-def keep(run_folder: Path, path: str | os.PathLike[str], name: str | None, kind: str | None, time: int) -> Artifact:
+def store_artifact(
+    run_folder: Path, path: str | os.PathLike[str], name: str | None, kind: str | None, time: int
+) -> Artifact:
     """Copy a file or a folder into the run and describe it. ArtifactNotFound if it is not there; OSError by copying."""
     source = Path(path).expanduser()
     try:
@@ -53,12 +55,12 @@ def keep(run_folder: Path, path: str | os.PathLike[str], name: str | None, kind:
     title = name or source.absolute().name
     where = str(source.absolute())
     if stat.S_ISDIR(mode):
-        digest, size, counts = _keep_folder(run_folder, source)
+        digest, size, counts = _store_folder(run_folder, source)
         return Artifact(time=time, name=title, path=where, kind=kind or "folder", size=size, digest=digest,
                         metadata={"folder": True, **counts})  # fmt: skip
     if not stat.S_ISREG(mode):
         raise ArtifactNotFound(f"{os.fspath(path)!r} is neither a file nor a folder; nothing was recorded")
-    digest, size = _keep_file(run_folder, source)
+    digest, size = _store_file(run_folder, source)
     return Artifact(time=time, name=title, path=where, kind=kind or "file", size=size, digest=digest)
 
 
@@ -75,22 +77,22 @@ def manifest(run_folder: Path, artifact: Artifact) -> dict[str, tuple[str, int]]
         raise ValueError(f"the list of the files of {artifact.name!r} is damaged: {error}") from None
 
 
-def _keep_folder(run_folder: Path, source: Path) -> tuple[str, int, dict[str, int]]:
+def _store_folder(run_folder: Path, source: Path) -> tuple[str, int, dict[str, int]]:
     entries: dict[str, tuple[str, int]] = {}
     left_out = 0
     for path in _files(source, without=run_folder.parent.parent.resolve()):
         if path.is_file():
-            entries[path.relative_to(source).as_posix()] = _keep_file(run_folder, path)
+            entries[path.relative_to(source).as_posix()] = _store_file(run_folder, path)
         else:
             left_out += 1
     body = json.dumps(entries, sort_keys=True).encode()
     digest = hashlib.blake2b(body, digest_size=DIGEST_SIZE).hexdigest()
     target = object_path(run_folder, digest)
     if not target.exists():
-        descriptor, temporary = _beside(run_folder)
+        descriptor, temporary = _temporary_file(run_folder)
         with os.fdopen(descriptor, "wb") as file:
             file.write(body)
-        _settle(temporary, target)
+        _move_into_place(temporary, target)
     counts = {"files": len(entries), "left_out": left_out}
     return digest, sum(size for _, size in entries.values()), {name: n for name, n in counts.items() if n}
 
@@ -105,10 +107,10 @@ def _files(source: Path, without: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in sorted(names))
 
 
-def _keep_file(run_folder: Path, source: Path) -> tuple[str, int]:
+def _store_file(run_folder: Path, source: Path) -> tuple[str, int]:
     digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
     size = 0
-    descriptor, temporary = _beside(run_folder)
+    descriptor, temporary = _temporary_file(run_folder)
     try:
         # One pass: what is hashed is what is kept, even if somebody writes to the file meanwhile.
         with os.fdopen(descriptor, "wb") as target, open(source, "rb", buffering=0) as origin:
@@ -116,26 +118,26 @@ def _keep_file(run_folder: Path, source: Path) -> tuple[str, int]:
                 digest.update(block)
                 target.write(block)
                 size += len(block)
-        _settle(temporary, object_path(run_folder, digest.hexdigest()))
+        _move_into_place(temporary, object_path(run_folder, digest.hexdigest()))
     finally:
         temporary.unlink(missing_ok=True)
     return digest.hexdigest(), size
 
 
-def _beside(run_folder: Path) -> tuple[int, Path]:
+def _temporary_file(run_folder: Path) -> tuple[int, Path]:
     folder = run_folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=folder, prefix=".incoming-")
     return descriptor, Path(name)
 
 
-def _settle(temporary: Path, target: Path) -> None:
+def _move_into_place(temporary: Path, target: Path) -> None:
     target.parent.mkdir(exist_ok=True)
     os.chmod(temporary, 0o644)
     os.replace(temporary, target)
 
 
-def replaced(found: Sequence[Artifact], removals: Iterable[Event]) -> set[int]:
+def replaced_references(found: Sequence[Artifact], removals: Iterable[Event]) -> set[int]:
     """Places of the references whose file is no more what it was: removed since, or written over by a later one."""
     removed = {event.attributes.get("path"): event.time for event in removals}
     latest = {artifact.path: place for place, artifact in enumerate(found) if not artifact.digest}

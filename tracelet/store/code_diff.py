@@ -19,11 +19,11 @@ from typing import Any
 
 from tracelet.redaction.masking import mask_tokens
 from tracelet.store import git_commands
-from tracelet.store.git_commands import decode, line
+from tracelet.store.git_commands import decode, decode_line
 
-MOST_BYTES = 512 * 1024
+MAX_BYTES = 512 * 1024
 """Of the difference: more than anybody reads."""
-MOST_LINES = 20_000
+MAX_LINES = 20_000
 """Of each recorded change that is compared as text: difflib's time grows faster than its input."""
 COMMIT = re.compile(r"[0-9a-f]{7,64}")
 """Nothing else from a journal becomes an argument of git."""
@@ -46,7 +46,7 @@ class CodeDifference:
     truncated: bool = False
 
 
-def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> CodeDifference:
+def code_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> CodeDifference:
     """What was changed from the first run's code to the second's; both as `Run.git` has them."""
     which = [name for name, git in (("the first run", first), ("the second run", second)) if not git.get("commit")]
     if which:
@@ -55,11 +55,11 @@ def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> CodeDiffe
         return CodeDifference(SAME)
     root = _root(first, second)
     if root is None:
-        return _by_text(first, second, "their repository is not here, or does not have both commits")
+        return _diff_as_text(first, second, "their repository is not here, or does not have both commits")
     try:
-        return _by_git(root, first, second)
+        return _diff_with_git(root, first, second)
     except (OSError, subprocess.SubprocessError) as error:
-        return _by_text(first, second, f"git did not answer ({type(error).__name__})")
+        return _diff_as_text(first, second, f"git did not answer ({type(error).__name__})")
 
 
 def _patch(git: Mapping[str, Any]) -> str:
@@ -83,27 +83,27 @@ def _root(*gits: Mapping[str, Any]) -> Path | None:
     return None
 
 
-def _by_git(root: Path, first: Mapping[str, Any], second: Mapping[str, Any]) -> CodeDifference:
+def _diff_with_git(root: Path, first: Mapping[str, Any], second: Mapping[str, Any]) -> CodeDifference:
     with tempfile.TemporaryDirectory(prefix="tracelet-") as folder:
-        extra = _aside(root, Path(folder))
+        extra = _temporary_index(root, Path(folder))
         told, rest = EXACT.format(root=root), ""
         try:
-            states = [_state(root, git, extra) for git in (first, second)]
+            states = [_tree_of(root, git, extra) for git in (first, second)]
         except ValueError as error:
-            told, rest = COMMITS.format(root=root, why=error), _texts(first, second)
+            told, rest = COMMITS.format(root=root, why=error), _diff_patches(first, second)
             states = [str(first["commit"]), str(second["commit"])]
         found = git_commands.read_capped(
-            root, MOST_BYTES, "diff", "--no-color", "--no-ext-diff", "--no-textconv", "--find-renames",
+            root, MAX_BYTES, "diff", "--no-color", "--no-ext-diff", "--no-textconv", "--find-renames",
             "--src-prefix=a/", "--dst-prefix=b/", *states, "--", extra=extra,
         )  # fmt: skip
     truncated = found.size > len(found.kept) or not found.complete
     text = mask_tokens(decode(found.kept[: found.kept.rfind(b"\n") + 1] if truncated else found.kept))
-    return CodeDifference(told if text or rest else SAME, text + rest[:MOST_BYTES], truncated or len(rest) > MOST_BYTES)
+    return CodeDifference(told if text or rest else SAME, text + rest[:MAX_BYTES], truncated or len(rest) > MAX_BYTES)
 
 
-def _aside(root: Path, folder: Path) -> dict[str, str]:
+def _temporary_index(root: Path, folder: Path) -> dict[str, str]:
     """Variables by which git keeps its index and what it makes in the folder, and reads the repository's objects."""
-    objects = line(git_commands.run(root, "rev-parse", "--path-format=absolute", "--git-path", "objects"))
+    objects = decode_line(git_commands.run(root, "rev-parse", "--path-format=absolute", "--git-path", "objects"))
     (folder / "objects").mkdir()
     return {
         "GIT_INDEX_FILE": str(folder / "index"), "GIT_OBJECT_DIRECTORY": str(folder / "objects"),
@@ -111,7 +111,7 @@ def _aside(root: Path, folder: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _state(root: Path, git: Mapping[str, Any], extra: Mapping[str, str]) -> str:
+def _tree_of(root: Path, git: Mapping[str, Any], extra: Mapping[str, str]) -> str:
     """The tree of a commit with the uncommitted changes. ValueError with the reason where these cannot be applied."""
     commit, patch = str(git["commit"]), _patch(git)
     if not patch:
@@ -122,18 +122,18 @@ def _state(root: Path, git: Mapping[str, Any], extra: Mapping[str, str]) -> str:
         git_commands.run(root, "read-tree", commit, extra=extra)
         given = patch.encode("utf-8", "surrogateescape")
         git_commands.run(root, "apply", "--cached", "--whitespace=nowarn", "-", given=given, extra=extra)
-        return line(git_commands.run(root, "write-tree", extra=extra))
+        return decode_line(git_commands.run(root, "write-tree", extra=extra))
     except subprocess.CalledProcessError:
         raise ValueError("they do not apply, as with changed binary files") from None
 
 
-def _by_text(first: Mapping[str, Any], second: Mapping[str, Any], why: str) -> CodeDifference:
-    text = _texts(first, second)
-    return CodeDifference(CHANGES.format(why=why), text[:MOST_BYTES], len(text) > MOST_BYTES)
+def _diff_as_text(first: Mapping[str, Any], second: Mapping[str, Any], why: str) -> CodeDifference:
+    text = _diff_patches(first, second)
+    return CodeDifference(CHANGES.format(why=why), text[:MAX_BYTES], len(text) > MAX_BYTES)
 
 
-def _texts(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+def _diff_patches(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
     """How one recorded change differs from the other, as texts."""
-    old, new = (_patch(git).splitlines()[:MOST_LINES] for git in (first, second))
+    old, new = (_patch(git).splitlines()[:MAX_LINES] for git in (first, second))
     found = difflib.unified_diff(old, new, "first run's changes", "second run's changes", lineterm="", n=2)
     return "".join(one + "\n" for one in found)

@@ -39,7 +39,7 @@ def ordered(found: Iterable[Line]) -> list[Line]:
     return sorted(found, key=lambda line: (line.time, line.attempt, line.rank, line.stream, line.number))
 
 
-def gaps(found: Iterable[Line]) -> Iterator[tuple[Line, int]]:
+def with_gaps(found: Iterable[Line]) -> Iterator[tuple[Line, int]]:
     """Each line, and how many lines of its stream before it were left out of the record."""
     seen: dict[tuple[int, int, str], int] = {}
     for line in found:

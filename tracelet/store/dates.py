@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 
-def local(moment: float) -> str:
+def format_local(moment: float) -> str:
     """Local date and time, to the second; a moment that no calendar has (a damaged record) says so."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))

@@ -21,7 +21,7 @@ from tracelet.errors import SettingsError
 
 FOLDER = "delivery"
 WAITING, OPENING, OK, OFFLINE, MISCONFIGURED, DONE = "waiting", "opening", "ok", "offline", "misconfigured", "done"
-NAMES = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 """What may be a file's name on every system."""
 
 
@@ -65,12 +65,12 @@ _decoder = msgspec.json.Decoder(Delivery)
 
 def checked_name(name: str) -> str:
     """The name of a backend, which is to be a file's name. SettingsError if it cannot be one."""
-    if not NAMES.fullmatch(name):
+    if not NAME_PATTERN.fullmatch(name):
         raise SettingsError(f"backend {name!r}: a backend's name is made of small letters, digits, '_', '-' and '.'")
     return name
 
 
-def path_of(run_folder: Path, backend: str) -> Path:
+def state_path(run_folder: Path, backend: str) -> Path:
     """Where the file stands."""
     return run_folder / FOLDER / f"{checked_name(backend)}.json"
 
@@ -78,7 +78,7 @@ def path_of(run_folder: Path, backend: str) -> Path:
 def read(run_folder: Path, backend: str) -> Delivery | None:
     """The state of one delivery; None where there is none that can be read."""
     try:
-        return _decoded(path_of(run_folder, backend).read_bytes())
+        return _decoded(state_path(run_folder, backend).read_bytes())
     except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
@@ -100,13 +100,13 @@ def _encoded(delivery: Delivery) -> bytes:
 def read_all(run_folder: Path) -> Iterator[Delivery]:
     """The states of all deliveries of a run, by name."""
     for path in sorted((run_folder / FOLDER).glob("*.json")):
-        if NAMES.fullmatch(path.stem) and (delivery := read(run_folder, path.stem)) is not None:
+        if NAME_PATTERN.fullmatch(path.stem) and (delivery := read(run_folder, path.stem)) is not None:
             yield delivery
 
 
 def write(run_folder: Path, delivery: Delivery) -> None:
     """Put the state in the place of the former one, whole or not at all. OSError when the disk refuses it."""
-    path = path_of(run_folder, delivery.backend)
+    path = state_path(run_folder, delivery.backend)
     path.parent.mkdir(exist_ok=True)
     beside = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}")
     try:

@@ -16,7 +16,7 @@ from tracelet.store.series import Origin, Series, assemble, join
 if TYPE_CHECKING:
     from tracelet.journal.columns import FloatArray, IntArray
 
-FEWEST = 8
+MIN_POINTS = 8
 """Of any series at least this many points are kept: its ends and the extremes of a bucket or two."""
 BLOCK = 262_144
 """Points that are unpacked at once: few enough for the processor's cache, many enough for numpy."""
@@ -29,13 +29,13 @@ def downsample(series: Series, points: int) -> Series:
     its first NaN if it has one. The first and the last point are always kept. A short series comes back as it is.
     """
     count = len(series)
-    most = max(points, FEWEST)
+    most = max(points, MIN_POINTS)
     if count <= most:
         return series
-    return series.at(chosen(series.values, most))
+    return series.at(select_indices(series.values, most))
 
 
-def chosen(values: FloatArray, most: int) -> IntArray:
+def select_indices(values: FloatArray, most: int) -> IntArray:
     """The places of those at most `most` of many values that `downsample` keeps, ascending."""
     import numpy as np
 
@@ -63,7 +63,7 @@ def _extremes(values: FloatArray, nan: FloatArray, width: int, sign: float) -> I
     return places
 
 
-def sample(name: str, chunks: Iterable[tuple[Origin, Chunk]], total: int, points: int) -> Series:
+def downsample_chunks(name: str, chunks: Iterable[tuple[Origin, Chunk]], total: int, points: int) -> Series:
     """What `downsample` makes of a series of `total` points, block by block while its chunks are read.
 
     Gives about `points` points: every block keeps its ends too. JournalError when a chunk's columns are damaged.

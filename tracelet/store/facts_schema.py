@@ -19,18 +19,18 @@ SHAPES: dict[str, dict[str, Any]] = {
 """Topic to name to type; a table stands for itself, with the types of some of its entries."""
 
 
-def sound(topic: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def matching(topic: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values that have the shape that they should have, or are None."""
-    return _sound(values, SHAPES.get(topic, {}))
+    return _matching(values, SHAPES.get(topic, {}))
 
 
-def _sound(values: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:
+def _matching(values: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in values.items():
         shape = shapes.get(name, object)
         if isinstance(shape, dict):
             if isinstance(value, dict):
-                found[str(name)] = _sound(value, shape)
+                found[str(name)] = _matching(value, shape)
         elif value is None or isinstance(value, shape):
             found[str(name)] = value
     return found

@@ -15,19 +15,22 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from tracelet import guard
 from tracelet.errors import FilterError
 from tracelet.journal.records import MetricSummary
 from tracelet.store import dates
 from tracelet.store.run import Run
 from tracelet.store.run_info import RunInfo
 
-LONGEST = 2000
+MAX_LENGTH = 2000
 """Characters; nobody types more, and the parser's memory grows with it."""
-DEEPEST = 60
+MAX_DEPTH = 60
 """Levels of nesting; evaluation recurses."""
 
-TABLES = ("metrics", "least", "greatest", "params", "tags")
-"""Names that take a quoted name: the last, least and greatest value of a metric, a parameter, a tag."""
+TABLES = ("metrics", "min", "max", "params", "tags")
+"""Names that take a quoted name: the last value, the min and the max of a metric, a parameter, a tag."""
+RENAMED_TABLES = {"least": "min", "greatest": "max"}
+"""Old names of tables, which still work."""
 EXAMPLE = """For example: lr < 0.01 and status == "finished", or metrics["val/loss"] < 0.2"""
 QUOTED_NAMES = """A name with / or - in it is written metrics["val/loss"] or params["optimizer/0/lr"]."""
 FIELDS = (
@@ -90,8 +93,8 @@ class Filter:
             raise FilterError(f"no run has a field, parameter or metric {name!r} (in {self.expression!r}). {hint}")
 
     def _parsed(self, expression: str) -> ast.expr:
-        if not expression.strip() or len(expression) > LONGEST:
-            raise FilterError(f"a filter has 1 to {LONGEST} characters. {EXAMPLE}")
+        if not expression.strip() or len(expression) > MAX_LENGTH:
+            raise FilterError(f"a filter has 1 to {MAX_LENGTH} characters. {EXAMPLE}")
         try:
             return ast.parse(expression.strip(), mode="eval").body
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
@@ -99,7 +102,7 @@ class Filter:
             raise FilterError(f"the filter {expression!r} cannot be read: {what}. {EXAMPLE}") from None
 
     def _compiled(self, node: ast.expr, depth: int) -> Evaluator:
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise self._refused("nesting this deep")
         within = depth + 1
         if isinstance(node, ast.Constant) and isinstance(node.value, (str, int, float, bool, type(None))):
@@ -138,9 +141,12 @@ class Filter:
 
     def _entry(self, node: ast.Subscript) -> Evaluator:
         key = node.slice.value if isinstance(node.slice, ast.Constant) else None
-        if not isinstance(node.value, ast.Name) or node.value.id not in TABLES or not isinstance(key, str):
+        name = node.value.id if isinstance(node.value, ast.Name) else ""
+        table = RENAMED_TABLES.get(name, name)
+        if table not in TABLES or not isinstance(key, str):
             raise self._refused(f"`{ast.unparse(node)}` (tables are {', '.join(TABLES)}, with a quoted name)")
-        table = node.value.id
+        if table != name:
+            guard.renamed(f"{name}[...]", f"{table}[...]")
         return lambda run: run.get(table, {}).get(key, MISSING)
 
     def _comparison(self, node: ast.Compare, depth: int) -> Evaluator:
@@ -207,9 +213,9 @@ def namespace(
     return {
         **last, **params, **fields,
         "command": " ".join(info.command),
-        "started": dates.local(info.started),
+        "started": dates.format_local(info.started),
         "age": time.time() - info.started,
         "metrics": last, "params": params, "tags": run.tags,
-        "least": {name: summary.least for name, summary in summaries.items()},
-        "greatest": {name: summary.greatest for name, summary in summaries.items()},
+        "min": {name: summary.min for name, summary in summaries.items()},
+        "max": {name: summary.max for name, summary in summaries.items()},
     }  # fmt: skip

@@ -19,7 +19,7 @@ TIMEOUT = 20.0
 
 READ_SIZE = 64 * 1024
 
-HARMLESS = (
+SAFE_OPTIONS = (
     "--no-pager", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", "-c", "log.showSignature=false",
     "-c", "color.ui=false", "-c", "diff.external=", "-c", "diff.autoRefreshIndex=false",
     "-c", "core.hooksPath=" + os.devnull,
@@ -28,29 +28,29 @@ HARMLESS = (
 (`git diff` rewrites it even under GIT_OPTIONAL_LOCKS=0). No hook: one is run after every change of an index, even of a
 temporary one."""
 
-MISLEADING = (
+UNSET_VARIABLES = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_PREFIX",
     "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE",
     "GIT_REPLACE_REF_BASE", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS",
 )  # fmt: skip
 """Set by git for its hooks and aliases: they would make it read another repository, or run a program."""
 
-NOTHING: Mapping[str, str] = {}
+NO_VARIABLES: Mapping[str, str] = {}
 
 
 def _command(folder: Path, arguments: tuple[str, ...]) -> list[str]:
-    return ["git", "-C", str(folder), *HARMLESS, *arguments]
+    return ["git", "-C", str(folder), *SAFE_OPTIONS, *arguments]
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    environment = {name: value for name, value in os.environ.items() if name not in MISLEADING}
+    environment = {name: value for name, value in os.environ.items() if name not in UNSET_VARIABLES}
     environment.update(
         GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0", GIT_NO_LAZY_FETCH="1", GIT_PAGER="cat", LC_ALL="C"
     )
     return {**environment, **extra}
 
 
-def run(folder: Path, *arguments: str, given: bytes = b"", extra: Mapping[str, str] = NOTHING) -> bytes:
+def run(folder: Path, *arguments: str, given: bytes = b"", extra: Mapping[str, str] = NO_VARIABLES) -> bytes:
     """What a command answers; it reads `given`, and has the `extra` variables. CalledProcessError, OSError, timeout."""
     return subprocess.run(
         _command(folder, arguments),
@@ -74,7 +74,7 @@ class Output:
     """Not killed for taking too long."""
 
 
-def read_capped(folder: Path, cap: int, *arguments: str, extra: Mapping[str, str] = NOTHING) -> Output:
+def read_capped(folder: Path, cap: int, *arguments: str, extra: Mapping[str, str] = NO_VARIABLES) -> Output:
     """Run a git command whose output may be huge: memory stays bounded, and it is killed when its time is up."""
     process = subprocess.Popen(
         _command(folder, arguments),
@@ -84,7 +84,7 @@ def read_capped(folder: Path, cap: int, *arguments: str, extra: Mapping[str, str
         env=_environment(extra),
     )
     try:
-        output = _drain(process, cap)
+        output = _read_output(process, cap)
         code = process.wait(1.0) if output.complete else 0
     finally:
         process.kill()
@@ -94,7 +94,7 @@ def read_capped(folder: Path, cap: int, *arguments: str, extra: Mapping[str, str
     return output
 
 
-def _drain(process: subprocess.Popen[bytes], cap: int) -> Output:
+def _read_output(process: subprocess.Popen[bytes], cap: int) -> Output:
     # Not with a timer: a program that ends at once is asked at exit, when Python starts no threads any more.
     kept = bytearray()
     size = entries = 0
@@ -112,7 +112,7 @@ def _drain(process: subprocess.Popen[bytes], cap: int) -> Output:
     return Output(bytes(kept), size, entries, complete=False)
 
 
-def line(output: bytes) -> str:
+def decode_line(output: bytes) -> str:
     """An answer of one line."""
     return decode(output.removesuffix(b"\n"))
 

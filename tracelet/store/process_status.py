@@ -14,19 +14,19 @@ from tracelet.journal.journal_view import JournalView
 from tracelet.journal.records import KILLED, RUNNING, Started, Status
 from tracelet.store.process_liveness import is_alive
 
-SILENCE = 60.0
+SILENCE_TIMEOUT = 60.0
 """Seconds without a sign of life after which a process on another host counts as gone; it gives one every 10."""
-GONE = "the process is gone and did not say goodbye"
+NO_EXIT_RECORD = "the process is gone and did not say goodbye"
 
 
-def ending(view: JournalView, nodes: Iterable[JournalView]) -> Status:
+def process_status(view: JournalView, nodes: Iterable[JournalView]) -> Status:
     """The status of a training process; `nodes` are the journals of the agents of its run."""
     if view.status is not None and view.status.status != RUNNING:
         return view.status
-    started, seen = view.started, modified(view.path)
+    started, seen = view.started, modified_at(view.path)
     assert started is not None  # asked only of journals that have one
     here = started.host == socket.gethostname()
-    if is_alive(started.pid, started.process_started) if here else time.time() - seen / 1e6 < SILENCE:
+    if is_alive(started.pid, started.process_started) if here else time.time() - seen / 1e6 < SILENCE_TIMEOUT:
         return Status(time=seen, status=RUNNING)
     for node in nodes:
         for told in node.records(Status):
@@ -34,15 +34,15 @@ def ending(view: JournalView, nodes: Iterable[JournalView]) -> Status:
                 return told
     if view.status is not None and view.status.expected:
         return Status(time=seen, status=view.status.expected, reason=view.status.reason)
-    return Status(time=seen, status=KILLED, reason=missing(started))
+    return Status(time=seen, status=KILLED, reason=killed_reason(started))
 
 
-def missing(started: Started) -> str:
+def killed_reason(started: Started) -> str:
     """Why a process counts as killed of which nothing else is known."""
-    return GONE if started.host == socket.gethostname() else f"no sign of life from {started.host}"
+    return NO_EXIT_RECORD if started.host == socket.gethostname() else f"no sign of life from {started.host}"
 
 
-def modified(path: Path) -> int:
+def modified_at(path: Path) -> int:
     """When the file was last written to, in microseconds since the epoch; 0 if it is not there."""
     try:
         return int(path.stat().st_mtime * 1e6)

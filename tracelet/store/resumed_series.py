@@ -16,22 +16,22 @@ from tracelet.journal.journal_view import JournalView
 from tracelet.journal.records import Event
 from tracelet.store.series import Series, join
 
-RESUMED = "training_resumed"
+RESUMED_EVENT = "training_resumed"
 """The event that tells at which step a training went on."""
-TRAINING = ("train", "validate")
+FIT_STAGES = ("train", "validate")
 """The stages of a fit, which share its steps."""
-Starts = Mapping[tuple[int, int], int]
+ResumeSteps = Mapping[tuple[int, int], int]
 """(branch, number of the fit) -> the step at which it went on"""
 
 
-class Piece(NamedTuple):
+class BranchSeries(NamedTuple):
     """What one branch recorded of a series."""
 
     branch: int
     series: Series
 
 
-def is_one_line(views: Iterable[JournalView]) -> bool:
+def is_single_branch(views: Iterable[JournalView]) -> bool:
     """Whether the points of these journals stand as they are: of one rank, and nothing of them abandoned."""
     return len({(_rank(view), _branch(view)) for view in views}) <= 1
 
@@ -42,47 +42,49 @@ def by_rank(views: Iterable[JournalView]) -> list[list[JournalView]]:
     return [list(group) for _, group in groupby(ordered, key=_rank)]
 
 
-def pieces(views: Sequence[JournalView], read: Callable[[Sequence[JournalView]], Series]) -> list[Piece]:
+def series_by_branch(
+    views: Sequence[JournalView], read: Callable[[Sequence[JournalView]], Series]
+) -> list[BranchSeries]:
     """What each branch recorded of a series on one rank; `read` makes a series of journals."""
     grouped = groupby(sorted(views, key=lambda view: (_branch(view), _attempt(view))), key=_branch)
-    return [Piece(branch, read(list(group))) for branch, group in grouped]
+    return [BranchSeries(branch, read(list(group))) for branch, group in grouped]
 
 
-def starts(views: Iterable[JournalView]) -> dict[tuple[int, int], int]:
+def resume_steps(views: Iterable[JournalView]) -> dict[tuple[int, int], int]:
     """At which steps trainings went on."""
     found: dict[tuple[int, int], int] = {}
     for view in views:
         if _branch(view):
             for event in view.records(Event):
                 step, fit = event.attributes.get("step"), event.attributes.get("fit")
-                if event.name == RESUMED and isinstance(step, int) and isinstance(fit, int):
+                if event.name == RESUMED_EVENT and isinstance(step, int) and isinstance(fit, int):
                     found[_branch(view), fit] = step
     return found
 
 
-def joined(found: Sequence[Piece], upto: int | None, told: Starts) -> Series:
+def merge_branches(found: Sequence[BranchSeries], upto: int | None, told: ResumeSteps) -> Series:
     """One series of the pieces: as it stood when the branch `upto` was the last one, or as it stands now."""
     kept: list[Series] = []
     for piece in found:
         if upto is None or piece.branch <= upto:
-            kept = [*(_before(series, piece, told) for series in kept), piece.series]
+            kept = [*(_drop_superseded(series, piece, told) for series in kept), piece.series]
     kept = kept or [found[0].series.only(stage="\0")]
     return kept[0] if len(kept) == 1 else join(kept)
 
 
-def _before(series: Series, later: Piece, told: Starts) -> Series:
+def _drop_superseded(series: Series, later: BranchSeries, told: ResumeSteps) -> Series:
     """The points of a series that a later branch has not superseded."""
     import numpy as np
 
     first: dict[tuple[str, int], int] = {}
     for segment in later.series.segments:
         place = segment.stage, segment.fit
-        least = int(later.series.steps[segment.start : segment.stop].min())
-        first[place] = min(first.get(place, least), least)
+        smallest = int(later.series.steps[segment.start : segment.stop].min())
+        first[place] = min(first.get(place, smallest), smallest)
     kept = np.ones(len(series), dtype=np.bool_)
     for segment in series.segments:
         cut = first.get((segment.stage, segment.fit))
-        resumes = segment.stage in TRAINING or not segment.fit  # an imported run has no fits, and all of it resumed
+        resumes = segment.stage in FIT_STAGES or not segment.fit  # an imported run has no fits, and all of it resumed
         start = told.get((later.branch, segment.fit)) if resumes else None
         if start is not None:
             cut = start if cut is None else min(cut, start)

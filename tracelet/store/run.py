@@ -10,32 +10,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracelet import guard
 from tracelet.errors import JournalError
 from tracelet.journal.journal_view import JournalView
-from tracelet.journal.metric_summary import Tally, merged
+from tracelet.journal.metric_summary import SummaryBuilder, merge_summaries
 from tracelet.journal.records import Artifact, Chunk, Event, Facts, MetricSummary, Notice, Scalar, Span, Started, Status
 from tracelet.journal.run_folder import SUFFIX
-from tracelet.store import (
-    aggregation as ranks,
-)
-from tracelet.store import (
-    annotations as remarks,
-)
-from tracelet.store import (
-    console_lines,
-    resumed_series,
-    run_status,
-)
-from tracelet.store import (
-    facts_schema as facts,
-)
-from tracelet.store import (
-    summaries as figures,
-)
+from tracelet.store import aggregation, console_lines, facts_schema, resumed_series, run_status, summaries
+from tracelet.store.annotations import Annotations, read_annotations
 from tracelet.store.delivery_state import Delivery, read_all
-from tracelet.store.downsampling import downsample, sample
-from tracelet.store.process_status import ending, modified
-from tracelet.store.run_info import RunInfo, info_of
+from tracelet.store.downsampling import downsample, downsample_chunks
+from tracelet.store.process_status import modified_at, process_status
+from tracelet.store.run_info import RunInfo, make_info
 from tracelet.store.series import Origin, Series, assemble
 from tracelet.store.span_table import SpanTable, tabulate
 
@@ -98,16 +84,18 @@ class Run:
         """Id, name, status and all else that a list shows. Without a readable journal the status is `unreadable`."""
         processes = self.processes
         if not processes:
-            started = Started(run=self.id, name=self.id, project="", time=modified(self.path), host="", pid=0)
-            return info_of(self.id, started, started, Status(time=started.time, status="unreadable"), 1, self.remark)
-        lead = run_status.leading(processes)
-        verdict, world_size = run_status.verdict(processes), run_status.world_size(processes)
-        return info_of(self.id, processes[0].started, lead.started, verdict, world_size, self.remark)
+            started = Started(run=self.id, name=self.id, project="", time=modified_at(self.path), host="", pid=0)
+            return make_info(
+                self.id, started, started, Status(time=started.time, status="unreadable"), 1, self.annotations
+            )
+        lead = run_status.lead_process(processes)
+        status, world_size = run_status.combined_status(processes), run_status.world_size(processes)
+        return make_info(self.id, processes[0].started, lead.started, status, world_size, self.annotations)
 
     @property
-    def processes(self) -> list[run_status.Standing]:
+    def processes(self) -> list[run_status.ProcessStatus]:
         """The training processes and how each of them stands, by rank and attempt."""
-        return [run_status.Standing(view.started, self._ending(view)) for view in self._training() if view.started]
+        return [run_status.ProcessStatus(view.started, self._ending(view)) for view in self._training() if view.started]
 
     @property
     def params(self) -> dict[str, Scalar]:
@@ -118,9 +106,15 @@ class Run:
         return found
 
     @property
-    def remark(self) -> remarks.Remark:
-        """What people changed in the dashboard: another name, tags over its own, and whether it is pinned."""
-        return remarks.read(self.path)
+    def annotations(self) -> Annotations:
+        """What people changed in the dashboard: the name, tags, and whether the run is pinned."""
+        return read_annotations(self.path)
+
+    @property
+    def remark(self) -> Annotations:
+        """The old name of `annotations`."""
+        guard.renamed("run.remark", "run.annotations")
+        return self.annotations
 
     @property
     def tags(self) -> dict[str, str]:
@@ -128,7 +122,7 @@ class Run:
         found: dict[str, str] = {}
         for view in self._first_rank_last():
             found.update(view.tags)
-        found.update(self.remark.tags)
+        found.update(self.annotations.tags)
         return {name: value for name, value in found.items() if value}
 
     def _first_rank_last(self) -> list[JournalView]:
@@ -142,7 +136,7 @@ class Run:
             for record in view.records(Facts):
                 if record.topic == topic:
                     found = record.values
-        return facts.sound(topic, found)
+        return facts_schema.matching(topic, found)
 
     @property
     def git(self) -> dict[str, Any]:
@@ -163,10 +157,10 @@ class Run:
     def status_record(self) -> Status:
         """How the run ended, with the traceback of what failed first."""
         processes = self.processes
-        return run_status.verdict(processes) if processes else Status(time=0, status="unreadable")
+        return run_status.combined_status(processes) if processes else Status(time=0, status="unreadable")
 
     def _ending(self, view: JournalView) -> Status:
-        return ending(view, [node for node in self.views if node.started and node.started.role == "node"])
+        return process_status(view, [node for node in self.views if node.started and node.started.role == "node"])
 
     @property
     def deliveries(self) -> dict[str, Delivery]:
@@ -197,28 +191,28 @@ class Run:
         return sorted({name for view in self.views for name in view.metrics})
 
     def summaries(self) -> dict[str, MetricSummary]:
-        """Count, last, least and greatest of every metric; reads no points of runs that are over.
+        """Count, last, min and max of every metric; reads no points of runs that have ended.
 
         Of several ranks, and of a resumed run, those of `series` are there once the agent has worked them out, when all
         is over. Until then all that was recorded counts, on each rank and of abandoned steps too; `summary` is exact.
         """
-        return figures.summaries(self.path, self.views)
+        return summaries.summaries(self.path, self.views)
 
     def summary(self, name: str) -> MetricSummary:
-        """Count, last, least and greatest of what `series(name)` is. KeyError if there is no such metric.
+        """Count, last, min and max of `series(name)`. KeyError if there is no such metric.
 
         Points are read only where several ranks have the metric, or the run was resumed.
         """
         views = self._holding(name, None)
-        known = merged(view.metrics[name] for view in views)[name]
-        if resumed_series.is_one_line(views):
+        known = merge_summaries(view.metrics[name] for view in views)[name]
+        if resumed_series.is_single_branch(views):
             return known
         series = self.series(name)
-        tally = Tally()
-        tally.automatic = known.automatic
+        builder = SummaryBuilder()
+        builder.automatic = known.automatic
         if len(series):
-            tally.add_arrays(series.steps, (series.times * 1e6).round().astype("int64"), series.values)
-        return tally.summary(name)
+            builder.add_arrays(series.steps, (series.times * 1e6).round().astype("int64"), series.values)
+        return builder.build(name)
 
     def series(self, name: str, rank: int | None = None, branch: int | None = None) -> Series:
         """The points of one metric: reduced over ranks as it was logged, or of one rank. KeyError if there is none.
@@ -226,15 +220,15 @@ class Run:
         Of a run that was resumed, what was trained again stands in place of what that abandoned; `branch` gives all
         that was recorded before the first (0), the second (1), ... time.
         """
-        return ranks.aggregate(self._parts(name, rank, branch))
+        return aggregation.aggregate(self._parts(name, rank, branch))
 
-    def spread(self, name: str) -> ranks.Spread:
-        """How far the ranks are apart at each point of a metric: least, greatest, and how many ranks have it."""
-        return ranks.spread(self._parts(name))
+    def spread(self, name: str) -> aggregation.Spread:
+        """How far the ranks are apart at each point of a metric: min, max, and how many ranks have it."""
+        return aggregation.spread(self._parts(name))
 
     def _parts(self, name: str, rank: int | None = None, branch: int | None = None) -> list[Series]:
         """The series of each rank that has any, the lowest first."""
-        told = resumed_series.starts(self._training())
+        told = resumed_series.resume_steps(self._training())
 
         def read(views: Sequence[JournalView]) -> Series:
             try:
@@ -243,7 +237,10 @@ class Run:
                 return assemble(name, self._chunks(name, views, checked=True))
 
         by_rank = resumed_series.by_rank(self._holding(name, rank))
-        return [resumed_series.joined(resumed_series.pieces(views, read), branch, told) for views in by_rank]
+        return [
+            resumed_series.merge_branches(resumed_series.series_by_branch(views, read), branch, told)
+            for views in by_rank
+        ]
 
     def _training(self) -> list[JournalView]:
         return [view for view in self.views if view.started and view.started.role == "rank"]
@@ -251,13 +248,13 @@ class Run:
     def chart(self, name: str, points: int = 2000, rank: int | None = None) -> Series:
         """The same series with about `points` points, spikes kept; much faster and smaller where there are millions."""
         views = self._holding(name, rank)
-        if not resumed_series.is_one_line(views):
+        if not resumed_series.is_single_branch(views):
             return downsample(self.series(name, rank), points)
         total = sum(view.metrics[name].count for view in views)
         try:
-            return sample(name, self._chunks(name, views), total, points)
+            return downsample_chunks(name, self._chunks(name, views), total, points)
         except JournalError:
-            return sample(name, self._chunks(name, views, checked=True), total, points)
+            return downsample_chunks(name, self._chunks(name, views, checked=True), total, points)
 
     def _holding(self, name: str, rank: int | None) -> list[JournalView]:
         """The journals that have the metric: of one rank, of all, or of the first node if it is of the machine."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from tracelet import guard
 from tracelet.journal.records import RUNNING, Started, Status
-from tracelet.store.annotations import Remark
+from tracelet.store.annotations import Annotations
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,16 @@ class RunInfo:
     version: str
     resumed_from: str
     backends: tuple[str, ...]
-    own_name: str
+    original_name: str
     """The name that it began with."""
     pinned: bool
     """Whether somebody keeps it at the top."""
+
+    @property
+    def own_name(self) -> str:
+        """The old name of `original_name`."""
+        guard.renamed("info.own_name", "info.original_name")
+        return self.original_name
 
     @property
     def duration(self) -> float:
@@ -40,12 +47,14 @@ class RunInfo:
         return (self.ended or time.time()) - self.started
 
 
-def info_of(run_id: str, first: Started, last: Started, status: Status, world_size: int, remark: Remark) -> RunInfo:
-    """Put together from the first process, the one that knows most, how the run stands, and what people remarked."""
+def make_info(
+    run_id: str, first: Started, last: Started, status: Status, world_size: int, annotations: Annotations
+) -> RunInfo:
+    """Put together from the first process, the one that knows most, how the run stands, and what was annotated."""
     return RunInfo(
-        id=run_id, name=remark.name or last.name, project=last.project, status=status.status, reason=status.reason,
+        id=run_id, name=annotations.name or last.name, project=last.project, status=status.status, reason=status.reason,
         started=first.time / 1e6, ended=None if status.status == RUNNING else status.time / 1e6, host=last.host,
         pid=last.pid, world_size=world_size, command=tuple(last.command), folder=last.folder,
         version=last.version, resumed_from=first.resumed_from, backends=tuple(last.backends),
-        own_name=last.name, pinned=remark.pinned,
+        original_name=last.name, pinned=annotations.pinned,
     )  # fmt: skip

@@ -13,23 +13,23 @@ from typing import NamedTuple
 
 from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, KILLED, PREEMPTED, RUNNING, Started, Status
 
-BAD = (FAILED, KILLED)
-FROM_OUTSIDE = (INTERRUPTED, PREEMPTED)
+UNSUCCESSFUL = (FAILED, KILLED)
+STOPPED = (INTERRUPTED, PREEMPTED)
 """Whoever ended the leading process so has ended the others too, or its launcher has: they are not why."""
-TOGETHER = 30_000_000
+STOP_WINDOW = 30_000_000
 """Microseconds within which they then fall; a cluster kills for good after that."""
-LATE = 2_000_000
+DETECTION_DELAY = 2_000_000
 """Microseconds after the death of a process by which an agent has noticed it."""
 
 
-class Standing(NamedTuple):
+class ProcessStatus(NamedTuple):
     """One process of a run and how it ended, or that it goes on."""
 
     started: Started
     status: Status
 
 
-def leading(processes: Sequence[Standing]) -> Standing:
+def lead_process(processes: Sequence[ProcessStatus]) -> ProcessStatus:
     """The process that speaks for the run; there is at least one."""
     last = max(one.started.branch for one in processes)
     branch = [one for one in processes if one.started.branch == last]
@@ -37,38 +37,40 @@ def leading(processes: Sequence[Standing]) -> Standing:
     return max(own, key=lambda one: (-one.started.rank, one.started.attempt))
 
 
-def verdict(processes: Sequence[Standing]) -> Status:
+def combined_status(processes: Sequence[ProcessStatus]) -> Status:
     """How the run ended, or that it goes on; reason and traceback begin with what fell first."""
-    lead = leading(processes)
+    lead = lead_process(processes)
     status = lead.status
     if status.status == RUNNING:
         return status
     others = [one for one in processes if one.started.branch == lead.started.branch and one is not lead]
-    fallen = [one for one in others if one.status.status in BAD and one.started.rank != lead.started.rank]
+    fallen = [one for one in others if one.status.status in UNSUCCESSFUL and one.started.rank != lead.started.rank]
     if status.status == FINISHED:
         fallen = [one for one in fallen if not one.started.parent]  # a launcher has heard of its own ranks
-    elif status.status in FROM_OUTSIDE:
-        fallen = [one for one in fallen if one.status.time < status.time - TOGETHER]
+    elif status.status in STOPPED:
+        fallen = [one for one in fallen if one.status.time < status.time - STOP_WINDOW]
     else:
-        fallen = [one for one in fallen if one.status.time - (LATE if one.status.about else 0) <= status.time]
+        fallen = [
+            one for one in fallen if one.status.time - (DETECTION_DELAY if one.status.about else 0) <= status.time
+        ]
     if not fallen:
         return status
     first = min(fallen, key=lambda one: one.status.time)
-    told = _said(first)
+    told = _describe(first)
     traceback = first.status.traceback or status.traceback
     if status.status == FINISHED:
         return Status(time=status.time, status=FAILED, reason=told, traceback=traceback)
     when = "then" if first.status.time <= status.time else "at about that time"
-    reason = f"{told}; {when} {_said(lead)}"
+    reason = f"{told}; {when} {_describe(lead)}"
     return Status(time=status.time, status=status.status, reason=reason, traceback=traceback)
 
 
-def _said(one: Standing) -> str:
+def _describe(one: ProcessStatus) -> str:
     reason = f" ({one.status.reason})" if one.status.reason else ""
     return f"rank {one.started.rank} {one.status.status}{reason}"
 
 
-def world_size(processes: Sequence[Standing]) -> int:
+def world_size(processes: Sequence[ProcessStatus]) -> int:
     """How many ranks the last branch has."""
     last = max(one.started.branch for one in processes)
     return max(one.started.world_size for one in processes if one.started.branch == last)

@@ -87,11 +87,11 @@ def tabulate(sources: Iterable[Source], name: str | None = None) -> SpanTable:
     ids, parents, starts, durations, threads, ranks, processes = (column[order] for column in columns)
     return SpanTable(
         [names[place] for place in order], ids, parents, starts, durations, threads, ranks, processes,
-        _moved(where, blocks, "attributes"), _moved(where, blocks, "errors"),
+        _shift_places(where, blocks, "attributes"), _shift_places(where, blocks, "errors"),
     )  # fmt: skip
 
 
-def _moved(where: dict[int, int], blocks: list[tuple[int, int, _Block]], field: str) -> dict[int, Any]:
+def _shift_places(where: dict[int, int], blocks: list[tuple[int, int, _Block]], field: str) -> dict[int, Any]:
     """What the blocks know by place in them, by place in the table."""
     found: dict[int, Any] = {}
     base = 0

@@ -18,7 +18,7 @@ from tracelet.store.run import Run
 STORE_NAME = ".tracelet"
 LATEST = "latest"
 """Stands for a run in every command, and therefore never for one of this id or name."""
-LIKE_A_NAME = 4
+MIN_PREFIX = 4
 """Fewer characters than this stand for a run that is called so, before an id that begins so: a run called `a`
 must not be taken for another one, for `rm` would delete that."""
 
@@ -95,10 +95,10 @@ class Store:
 
     def _by_prefix_or_name(self, name: str, folders: dict[str, Path], unique: bool) -> Run:
         prefixed = [Run(folder) for run_id, folder in folders.items() if name and run_id.startswith(name)]
-        matches = prefixed if len(name) >= LIKE_A_NAME else []
+        matches = prefixed if len(name) >= MIN_PREFIX else []
         if not matches:
             runs = [(run, run.info) for run in self.runs()]
-            renamed = [run for run, info in runs if info.own_name == name]
+            renamed = [run for run, info in runs if info.original_name == name]
             named = [run for run, info in runs if info.name == name] or renamed
             matches = (named if unique else named[:1]) or prefixed
         if len(matches) == 1:

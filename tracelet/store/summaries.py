@@ -14,23 +14,23 @@ from pathlib import Path
 import msgspec
 
 from tracelet.journal.journal_view import JournalView
-from tracelet.journal.metric_summary import merged
+from tracelet.journal.metric_summary import merge_summaries
 from tracelet.journal.records import MetricSummary
 from tracelet.store import resumed_series
 
-NAME = "figures.msgpack"
-LONGEST = 1 << 24
+FILE_NAME = "figures.msgpack"
+MAX_BYTES = 1 << 24
 """Bytes that are read: a hundred thousand metrics."""
 
 Summaries = dict[str, MetricSummary]
-Extent = dict[str, int]
+PointCounts = dict[str, int]
 """How many points each journal holds, by its file name."""
 
 
-class Kept(msgspec.Struct, frozen=True):
+class SummaryFile(msgspec.Struct, frozen=True):
     """What the file holds."""
 
-    extent: Extent
+    extent: PointCounts
     metrics: list[MetricSummary]
 
 
@@ -38,31 +38,31 @@ def summaries(folder: Path, views: Sequence[JournalView]) -> Summaries:
     """The figures of `run.series` for each metric where they are told or kept; else those of all recorded points."""
     if len(views) == 1:
         return dict(views[0].metrics)
-    raw = merged(summary for view in views for summary in view.metrics.values())
-    if is_one_line(views):
+    raw = merge_summaries(summary for view in views for summary in view.metrics.values())
+    if is_single_branch(views):
         return raw
-    exact = read(folder, extent_of(views))
+    exact = read(folder, count_points(views))
     return {name: exact.get(name, summary) for name, summary in raw.items()}
 
 
-def is_one_line(views: Sequence[JournalView]) -> bool:
+def is_single_branch(views: Sequence[JournalView]) -> bool:
     """Whether the points of these journals stand as they are: the footers then tell the figures."""
-    return resumed_series.is_one_line(view for view in views if view.started and view.started.role == "rank")
+    return resumed_series.is_single_branch(view for view in views if view.started and view.started.role == "rank")
 
 
-def extent_of(views: Sequence[JournalView]) -> Extent:
+def count_points(views: Sequence[JournalView]) -> PointCounts:
     """How many points each of these journals holds."""
     return {view.path.name: sum(one.count for one in view.metrics.values()) for view in views}
 
 
-def read(folder: Path, extent: Extent) -> Summaries:
+def read(folder: Path, extent: PointCounts) -> Summaries:
     """What the file holds; nothing if it was written for other points, or cannot be read."""
-    path = folder / NAME
+    path = folder / FILE_NAME
     try:
         if not path.is_file():
             return {}
         with open(path, "rb") as file:
-            kept = msgspec.msgpack.decode(file.read(LONGEST), type=Kept)
+            kept = msgspec.msgpack.decode(file.read(MAX_BYTES), type=SummaryFile)
     except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
         return {}
     return {one.name: one for one in kept.metrics} if kept.extent == extent else {}

@@ -11,45 +11,45 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from tracelet.journal.metric_summary import merged
+from tracelet.journal.metric_summary import merge_summaries
 from tracelet.journal.records import RUNNING, MetricSummary
 from tracelet.store.run import Run
-from tracelet.store.summaries import NAME, Kept, Summaries, extent_of, is_one_line, read
+from tracelet.store.summaries import FILE_NAME, Summaries, SummaryFile, count_points, is_single_branch, read
 
-AT_ONCE = 4_000_000
+MAX_POINTS = 4_000_000
 """Points whose chunks are held while figures are worked out (about 40 MB), at least those of one metric."""
 
 
-def keep(run: Run, give_up: Callable[[], bool] = lambda: False) -> None:
+def write_summaries(run: Run, give_up: Callable[[], bool] = lambda: False) -> None:
     """Work the figures out and write the file, if all is over and nobody has. OSError when the disk refuses it.
 
     `give_up` is asked after each metric; then nothing is written. Of several nodes the one that is last does it.
     """
-    extent = extent_of(run.views)
+    extent = count_points(run.views)
     going_on = any(one.status.status == RUNNING for one in run.processes)
-    if going_on or is_one_line(run.views) or read(run.path, extent):
+    if going_on or is_single_branch(run.views) or read(run.path, extent):
         return
     found = []
-    for summary in _worked_out(run):
+    for summary in _compute(run):
         if give_up():
             return
         found.append(summary)
-    fresh = run.path / f"{NAME}.{socket.gethostname()}.{os.getpid()}.new"
+    fresh = run.path / f"{FILE_NAME}.{socket.gethostname()}.{os.getpid()}.new"
     try:
-        fresh.write_bytes(msgspec.msgpack.encode(Kept(extent, found)))
-        os.replace(fresh, run.path / NAME)
+        fresh.write_bytes(msgspec.msgpack.encode(SummaryFile(extent, found)))
+        os.replace(fresh, run.path / FILE_NAME)
     finally:
         fresh.unlink(missing_ok=True)
 
 
-def _worked_out(run: Run) -> Iterator[MetricSummary]:
+def _compute(run: Run) -> Iterator[MetricSummary]:
     views = run.views
-    for batch in _batches(merged(summary for view in views for summary in view.metrics.values())):
+    for batch in _batches(merge_summaries(summary for view in views for summary in view.metrics.values())):
         for view in views:
-            view.hold(batch)
+            view.cache_chunks(batch)
         yield from map(run.summary, batch)
     for view in views:
-        view.hold(())
+        view.cache_chunks(())
 
 
 def _batches(raw: Summaries) -> Iterator[list[str]]:
@@ -57,7 +57,7 @@ def _batches(raw: Summaries) -> Iterator[list[str]]:
     batch: list[str] = []
     points = 0
     for name, summary in sorted(raw.items()):
-        if batch and points + summary.count > AT_ONCE:
+        if batch and points + summary.count > MAX_POINTS:
             yield batch
             batch, points = [], 0
         batch.append(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tracelet.store.downsampling import chosen
+from tracelet.store.downsampling import select_indices
 from tracelet.store.series import Series
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def curve(
     values = series.values[start:stop]
     import numpy as np
 
-    places = chosen(values, most) if len(values) > most else np.arange(len(values), dtype=np.int64)
+    places = select_indices(values, most) if len(values) > most else np.arange(len(values), dtype=np.int64)
     found = values[places]
     finite = np.isfinite(found)
     x = _axis(series, axis, places + start, started)
@@ -44,7 +44,7 @@ def curve(
 def band(
     all_series: Sequence[Series], points: int, low: float | None = None, high: float | None = None
 ) -> dict[str, Any]:
-    """The least, mean and greatest value of several ranks at each step, over the steps in sight."""
+    """The min, mean and max of several ranks at each step, over the steps in sight."""
     import numpy as np
 
     steps = np.concatenate([series.steps for series in all_series])
@@ -56,14 +56,14 @@ def band(
     steps, values = steps[sound][order], values[sound][order]
     at, begins, counts = np.unique(steps, return_index=True, return_counts=True)
     if not len(at):
-        return {"x": [], "least": [], "mean": [], "greatest": []}
+        return {"x": [], "min": [], "mean": [], "max": []}
     mean = np.add.reduceat(values, begins) / counts
-    least, greatest = np.minimum.reduceat(values, begins), np.maximum.reduceat(values, begins)
+    lowest, highest = np.minimum.reduceat(values, begins), np.maximum.reduceat(values, begins)
     most = max(FEWEST, min(points, MOST))
     places = np.arange(len(at))
     if len(at) > most:
-        places = np.union1d(chosen(least, most // 2), chosen(greatest, most // 2))
-    columns = {"x": at, "least": least, "mean": mean, "greatest": greatest}
+        places = np.union1d(select_indices(lowest, most // 2), select_indices(highest, most // 2))
+    columns = {"x": at, "min": lowest, "mean": mean, "max": highest}
     return {name: column[places].tolist() for name, column in columns.items()}
 
 

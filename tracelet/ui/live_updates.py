@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tracelet.errors import RunNotFound
 from tracelet.journal.run_folder import SUFFIX
-from tracelet.store.summaries import NAME as FIGURES
+from tracelet.store.summaries import FILE_NAME as FIGURES
 from tracelet.ui.run_cache import Library
 
 EVERY = 0.5

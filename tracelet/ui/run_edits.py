@@ -1,4 +1,4 @@
-"""All that the dashboard ever changes: remarks on runs, pins, and runs deleted. Nothing else in it writes.
+"""All that the dashboard ever changes: names and tags of runs, pins, and runs deleted. Nothing else in it writes.
 
 Called by the API's worker threads. With `read_only` everything is refused.
 """
@@ -13,7 +13,7 @@ import msgspec
 
 from tracelet.errors import StoreError
 from tracelet.journal.records import RUNNING
-from tracelet.store import annotations as remarks
+from tracelet.store.annotations import Annotations, read_annotations, write_annotations
 from tracelet.ui.run_cache import Library
 
 LONGEST_NAME = 500
@@ -34,7 +34,7 @@ class Edits:
                 "this dashboard only reads. Nothing was changed; start it without --read-only to change runs"
             )
 
-    def remark(self, run_id: str, name: str | None, tags: dict[str, str] | None) -> None:
+    def annotate(self, run_id: str, name: str | None, tags: dict[str, str] | None) -> None:
         """Give a run another name (empty: its own again), set tags (an empty text takes one away)."""
         self._check()
         if len(name or "") > LONGEST_NAME or len(tags or {}) > MOST_TAGS:
@@ -66,11 +66,11 @@ class Edits:
         self._check()
         self._write(run_id, lambda known: msgspec.structs.replace(known, pinned=pinned))
 
-    def _write(self, run_id: str, change: Callable[[remarks.Remark], remarks.Remark]) -> None:
+    def _write(self, run_id: str, change: Callable[[Annotations], Annotations]) -> None:
         path = self.library.path(run_id)
         with self._lock:
             try:
-                remarks.write(path, change(remarks.read(path)))
+                write_annotations(path, change(read_annotations(path)))
             except OSError as error:
                 raise StoreError(f"the run {run_id} could not be changed: {error.strerror}") from error
         self.library.forget(run_id)

@@ -14,7 +14,7 @@ from tests.servers.clearml_server import ClearmlServer, clearml_server
 from tracelet.backends.base import Batch, Outcome, SeriesPart
 from tracelet.backends.clearml.backend import ClearmlBackend, ClearmlOptions
 from tracelet.journal.records import Artifact
-from tracelet.store.artifacts import keep
+from tracelet.store.artifacts import store_artifact
 from tracelet.testing import FINISHED, START, BackendConformance, Delivered
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # the SDK's own
@@ -88,7 +88,7 @@ def test_artifacts_arrive(tmp_path: Path, server: ClearmlServer) -> None:
     (tmp_path / "notes.txt").write_bytes(b"hello")
     conformance = suite(server, tmp_path)
     place = conformance.description().artifacts_folder.parent
-    kept = [keep(place, tmp_path / name, None, None, int(START * 1e6)) for name in ("notes.txt", "out")]
+    kept = [store_artifact(place, tmp_path / name, None, None, int(START * 1e6)) for name in ("notes.txt", "out")]
     reference = Artifact(time=1, name="last.ckpt", path="/nowhere/last.ckpt", kind="checkpoint", metadata={"step": 7})
     batch = Batch(id="b:0-1", artifacts=[*kept, reference])
     conformance.deliver(batch)

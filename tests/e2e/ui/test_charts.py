@@ -234,7 +234,7 @@ def test_parameters_are_drawn_against_a_metric(page: Page, charts_store: Path) -
     chosen = [runs[name] for name in ("one", "two", "three")]
     query = {"run": [run.id for run in chosen], "param": "lr", "metric": "loss"}
     page.open("/compare?" + urllib.parse.urlencode(query, doseq=True))
-    expected = [[run.params["lr"], run.summaries()["loss"].least] for run in chosen]
+    expected = [[run.params["lr"], run.summaries()["loss"].min] for run in chosen]
     assert expected[0][1] == min(0.5 / 200, 0.5 * 2 / 199)
     drawn = (
         "const { echarts } = await import('nicegui-echart');"

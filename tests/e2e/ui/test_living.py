@@ -81,8 +81,8 @@ def test_ranks_are_a_band_or_lines(page: Page, ddp: str) -> None:
     page.run("document.querySelector('.tl-chart[aria-label=\"loss_step\"]').scrollIntoView()")
     band = page.until(f"{chart}.data?.[0].band")
     assert len(band["x"]) > 3
-    assert all(low <= mean <= high for low, mean, high in zip(band["least"], band["mean"], band["greatest"]))
-    assert any(low < high for low, high in zip(band["least"], band["greatest"]))
+    assert all(low <= mean <= high for low, mean, high in zip(band["min"], band["mean"], band["max"]))
+    assert any(low < high for low, high in zip(band["min"], band["max"]))
     page.open(f"/run/{ddp}?tab=metrics&ranks=lines")
     page.run("document.querySelector('.tl-chart[aria-label=\"loss_step\"]').scrollIntoView()")
     assert page.until(f"{chart}.data?.map((one) => one.rank)") == [0, 1]

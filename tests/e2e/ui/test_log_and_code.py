@@ -94,7 +94,7 @@ def test_log_code_deliveries_and_changes(
         there.click("Columns")
         there.run("document.querySelector('dialog input[value=\"l:loss\"]').click()")
         there.click("Show", "dialog")
-        assert "least loss" in there.until(
+        assert "min loss" in there.until(
             "document.querySelectorAll('.tl-name a').length === 2 && document.body.innerText"
         )
         there.open(f"/run/{ids['after']}")

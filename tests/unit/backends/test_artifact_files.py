@@ -10,7 +10,7 @@ import pytest
 from tracelet.backends.artifact_files import laid_out
 from tracelet.backends.base import RunDescription
 from tracelet.journal.records import Artifact
-from tracelet.store.artifacts import DIGEST_SIZE, FOLDER, keep, object_path
+from tracelet.store.artifacts import DIGEST_SIZE, FOLDER, object_path, store_artifact
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def run(tmp_path: Path) -> RunDescription:
     """A run, in whose folder one file is kept, and a file beside it that is none of its business."""
     (tmp_path / "secret").write_text("secret", encoding="utf-8")
     (tmp_path / "kept").write_text("kept", encoding="utf-8")
-    keep(tmp_path / "run", tmp_path / "kept", None, None, 1)
+    store_artifact(tmp_path / "run", tmp_path / "kept", None, None, 1)
     return RunDescription(
         id="r", name="n", project="p", started=1.0, command=(), folder=str(tmp_path), host="h", params={}, tags={},
         git={}, environment={}, artifacts_folder=tmp_path / "run" / FOLDER,
@@ -48,7 +48,7 @@ def test_what_is_no_digest_leads_nowhere(run: RunDescription, tmp_path: Path, wh
 
 def test_lists_that_cannot_be_laid_out_are_as_good_as_gone(run: RunDescription, tmp_path: Path) -> None:
     """A damaged list, names that exclude each other or that are none: told as gone, for it would never get better."""
-    kept = keep(tmp_path / "run", tmp_path / "kept", None, None, 1)
+    kept = store_artifact(tmp_path / "run", tmp_path / "kept", None, None, 1)
     entry = [kept.digest, kept.size]
     bodies = ["{", "[]", '{"a": 1}', "[" * 5000]
     bodies += [json.dumps(dict.fromkeys(names, entry)) for names in (("a", "a/b"), ("a\0b",), ("a" * 300,))]

@@ -12,8 +12,8 @@ import pytest
 
 import tracelet
 from tracelet.capture import console
-from tracelet.capture.console import Listening, Tap
-from tracelet.capture.sink import Item, Later
+from tracelet.capture.console import ConsoleCapture, StreamRecorder
+from tracelet.capture.sink import DeferredRecords, Item
 from tracelet.journal.records import Console, Notice, Record
 
 
@@ -21,11 +21,11 @@ class Kept:
     """A sink that makes the records at once when it is asked to."""
 
     def __init__(self) -> None:
-        self.items: list[Later] = []
+        self.items: list[DeferredRecords] = []
 
     def emit(self, item: Item) -> None:
         """Keep it."""
-        assert isinstance(item, Later)
+        assert isinstance(item, DeferredRecords)
         self.items.append(item)
 
     def flush(self, timeout: float | None = None) -> bool:
@@ -56,7 +56,7 @@ def test_streams_are_covered_and_uncovered(kept: Kept, monkeypatch: pytest.Monke
     out, err = io.StringIO(), io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
-    listening = Listening(kept)
+    listening = ConsoleCapture(kept)
     listening.start()
     assert sys.stdout is out
     assert sys.stdout.write("four") == 4
@@ -83,7 +83,7 @@ def test_what_was_covered_by_others_stays_theirs(kept: Kept, monkeypatch: pytest
         return original(text)
 
     monkeypatch.setattr(out, "write", below)
-    listening = Listening(kept)
+    listening = ConsoleCapture(kept)
     listening.start()
     listening.stop()
     assert vars(out)["write"] is below
@@ -103,7 +103,7 @@ def test_errors_of_the_stream_are_the_users(kept: Kept, monkeypatch: pytest.Monk
     """What the stream refuses it refuses, and nothing is recorded of it."""
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
-    listening = Listening(kept)
+    listening = ConsoleCapture(kept)
     listening.start()
     with pytest.raises(TypeError, match="string argument expected"):
         sys.stdout.write(5)  # type: ignore[arg-type]
@@ -141,7 +141,7 @@ def test_streams_that_cannot_be_listened_to_are_left_alone(
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     before = getattr(stream, "write", None)
-    listening = Listening(kept)
+    listening = ConsoleCapture(kept)
     listening.start()
     print("heard", file=sys.stderr)
     assert kept.texts() == ["heard"]
@@ -154,43 +154,43 @@ def test_a_bar_is_recorded_now_and_then_and_at_the_end(kept: Kept, monkeypatch: 
     """A line that goes on changing is recorded first, every few seconds, and as it stands when the run ends."""
     clock = [1000.0]
     monkeypatch.setattr("time.time", lambda: clock[0])
-    tap = Tap("stderr", kept)
+    recorder = StreamRecorder("stderr", kept)
     found = []
     for step in range(100):
-        tap.take(f"\r{step}%")
+        recorder.write(f"\r{step}%")
         clock[0] += 0.2
         found += kept.texts()
-    tap.close()
+    recorder.close()
     found += kept.texts()
     assert (found[0], found[-1]) == ("0%", "99%")
-    assert len(found) <= 100 * 0.2 / (console.BETWEEN / 1e6) + 2
+    assert len(found) <= 100 * 0.2 / (console.UPDATE_INTERVAL / 1e6) + 2
 
 
 def test_too_much_is_counted_and_left_out(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that prints without end costs bounded memory and disk; how many lines are missing is written down."""
     monkeypatch.setattr(console, "BURST", 10_000)
     monkeypatch.setattr(console, "RATE", 1)
-    tap = Tap("stdout", kept)
+    recorder = StreamRecorder("stdout", kept)
     lines = 0
     for _ in range(300):
-        tap.take("a line of forty characters, or about so\n" * 100)
+        recorder.write("a line of forty characters, or about so\n" * 100)
         lines += 100
-    assert sum(len(text) for _, text in tap._pieces) <= console.MOST_HELD + 5000
+    assert sum(len(text) for _, text in recorder._pieces) <= console.MAX_BUFFERED + 5000
     recorded = kept.texts()
-    tap.take("a last line that is longer than what is left to be recorded\n")
-    tap.close()
+    recorder.write("a last line that is longer than what is left to be recorded\n")
+    recorder.close()
     (notice,) = kept.records()
     assert 100 < len(recorded) < 300
     assert isinstance(notice, Notice)
     assert notice.count == lines + 1 - len(recorded)
-    assert tap._screen.row == lines + 1
+    assert recorder._terminal.row == lines + 1
 
 
 def test_a_forked_child_is_not_recorded(kept: Kept) -> None:
     """What a forked child prints stays out of the record of its parent."""
-    tap = Tap("stdout", kept)
-    tap._pid = os.getpid() + 1
-    tap.take("of a child\n")
+    recorder = StreamRecorder("stdout", kept)
+    recorder._pid = os.getpid() + 1
+    recorder.write("of a child\n")
     assert kept.items == []
 
 
@@ -214,8 +214,8 @@ def test_secrets_are_masked(
 
 def test_lines_after_a_masked_key_keep_their_numbers(kept: Kept) -> None:
     """A secret of several lines is one line and empty ones; what was printed after it stays where it was."""
-    tap = Tap("stdout", kept)
-    tap.take("before\n-----BEGIN PRIVATE KEY-----\nMIIabc\nMIIdef\n-----END PRIVATE KEY-----\nloss 1\nloss 2\n")
+    recorder = StreamRecorder("stdout", kept)
+    recorder.write("before\n-----BEGIN PRIVATE KEY-----\nMIIabc\nMIIdef\n-----END PRIVATE KEY-----\nloss 1\nloss 2\n")
     lines = {number: text for one in kept.records() if isinstance(one, Console) for number, _, text in one.lines}
     assert (lines[0], lines[5], lines[6]) == ("before", "loss 1", "loss 2")
     assert "MII" not in "".join(lines.values())
@@ -227,14 +227,14 @@ def test_a_private_key_is_masked_however_the_writer_comes_by(kept: Kept, pieces:
     body = "".join(f"MII{'x' * 40}{number}\n" for number in range(4))
     key = f"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n{body}-----END RSA PRIVATE KEY-----\n"
     text = f"before\n{key}loss 1\nloss\n{key}loss 2\n"
-    tap = Tap("stdout", kept)
+    recorder = StreamRecorder("stdout", kept)
     lines: dict[int, str] = {}
     told: list[str] = []
     size = len(text) // pieces
     for start in range(0, len(text), size):
-        tap.take(text[start : start + size])
+        recorder.write(text[start : start + size])
         if start + size >= len(text):
-            tap.close()
+            recorder.close()
         found = [line for one in kept.records() if isinstance(one, Console) for line in one.lines]
         told += [line for _, _, line in found]
         lines.update({number: line for number, _, line in found})
@@ -249,10 +249,10 @@ def test_a_private_key_is_masked_however_the_writer_comes_by(kept: Kept, pieces:
 
 def test_a_private_key_that_only_begins_hides_no_more_than_what_may_be_one(kept: Kept) -> None:
     """Lines that cannot stand in a key are recorded again from the writer's next visit on."""
-    tap = Tap("stdout", kept)
-    tap.take("no -----BEGIN PRIVATE KEY----- in x.pem\n")
+    recorder = StreamRecorder("stdout", kept)
+    recorder.write("no -----BEGIN PRIVATE KEY----- in x.pem\n")
     assert kept.texts()
-    tap.take("epoch 1: loss 0.5\nword\n")
+    recorder.write("epoch 1: loss 0.5\nword\n")
     assert kept.texts() == ["epoch 1: loss 0.5", "word"]
 
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracelet.capture.packer import MOST_LOST, Packer
-from tracelet.capture.sink import Item, SeriesGroup, SeriesKey, points_of
+from tracelet.capture.packer import MAX_NOTICES, Packer
+from tracelet.capture.sink import Item, SeriesGroup, SeriesKey, row_points
 from tracelet.journal.columns import unpack_floats, unpack_integers
 from tracelet.journal.records import Chunk, Event, Notice, Points, Record
 
@@ -49,7 +49,7 @@ def test_every_point_is_packed_once_and_in_order(flushes: list[list[Item]]) -> N
         assert [repr(value) for value in values] == [repr(item[2]) for item in items]
         assert times == [int(item[3] * 1_000_000) for item in items]
         if items:
-            assert packer.tallies[name].count == len(items)
+            assert packer.summaries[name].count == len(items)
 
 
 def test_series_of_one_name_are_kept_apart_by_their_key() -> None:
@@ -75,7 +75,7 @@ def taken_apart(items: list[Item]) -> list[Item]:
     apart: list[Item] = []
     for item in items:
         if isinstance(item, tuple) and isinstance(item[0], SeriesGroup):
-            apart += points_of(item)
+            apart += row_points(item)
         else:
             apart.append(item)
     return apart
@@ -127,7 +127,7 @@ def test_rows_are_packed_as_their_points_would_be(flushes: list[list[Item]]) -> 
             ]
             values = [repr(value) for value in unpack_floats(chunk.values, chunk.count).tolist()]
             found[chunk.name] += zip(*columns, values)
-        assert {name: tally.count for name, tally in packer.tallies.items()} == {
+        assert {name: builder.count for name, builder in packer.summaries.items()} == {
             name: len(series) for name, series in found.items() if series
         }
         return found
@@ -187,15 +187,15 @@ def test_points_that_cannot_be_read_are_noted_once_for_each_metric() -> None:
     (notice,) = [record for flush in flushes for record in flush if isinstance(record, Notice)]
     assert notice.message.startswith("points of 'a' were not recorded, because they cannot be read (NotImpl")
     assert [chunk.name for chunk in chunks_of(flushes[0])] == ["b"]
-    many = packer.pack([(f"m{number}", 0, "x", 1.0) for number in range(3 * MOST_LOST)])
-    assert len(many) == MOST_LOST
+    many = packer.pack([(f"m{number}", 0, "x", 1.0) for number in range(3 * MAX_NOTICES)])
+    assert len(many) == MAX_NOTICES
     assert isinstance(many[-1], Notice) and many[-1].message.startswith("points of further metrics")
 
 
 def test_steps_of_a_key_go_on_over_flushes_and_processes() -> None:
     """What is logged by key without a step counts on from one flush to the next, and from where a run had got to."""
     packer, key = Packer(), SeriesKey("a")
-    packer.go_on({"a": 7})
+    packer.continue_steps({"a": 7})
     flushes = [chunks_of(packer.pack([(key, None, 1.0, 1.0, -1, None)] * 2)) for _ in range(2)]
     steps = [list(unpack_integers(chunk.steps, chunk.count)) for (chunk,) in flushes]
     assert steps == [[7, 8], [9, 10]]

@@ -16,7 +16,15 @@ import torch
 from hypothesis import given as given_by
 from hypothesis import strategies as st
 
-from tracelet.capture.parameters import DEEPEST, LONGEST_FLAT, LONGEST_TEXT, MOST_NAMES, flatten, given, plain
+from tracelet.capture.parameters import (
+    MAX_DEPTH,
+    MAX_FLATTENED_LIST,
+    MAX_NAMES,
+    MAX_TEXT,
+    checked_params,
+    flatten,
+    to_scalar,
+)
 from tracelet.errors import InvalidArgument
 
 
@@ -48,8 +56,8 @@ CASES: list[tuple[Any, Any]] = [
 @pytest.mark.parametrize(("value", "recorded"), CASES, ids=[str(number) for number in range(len(CASES))])
 def test_values_become_plain(value: Any, recorded: Any) -> None:
     """Numbers and texts stay, small containers are written out, everything else is described."""
-    assert plain(value) == recorded
-    assert type(plain(value)) is type(recorded)
+    assert to_scalar(value) == recorded
+    assert type(to_scalar(value)) is type(recorded)
 
 
 def test_nested_names_are_joined() -> None:
@@ -64,7 +72,7 @@ def test_lists_of_mappings_are_nested() -> None:
     """The places of a short list that holds mappings are names; lists of scalars and long ones are written out."""
     values = {
         "x": [{"lr": 0.1, "betas": [0.9, 0.99], "api_key": "k"}, "last"], "y": (Config(inner=[{"a": 1}]),),
-        "z": [[1, 2], [3]], "long": [{"a": 1}] * (LONGEST_FLAT + 1),
+        "z": [[1, 2], [3]], "long": [{"a": 1}] * (MAX_FLATTENED_LIST + 1),
     }  # fmt: skip
     found = flatten(values)
     assert str(found.pop("long")).startswith("[{a: ...}")
@@ -76,11 +84,11 @@ def test_lists_of_mappings_are_nested() -> None:
 
 def test_what_has_no_names_is_an_error() -> None:
     """Parameters are a mapping, a namespace or a dataclass; anything else raises what says so, also as TypeError."""
-    assert given({}) == {}
-    assert given(types.SimpleNamespace(lr=0.1)) == given(argparse.Namespace(lr=0.1)) == {"lr": 0.1}
+    assert checked_params({}) == {}
+    assert checked_params(types.SimpleNamespace(lr=0.1)) == checked_params(argparse.Namespace(lr=0.1)) == {"lr": 0.1}
     for wrong in ("abc", [("lr", 1)], 3, None, Config):
         with pytest.raises(InvalidArgument, match="nothing was recorded") as caught:
-            given(wrong)
+            checked_params(wrong)
         assert isinstance(caught.value, TypeError)
 
 
@@ -100,13 +108,13 @@ def test_what_is_endless_is_cut() -> None:
     for _ in range(8):
         wide = [wide] * 100
     shared: dict[str, Any] = {"x": 1}
-    for _ in range(DEEPEST):
-        shared = {"list": [shared] * LONGEST_FLAT}
+    for _ in range(MAX_DEPTH):
+        shared = {"list": [shared] * MAX_FLATTENED_LIST}
     mappings: dict[str, Any] = {}
-    mappings["list"] = [mappings] * LONGEST_FLAT
-    assert len(flatten({"shared": shared})) + len(flatten(mappings)) < 3 * MOST_NAMES
+    mappings["list"] = [mappings] * MAX_FLATTENED_LIST
+    assert len(flatten({"shared": shared})) + len(flatten(mappings)) < 3 * MAX_NAMES
     found = flatten({"text": "x" * 10**6, "list": list(range(10**6)), "cycle": cycle, "loop": loop, "wide": wide})
-    assert all(len(str(value)) < LONGEST_TEXT + 100 for value in found.values())
+    assert all(len(str(value)) < MAX_TEXT + 100 for value in found.values())
     assert str(found["text"]).endswith("(1000000 characters)")
     assert str(found["list"]).endswith("... 999900 more]")
 

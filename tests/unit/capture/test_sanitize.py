@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracelet.capture.sanitize import mended, storable_text
+from tracelet.capture.sanitize import sanitized, storable_text
 from tracelet.journal.records import Event, Params, Points, Status
 
 
@@ -29,7 +29,7 @@ def test_any_text_becomes_storable(text: str) -> None:
 def test_a_sound_record_is_returned_itself() -> None:
     """Mending costs a sound record nothing and changes nothing."""
     record = Params(time=1, values={"a": 1})
-    assert mended(record) is record
+    assert sanitized(record) is record
 
 
 VALUES = st.recursive(
@@ -41,7 +41,7 @@ VALUES = st.recursive(
 @given(st.dictionaries(st.text(st.characters()), VALUES))
 def test_attributes_of_any_kind_become_storable(attributes: dict[str, Any]) -> None:
     """Whatever stands in an event, the mended one is stored, and reading it and storing it again changes nothing."""
-    sound = mended(Event(time=1, name="e", attributes=attributes))
+    sound = sanitized(Event(time=1, name="e", attributes=attributes))
     assert sound is not None
     stored = msgspec.msgpack.encode(sound)
     assert msgspec.msgpack.encode(msgspec.msgpack.decode(stored, type=Event)) == stored
@@ -51,7 +51,7 @@ def test_a_value_that_contains_itself_ends() -> None:
     """A self-containing attribute is described at some depth."""
     loop: dict[str, Any] = {}
     loop["self"] = loop
-    sound = mended(Event(time=1, name="e", attributes=loop))
+    sound = sanitized(Event(time=1, name="e", attributes=loop))
     assert sound is not None
     msgspec.msgpack.encode(sound)
 
@@ -59,5 +59,5 @@ def test_a_value_that_contains_itself_ends() -> None:
 @pytest.mark.allow_guarded
 def test_what_cannot_be_mended_is_left_out() -> None:
     """A record whose typed fields are wrong beyond repair is None, and said."""
-    assert mended(Status(time=2**80, status="x")) is None
-    assert mended(Points(chunks=[object()])) is None  # type: ignore[list-item]
+    assert sanitized(Status(time=2**80, status="x")) is None
+    assert sanitized(Points(chunks=[object()])) is None  # type: ignore[list-item]

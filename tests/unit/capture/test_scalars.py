@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracelet.capture.scalars import checked, resolve
+from tracelet.capture.scalars import checked_value, resolve
 from tracelet.errors import InvalidMetric
 
 GOOD = [
@@ -33,7 +33,7 @@ GOOD = [
 @pytest.mark.parametrize(("value", "number"), GOOD, ids=[f"{type(v).__name__}-{i}" for i, (v, _) in enumerate(GOOD)])
 def test_one_number_of_any_kind_is_taken(value: Any, number: float) -> None:
     """Python, numpy and torch numbers of any type become the float that they are, through both doors."""
-    assert resolve([checked("m", value)]) == [number]
+    assert resolve([checked_value("m", value)]) == [number]
     if not isinstance(value, (np.ndarray, Decimal)):
         assert resolve([value]) == [number]
 
@@ -56,14 +56,14 @@ BAD = [
 def test_what_is_not_one_number_is_an_error_that_names_the_metric(value: Any) -> None:
     """Anything else is InvalidMetric with the metric's name, and says what to do instead."""
     with pytest.raises(InvalidMetric, match="'loss'"):
-        checked("loss", value)
+        checked_value("loss", value)
 
 
 @pytest.mark.parametrize("name", ["", None, 3, b"loss", ("a",)])
 def test_a_name_is_a_string(name: object) -> None:
     """A metric without a proper name is an error with an example."""
     with pytest.raises(InvalidMetric, match="log_metric"):
-        checked(name, 1.0)
+        checked_value(name, 1.0)
 
 
 @given(st.lists(st.one_of(st.floats(), st.integers(-(2**60), 2**60), st.floats(width=32).map(np.float32))))
@@ -82,7 +82,7 @@ def test_what_is_no_number_is_an_error_for_the_packer() -> None:
 def test_a_logged_tensor_is_the_value_of_that_moment() -> None:
     """A tensor that the program changes after logging it keeps its logged value."""
     tensor = torch.tensor(1.0)
-    taken = checked("m", tensor)
+    taken = checked_value("m", tensor)
     tensor.mul_(5)
     assert resolve([taken]) == [1.0]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tracelet.capture.tags import given
+from tracelet.capture.tags import checked_tags
 from tracelet.errors import InvalidArgument
 
 KEY = "hf_" + "aBcdEf12gh3Jklmn4pqrsTuv5xyzABcd6f"
@@ -23,11 +23,11 @@ KEY = "hf_" + "aBcdEf12gh3Jklmn4pqrsTuv5xyzABcd6f"
 )  # fmt: skip
 def test_mappings_and_names_are_tags(tags: Any, kept: dict[str, str]) -> None:
     """A name alone is a tag that is true; None and the empty text take one away."""
-    assert given(tags) == kept
+    assert checked_tags(tags) == kept
 
 
 @pytest.mark.parametrize("tags", ["abc", 3, None, [3], [("a", "b")], [None]])
 def test_what_cannot_be_meant_is_an_error(tags: Any) -> None:
     """One text is no list of letters, and a name is a text; the message says what to type."""
     with pytest.raises(InvalidArgument, match="nothing was recorded.*Give"):
-        given(tags)
+        checked_tags(tags)

@@ -7,15 +7,15 @@ import io
 
 import pytest
 
-from tracelet.capture.terminal import LONGEST_LINE, TALLEST, Screen
+from tracelet.capture.terminal import MAX_LINE, MAX_ROWS_ABOVE, Terminal
 
 
 def shown(*texts: str) -> list[str]:
     """What stands there after these writes."""
-    screen = Screen()
+    terminal = Terminal()
     for time, text in enumerate(texts):
-        screen.feed(text, time)
-    return [screen.take(row)[1] for row in screen.changed()]
+        terminal.feed(text, time)
+    return [terminal.take(row)[1] for row in terminal.changed()]
 
 
 @pytest.mark.parametrize(
@@ -44,29 +44,29 @@ def test_a_stream_becomes_the_lines_that_a_terminal_shows(texts: list[str], line
 
 def test_a_long_line_is_cut_and_says_so() -> None:
     """Of an endless line the beginning is kept, with the number of characters that are not."""
-    (line,) = shown("x" * LONGEST_LINE, "y" * 100)
-    assert line == "x" * LONGEST_LINE + " ... (100 more characters)"
+    (line,) = shown("x" * MAX_LINE, "y" * 100)
+    assert line == "x" * MAX_LINE + " ... (100 more characters)"
 
 
 def test_a_line_keeps_the_time_at_which_it_began() -> None:
     """A bar that is drawn again is the same line, begun when it was drawn first."""
-    screen = Screen()
-    screen.feed("10%", 5)
-    assert screen.take(0) == (5, "10%")
-    screen.feed("\r20%", 9)
-    assert screen.changed() == [0]
-    assert screen.take(0) == (5, "20%")
+    terminal = Terminal()
+    terminal.feed("10%", 5)
+    assert terminal.take(0) == (5, "10%")
+    terminal.feed("\r20%", 9)
+    assert terminal.changed() == [0]
+    assert terminal.take(0) == (5, "20%")
 
 
 def test_memory_is_bounded() -> None:
     """Lines that were taken and are far above the cursor are forgotten."""
-    screen = Screen()
+    terminal = Terminal()
     for _ in range(20):
-        screen.feed("line\n" * 1000, 0)
-        for row in screen.changed():
-            screen.take(row)
-        screen.forget()
-        assert len(screen._rows) <= TALLEST + 1
+        terminal.feed("line\n" * 1000, 0)
+        for row in terminal.changed():
+            terminal.take(row)
+        terminal.discard_final()
+        assert len(terminal._rows) <= MAX_ROWS_ABOVE + 1
 
 
 def test_tqdm_bars_end_as_one_line_each() -> None:

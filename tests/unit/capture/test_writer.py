@@ -18,13 +18,13 @@ import pytest
 
 from tracelet import guard
 from tracelet.capture import write_queue, writer
-from tracelet.capture.console import Tap
-from tracelet.capture.null_buffers import Mute
+from tracelet.capture.console import StreamRecorder
+from tracelet.capture.null_buffers import NullWriter
 from tracelet.capture.sink import Item, SeriesKey
 from tracelet.capture.writer import Writer
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Event, Facts, Params, Started, Status, Tags
-from tracelet.journal.run_folder import attempt_path
+from tracelet.journal.run_folder import journal_path
 from tracelet.redaction.known_secrets import redact
 from tracelet.store.run import Run
 
@@ -42,7 +42,7 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def make(folder: Path, flush_interval: float = 0.05) -> Writer:
     """A started writer of a run in this folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    journal = Journal.create(attempt_path(folder, "rank-0", 0), redact)
+    journal = JournalWriter.create(journal_path(folder, "rank-0", 0), redact)
     made = Writer(journal, Started(run=folder.name, name="n", project="p", time=1, host="h", pid=1), flush_interval)
     made.start()
     return made
@@ -133,7 +133,7 @@ def test_threads_lose_no_point(tmp_path: Path) -> None:
     run = Run(tmp_path / "r1")
     for number in range(8):
         assert run.series(f"m{number}").steps.tolist() == list(range(50_000))
-    assert made.outbox.given_up == 0
+    assert made.queue.dropped == 0
 
 
 def test_a_burst_keeps_memory_bounded_and_loses_nothing(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_burst_keeps_memory_bounded_and_loses_nothing(tmp_path: Path) -> None:
         made.emit(("m", step, 0.5, 1.0))
         most = max(most, len(made.items))
     assert made.close(FINISHED)
-    assert most <= writer.OVERCROWDED + writer.SELDOM + 1
+    assert most <= writer.MAX_BUFFERED + writer.WAKE_MASK + 1
     assert Run(tmp_path / "r1").summaries()["m"].count == 400_000
 
 
@@ -201,7 +201,7 @@ def test_a_folder_that_cannot_come_back_is_waited_for(
     tmp_path: Path, messages: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a file stands where the folder was, points are kept; when it is gone everything is written."""
-    monkeypatch.setattr(writer, "TROUBLED_PAUSE", 0.02)
+    monkeypatch.setattr(writer, "RETRY_PAUSE", 0.02)
     made = make(tmp_path / "store" / "r1")
     (tmp_path / "store").rename(tmp_path / "elsewhere")
     (tmp_path / "store").write_text("in the way")
@@ -221,8 +221,8 @@ def test_more_than_memory_may_hold_is_given_up_counted_and_reported(
     tmp_path: Path, messages: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest points go first, params stay, and their number stands in the journal as soon as it can be written."""
-    monkeypatch.setattr(writer, "TROUBLED_PAUSE", 0.02)
-    monkeypatch.setattr(write_queue, "BACKLOG_POINTS", 100)
+    monkeypatch.setattr(writer, "RETRY_PAUSE", 0.02)
+    monkeypatch.setattr(write_queue, "MAX_POINTS", 100)
     made = make(tmp_path / "store" / "r1")
     (tmp_path / "store").rename(tmp_path / "elsewhere")
     (tmp_path / "store").write_text("in the way")
@@ -231,7 +231,7 @@ def test_more_than_memory_may_hold_is_given_up_counted_and_reported(
         made.emit(("m", step, float(step), 1.0))
         if step % 10 == 9:
             made.flush()
-    assert made.outbox.given_up == 400
+    assert made.queue.dropped == 400
     (tmp_path / "store").unlink()
     assert made.close(FINISHED)
     run = Run(tmp_path / "store" / "r1")
@@ -279,17 +279,17 @@ def test_what_cannot_be_stored_costs_only_itself(tmp_path: Path, messages: list[
 
 def test_a_mute_writer_keeps_nothing() -> None:
     """The writer of a handle that records nothing takes everything and holds no memory."""
-    mute = Mute()
+    null = NullWriter()
     for step in range(100):
-        mute.emit(("m", step, 1.0, 1.0))
-        mute.items.append(("m", step, 1.0, 1.0))
-    mute.relieve()
-    assert mute.flush()
-    assert len(mute.items) == 0
-    assert not mute.recording
+        null.emit(("m", step, 1.0, 1.0))
+        null.items.append(("m", step, 1.0, 1.0))
+    null.apply_backpressure()
+    assert null.flush()
+    assert len(null.items) == 0
+    assert not null.recording
 
 
-class HangingJournal(Journal):
+class HangingJournal(JournalWriter):
     """A journal on a disk that does not answer until it is told to."""
 
     gate: threading.Event
@@ -305,22 +305,22 @@ def test_a_disk_that_hangs_does_not_hold_the_training(
     """While a write hangs, an emitting thread waits once and no more; memory is bounded, the loss reported, and what
     was printed meanwhile is not lost with it.
     """
-    monkeypatch.setattr(writer, "PATIENCE", 0.05)
-    monkeypatch.setattr(writer, "CROWDED", 100)
-    monkeypatch.setattr(writer, "OVERCROWDED", 1000)
+    monkeypatch.setattr(writer, "MAX_EMIT_WAIT", 0.05)
+    monkeypatch.setattr(writer, "WAKE_AT", 100)
+    monkeypatch.setattr(writer, "MAX_BUFFERED", 1000)
     made = make(tmp_path / "r1", flush_interval=1000.0)
     hanging = HangingJournal(made.path, redact, made.journal.descriptor, made.journal.size, made.journal.number)
     hanging.gate = threading.Event()
-    made.outbox.journal = hanging
+    made.queue.journal = hanging
     most = 0
-    tap = Tap("stdout", made)
+    recorder = StreamRecorder("stdout", made)
     for step in range(20_000):
         if step == 10_000:
-            tap.take("printed\n")
+            recorder.write("printed\n")
         made.emit(("m", step, 1.0, 1.0))
         most = max(most, len(made.items))
-    assert most <= 2 * 1000 + writer.SELDOM + 1
-    assert tap in made.items  # it asks to be visited only once
+    assert most <= 2 * 1000 + writer.WAKE_MASK + 1
+    assert recorder in made.items  # it asks to be visited only once
     assert not made.close(FINISHED, timeout=0.1)
     assert [text for text in messages if "still being written" in text]
     hanging.gate.set()
@@ -342,12 +342,12 @@ FULL = """
         delivery="off"))
     step = 0
     deadline = time.monotonic() + 60
-    while not run._writer.outbox.troubled and time.monotonic() < deadline:
+    while not run._writer.queue.failing and time.monotonic() < deadline:
         run.log_metric("m", step * 0.1, step)
         step += 1
         if step % 1000 == 0:
             run.flush()
-    assert run._writer.outbox.troubled
+    assert run._writer.queue.failing
     for _ in range(5000):
         run.log_metric("m", step * 0.1, step)
         step += 1
@@ -439,10 +439,10 @@ def test_a_large_journal_is_compacted_where_no_agent_will(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lonely: bool, status: str, hours: int, compacted: bool
 ) -> None:
     """A run without an agent earns it by its length; a short one, and one that a cluster stops, ends at once."""
-    monkeypatch.setattr(writer, "COMPACTED_AT_ONCE", 2_000)
+    monkeypatch.setattr(writer, "COMPACT_BYTES", 2_000)
     made = make(tmp_path / "r1")
     made.started = msgspec.structs.replace(made.started, time=writer.now() - hours * 3_600_000_000)
-    made.lonely = lonely
+    made.without_agent = lonely
     for step in range(60):
         made.emit(("m", step, 0.5, 1.0))
         made.flush()

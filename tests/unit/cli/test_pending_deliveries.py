@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.conftest import Call, Record
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Footer, Span, Started, Status
 from tracelet.journal.records import Record as Entry
-from tracelet.journal.run_folder import attempt_path
+from tracelet.journal.run_folder import journal_path
 from tracelet.redaction.known_secrets import redact
 
 OFF = {"delivery": "off", "track_system": False, "track_git": False, "track_env": False, "quiet": True}
@@ -19,7 +19,7 @@ OFF = {"delivery": "off", "track_system": False, "track_git": False, "track_env"
 def bring_rank_1(folder: Path, run: str) -> None:
     """The journal of another node, copied into the run's folder: one span."""
     first = Started(run=run, name="two", project="p", time=1, host="other", pid=1, rank=1, world_size=2)
-    journal = Journal.create(attempt_path(folder, "rank-1", 0), redact)
+    journal = JournalWriter.create(journal_path(folder, "rank-1", 0), redact)
     records: list[Entry] = [first, Span(id=1, name="of_rank_1", start_ns=5, duration_ns=3)]
     journal.append(records)
     journal.seal(

@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 
 import tracelet
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Artifact, Event, Started
 from tracelet.redaction.known_secrets import redact
 from tracelet.store.run import Run
@@ -160,7 +160,7 @@ def test_events_of_several_ranks_say_whose_they_are(record: Record, call: Call) 
     assert started is not None
     attributes = {"kind": "fit", "number": 1, "status": "finished", "seconds": 2.0}
     event = Event(time=started.time, name="fit_finished", attributes=attributes)
-    journal = Journal.create(run.path / "rank-1.tlj", redact)
+    journal = JournalWriter.create(run.path / "rank-1.tlj", redact)
     journal.append([Started(run=run.id, name="wide", project="", time=started.time, host="", pid=1, rank=1), event])
     journal.close()
     assert "  rank 1: fit 1 finished after 2.0s" in call("show", "wide").output

@@ -16,9 +16,9 @@ from tracelet import telemetry
 from tracelet.cli import main
 from tracelet.journal.columns import list_integers, pack_integers
 from tracelet.journal.journal_reader import JournalReader
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Record, Span, Spans
-from tracelet.journal.run_folder import attempt_path
+from tracelet.journal.run_folder import journal_path
 from tracelet.redaction.known_secrets import redact
 from tracelet.session.backend_arguments import choosing_spans
 
@@ -95,7 +95,7 @@ def test_time_of_many_ranks(trained: str) -> None:
     (first,) = folder.glob("rank-0.*.tlj")
     records = [frame.record() for frame in JournalReader(first).frames()]
     for rank in (1, 2, 3):
-        journal = Journal.create(attempt_path(folder, f"rank-{rank}", 0), redact)
+        journal = JournalWriter.create(journal_path(folder, f"rank-{rank}", 0), redact)
         others = [msgspec.structs.replace(records[0], rank=rank, world_size=4), *slower(records[1:], rank)]
         journal.append(others)
         journal.close()

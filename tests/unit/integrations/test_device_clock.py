@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.sinks import ListSink
-from tracelet.capture.sink import FinishedLap
+from tracelet.capture.sink import FinishedIteration
 from tracelet.integrations.lightning.cuda_timing import MOST_WAITING, SAMPLE_EVERY, DeviceClock
 
-LAP: FinishedLap = ("step", 256, 1, 0, 9, 7, 100, ["load", 2, "forward", 5, "backward", 9])
+LAP: FinishedIteration = ("step", 256, 1, 0, 9, 7, 100, ["load", 2, "forward", 5, "backward", 9])
 
 
 class Device:
@@ -39,7 +39,7 @@ class Device:
         return Event()
 
 
-def iterate(clock: DeviceClock, device: Device, now: int, lap: FinishedLap = LAP) -> None:
+def iterate(clock: DeviceClock, device: Device, now: int, lap: FinishedIteration = LAP) -> None:
     clock.collect()
     clock.begin(now)
     device.queued += 3.0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tracelet.errors import JournalError
 from tracelet.journal.bulk_decoding import join_floats, join_integers
-from tracelet.journal.columns import compressed, pack_floats, pack_integers, unpack_floats, unpack_integers
+from tracelet.journal.columns import compress, pack_floats, pack_integers, unpack_floats, unpack_integers
 from tracelet.journal.records import Packed
 
 strides = st.builds(
@@ -28,7 +28,7 @@ def test_integers_joined_are_those_unpacked_alone(columns: list[list[int]], time
     """Whatever codes neighbours have, and whether compaction has compressed them, every integer is as it was packed."""
     packed = [(pack_integers(column), len(column)) for column in columns for _ in range(times)]
     if packing:
-        packed = [(compressed(column), count) for column, count in packed]
+        packed = [(compress(column), count) for column, count in packed]
     alone = [number for column, count in packed for number in unpack_integers(column, count).tolist()]
     assert join_integers(packed).tolist() == alone
     assert alone == [number for column in columns for _ in range(times) for number in column]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tracelet.errors import JournalError
 from tracelet.journal import columns as points
 
-INT64 = st.integers(points.LEAST, points.GREATEST)
+INT64 = st.integers(points.INT64_MIN, points.INT64_MAX)
 SMALL = st.integers(-300, 300)
 DOUBLES = st.binary(min_size=8, max_size=8).map(lambda raw: float(struct.unpack("<d", raw)[0]))
 """Every bit pattern: signed zeros, infinities, NaNs with payloads."""
@@ -30,7 +30,7 @@ def columns(draw: st.DrawFn) -> list[int]:
     """Integers as programs log them: counting, repeating, jumping, or anything."""
     start, stride, count = draw(INT64), draw(SMALL), draw(st.integers(1, 50))
     regular = [start + stride * place for place in range(count)]
-    if min(regular) < points.LEAST or max(regular) > points.GREATEST:
+    if min(regular) < points.INT64_MIN or max(regular) > points.INT64_MAX:
         regular = [place * stride for place in range(count)]
     return draw(st.one_of(st.just(regular), st.lists(SMALL, min_size=1), st.lists(INT64, min_size=1)))
 
@@ -59,7 +59,7 @@ def test_float32_values_take_half_the_space(values: list[float]) -> None:
     assert (code, len(body)) in {("f", 4 * len(values)), ("*", 0)}
 
 
-@pytest.mark.parametrize("value", [points.GREATEST + 1, points.LEAST - 1, 10**30])
+@pytest.mark.parametrize("value", [points.INT64_MAX + 1, points.INT64_MIN - 1, 10**30])
 def test_an_integer_beyond_64_bits_is_refused(value: int) -> None:
     """What no reader could hold is an error where it is packed, alone or among others."""
     for values in ([value], [0, value], [value, value]):
@@ -70,7 +70,7 @@ def test_an_integer_beyond_64_bits_is_refused(value: int) -> None:
 CODES = st.sampled_from([*"=*1248BHIqfdzx", "zd", "zB", "z=", "", "zz"])
 STARTS = st.one_of(st.integers(-(2**63), 2**64 - 1), FLOATS)
 BODIES = st.one_of(st.binary(max_size=64), st.integers(-(2**63), 2**64 - 1))
-COUNTS = st.one_of(st.integers(-5, 20), st.sampled_from([10**12, 2**63, -(2**63), points.MOST_POINTS + 1]))
+COUNTS = st.one_of(st.integers(-5, 20), st.sampled_from([10**12, 2**63, -(2**63), points.MAX_POINTS + 1]))
 
 
 @given(CODES, STARTS, BODIES, COUNTS)
@@ -81,10 +81,10 @@ def test_a_column_that_cannot_be_meant_is_a_journal_error(code: str, start: Any,
             column = unpack((code, start, body), count)
         except JournalError:
             continue
-        assert len(column) == count <= points.MOST_POINTS
+        assert len(column) == count <= points.MAX_POINTS
 
 
-@pytest.mark.parametrize("count", [0, -1, 10**12, points.MOST_POINTS + 1])
+@pytest.mark.parametrize("count", [0, -1, 10**12, points.MAX_POINTS + 1])
 def test_absurd_counts_are_refused_before_memory_is_taken(count: int) -> None:
     """Columns that take no bytes in the file cannot make a reader allocate whatever they claim."""
     for column in (("=", 0, 1), ("*", 1.0, b"")):

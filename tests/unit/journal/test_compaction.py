@@ -21,7 +21,7 @@ from tracelet.journal.columns import pack_floats, pack_integers, unpack_floats, 
 from tracelet.journal.frames import Cursor, encode_frame
 from tracelet.journal.journal_reader import JournalReader
 from tracelet.journal.journal_view import JournalView
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import FINISHED, Chunk, Footer, Params, Points, Record, Spans, Started, Status
 from tracelet.redaction.known_secrets import redact
 
@@ -61,7 +61,7 @@ records = st.lists(
 
 def journal(path: Path, written: list[Record], sealed: bool = True) -> Path:
     """A journal with one frame for each record."""
-    made = Journal.create(path, redact)
+    made = JournalWriter.create(path, redact)
     for record in (STARTED, *written, STATUS):
         made.append([record])
     if sealed:
@@ -197,7 +197,7 @@ def test_what_is_not_sealed_or_damaged_is_left_alone(tmp_path: Path) -> None:
 def test_frames_that_this_version_does_not_know_are_kept(tmp_path: Path) -> None:
     """A frame of a later version's kind, and one with points that cannot be unpacked, are copied as they are."""
     path = tmp_path / "rank-0.0.tlj"
-    made = Journal.create(path, redact)
+    made = JournalWriter.create(path, redact)
     made.append([STARTED, *slow_run(3)])
     strange = Points(chunks=[Chunk("odd", 3, ("H", 0, b"1"), ("=", 0, 1), ("*", 1.0, b""))])
     kept = [(200, made.number, b"later"), (2, made.number + 1, msgspec.msgpack.encode(strange))]

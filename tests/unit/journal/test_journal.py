@@ -17,8 +17,8 @@ from tests.journals import footer
 from tracelet.errors import JournalError
 from tracelet.journal.frames import (
     HEADER,
-    LONGEST_FRAME,
     MARKER,
+    MAX_FRAME_BYTES,
     PREAMBLE,
     SEAL,
     SEAL_BODY,
@@ -30,9 +30,9 @@ from tracelet.journal.frames import (
     preamble,
 )
 from tracelet.journal.journal_reader import JournalReader
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Event, Notice, Params, Record, Started, Status, Tags
-from tracelet.journal.run_folder import attempt_path
+from tracelet.journal.run_folder import journal_path
 from tracelet.redaction.known_secrets import redact
 
 STARTED = Started(run="r", name="n", project="p", time=1, host="h", pid=2)
@@ -40,9 +40,9 @@ FINISHED = Status(time=9, status="finished")
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
+def journal(tmp_path: Path) -> Iterator[JournalWriter]:
     """An empty journal."""
-    made = Journal.create(attempt_path(tmp_path, "rank-0", 0), redact)
+    made = JournalWriter.create(journal_path(tmp_path, "rank-0", 0), redact)
     yield made
     made.close()
 
@@ -73,7 +73,7 @@ def test_records_are_read_as_they_were_appended(
     tmp_path_factory: pytest.TempPathFactory, groups: list[list[Record]]
 ) -> None:
     """Any records, appended in any groups, come back equal and in order, with frame numbers that count up."""
-    journal = Journal.create(tmp_path_factory.mktemp("j") / "a.tlj", redact)
+    journal = JournalWriter.create(tmp_path_factory.mktemp("j") / "a.tlj", redact)
     for group in groups:
         journal.append(group)
     journal.close()
@@ -89,7 +89,7 @@ def test_a_cursor_goes_on_where_it_stopped(
     tmp_path_factory: pytest.TempPathFactory, seen: int, wrong_hint: bool
 ) -> None:
     """Reading after a cursor gives the frames from its number on, also when its byte offset is a wrong hint."""
-    journal = Journal.create(tmp_path_factory.mktemp("j") / "a.tlj", redact)
+    journal = JournalWriter.create(tmp_path_factory.mktemp("j") / "a.tlj", redact)
     journal.append([event(number) for number in range(20)])
     journal.close()
     frames = list(JournalReader(journal.path).frames())
@@ -107,7 +107,7 @@ def spoil(path: Path, data: bytes) -> JournalReader:
 
 def whole_journal(folder: Path, sizes: list[int]) -> tuple[bytes, list[Frame]]:
     """A journal's bytes and its frames."""
-    journal = Journal.create(folder / "whole.tlj", redact)
+    journal = JournalWriter.create(folder / "whole.tlj", redact)
     journal.append([event(number, size) for number, size in enumerate(sizes)])
     journal.close()
     return journal.path.read_bytes(), list(JournalReader(journal.path).frames())
@@ -172,7 +172,7 @@ def test_a_torn_tail_is_waited_for(
     assert [frame.number for frame in first + rest] == [frame.number for frame in frames]
 
 
-def test_a_tail_that_was_half_written_is_not_called_damaged_later(journal: Journal) -> None:
+def test_a_tail_that_was_half_written_is_not_called_damaged_later(journal: JournalWriter) -> None:
     """What was no frame at one look, because a network disk showed zeros, is forgotten when it has become one."""
     journal.append([event(0)])
     end = journal.size
@@ -186,7 +186,7 @@ def test_a_tail_that_was_half_written_is_not_called_damaged_later(journal: Journ
     assert reader.damage == []
 
 
-def test_damage_is_told_once_however_often_it_is_read(journal: Journal) -> None:
+def test_damage_is_told_once_however_often_it_is_read(journal: JournalWriter) -> None:
     """Reading a damaged file again does not say the same again."""
     journal.append([event(0, 100), event(1)])
     data = bytearray(journal.path.read_bytes())
@@ -198,7 +198,7 @@ def test_damage_is_told_once_however_often_it_is_read(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize("place", range(PREAMBLE.size))
-def test_a_damaged_beginning_does_not_cost_the_journal(journal: Journal, place: int) -> None:
+def test_a_damaged_beginning_does_not_cost_the_journal(journal: JournalWriter, place: int) -> None:
     """With any byte of the preamble flipped (magic, version, checksum) the frames are read and the damage is said."""
     journal.append([event(0)])
     data = bytearray(journal.path.read_bytes())
@@ -208,7 +208,7 @@ def test_a_damaged_beginning_does_not_cost_the_journal(journal: Journal, place: 
     assert reader.damage == ["the first 16 bytes are damaged"]
 
 
-def test_a_newer_version_is_refused_politely(journal: Journal) -> None:
+def test_a_newer_version_is_refused_politely(journal: JournalWriter) -> None:
     """A file of a newer tracelet is left alone, and the error says what to type."""
     journal.append([event(0)])
     reader = spoil(journal.path, preamble(VERSION + 1) + journal.path.read_bytes()[PREAMBLE.size :])
@@ -234,7 +234,7 @@ def test_a_process_killed_while_it_made_the_file_left_no_record(tmp_path: Path, 
     assert reader.damage == []
 
 
-def test_unknown_kinds_are_passed_over(journal: Journal) -> None:
+def test_unknown_kinds_are_passed_over(journal: JournalWriter) -> None:
     """A kind that a later version has added does not disturb an older reader."""
     journal.append([event(0)])
     with open(journal.path, "ab") as file:
@@ -270,7 +270,7 @@ def test_a_payload_of_wrong_types_is_a_journal_error(kind: int, payload: bytes) 
         assert isinstance(record, Record)
 
 
-def test_a_sealed_journal_is_known_from_its_footer(journal: Journal) -> None:
+def test_a_sealed_journal_is_known_from_its_footer(journal: JournalWriter) -> None:
     """Sealing appends an index that is found from the end of the file, and tells where every frame stands."""
     assert JournalReader(journal.path).footer() is None
     journal.append([STARTED, event(1), FINISHED])
@@ -284,7 +284,7 @@ def test_a_sealed_journal_is_known_from_its_footer(journal: Journal) -> None:
     assert zlib.decompress(expected.points) == b""
 
 
-def test_what_is_appended_behind_a_seal_breaks_it(journal: Journal) -> None:
+def test_what_is_appended_behind_a_seal_breaks_it(journal: JournalWriter) -> None:
     """A journal that goes on after a seal counts as unsealed until it is sealed again."""
     journal.seal(footer(journal, STARTED, FINISHED))
     journal.append([event(1)])
@@ -296,7 +296,7 @@ def test_what_is_appended_behind_a_seal_breaks_it(journal: Journal) -> None:
 @given(st.data())
 def test_a_damaged_seal_or_footer_never_raises(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """With any bytes of its end overwritten a sealed journal has a footer or none, and its frames are read."""
-    journal = Journal.create(tmp_path_factory.mktemp("j") / "a.tlj", redact)
+    journal = JournalWriter.create(tmp_path_factory.mktemp("j") / "a.tlj", redact)
     journal.append([STARTED, FINISHED])
     begin = journal.size
     journal.seal(footer(journal, STARTED, FINISHED))
@@ -311,7 +311,7 @@ def test_a_damaged_seal_or_footer_never_raises(tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.parametrize("place", [0, 5, 2**40, 2**64 - 1])
-def test_a_seal_that_points_nowhere_is_no_seal(journal: Journal, place: int) -> None:
+def test_a_seal_that_points_nowhere_is_no_seal(journal: JournalWriter, place: int) -> None:
     """A sound seal with an absurd offset does not make the reader fail or read beyond the file."""
     journal.append([event(0)])
     with open(journal.path, "ab") as file:
@@ -319,48 +319,48 @@ def test_a_seal_that_points_nowhere_is_no_seal(journal: Journal, place: int) -> 
     assert JournalReader(journal.path).footer() is None
 
 
-def test_two_processes_never_own_one_file(journal: Journal) -> None:
+def test_two_processes_never_own_one_file(journal: JournalWriter) -> None:
     """Making a journal that exists is an error, so that a second process takes the next attempt."""
     with pytest.raises(FileExistsError):
-        Journal.create(journal.path, redact)
+        JournalWriter.create(journal.path, redact)
 
 
-def test_a_record_longer_than_readers_take_is_refused(journal: Journal) -> None:
+def test_a_record_longer_than_readers_take_is_refused(journal: JournalWriter) -> None:
     """What no reader would believe is not written; the journal goes on."""
     with pytest.raises(ValueError, match="longer than any reader"):
-        journal.append([Event(time=1, name="big", attributes={"x": bytes(LONGEST_FRAME)})])
+        journal.append([Event(time=1, name="big", attributes={"x": bytes(MAX_FRAME_BYTES)})])
     journal.append([event(0)])
     assert records_in(journal.path) == [event(0)]
 
 
-def test_a_deleted_journal_is_rescued_complete(journal: Journal) -> None:
+def test_a_deleted_journal_is_rescued_complete(journal: JournalWriter) -> None:
     """Deleted or with its folder moved, the file is written again where it was, and goes on from there."""
     journal.append([event(0)])
-    assert not journal.lost()
+    assert not journal.is_missing()
     moved = journal.path.parent.rename(journal.path.parent.with_name("moved"))
-    assert journal.lost()
-    assert journal.rescue()
-    assert not journal.lost()
+    assert journal.is_missing()
+    assert journal.recreate()
+    assert not journal.is_missing()
     journal.append([event(1)])
     assert records_in(journal.path) == [event(0), event(1)]
     assert records_in(moved / journal.path.name) == [event(0)]
 
 
-def test_rescuing_a_file_that_is_not_lost_loses_nothing(journal: Journal) -> None:
+def test_rescuing_a_file_that_is_not_lost_loses_nothing(journal: JournalWriter) -> None:
     """Even a rescue by mistake (a network disk that answered wrongly) keeps every record."""
     journal.append([event(0)])
-    assert journal.rescue()
+    assert journal.recreate()
     journal.append([event(1)])
     assert records_in(journal.path) == [event(0), event(1)]
     assert sorted(path.name for path in journal.path.parent.iterdir()) == [journal.path.name]
 
 
-def test_a_deleted_file_that_cannot_be_read_begins_again(journal: Journal) -> None:
+def test_a_deleted_file_that_cannot_be_read_begins_again(journal: JournalWriter) -> None:
     """Where the deleted file's bytes are gone (NFS), the journal begins anew and says that it is not complete."""
     journal.append([event(0), event(1)])
     journal.path.unlink()
     os.ftruncate(journal.descriptor, 20)
-    assert not journal.rescue()
+    assert not journal.recreate()
     journal.append([event(2)])
     reader = JournalReader(journal.path)
     assert [frame.record() for frame in reader.frames()] == [event(2)]
@@ -370,7 +370,7 @@ def test_a_deleted_file_that_cannot_be_read_begins_again(journal: Journal) -> No
 @pytest.mark.slow
 def test_searching_megabytes_of_garbage_ends(tmp_path: Path) -> None:
     """A file whose middle is 64 MB of random bytes is read on both sides of them, in bounded memory and work."""
-    journal = Journal.create(tmp_path / "a.tlj", redact)
+    journal = JournalWriter.create(tmp_path / "a.tlj", redact)
     journal.append([event(0)])
     with open(journal.path, "ab") as file:
         for seed in range(64):
@@ -383,7 +383,7 @@ def test_searching_megabytes_of_garbage_ends(tmp_path: Path) -> None:
     assert len(reader.damage) == 1
 
 
-def test_the_seal_has_the_size_that_readers_look_for(journal: Journal) -> None:
+def test_the_seal_has_the_size_that_readers_look_for(journal: JournalWriter) -> None:
     """The seal's fixed size is what makes a footer findable in one read."""
     before = journal.size
     journal.append_seal(before)

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracelet.journal.metric_summary import Tally, merged
+from tracelet.journal.metric_summary import SummaryBuilder, merge_summaries
 from tracelet.journal.records import MetricSummary
 
 VALUES = st.one_of(st.floats(), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0]))
@@ -17,15 +17,15 @@ CHUNKS = st.lists(st.lists(VALUES, min_size=1, max_size=8), min_size=1, max_size
 
 def counted(chunks: list[list[float]], by_array: bool) -> MetricSummary:
     """The summary of these chunks, whose steps and times count up."""
-    tally, place = Tally(), 0
+    builder, place = SummaryBuilder(), 0
     for values in chunks:
         steps = list(range(place, place + len(values)))
         place += len(values)
         if by_array:
-            tally.add_arrays(np.array(steps), np.array(steps), np.array(values))
+            builder.add_arrays(np.array(steps), np.array(steps), np.array(values))
         else:
-            tally.add(steps, steps, values)
-    return tally.summary("m")
+            builder.add(steps, steps, values)
+    return builder.build("m")
 
 
 @given(CHUNKS)
@@ -43,29 +43,30 @@ def test_a_summary_is_what_the_points_say(chunks: list[list[float]]) -> None:
     assert summary.count == len(flat)
     assert (repr(summary.last), summary.last_step) == (repr(flat[-1]), len(flat) - 1)
     if not sound:
-        assert math.isnan(summary.least)
-        assert math.isnan(summary.greatest)
+        assert math.isnan(summary.min)
+        assert math.isnan(summary.max)
         return
-    assert (summary.least, summary.greatest) == (min(sound), max(sound))
-    assert summary.least_step == flat.index(min(sound))
-    assert summary.greatest_step == flat.index(max(sound))
+    assert (summary.min, summary.max) == (min(sound), max(sound))
+    assert summary.min_step == flat.index(min(sound))
+    assert summary.max_step == flat.index(max(sound))
 
 
 @given(CHUNKS, CHUNKS)
 def test_merging_equals_counting_together(first: list[list[float]], second: list[list[float]]) -> None:
     """Two journals of one metric merge into what their points together would give."""
-    together = merged([counted(first, by_array=False), counted(second, by_array=True)])["m"]
+    together = merge_summaries([counted(first, by_array=False), counted(second, by_array=True)])["m"]
     sound = [value for chunk in first + second for value in chunk if not math.isnan(value)]
     assert together.count == sum(map(len, first + second))
-    assert repr((together.least, together.greatest)) == repr(
-        (min(sound, default=math.nan), max(sound, default=math.nan))
-    ) or {together.least, together.greatest} == {0.0}
+    assert repr((together.min, together.max)) == repr((min(sound, default=math.nan), max(sound, default=math.nan))) or {
+        together.min,
+        together.max,
+    } == {0.0}
     assert together.last_time == max(counted(first, True).last_time, counted(second, True).last_time)
 
 
 def test_the_last_value_is_the_latest() -> None:
     """What was logged later wins, in whichever order chunks of several stages are counted."""
-    tally = Tally()
-    tally.add([0, 5], [10, 50], [1.0, 5.0])
-    tally.add([3], [30], [3.0])
-    assert (tally.last, tally.last_step) == (5.0, 5)
+    builder = SummaryBuilder()
+    builder.add([0, 5], [10, 50], [1.0, 5.0])
+    builder.add([3], [30], [3.0])
+    assert (builder.last, builder.last_step) == (5.0, 5)

@@ -13,7 +13,7 @@ KEY = "pl4in-looking/key&more"
 
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_secrets, "_learned", set())
+    monkeypatch.setattr(known_secrets, "_registered", set())
 
 
 def redacted(record: Tags | Event) -> Tags | Event:
@@ -24,7 +24,7 @@ def redacted(record: Tags | Event) -> Tags | Event:
 def test_what_a_backend_was_given_is_starred(options: dict[str, object]) -> None:
     """A key among options, nested ones and addresses too, becomes stars of its length, also inside other text."""
     secret = "pw12345678" if "url" in options else KEY
-    known_secrets.learn(options)
+    known_secrets.register(options)
     found = redacted(Tags(time=1, values={"note": f"my {secret}!", "plain": "pl4in"}))
     assert found == Tags(time=1, values={"note": f"my {'*' * len(secret)}!", "plain": "pl4in"})
 

@@ -85,5 +85,5 @@ def test_values_that_are_no_numbers() -> None:
 def test_the_spread_over_ranks() -> None:
     """Least, greatest and the number of ranks at each point."""
     found = spread([part(0, [(0, 1.0), (1, 5.0)]), part(1, [(0, 3.0)])])
-    assert (found.steps.tolist(), found.least.tolist(), found.greatest.tolist()) == ([0, 1], [1.0, 5.0], [3.0, 5.0])
+    assert (found.steps.tolist(), found.min.tolist(), found.max.tolist()) == ([0, 1], [1.0, 5.0], [3.0, 5.0])
     assert found.ranks.tolist() == [2, 1]

@@ -11,7 +11,7 @@ import pytest
 import tracelet
 from tracelet.errors import ArtifactNotFound
 from tracelet.journal.records import Artifact, Event
-from tracelet.store.artifacts import FOLDER, keep, manifest, object_path, replaced
+from tracelet.store.artifacts import FOLDER, manifest, object_path, replaced_references, store_artifact
 
 
 def test_the_same_bytes_are_kept_once(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_the_same_bytes_are_kept_once(tmp_path: Path) -> None:
     run = tmp_path / "run"
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_bytes(b"weights" * 1000)
-    first, second = (keep(run, tmp_path / name, None, None, 1) for name in ("a.txt", "b.txt"))
+    first, second = (store_artifact(run, tmp_path / name, None, None, 1) for name in ("a.txt", "b.txt"))
     (tmp_path / "a.txt").write_bytes(b"other")
     assert first.digest == second.digest
     assert (first.name, second.name) == ("a.txt", "b.txt")
@@ -34,7 +34,7 @@ def test_a_folder_keeps_its_tree_and_does_not_follow_links_out(tmp_path: Path) -
     (source / "config.json").write_text("{}")
     (source / "deep" / "ünï.bin").write_bytes(b"\0" * 3)
     os.symlink("/etc", source / "outside")
-    artifact = keep(tmp_path / "run", source, "checkpoint", "model", 1)
+    artifact = store_artifact(tmp_path / "run", source, "checkpoint", "model", 1)
     files = manifest(tmp_path / "run", artifact)
     assert set(files) == {"config.json", "deep/ünï.bin"}
     assert (artifact.size, artifact.kind, artifact.name) == (5, "model", "checkpoint")
@@ -48,7 +48,7 @@ def test_the_store_is_not_copied_into_itself(tmp_path: Path) -> None:
     run = tmp_path / ".tracelet" / "runs" / "id"
     run.mkdir(parents=True)
     (run / "rank-0.0.tlj").write_bytes(b"journal")
-    artifact = keep(run, tmp_path, None, None, 1)
+    artifact = store_artifact(run, tmp_path, None, None, 1)
     assert set(manifest(run, artifact)) == {"train.py"}
     assert artifact.metadata == {"folder": True, "files": 1, "left_out": 1}
 
@@ -56,7 +56,7 @@ def test_the_store_is_not_copied_into_itself(tmp_path: Path) -> None:
 def test_a_missing_path_is_an_error_at_the_call(tmp_path: Path) -> None:
     """The error is a FileNotFoundError that names the path, and nothing is recorded."""
     with pytest.raises(ArtifactNotFound, match=r"nowhere\.pt"):
-        keep(tmp_path, tmp_path / "nowhere.pt", None, None, 1)
+        store_artifact(tmp_path, tmp_path / "nowhere.pt", None, None, 1)
     assert not (tmp_path / FOLDER).exists()
 
 
@@ -64,7 +64,7 @@ def test_a_fifo_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
     """What is neither file nor folder would block the caller for ever, so it is an error."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ArtifactNotFound, match="neither a file nor a folder"):
-        keep(tmp_path, tmp_path / "pipe", None, None, 1)
+        store_artifact(tmp_path, tmp_path / "pipe", None, None, 1)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_disk_that_refuses_is_said_with_what_helps(
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number), "/model.pt")
 
-    monkeypatch.setattr(tracelet.store.artifacts, "keep", refuse)
+    monkeypatch.setattr(tracelet.store.artifacts, "store_artifact", refuse)
     config = dict.fromkeys(("track_lightning", "track_system", "track_git", "track_env"), False)
     with tracelet.start_logging("a", config={**config, "delivery": "off"}) as experiment:
         experiment.log_artifact(tmp_path / "model.pt")
@@ -118,4 +118,4 @@ def test_checkpoints_that_are_no_more_are_told() -> None:
     removals = [Event(time=time, name="checkpoint_removed", attributes={"path": path}) for time, path in (
         (6, "once"), (7, "again"), (9, "copy"), (9, "other"),
     )]  # fmt: skip
-    assert replaced(found, removals) == {0, 2, 4}
+    assert replaced_references(found, removals) == {0, 2, 4}

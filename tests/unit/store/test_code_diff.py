@@ -12,7 +12,7 @@ import pytest
 
 from tracelet.collectors.git import GitCollector
 from tracelet.store import code_diff
-from tracelet.store.code_diff import difference
+from tracelet.store.code_diff import code_difference
 
 AUTHOR = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org", "-c", "commit.gpgsign=false")
 
@@ -62,12 +62,12 @@ def test_commits_and_uncommitted_changes_are_compared_together(repository: Path)
     change(repository, 20, "tried later")
     second = state(repository)
     before = contents(repository)
-    found = difference(first, second)
+    found = code_difference(first, second)
     assert "compared by git" in found.told
     changed = [line for line in found.text.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     assert changed == ["-line 20", "+tried later"]
     assert contents(repository) == before
-    back = difference(second, first)
+    back = code_difference(second, first)
     assert "-tried later" in back.text.splitlines()
 
 
@@ -75,9 +75,9 @@ def test_the_same_code_is_said_to_be_the_same(repository: Path) -> None:
     """The same commit with the same changes, or with changes that were committed meanwhile, differs in nothing."""
     change(repository, 3, "tried")
     first = state(repository)
-    assert difference(first, state(repository)) == code_diff.CodeDifference(code_diff.SAME)
+    assert code_difference(first, state(repository)) == code_diff.CodeDifference(code_diff.SAME)
     git(repository, "commit", "-qam", "second")
-    assert difference(first, state(repository)) == code_diff.CodeDifference(code_diff.SAME)
+    assert code_difference(first, state(repository)) == code_diff.CodeDifference(code_diff.SAME)
 
 
 def test_changes_that_cannot_be_applied_are_compared_as_texts(repository: Path) -> None:
@@ -85,7 +85,7 @@ def test_changes_that_cannot_be_applied_are_compared_as_texts(repository: Path) 
     first = state(repository)
     git(repository, "commit", "-q", "--allow-empty", "-m", "second")
     (repository / "data.bin").write_bytes(b"\0other")
-    found = difference(first, state(repository))
+    found = code_difference(first, state(repository))
     assert "do not apply" in found.told
     assert "+Binary files a/data.bin and b/data.bin differ" in found.text
 
@@ -97,7 +97,7 @@ def test_without_the_repository_what_was_recorded_is_compared(repository: Path, 
     change(repository, 3, "tried otherwise")
     second = state(repository)
     repository.rename(tmp_path / "moved")
-    found = difference(first, second)
+    found = code_difference(first, second)
     assert "not here" in found.told
     assert "-+tried" in found.text.splitlines()
     assert "++tried otherwise" in found.text.splitlines()
@@ -107,12 +107,12 @@ def test_without_the_repository_what_was_recorded_is_compared(repository: Path, 
 def test_a_commit_from_a_journal_is_never_an_option(repository: Path, commit: str) -> None:
     """What is no commit of the repository leads to the comparison of texts."""
     known = state(repository)
-    assert "not here" in difference(known, {**known, "commit": commit, "diff": "x"}).told
+    assert "not here" in code_difference(known, {**known, "commit": commit, "diff": "x"}).told
 
 
 def test_without_git_it_is_said_whose_code_is_unknown(repository: Path) -> None:
     """A run outside any repository is named."""
-    assert difference(state(repository), {}).told == "Nothing is known of the code of the second run."
+    assert code_difference(state(repository), {}).told == "Nothing is known of the code of the second run."
 
 
 def test_the_repository_runs_nothing(repository: Path, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_the_repository_runs_nothing(repository: Path, tmp_path: Path) -> None:
     hooks.mkdir(exist_ok=True)
     for name in ("post-index-change", "reference-transaction", "pre-applypatch"):
         shutil.copy(trap, hooks / name)
-    assert "+tried too" in difference(first, second).text
+    assert "+tried too" in code_difference(first, second).text
     assert not (tmp_path / "sprung").exists()
 
 
@@ -144,9 +144,9 @@ def test_secrets_are_masked_and_length_is_bounded(repository: Path, monkeypatch:
     change(repository, 3, "key = hf_abcdefghijklmnopqrstuvwxyz012345")
     git(repository, "commit", "-qam", "second")
     second = state(repository)
-    assert "hf_abc" not in difference(first, second).text
-    monkeypatch.setattr(code_diff, "MOST_BYTES", 100)
-    found = difference(first, second)
+    assert "hf_abc" not in code_difference(first, second).text
+    monkeypatch.setattr(code_diff, "MAX_BYTES", 100)
+    found = code_difference(first, second)
     assert found.truncated
     assert found.text.endswith("\n")
     assert len(found.text) <= 100

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tracelet.journal.records import Console
-from tracelet.store.console_lines import gaps, lines, ordered
+from tracelet.store.console_lines import lines, ordered, with_gaps
 
 
 def console(stream: str, time: int, *found: tuple[int, int, str]) -> Console:
@@ -26,4 +26,4 @@ def test_lines_of_ranks_and_streams_are_merged_by_time() -> None:
 def test_gaps_are_told() -> None:
     """A line knows how many of its stream before it were left out."""
     found = ordered(lines(0, 0, [console("stdout", 1, (2, 0, "c"), (3, 1, "d"), (9, 2, "j"))]))
-    assert [(line.text, missing) for line, missing in gaps(found)] == [("c", 2), ("d", 0), ("j", 5)]
+    assert [(line.text, missing) for line, missing in with_gaps(found)] == [("c", 2), ("d", 0), ("j", 5)]

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from tracelet.journal.columns import pack_floats, pack_integers
 from tracelet.journal.records import Chunk
 from tracelet.store import downsampling
-from tracelet.store.downsampling import downsample, sample
+from tracelet.store.downsampling import downsample, downsample_chunks
 from tracelet.store.series import Origin, Series, assemble
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def series(values: FloatArray, length: int = 50) -> Series:
 def test_extremes_ends_and_nan_are_kept(values: FloatArray, points: int) -> None:
     """Least and greatest value, both ends and some NaN of the whole are in the result, no longer than asked."""
     found = downsample(series(values), points)
-    assert len(found) <= max(points, downsampling.FEWEST) or len(found) == len(values)
+    assert len(found) <= max(points, downsampling.MIN_POINTS) or len(found) == len(values)
     assert found.steps[0] == 0
     assert found.steps[-1] == len(values) - 1
     assert np.isnan(found.values).any() == np.isnan(values).any()
@@ -80,7 +80,7 @@ def test_block_by_block_keeps_extremes_too(values: FloatArray, points: int, leng
     """A series that is sampled while it is read keeps ends, extremes and NaN, and the columns belong together."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(downsampling, "BLOCK", 100)
-        found = sample("loss", chunked(values, length), len(values), points)
+        found = downsample_chunks("loss", chunked(values, length), len(values), points)
     whole = series(values, length)
     assert found.steps[0] == 0
     assert found.steps[-1] == len(values) - 1
@@ -96,4 +96,4 @@ def test_a_short_series_comes_back_whole() -> None:
     """What fits is not touched: the same object whole, the same points block by block."""
     whole = series(np.arange(20.0))
     assert downsample(whole, 20) is whole
-    assert np.array_equal(sample("loss", chunked(np.arange(20.0), 3), 20, 2000).values, whole.values)
+    assert np.array_equal(downsample_chunks("loss", chunked(np.arange(20.0), 3), 20, 2000).values, whole.values)

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracelet.errors import FilterError
-from tracelet.store.filtering import DEEPEST, Filter
+from tracelet.store.filtering import MAX_DEPTH, Filter
 
 RUN: dict[str, Any] = {
     "name": "resnet", "status": "finished", "lr": 0.01, "depth": 18, "frozen": True, "note": None,
-    "nan": float("nan"), "metrics": {"val/loss": 0.25}, "least": {"val/loss": 0.125}, "greatest": {},
+    "nan": float("nan"), "metrics": {"val/loss": 0.25}, "min": {"val/loss": 0.125}, "max": {},
     "params": {"opt-lr": 1}, "tags": {"a": "b"},
 }  # fmt: skip
 
@@ -24,7 +24,7 @@ RUN: dict[str, Any] = {
         ("lr < 0.05", True), ("lr < 0.01", False), ("lr <= 0.01 and depth == 18", True), ("0.001 < lr < 0.1", True),
         ("0.1 < lr < 1", False), ("depth > 10 and not frozen", False), ("status in ('failed', 'finished')", True),
         ("'res' in name", True), ("'x' not in name", True), ('metrics["val/loss"] < 0.3', True),
-        ("least['val/loss'] == 0.125", True), ("greatest['val/loss'] > 0", False), ("params['opt-lr'] == 1", True),
+        ("min['val/loss'] == 0.125", True), ("max['val/loss'] > 0", False), ("params['opt-lr'] == 1", True),
         ("tags['a'] == 'b'", True), ("depth / 2 == 9", True), ("depth - 1 > 17", False), ("-lr < 0", True),
         ("note == None", True), ("frozen", True), ("frozen == True", True), ("depth % 2 == 0 or frozen", None),
         ("missing == 1", False), ("missing != 1", False), ("not missing", True), ("name < 3", False),
@@ -77,9 +77,9 @@ def test_unknown_names_are_errors() -> None:
 
 def test_nesting_has_an_end() -> None:
     """What is nested deeper than the limit is refused, what is less deep works."""
-    assert Filter("not " * (DEEPEST // 2 * 2) + "frozen").matches(RUN)
+    assert Filter("not " * (MAX_DEPTH // 2 * 2) + "frozen").matches(RUN)
     with pytest.raises(FilterError, match="deep"):
-        Filter("not " * (DEEPEST + 2) + "frozen")
+        Filter("not " * (MAX_DEPTH + 2) + "frozen")
 
 
 TOKENS = [

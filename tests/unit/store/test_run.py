@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from tests.journals import finish, footer, gone, points, started, write
 from tracelet.capture.packer import Packer
 from tracelet.journal.frames import HEADER, PREAMBLE, encode_frame
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Chunk, Event, Facts, Notice, Params, Points, Status, Tags
-from tracelet.journal.run_folder import attempt_path
+from tracelet.journal.run_folder import journal_path
 from tracelet.redaction.known_secrets import redact
-from tracelet.store.process_status import SILENCE
+from tracelet.store.process_status import SILENCE_TIMEOUT
 from tracelet.store.run import Run
 
 
@@ -45,7 +45,7 @@ def test_a_reused_pid_is_not_taken_for_the_process(tmp_path: Path) -> None:
     assert Run(tmp_path / "r1").info.status == "killed"
 
 
-@pytest.mark.parametrize(("age", "status"), [(0.0, "running"), (SILENCE + 5, "killed")])
+@pytest.mark.parametrize(("age", "status"), [(0.0, "running"), (SILENCE_TIMEOUT + 5, "killed")])
 def test_another_hosts_process_is_judged_by_its_signs_of_life(tmp_path: Path, age: float, status: str) -> None:
     """On another host only the file's time can tell: silence for a minute means gone."""
     path = write(tmp_path / "r1", started(host="elsewhere"))
@@ -164,11 +164,11 @@ def test_a_chunk_that_cannot_be_meant_costs_only_itself(tmp_path: Path, chunk: C
     records = points("a", [1.0]), Points(chunks=[chunk]), points("a", [2.0], step=1)
     path = write(tmp_path / "r1", started(), *records)
     if seal:
-        tallies = Packer()
-        tallies.pack([("a", 0, 1.0, 1.0), ("a", 1, 2.0, 1.0)])
-        summaries = [tally.summary(name) for name, tally in tallies.tallies.items()]
+        packer = Packer()
+        packer.pack([("a", 0, 1.0, 1.0), ("a", 1, 2.0, 1.0)])
+        summaries = [builder.build(name) for name, builder in packer.summaries.items()]
         path.unlink()
-        journal = Journal.create(path, redact)
+        journal = JournalWriter.create(path, redact)
         journal.append([started(), *records])
         finish(journal, started(), time=5, metrics=summaries)
     run = Run(tmp_path / "r1")
@@ -229,7 +229,7 @@ def test_reading_on_equals_reading_afresh(
     folder = tmp_path_factory.mktemp("runs") / "r1"
     folder.mkdir()
     packer = Packer()
-    journal = Journal.create(attempt_path(folder, "rank-0", 0), redact)
+    journal = JournalWriter.create(journal_path(folder, "rank-0", 0), redact)
     journal.append([started(pid=1, process_started=-1.0)])
     reader = Run(folder)
     for number, flush in enumerate(flushes):
@@ -242,7 +242,7 @@ def test_reading_on_equals_reading_afresh(
     last = Status(time=99, status="finished")
     journal.append([last])
     if seal:
-        metrics = [tally.summary(name) for name, tally in packer.tallies.items()]
+        metrics = [builder.build(name) for name, builder in packer.summaries.items()]
         known = {"n": len(flushes) - 1} if flushes else {}
         journal.seal(footer(journal, started(pid=1, process_started=-1.0), last, metrics=metrics, params=known))
     journal.close()

@@ -5,18 +5,20 @@ from __future__ import annotations
 import pytest
 
 from tracelet.journal.records import Started, Status
-from tracelet.store.run_status import Standing, leading, verdict, world_size
+from tracelet.store.run_status import ProcessStatus, combined_status, lead_process, world_size
 
 
-def one(rank: int, status: str, reason: str = "", time: int = 10, **more: object) -> Standing:
+def one(rank: int, status: str, reason: str = "", time: int = 10, **more: object) -> ProcessStatus:
     """A process."""
     fields = {"run": "r", "name": "n", "project": "p", "time": 1, "host": "h", "pid": 1, "world_size": 2, **more}
-    return Standing(Started(rank=rank, **fields), Status(time=time, status=status, reason=reason))  # type: ignore[arg-type]
+    return ProcessStatus(Started(rank=rank, **fields), Status(time=time, status=status, reason=reason))  # type: ignore[arg-type]
 
 
-def told(rank: int, status: str, reason: str, time: int) -> Standing:
+def told(rank: int, status: str, reason: str, time: int) -> ProcessStatus:
     """A process whose end an agent has noticed."""
-    return Standing(one(rank, status).started, Status(time=time, status=status, reason=reason, about="rank-1.0.tlj"))
+    return ProcessStatus(
+        one(rank, status).started, Status(time=time, status=status, reason=reason, about="rank-1.0.tlj")
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,28 +41,28 @@ def told(rank: int, status: str, reason: str, time: int) -> Standing:
         ([one(1, "killed", "old"), one(0, "finished", attempt=1, branch=1)], "finished", ""),
     ],
 )  # fmt: skip
-def test_the_verdict(processes: list[Standing], status: str, reason: str) -> None:
+def test_the_verdict(processes: list[ProcessStatus], status: str, reason: str) -> None:
     """The leading process gives the run its status, and a rank that fell before it, or without it, is told first."""
-    found = verdict(processes)
+    found = combined_status(processes)
     assert (found.status, found.reason) == (status, reason)
 
 
 def test_the_traceback_is_that_of_what_fell_first() -> None:
     """Rank 0 failed because rank 1 had: rank 1's traceback is the run's; one that was killed leaves none."""
     started = [one(rank, "failed").started for rank in range(2)]
-    lost = Standing(started[0], Status(time=10, status="failed", reason="closed by peer", traceback="of rank 0"))
-    boom = Standing(started[1], Status(time=5, status="failed", reason="boom", traceback="of rank 1"))
-    assert verdict([lost, boom]).traceback == "of rank 1"
-    assert verdict([one(0, "finished"), boom]).traceback == "of rank 1"
-    assert verdict([lost, one(1, "killed", "gone", time=5)]).traceback == "of rank 0"
+    lost = ProcessStatus(started[0], Status(time=10, status="failed", reason="closed by peer", traceback="of rank 0"))
+    boom = ProcessStatus(started[1], Status(time=5, status="failed", reason="boom", traceback="of rank 1"))
+    assert combined_status([lost, boom]).traceback == "of rank 1"
+    assert combined_status([one(0, "finished"), boom]).traceback == "of rank 1"
+    assert combined_status([lost, one(1, "killed", "gone", time=5)]).traceback == "of rank 0"
 
 
 def test_who_leads() -> None:
     """The lowest rank of the last branch that was not launched by another; the world is that branch's."""
     launcher = one(0, "running", world_size=1, pid=7)
     ranks = [one(rank, "finished", parent="rank-0.0.tlj", attempt=1 - rank) for rank in range(2)]
-    assert leading([launcher, *ranks]) is launcher
+    assert lead_process([launcher, *ranks]) is launcher
     assert world_size([launcher, *ranks]) == 2
     resumed = one(0, "finished", branch=1, attempt=2, world_size=4)
-    assert leading([launcher, *ranks, resumed]) is resumed
+    assert lead_process([launcher, *ranks, resumed]) is resumed
     assert world_size([launcher, *ranks, resumed]) == 4

@@ -9,9 +9,9 @@ import pytest
 
 import tracelet
 from tracelet.errors import InvalidArgument, RunNotFound, StoreError
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Started, Status
-from tracelet.journal.run_folder import attempt_path
+from tracelet.journal.run_folder import journal_path
 from tracelet.redaction.known_secrets import redact
 from tracelet.store.store import Store, locate, prepare
 
@@ -20,7 +20,7 @@ def add(store: Path, run_id: str, name: str = "n", project: str = "p", time: int
     """A run in the store."""
     folder = store / "runs" / run_id
     folder.mkdir(parents=True)
-    journal = Journal.create(attempt_path(folder, "rank-0", 0), redact)
+    journal = JournalWriter.create(journal_path(folder, "rank-0", 0), redact)
     journal.append(
         [
             Started(run=run_id, name=name, project=project, time=time, host="elsewhere", pid=1),
@@ -58,7 +58,7 @@ def test_a_run_is_found_by_id_prefix_name_or_latest(store: Store, name: str, fou
 
 def test_latest_is_the_run_that_was_started_or_resumed_last(store: Store) -> None:
     """A resumed run is the latest, whose place in the list stays; a folder of that name does not hide it."""
-    journal = Journal.create(attempt_path(store.root / "runs" / "aaaa000001", "rank-0", 1), redact)
+    journal = JournalWriter.create(journal_path(store.root / "runs" / "aaaa000001", "rank-0", 1), redact)
     journal.append([Started(run="aaaa000001", name="one", project="p", time=9, host="h", pid=2, attempt=1, branch=1)])
     journal.close()
     add(store.root, "latest", "latest", time=4)

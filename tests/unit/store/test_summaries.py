@@ -35,8 +35,8 @@ def test_a_summary_is_that_of_the_series(tmp_path: Path) -> None:
     assert run.series("loss").values.tolist() == [6.0, 1.0, 2.0]
     found = run.summary("loss")
     assert (found.count, found.last, found.last_step, found.last_time) == (3, 2.0, 2, 3_000_000)
-    assert (found.least, found.least_step, found.greatest, found.greatest_step) == (1.0, 1, 6.0, 0)
-    assert msgspec.structs.astuple(run.summary("alone"))[:2] == ("alone", 2) and run.summary("alone").greatest == 5.0
+    assert (found.min, found.min_step, found.max, found.max_step) == (1.0, 1, 6.0, 0)
+    assert msgspec.structs.astuple(run.summary("alone"))[:2] == ("alone", 2) and run.summary("alone").max == 5.0
     with pytest.raises(KeyError, match="none"):
         run.summary("none")
 
@@ -48,20 +48,20 @@ def test_what_a_resumption_abandoned_does_not_count(tmp_path: Path) -> None:
     write(tmp_path / "r1", started(attempt=1, branch=1), resumed, points("loss", [3.0, 2.0], step=1, second=7.0))
     run = Run(tmp_path / "r1")
     assert run.series("loss").values.tolist() == [4.0, 3.0, 2.0]
-    assert (run.summary("loss").count, run.summary("loss").least, run.summary("loss").greatest) == (3, 2.0, 4.0)
+    assert (run.summary("loss").count, run.summary("loss").min, run.summary("loss").max) == (3, 2.0, 4.0)
 
 
 def test_figures_are_worked_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was kept when the run was over is what a list has; no point is read for that."""
     run = Run(two_ranks(tmp_path / "r1", OVER))
     assert run.summaries()["loss"].count == 6
-    summary_file.keep(run)
+    summary_file.write_summaries(run)
     exact = [repr(run.summary(name)) for name in ("alone", "loss")]
     assert told(run) == exact
     monkeypatch.setattr(Run, "summary", lambda run, name: pytest.fail("points were read"))
     assert told(Run(run.path)) == exact
-    summary_file.keep(run)
-    assert [path.name for path in run.path.glob("figures*")] == [summaries.NAME]
+    summary_file.write_summaries(run)
+    assert [path.name for path in run.path.glob("figures*")] == [summaries.FILE_NAME]
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 4_000_000])
@@ -72,8 +72,8 @@ def test_figures_do_not_depend_on_how_much_is_held(
     more = [points(f"m{number}", [float(number), -1.0]) for number in range(5)]
     run = Run(two_ranks(tmp_path / "r1", *more, OVER))
     exact = sorted(repr(run.summary(name)) for name in run.metrics())
-    monkeypatch.setattr(summary_file, "AT_ONCE", at_once)
-    summary_file.keep(run)
+    monkeypatch.setattr(summary_file, "MAX_POINTS", at_once)
+    summary_file.write_summaries(run)
     assert sorted(told(run)) == exact
     write(run.path, started(rank=0, attempt=1), points("loss", [1.0], step=9))
     run.refresh()
@@ -83,20 +83,20 @@ def test_figures_do_not_depend_on_how_much_is_held(
 def test_nothing_is_kept_of_a_run_that_goes_on(tmp_path: Path) -> None:
     """It would not count for long; whoever ends last does it, unless told to leave."""
     run = Run(two_ranks(tmp_path / "r1"))
-    summary_file.keep(run)
+    summary_file.write_summaries(run)
     over = Run(two_ranks(tmp_path / "r2", OVER))
-    summary_file.keep(over, give_up=lambda: True)
+    summary_file.write_summaries(over, give_up=lambda: True)
     assert not [*run.path.glob("figures*"), *over.path.glob("figures*")]
 
 
 def test_figures_of_fewer_points_do_not_count(tmp_path: Path) -> None:
     """A run that is resumed has more points than it had; then they are worked out anew."""
     run = Run(two_ranks(tmp_path / "r1", OVER))
-    summary_file.keep(run)
+    summary_file.write_summaries(run)
     write(run.path, started(rank=1, attempt=1), points("loss", [9.0], step=3), OVER)
     run.refresh()
     assert run.summaries()["loss"].count == 7
-    summary_file.keep(run)
+    summary_file.write_summaries(run)
     assert run.summaries()["loss"] == run.summary("loss")
 
 
@@ -111,31 +111,33 @@ def test_figures_of_fewer_points_do_not_count(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, content: bytes) -> None:
     """Whoever wrote it: lists have what the journals tell, and the figures are worked out."""
     run = Run(two_ranks(tmp_path / "r1", OVER))
-    (run.path / summaries.NAME).write_bytes(content)
+    (run.path / summaries.FILE_NAME).write_bytes(content)
     assert run.summaries()["loss"].count == 6
-    summary_file.keep(run)
+    summary_file.write_summaries(run)
     assert run.summaries()["loss"].count == 3
 
 
 def test_what_is_no_file_counts_as_none_too(tmp_path: Path) -> None:
     """A pipe of that name keeps nobody waiting."""
     run = Run(two_ranks(tmp_path / "r1"))
-    os.mkfifo(run.path / summaries.NAME)
+    os.mkfifo(run.path / summaries.FILE_NAME)
     assert run.summaries()["loss"].count == 6
 
 
 def test_only_metrics_of_the_journals_are_told(tmp_path: Path) -> None:
     """Whatever else somebody has put into the file."""
     run = Run(two_ranks(tmp_path / "r1", OVER))
-    summary_file.keep(run)
-    kept = msgspec.msgpack.decode((run.path / summaries.NAME).read_bytes(), type=summaries.Kept)
+    summary_file.write_summaries(run)
+    kept = msgspec.msgpack.decode((run.path / summaries.FILE_NAME).read_bytes(), type=summaries.SummaryFile)
     ghost = msgspec.structs.replace(kept.metrics[0], name="ghost")
-    (run.path / summaries.NAME).write_bytes(msgspec.msgpack.encode(summaries.Kept(kept.extent, [*kept.metrics, ghost])))
+    (run.path / summaries.FILE_NAME).write_bytes(
+        msgspec.msgpack.encode(summaries.SummaryFile(kept.extent, [*kept.metrics, ghost]))
+    )
     assert sorted(run.summaries()) == run.metrics()
 
 
 def test_nothing_is_kept_of_one_line(tmp_path: Path) -> None:
     """Footers tell all there is to know of a run of one process."""
     write(tmp_path / "r1", started(), points("loss", [1.0]), OVER)
-    summary_file.keep(Run(tmp_path / "r1"))
-    assert not (tmp_path / "r1" / summaries.NAME).exists()
+    summary_file.write_summaries(Run(tmp_path / "r1"))
+    assert not (tmp_path / "r1" / summaries.FILE_NAME).exists()

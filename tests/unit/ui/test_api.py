@@ -74,7 +74,7 @@ def test_one_run_has_everything(record: Record, client: TestClient) -> None:
     run = record("one", {"loss": [1.0, 0.5]}, params={"lr": 0.1}, tags={"team": "a"})
     answer = client.get(f"/api/runs/{run.id}").json()
     assert (answer["status"], answer["params"], answer["tags"]) == ("finished", {"lr": 0.1}, {"team": "a"})
-    assert answer["metrics"]["loss"]["least"] == 0.5
+    assert answer["metrics"]["loss"]["min"] == 0.5
 
 
 @pytest.mark.parametrize("run_id", ["nothing", "..", ".%2e", "%2e%2e%2fetc", "a%00b"])
@@ -162,7 +162,7 @@ def test_pins_are_seen_by_all_readers(record: Record, client: TestClient) -> Non
     client.patch(f"/api/runs/{run.id}", json={"name": "other"})
     assert client.patch(f"/api/runs/{run.id}", json={"pinned": True}).is_success
     assert client.get("/api/runs").json()["runs"][0]["pinned"] is True
-    assert (run.info.pinned, run.info.name, run.info.own_name, run.tags) == (True, "other", "one", {"team": "a"})
+    assert (run.info.pinned, run.info.name, run.info.original_name, run.tags) == (True, "other", "one", {"team": "a"})
     client.patch(f"/api/runs/{run.id}", json={"pinned": False, "tags": {"team": ""}})
     assert client.get("/api/runs").json()["runs"][0]["pinned"] is False
     assert (run.info.pinned, run.info.name, run.tags) == (False, "other", {})

@@ -25,9 +25,9 @@ from tracelet.journal.chunk_merging import Columns
 from tracelet.journal.columns import pack_floats, pack_integers
 from tracelet.journal.frames import Cursor
 from tracelet.journal.journal_reader import JournalReader
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import FINISHED, KIND_OF, Chunk, Points, Record, Started, Status
-from tracelet.journal.run_folder import SUFFIX, create_next
+from tracelet.journal.run_folder import SUFFIX, create_journal
 from tracelet.redaction.known_secrets import redact
 from tracelet.store import delivery_state
 
@@ -61,7 +61,7 @@ class Gatherer:
         self._mutex = threading.Lock()
         self._lock = Lock(folder / delivery_state.FOLDER / f"{STEM}.lock")
         self._held = False
-        self._journal: Journal | None = None
+        self._journal: JournalWriter | None = None
         self._tracks: dict[Line, Track] = {}
         self._sources: dict[str, Source] = {}
         self._branch = 0
@@ -210,10 +210,10 @@ class Gatherer:
             track.mark(key)
         return _chunk(line, track.reduce, found) if found else None
 
-    def _open(self) -> Journal:
+    def _open(self) -> JournalWriter:
         if self._journal is None:
             lead = next(s.member.started for s in self._sources.values() if s.member.started)
-            self._journal, _ = create_next(self.folder / delivery_state.FOLDER, STEM, redact)
+            self._journal, _ = create_journal(self.folder / delivery_state.FOLDER, STEM, redact)
             started = Started(
                 run=lead.run, name=lead.name, project=lead.project, time=int(time.time() * 1e6), host=lead.host,
                 pid=lead.pid, role=STEM,

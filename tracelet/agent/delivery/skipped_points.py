@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tracelet.errors import JournalError
-from tracelet.journal.columns import LEAST, list_integers
+from tracelet.journal.columns import INT64_MIN, list_integers
 from tracelet.journal.frames import Cursor
 from tracelet.journal.journal_reader import JournalReader
 from tracelet.journal.records import KIND_OF, Points, Started
@@ -47,5 +47,5 @@ def reached(paths: Iterable[Path]) -> dict[tuple[str, str, int], int]:
                 record = frame.record()
                 for chunk in record.chunks if isinstance(record, Points) else ():
                     key = chunk.name, chunk.stage, chunk.fit
-                    found[key] = max(*list_integers(chunk.steps, chunk.count), found.get(key, LEAST))
+                    found[key] = max(*list_integers(chunk.steps, chunk.count), found.get(key, INT64_MIN))
     return found

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from tracelet.agent.nodes.protocol import Kept, Later, Offer, Piece, Shared
-from tracelet.journal.run_folder import SUFFIX, attempt_path
+from tracelet.journal.run_folder import SUFFIX, journal_path
 
 REGISTRY = "mirrored.json"
 NAMES = re.compile(r"((?:rank|node)-[A-Za-z0-9_.-]{1,200})\.(\d{1,6})" + re.escape(SUFFIX))
@@ -62,7 +62,7 @@ class Mirror:
     def _name(self, origin: Origin, stem: str, attempt: int, head: bytes) -> Later | Shared | None:
         """Find a name for a copy and make it; None where that is done, or another process was faster."""
         taken = set(self._names.values())
-        path = attempt_path(self.folder, stem, attempt)
+        path = journal_path(self.folder, stem, attempt)
         while path.name in taken or path.exists():
             if path.name not in taken:
                 with open(path, "rb") as file:
@@ -72,7 +72,7 @@ class Mirror:
                 if head.startswith(there):
                     return Later(f"{path.name} is being begun by somebody")
             attempt += 1
-            path = attempt_path(self.folder, stem, attempt)
+            path = journal_path(self.folder, stem, attempt)
         self._names[origin] = path.name
         self._write()
         try:

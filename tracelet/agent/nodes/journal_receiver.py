@@ -35,7 +35,7 @@ from tracelet.agent.nodes.protocol import (
 from tracelet.guard import guard
 from tracelet.journal.compaction import compact
 from tracelet.store.process_liveness import is_alive, process_start
-from tracelet.store.process_status import SILENCE
+from tracelet.store.process_status import SILENCE_TIMEOUT
 
 ENDPOINT = "endpoint.json"
 BACKLOG = 1024
@@ -125,9 +125,9 @@ class Receiver:
         now = time.monotonic()
         with self._lock:
             present = [guest for guest in self._guests.values() if not guest.shared]
-        if any(not guest.done and now - guest.heard < SILENCE for guest in present):
+        if any(not guest.done and now - guest.heard < SILENCE_TIMEOUT for guest in present):
             return True
-        return self.missing and not (self._ended and now - self._ended > SILENCE)
+        return self.missing and not (self._ended and now - self._ended > SILENCE_TIMEOUT)
 
     def settle(self) -> None:
         """Write down whether more may come: the training, at its end, looks there."""

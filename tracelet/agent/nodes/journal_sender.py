@@ -26,7 +26,7 @@ from tracelet.errors import JournalError
 from tracelet.guard import guard
 from tracelet.journal.journal_reader import JournalReader
 from tracelet.journal.run_folder import SUFFIX
-from tracelet.store.run_ids import readable
+from tracelet.store.run_ids import short_id
 
 POLL = 1.0
 """Seconds between two looks for something new; with two a second, 128 nodes keep the leader twice as busy."""
@@ -124,7 +124,7 @@ class Forwarder(threading.Thread):
         self._dice = random.Random()
         self._journals: dict[str, Outgoing] = {}
         here = os.stat(folder)
-        self._node = readable(f"{socket.gethostname()}:{folder.absolute()}:{here.st_dev}:{here.st_ino}")
+        self._node = short_id(f"{socket.gethostname()}:{folder.absolute()}:{here.st_dev}:{here.st_ino}")
 
     def cease(self) -> None:
         """Stop soon; what is not there yet stays here."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, KILLED, PREEMPTED
 from tracelet.store.process_liveness import process_start
-from tracelet.store.process_status import GONE
+from tracelet.store.process_status import NO_EXIT_RECORD
 
 PIDFD_INFO_EXIT = 1 << 3
 PIDFD_INFO_SIZE = 64
@@ -70,7 +70,7 @@ class Witness:
 def judged(wait_status: int | None, short_of_memory: bool) -> tuple[str, str]:
     """(status, reason) out of a wait status, None if unknown, and whether the kernel has just run out of memory."""
     if wait_status is None:
-        return KILLED, OUT_OF_MEMORY if short_of_memory else GONE
+        return KILLED, OUT_OF_MEMORY if short_of_memory else NO_EXIT_RECORD
     if not os.WIFSIGNALED(wait_status):
         code = os.waitstatus_to_exitcode(wait_status)
         return FAILED if code else FINISHED, f"exit code {code}, by os._exit() or the like"

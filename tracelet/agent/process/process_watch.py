@@ -21,8 +21,8 @@ from tracelet.journal.journal_reader import JournalReader
 from tracelet.journal.records import KILLED, KIND_OF, RUNNING, Started, Status
 from tracelet.journal.run_folder import SUFFIX
 from tracelet.store.process_liveness import is_alive
-from tracelet.store.process_status import GONE, SILENCE, missing
-from tracelet.store.run_status import Standing, verdict
+from tracelet.store.process_status import NO_EXIT_RECORD, SILENCE_TIMEOUT, killed_reason
+from tracelet.store.run_status import ProcessStatus, combined_status
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Member:
         if self.started.host == host:
             return is_alive(self.started.pid, self.started.process_started)
         try:
-            return time.time() - self.path.stat().st_mtime < SILENCE
+            return time.time() - self.path.stat().st_mtime < SILENCE_TIMEOUT
         except OSError:
             return False
 
@@ -101,7 +101,7 @@ class Member:
         if self.witness is not None:
             status, reason = self.witness.testimony()
         else:
-            status, reason = KILLED, missing(self.started) if self.started is not None else GONE
+            status, reason = KILLED, killed_reason(self.started) if self.started is not None else NO_EXIT_RECORD
         return Status(time=when, status=status, reason=reason, about=self.path.name)
 
 
@@ -165,10 +165,10 @@ class Watch:
     def outcome(self) -> Outcome:
         """How the run ended, as its leading process and the agents saw it."""
         ranks = self._with_role("rank")
-        found = [Standing(member.started, self._ending(member)) for member in ranks if member.started is not None]
+        found = [ProcessStatus(member.started, self._ending(member)) for member in ranks if member.started is not None]
         if not found:
-            return Outcome(KILLED, GONE, time.time())
-        status = verdict(found)
+            return Outcome(KILLED, NO_EXIT_RECORD, time.time())
+        status = combined_status(found)
         return Outcome(status.status, status.reason, status.time / 1e6)
 
     def _ending(self, member: Member) -> Status:

@@ -13,7 +13,7 @@ from typing import Any
 from tracelet.guard import guard
 from tracelet.integrations.lightning.trainer_calls import Lifecycle
 from tracelet.integrations.patching import Function, Patch
-from tracelet.store.resumed_series import RESUMED
+from tracelet.store.resumed_series import RESUMED_EVENT
 
 
 class Resumption:
@@ -37,15 +37,15 @@ class Resumption:
 
     def _tell(self, trainer: Any) -> None:
         fit = self._lifecycle.fit_of(trainer)
-        if fit.trials or fit.cache.get(RESUMED):
+        if fit.trials or fit.cache.get(RESUMED_EVENT):
             return
-        fit.cache[RESUMED] = True
+        fit.cache[RESUMED_EVENT] = True
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         path = trainer.ckpt_path
         if not (step or path):
             return
         place = os.path.abspath(path) if path and "://" not in str(path) else str(path or "")
         attributes = {"fit": fit.number, "step": int(step), "epoch": int(trainer.current_epoch), "checkpoint": place}
-        self._lifecycle.tell(RESUMED, dict(attributes))
+        self._lifecycle.tell(RESUMED_EVENT, dict(attributes))
         if place and self.on_checkpoint is not None and trainer.is_global_zero:
             self.on_checkpoint(place)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tracelet.capture.parameters import plain
+from tracelet.capture.parameters import to_scalar
 from tracelet.guard import guard
 from tracelet.integrations.base import Sink
 from tracelet.integrations.lightning.trainer_calls import Fit, Lifecycle
@@ -124,7 +124,7 @@ class Checkpoints:
         self._lifecycle.tell(
             "early_stopping",
             {
-                "monitor": callback.monitor, "value": plain(value.cpu()), "reason": reason,
+                "monitor": callback.monitor, "value": to_scalar(value.cpu()), "reason": reason,
                 "epoch": trainer.current_epoch, "step": trainer.global_step,
                 "fit": self._lifecycle.fit_of(trainer).number,
             },
@@ -169,7 +169,7 @@ def _judged(callback: Any, path: str) -> dict[str, Scalar]:
 
 
 def _score(value: Any) -> Scalar:
-    return plain(value.cpu() if hasattr(value, "cpu") else value)
+    return to_scalar(value.cpu() if hasattr(value, "cpu") else value)
 
 
 def _absolute(path: str) -> str:

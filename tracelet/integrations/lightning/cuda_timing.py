@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from tracelet.capture.sink import FinishedLap, Sink
-from tracelet.capture.span_packing import spread
+from tracelet.capture.sink import FinishedIteration, Sink
+from tracelet.capture.span_packing import iteration_spans
 from tracelet.guard import guard
 
 SAMPLE_EVERY = 100_000_000
@@ -37,7 +37,7 @@ class DeviceEvent(Protocol):
         """Milliseconds between two events that the device has passed."""
 
 
-Waiting = tuple[FinishedLap, list[DeviceEvent], list[int]]
+Waiting = tuple[FinishedIteration, list[DeviceEvent], list[int]]
 """(the iteration, its events, for each event but the first the number of the phase that it ends)"""
 
 
@@ -75,7 +75,7 @@ class DeviceClock:
             if len(self._events) > before:
                 self._phases.append(phase)
 
-    def finish(self, lap: FinishedLap) -> None:
+    def finish(self, lap: FinishedIteration) -> None:
         """The iteration is over on the host; it is told when the device is there too."""
         if self._phases:
             self._waiting.append((lap, self._events, self._phases))
@@ -102,7 +102,7 @@ class DeviceClock:
 
     def _tell(self, waiting: Waiting) -> None:
         lap, events, phases = waiting
-        rows = spread(lap)
+        rows = iteration_spans(lap)
         with guard("reading CUDA events"):
             times = [before.elapsed_time(after) for before, after in zip(events, events[1:])]
             for phase, milliseconds in zip(phases, times):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tracelet.capture.scalars import on_its_stream
+from tracelet.capture.scalars import with_stream
 from tracelet.integrations.base import SeriesGroup, SeriesKey, Sink
 from tracelet.integrations.lightning.trainer_calls import Fit, Lifecycle
 
@@ -27,7 +27,7 @@ def frozen(value: Any) -> Any:
     on_cpu = getattr(value, "is_cpu", None)
     if on_cpu is None:
         return value
-    return value.item() if on_cpu else on_its_stream(value.detach().clone())
+    return value.item() if on_cpu else with_stream(value.detach().clone())
 
 
 def as_step(value: Any) -> Any:
@@ -104,7 +104,7 @@ class Plan:
 
 def _kept(result: Any, value: Any) -> Any:
     # Lightning has cloned what was given as a number or tensor; a torchmetrics object may still change its own.
-    return on_its_stream(value.detach()) if result.is_tensor else frozen(value)
+    return with_stream(value.detach()) if result.is_tensor else frozen(value)
 
 
 class StepMetrics:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tracelet.capture.exception_text import said
+from tracelet.capture.exception_text import describe_exception
 from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
 from tracelet.integrations.patching import Function, Patch
@@ -263,4 +263,4 @@ def how_it_ended(error: BaseException) -> tuple[str, str]:
             # Lightning shuts down gracefully on Ctrl-C and then exits with code 1.
             return INTERRUPTED, "KeyboardInterrupt"
         return (FINISHED, "") if error.code in (None, 0) else (FAILED, f"{EXIT}: {error.code}"[:REASON_LENGTH])
-    return FAILED, said(error).splitlines()[0][:REASON_LENGTH]
+    return FAILED, describe_exception(error).splitlines()[0][:REASON_LENGTH]

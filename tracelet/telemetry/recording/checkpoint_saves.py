@@ -66,8 +66,8 @@ class Saves:
         total, mean = self.meter.total / NANO, self.meter.mean
         attributes = {
             "save_checkpoint_sync_time_total_sec": total,
-            "save_checkpoint_sync_time_min_sec": self.meter.least / NANO,
-            "save_checkpoint_sync_time_max_sec": self.meter.greatest / NANO,
+            "save_checkpoint_sync_time_min_sec": self.meter.min / NANO,
+            "save_checkpoint_sync_time_max_sec": self.meter.max / NANO,
             "save_checkpoint_sync_time_avg_sec": mean,
             "save_checkpoint_success_rate": self.successes / self.attempts if self.attempts else 0.0,
         }

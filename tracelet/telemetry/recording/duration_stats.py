@@ -14,15 +14,15 @@ NANO = 1e9
 
 
 class Meter:
-    """Count, sum, least and greatest of durations in nanoseconds."""
+    """Count, sum, min and max of durations in nanoseconds."""
 
-    __slots__ = ("count", "greatest", "least", "total")
+    __slots__ = ("count", "max", "min", "total")
 
     def __init__(self) -> None:
         self.count = 0
         self.total = 0
-        self.least = 0
-        self.greatest = 0
+        self.min = 0
+        self.max = 0
 
     def add(self, duration: int) -> None:
         """Take one duration."""
@@ -32,9 +32,9 @@ class Meter:
         """Take several durations."""
         if not durations:
             return
-        least, greatest = min(durations), max(durations)
-        self.least = min(self.least, least) if self.count else least
-        self.greatest = max(self.greatest, greatest)
+        shortest, longest = min(durations), max(durations)
+        self.min = min(self.min, shortest) if self.count else shortest
+        self.max = max(self.max, longest)
         self.count += len(durations)
         self.total += sum(durations)
 
@@ -48,6 +48,6 @@ class Meter:
         if not self.count:
             return {}
         return {
-            f"avg_{subject}_sec": self.mean, f"min_{subject}_sec": self.least / NANO,
-            f"max_{subject}_sec": self.greatest / NANO, f"total_{subject}_sec": self.total / NANO,
+            f"avg_{subject}_sec": self.mean, f"min_{subject}_sec": self.min / NANO,
+            f"max_{subject}_sec": self.max / NANO, f"total_{subject}_sec": self.total / NANO,
         }  # fmt: skip

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, Protocol
 
-from tracelet.capture.exception_text import said
-from tracelet.capture.sink import ROOM, OpenSpan, Sink
+from tracelet.capture.exception_text import describe_exception
+from tracelet.capture.sink import IDS_PER_ITERATION, OpenSpan, Sink
 from tracelet.guard import guard
 from tracelet.journal.records import Event, Span
 from tracelet.redaction.masking import mask_text
@@ -90,7 +90,7 @@ class Recorder:
         """The id of the `application` span, under which threads without an open span hang theirs."""
         self.told: set[str] = set()
         """Names of which the program tells every span itself: we look for no more of them."""
-        self._ids = itertools.count(1, ROOM)
+        self._ids = itertools.count(1, IDS_PER_ITERATION)
         self.reserve: Callable[[], int] = self._ids.__next__
         """An id for a span that will be added when it is over, so that its children can name it now."""
         self._local = threading.local()
@@ -278,7 +278,7 @@ class Recorder:
 
 def describe(error: BaseException) -> str:
     """What the exception says, cut to a readable length."""
-    return said(error)[:LONGEST_MESSAGE].rstrip(": ")
+    return describe_exception(error)[:LONGEST_MESSAGE].rstrip(": ")
 
 
 def trace_of(error: BaseException) -> str:

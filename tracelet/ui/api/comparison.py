@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Response
 
-from tracelet.store.code_diff import difference
+from tracelet.store.code_diff import code_difference
 from tracelet.ui.api.responses import Json
 from tracelet.ui.run_cache import Library
 
@@ -49,7 +49,7 @@ class ComparisonApi:
         for run_id in (first, second):
             with self.library.open(run_id, refresh=False) as run:
                 gits.append(run.git)
-        return Json(difference(*gits))
+        return Json(code_difference(*gits))
 
     def _column(self, run_id: str) -> dict[str, Any]:
         row = self.library.row(run_id)
@@ -62,7 +62,7 @@ class ComparisonApi:
                 "params": run.params, "tags": run.tags, "git": run.git,
                 "packages": dict(run.environment.get("packages") or {}),
                 "metrics": {
-                    name: {"last": found.last, "least": found.least, "greatest": found.greatest, "count": found.count,
+                    name: {"last": found.last, "min": found.min, "max": found.max, "count": found.count,
                            "automatic": found.automatic}
                     for name, found in summaries.items()
                 },

@@ -6,7 +6,7 @@ from typing import Any, Literal, Union
 
 from fastapi import APIRouter, Response
 
-from tracelet.store.console_lines import Line, gaps
+from tracelet.store.console_lines import Line, with_gaps
 from tracelet.ui.api.responses import Json, disposition
 from tracelet.ui.run_cache import Library
 
@@ -32,7 +32,7 @@ class ConsoleApi:
     ) -> Response:  # fmt: skip
         """The last lines of those that hold the text searched for, or as many before a place; or all as a text file."""
         with self.library.open(run_id) as run:
-            found = list(gaps(run.console(stream, rank)))
+            found = list(with_gaps(run.console(stream, rank)))
         if format == "text":
             text = "".join(line.text + "\n" for line, _ in found)
             return Response(text, media_type="text/plain", headers=disposition(f"{run_id}.log"))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union
 from fastapi import APIRouter, Body, HTTPException, Query, Response
 
 from tracelet.journal.records import Event
-from tracelet.store.artifacts import replaced
+from tracelet.store.artifacts import replaced_references
 from tracelet.store.filtering import Filter
 from tracelet.store.run import Run
 from tracelet.telemetry.reading.routine_events import telling
@@ -49,7 +49,7 @@ class RunsApi:
         self, filter: str = "", project: str | None = None, status: str | None = None,
         metric: Names = None, param: Names = None, git: bool = False,
     ) -> Response:  # fmt: skip
-        """The runs, newest first, with the metrics (last, least, greatest) and parameters asked for by name."""
+        """The runs, newest first, with the metrics (last, min, max) and parameters asked for by name."""
         rows = self.library.rows()
         total = len(rows)
         rows = [row for row in rows if project in (None, row.info.project) and status in (None, row.info.status)]
@@ -65,9 +65,10 @@ class RunsApi:
         found = {
             "id": info.id, "name": info.name, "project": info.project, "status": info.status, "reason": info.reason,
             "started": info.started, "ended": info.ended, "heartbeat": row.heartbeat, "host": info.host,
-            "world_size": info.world_size, "tags": names["tags"], "pinned": info.pinned, "own_name": info.own_name,
+            "world_size": info.world_size, "tags": names["tags"], "pinned": info.pinned,
+            "original_name": info.original_name,
             "metrics": {
-                name: [names["metrics"][name], names["least"][name], names["greatest"][name]]
+                name: [names["metrics"][name], names["min"][name], names["max"][name]]
                 for name in metrics if name in names["metrics"]
             },
             "params": {name: names["params"][name] for name in params if name in names["params"]},
@@ -109,7 +110,7 @@ class RunsApi:
     ) -> Response:  # fmt: skip
         """Rename a run, set tags (an empty text takes one away), pin it."""
         if name is not None or tags is not None:
-            self.edits.remark(run_id, name, tags)
+            self.edits.annotate(run_id, name, tags)
         if pinned is not None:
             self.edits.pin(run_id, pinned)
         return Json({"changed": run_id})
@@ -145,7 +146,7 @@ def _telling(rows: list[Row], params: Counter[str]) -> list[str]:
 
 def _whole(run: Run, row: Row, events: list[Event]) -> dict[str, Any]:
     info, end = run.info, run.status_record
-    gone = replaced(run.artifacts, run.events("checkpoint_removed"))
+    gone = replaced_references(run.artifacts, run.events("checkpoint_removed"))
     git = {key: value for key, value in run.git.items() if key != "diff"}
     summaries = run.summaries()
     return {
@@ -164,8 +165,8 @@ def _whole(run: Run, row: Row, events: list[Event]) -> dict[str, Any]:
 
 def _summary(found: Any) -> dict[str, Any]:
     return {
-        "count": found.count, "last": found.last, "last_step": found.last_step, "least": found.least,
-        "least_step": found.least_step, "greatest": found.greatest, "greatest_step": found.greatest_step,
+        "count": found.count, "last": found.last, "last_step": found.last_step, "min": found.min,
+        "min_step": found.min_step, "max": found.max, "max_step": found.max_step,
         "automatic": found.automatic,
     }  # fmt: skip
 

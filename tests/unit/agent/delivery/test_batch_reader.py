@@ -17,9 +17,9 @@ from tracelet.backends.base import Batch
 from tracelet.capture.packer import Packer
 from tracelet.capture.sink import SeriesKey
 from tracelet.journal.compaction import compact
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Artifact, Event, Facts, Params, Record, Span, Started, Status, Tags
-from tracelet.journal.run_folder import attempt_path
+from tracelet.journal.run_folder import journal_path
 from tracelet.redaction.known_secrets import redact
 from tracelet.store.delivery_state import Pending
 
@@ -36,7 +36,7 @@ def points(packer: Packer, name: str, steps: range, **key: Any) -> list[Record]:
 
 
 def write(path: Path, first: Started, records: list[list[Record]], seal: bool = False) -> None:
-    journal = Journal.create(path, redact)
+    journal = JournalWriter.create(path, redact)
     journal.append([first])
     for flush in records:
         journal.append(flush)
@@ -80,7 +80,7 @@ def test_every_kind_of_record_has_its_place(tmp_path: Path) -> None:
         *points(packer, "loss", range(3), stage="train", fit=2),
         *points(packer, "system/cpu", range(2), automatic=True), *points(packer, "lr", range(1), automatic=True),
     ]  # fmt: skip
-    write(attempt_path(tmp_path, "rank-0", 0), started(), [flush])
+    write(journal_path(tmp_path, "rank-0", 0), started(), [flush])
     (batch,) = batches(portions(tmp_path))
     loss = next(part for part in batch.points if part.name == "loss")
     assert (loss.steps, loss.values, loss.times) == ([0, 1, 2], [0.0, 1.0, 2.0], [0.0, 0.1, 0.2])
@@ -102,7 +102,7 @@ def test_rank_0_and_the_nodes_are_delivered(tmp_path: Path) -> None:
         ("rank-n1l0", started(node_rank=1)),  # by Lightning: it does not know yet that it is rank 2
     ):  # fmt: skip
         metric = "loss" if name.startswith("rank") else "system/x"
-        write(attempt_path(tmp_path, name, 0), first, [points(Packer(), metric, range(1), automatic=True)])
+        write(journal_path(tmp_path, name, 0), first, [points(Packer(), metric, range(1), automatic=True)])
     names = [part.name for batch in batches(portions(tmp_path)) for part in batch.points]
     assert names == ["loss", "system/x", "node1/system/x"]
 
@@ -111,7 +111,7 @@ def test_batches_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A long journal comes as many batches, each ended by the frame that brings it to its limit."""
     packer = Packer()
     flushes = [points(packer, "loss", range(n * 1000, (n + 1) * 1000)) for n in range(23)]
-    write(attempt_path(tmp_path, "rank-0", 0), started(), flushes)
+    write(journal_path(tmp_path, "rank-0", 0), started(), flushes)
     found = batches(portions(tmp_path))
     assert [len(batch) for batch in found] == [5000, 5000, 5000, 5000, 3000]
     assert delivered(found) == [("loss", step, float(step)) for step in range(23_000)]
@@ -121,7 +121,7 @@ def test_batches_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_damage_costs_what_it_hits_and_is_told(tmp_path: Path) -> None:
     """A damaged frame is left out, said in the portion, and what follows is delivered."""
-    path = attempt_path(tmp_path, "rank-0", 0)
+    path = journal_path(tmp_path, "rank-0", 0)
     packer = Packer()
     write(path, started(), [points(packer, "loss", range(n, n + 1)) for n in range(5)])
     raw = bytearray(path.read_bytes())
@@ -135,7 +135,7 @@ def test_damage_costs_what_it_hits_and_is_told(tmp_path: Path) -> None:
 def test_a_journal_that_grows_is_followed(tmp_path: Path) -> None:
     """What is appended later comes in the next batch, and nothing twice."""
     packer = Packer()
-    journal = Journal.create(attempt_path(tmp_path, "rank-0", 0), redact)
+    journal = JournalWriter.create(journal_path(tmp_path, "rank-0", 0), redact)
     journal.append([started()])
     feed, cursors = Feed(tmp_path), Cursors()
     got: list[Portion] = []
@@ -178,7 +178,7 @@ def test_a_begun_batch_comes_again_as_it_was(tmp_path_factory: Any, seed: int, f
         flush += [Params(time=n, values={"n": n})] if dice.random() < 0.5 else []
         step += count
         flushes.append(flush or [Event(time=n, name="filler")])
-    path = attempt_path(folder, "rank-0", 0)
+    path = journal_path(folder, "rank-0", 0)
     before, limits = feed_module.MOST_FRAMES, (feed_module.MOST_POINTS,)
     feed_module.MOST_FRAMES = frames
     try:

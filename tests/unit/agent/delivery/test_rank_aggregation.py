@@ -16,9 +16,9 @@ from tracelet.agent.delivery.rank_aggregation import Gatherer
 from tracelet.agent.delivery.reduction import Part, reduced
 from tracelet.journal.columns import pack_floats, pack_integers
 from tracelet.journal.compaction import compact
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Chunk, Points, Record, Started, Status
-from tracelet.journal.run_folder import attempt_path
+from tracelet.journal.run_folder import journal_path
 from tracelet.redaction.known_secrets import redact
 
 WORLD = 2
@@ -31,7 +31,7 @@ class Rank:
         self, folder: Path, rank: int, attempt: int = 0, branch: int = 0, world: int = WORLD, node: int = 0
     ) -> None:
         folder.mkdir(exist_ok=True)
-        self.journal = Journal.create(attempt_path(folder, f"rank-{rank}", attempt), redact)
+        self.journal = JournalWriter.create(journal_path(folder, f"rank-{rank}", attempt), redact)
         self.started = Started(
             run=folder.name, name="n", project="p", time=1, host="elsewhere", pid=1, rank=rank, world_size=world,
             attempt=attempt, branch=branch, node_rank=node,

@@ -26,9 +26,9 @@ from tracelet.journal.chunk_merging import Columns
 from tracelet.journal.columns import pack_floats, pack_integers
 from tracelet.journal.compaction import compact
 from tracelet.journal.journal_reader import JournalReader
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Chunk, Points, Started
-from tracelet.journal.run_folder import attempt_path
+from tracelet.journal.run_folder import journal_path
 from tracelet.redaction.known_secrets import redact
 
 
@@ -37,7 +37,7 @@ class Process:
 
     def __init__(self, folder: Path, rank: int, role: str = "rank", pid: int = 1) -> None:
         folder.mkdir(exist_ok=True)
-        self.journal = Journal.create(attempt_path(folder, f"{role}-{rank}", 0), redact)
+        self.journal = JournalWriter.create(journal_path(folder, f"{role}-{rank}", 0), redact)
         self.started = Started(
             run="r", name="n", project="p", time=1, host="far", pid=pid, rank=rank, world_size=4, role=role
         )
@@ -117,7 +117,7 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
 
 def steps_of(folder: Path) -> list[int]:
     """The steps that stand in the journal of the rank that logs here."""
-    records = [(frame.number, frame.record()) for frame in JournalReader(attempt_path(folder, "rank-2", 0)).frames()]
+    records = [(frame.number, frame.record()) for frame in JournalReader(journal_path(folder, "rank-2", 0)).frames()]
     chunks = [(chunk, number) for number, record in records if isinstance(record, Points) for chunk in record.chunks]
     return [step for chunk, number in chunks for step in Columns.of(chunk, number).steps]
 
@@ -327,7 +327,7 @@ def test_a_silent_process_is_seen_from_afar(nodes: Nodes) -> None:
     watch = Watch(nodes.here)
     watch.look()
     assert watch.ended()
-    process.journal.beat()
+    process.journal.touch()
     until(lambda: time.time() - copy.stat().st_mtime < 20)
     watch.look()
     assert not watch.ended()

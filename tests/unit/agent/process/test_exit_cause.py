@@ -12,7 +12,7 @@ import pytest
 
 from tracelet.agent.process.exit_cause import OUT_OF_MEMORY, Witness, count_in, counter_of, judged
 from tracelet.store.process_liveness import process_start
-from tracelet.store.process_status import GONE
+from tracelet.store.process_status import NO_EXIT_RECORD
 
 CASES = [
     (signal.SIGTERM, "preempted", "SIGTERM"),
@@ -36,7 +36,7 @@ def test_a_kill_for_want_of_memory_is_told_from_others() -> None:
     """It takes a SIGKILL (or an unknown end) and a kernel that has just counted one; a SIGTERM stays one."""
     assert judged(signal.SIGKILL, short_of_memory=True) == ("killed", OUT_OF_MEMORY)
     assert judged(None, short_of_memory=True) == ("killed", OUT_OF_MEMORY)
-    assert judged(None, short_of_memory=False) == ("killed", GONE)
+    assert judged(None, short_of_memory=False) == ("killed", NO_EXIT_RECORD)
     assert judged(signal.SIGTERM, short_of_memory=True) == ("preempted", "SIGTERM")
 
 
@@ -61,7 +61,7 @@ def test_the_kernel_is_asked(number: signal.Signals) -> None:
         assert before.testimony() == known
         process.wait()
         assert before.testimony() == known
-        assert after.testimony() in (known, ("killed", GONE))
+        assert after.testimony() in (known, ("killed", NO_EXIT_RECORD))
         before.leave()
         after.leave()
 
@@ -69,7 +69,7 @@ def test_the_kernel_is_asked(number: signal.Signals) -> None:
 def test_another_process_with_the_same_number_is_nobody_we_know() -> None:
     """A process id that was given to a later process tells nothing."""
     witness = Witness(os.getpid(), 1.0)
-    assert witness.testimony() == ("killed", GONE)
+    assert witness.testimony() == ("killed", NO_EXIT_RECORD)
     witness.leave()
 
 
@@ -80,7 +80,7 @@ def test_kills_that_the_kernel_counts_while_one_looks(tmp_path: Path, monkeypatc
     monkeypatch.setattr("tracelet.agent.process.exit_cause.counter_of", lambda pid: counter)
     witness = Witness(os.getpid(), 1.0)
     witness.look()
-    assert witness.testimony() == ("killed", GONE)
+    assert witness.testimony() == ("killed", NO_EXIT_RECORD)
     counter.write_text("oom 8\noom_kill 4\noom_group_kill 0\n", encoding="utf-8")
     assert witness.testimony() == ("killed", OUT_OF_MEMORY)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tracelet.agent.process.process_watch import Watch
-from tracelet.journal.journal_writer import Journal
+from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Record, Started, Status
-from tracelet.journal.run_folder import attempt_path
+from tracelet.journal.run_folder import journal_path
 from tracelet.redaction.known_secrets import redact
 from tracelet.store.process_liveness import process_start
-from tracelet.store.process_status import SILENCE
+from tracelet.store.process_status import SILENCE_TIMEOUT
 
 
 def started(pid: int, **fields: Any) -> Started:
@@ -24,8 +24,8 @@ def started(pid: int, **fields: Any) -> Started:
 
 
 def journal(folder: Path, stem: str, *records: Record) -> Path:
-    path = attempt_path(folder, stem, 0)
-    made = Journal.create(path, redact)
+    path = journal_path(folder, stem, 0)
+    made = JournalWriter.create(path, redact)
     made.append(records)
     made.close()
     return path
@@ -50,7 +50,7 @@ def test_a_process_that_lives_has_not_ended(tmp_path: Path) -> None:
     assert not watch.ended()
     assert not watch.complete()
     assert list(watch.unsaid()) == []
-    made = Journal(path, redact, os.open(path, os.O_RDWR), size=path.stat().st_size, number=2)
+    made = JournalWriter(path, redact, os.open(path, os.O_RDWR), size=path.stat().st_size, number=2)
     made.append([Status(time=3_000_000, status="failed", reason="why")])
     made.close()
     watch.look()
@@ -88,7 +88,7 @@ def test_another_host_is_believed_until_it_is_silent(tmp_path: Path) -> None:
     watch = look(tmp_path)
     assert not watch.ended()
     assert watch.ended(here=True)
-    old = path.stat().st_mtime - SILENCE - 5
+    old = path.stat().st_mtime - SILENCE_TIMEOUT - 5
     os.utime(path, (old, old))
     watch.look()
     assert watch.ended()

@@ -180,8 +180,8 @@ export class Chart {
     const stack = `${name}-band`;
     const base = { type: "line", stack, stackStrategy: "all", symbol: "none", lineStyle: { opacity: 0 }, z: 1, silent: true, tooltip: { show: false } };
     return [
-      { ...base, name: `${name} least`, data: band.x.map((x, i) => [x, this.drawable(band.least[i])]) },
-      { ...base, name: `${name} to greatest`, data: band.x.map((x, i) => [x, this.drawable(band.least[i]) === null ? null : band.greatest[i] - band.least[i]]), areaStyle: { color: tint, opacity: 0.18 } },
+      { ...base, name: `${name} min`, data: band.x.map((x, i) => [x, this.drawable(band.min[i])]) },
+      { ...base, name: `${name} to max`, data: band.x.map((x, i) => [x, this.drawable(band.min[i]) === null ? null : band.max[i] - band.min[i]]), areaStyle: { color: tint, opacity: 0.18 } },
     ];
   }
 
@@ -199,7 +199,7 @@ export class Chart {
   }
 
   tip(found) {
-    const rows = (Array.isArray(found) ? found : [found]).filter((row) => row.value && !/ (least|to greatest)$/.test(row.seriesName)).slice(0, 14);
+    const rows = (Array.isArray(found) ? found : [found]).filter((row) => row.value && !/ (min|to max)$/.test(row.seriesName)).slice(0, 14);
     if (!rows.length) return "";
     const at = rows[0].value[0];
     const title = { step: "step ", epoch: "epoch ", relative: "", time: "" }[this.settings.x] + (this.settings.x === "time" ? date(at) : this.tick(at));

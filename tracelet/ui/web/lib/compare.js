@@ -67,10 +67,10 @@ class Compare {
   best() {
     const rows = this.found.metrics.filter((row) => !SYSTEM.test(row.name) && row.values.some((found) => found && !found.automatic));
     const cell = (row) => {
-      const down = /loss|error|perplexity|time/.test(row.name), key = down ? "least" : "greatest";
+      const down = /loss|error|perplexity|time/.test(row.name), key = down ? "min" : "max";
       const values = row.values.map((found) => found?.[key]), known = values.filter((found) => typeof found === "number");
       const top = known.length ? (down ? Math.min(...known) : Math.max(...known)) : undefined;
-      return [h("span", {}, row.name, h("small", {}, down ? " least" : " greatest")), ...values.map((found) => (found === top && known.length > 1 ? h("b", { class: "tl-best" }, number(found)) : number(found)))];
+      return [h("span", {}, row.name, h("small", {}, down ? " min" : " max")), ...values.map((found) => (found === top && known.length > 1 ? h("b", { class: "tl-best" }, number(found)) : number(found)))];
     };
     return h("section", { class: "tl-card" }, h("h2", {}, "Best values"), rows.length ? table(["Metric", ...this.heads()], rows.map(cell), { label: "Best values" }) : h("p", {}, "No metrics."));
   }
@@ -97,13 +97,13 @@ class Compare {
       return observer;
     });
     const text = css("--tl-muted"), line = css("--tl-line"), row = (table, name) => this.found[table].find((one) => one.name === name).values;
-    const down = /loss|error|perplexity|time/.test(this.target), metric = row("metrics", this.target).map((found) => found?.[down ? "least" : "greatest"] ?? null), parameter = row("params", this.parameter);
+    const down = /loss|error|perplexity|time/.test(this.target), metric = row("metrics", this.target).map((found) => found?.[down ? "min" : "max"] ?? null), parameter = row("params", this.parameter);
     const kind = (values) => (values.every((found) => found === null || typeof found === "number") ? { type: "value", scale: true } : { type: "category", data: [...new Set(values.map((found) => String(found)))] });
     const axis = { axisLabel: { color: text }, axisLine: { lineStyle: { color: line } }, splitLine: { lineStyle: { color: line } }, nameTextStyle: { color: text } };
     const cell = (values, place) => (kind(values).type === "category" ? String(values[place]) : values[place]);
     const shown = (found) => h("div", { class: "tl-tip" }, h("b", {}, found.name ?? ""), h("div", {}, `${this.parameter} ${value(parameter[found.dataIndex])}`), h("div", {}, `${this.target} ${number(metric[found.dataIndex])}`));
     this.plots[0].setOption({ animation: false, grid: { left: 16, right: 20, top: 30, bottom: 34, containLabel: true }, tooltip: { confine: true, backgroundColor: css("--tl-surface"), borderColor: line, textStyle: { color: css("--tl-text") }, formatter: shown },
-      xAxis: { ...axis, ...kind(parameter), name: this.parameter, nameLocation: "middle", nameGap: 28 }, yAxis: { ...axis, type: "value", scale: true, name: `${this.target} (${down ? "least" : "greatest"})`, nameTextStyle: { color: text, align: "left" } },
+      xAxis: { ...axis, ...kind(parameter), name: this.parameter, nameLocation: "middle", nameGap: 28 }, yAxis: { ...axis, type: "value", scale: true, name: `${this.target} (${down ? "min" : "max"})`, nameTextStyle: { color: text, align: "left" } },
       series: [{ type: "scatter", symbolSize: 13, data: this.found.runs.map((run, place) => ({ name: this.title(run.id), value: [cell(parameter, place), metric[place]], itemStyle: { color: colour(place) } })) }] }, true);
     const names = this.numeric.slice(0, 7), columns = [...names.map((name) => [name, row("params", name)]), [this.target, metric]];
     this.plots[1].setOption({ animation: false, parallel: { left: 40, right: 90, top: 44, bottom: 24 }, parallelAxis: columns.map(([name, values], dim) => ({ dim, name, ...kind(values), nameTextStyle: { color: text, fontSize: 11 }, axisLabel: { color: text }, axisLine: { lineStyle: { color: text } } })),

@@ -18,7 +18,7 @@ function failure(run) {
 
 function summary(run) {
   const best = run.artifacts.filter((artifact) => artifact.metadata?.best && !artifact.removed).at(-1);
-  return card("Summary", facts([["Status", h("span", {}, badge(run), run.reason ? ` ${run.reason}` : "")], ["Run", run.id], ["Name at first", run.own_name !== run.name ? run.own_name : null], ["Project", run.project],
+  return card("Summary", facts([["Status", h("span", {}, badge(run), run.reason ? ` ${run.reason}` : "")], ["Run", run.id], ["Name at first", run.original_name !== run.name ? run.original_name : null], ["Project", run.project],
     ["Started", date(run.started)], ["Ended", run.ended ? date(run.ended) : "still going on"], ["Duration", duration((run.ended ?? Date.now() / 1000) - run.started)], ["Host", run.host], ["Ranks", run.world_size > 1 ? run.world_size : null],
     ["Resumed from", run.resumed_from && h("a", { href: "/run/" + encodeURIComponent(run.resumed_from) }, run.resumed_from)], ["Best checkpoint", best && `${best.name} (${best.metadata.monitor ?? "score"} ${number(best.metadata.score)})`]]));
 }
@@ -26,8 +26,8 @@ function summary(run) {
 function metrics(run) {
   const own = Object.entries(run.metrics).filter(([, found]) => !found.automatic);
   const at = (found, step) => [number(found), h("small", { title: `at step ${step}` }, ` @${number(step)}`)];
-  const rows = own.map(([name, found]) => [name, number(found.last), at(found.least, found.least_step), at(found.greatest, found.greatest_step)]);
-  return card("Metrics", rows.length ? table(["Metric", "Last", "Least", "Greatest"], rows, { label: "Metrics" }) : h("p", {}, "Nothing was logged. In the program: ", h("code", {}, "tracelet.log({\"loss\": loss})")));
+  const rows = own.map(([name, found]) => [name, number(found.last), at(found.min, found.min_step), at(found.max, found.max_step)]);
+  return card("Metrics", rows.length ? table(["Metric", "Last", "Min", "Max"], rows, { label: "Metrics" }) : h("p", {}, "Nothing was logged. In the program: ", h("code", {}, "tracelet.log({\"loss\": loss})")));
 }
 
 function parameters(run) {

@@ -17,7 +17,7 @@ export function tagged(tags) {
 export function rename(run, done) {
   const input = h("input", { type: "text", class: "tl-wide", value: run.name, "aria-label": "New name" });
   const save = (close) => change(run.id, { name: input.value }).then(() => (close(), done()), (error) => told(error.message));
-  const hint = run.own_name && run.own_name !== run.name ? h("p", { class: "tl-hint" }, `Empty: ${run.own_name}, the name that it began with`) : null;
+  const hint = run.original_name && run.original_name !== run.name ? h("p", { class: "tl-hint" }, `Empty: ${run.original_name}, the name that it began with`) : null;
   const box = dialog("Rename", [input, hint], (close) => [button("Cancel", close), button("Save", () => save(close), { class: "tl-button tl-primary" })]);
   box.addEventListener("keydown", (event) => event.key === "Enter" && event.target === input && save(() => box.close()));
   input.select();

@@ -13,7 +13,7 @@ const THEME = AgGrid.themeQuartz.withParams({
   headerTextColor: "var(--tl-muted)", rowHoverColor: "var(--tl-hover)", selectedRowBackgroundColor: "var(--tl-selected)", accentColor: "var(--tl-accent)",
   fontFamily: "inherit", fontSize: 13, headerFontSize: 12, rowBorder: { color: "var(--tl-line)" }, wrapperBorder: false, wrapperBorderRadius: 0, spacing: 6, browserColorScheme: "inherit",
 });
-const WHICH = ["last", "least", "greatest"];
+const WHICH = ["last", "min", "max"];
 const EXPRESSION = /[<>=!]|\bin\b|\band\b|\bor\b|\bnot\b/;
 
 class Runs {
@@ -115,8 +115,8 @@ class Runs {
       const title = name.slice(2);
       if (name.startsWith("p:")) return column(name, title, (run) => run.params[title], { width: 110, comparator: ordered, valueFormatter: (found) => value(found.value), headerTooltip: `parameter ${title}` });
       const place = { "m:": 0, "l:": 1, "g:": 2 }[name.slice(0, 2)];
-      return column(name, (place ? ["", "least ", "greatest "][place] : "") + title, (run) => run.metrics[title]?.[place], { ...numeric, headerTooltip: `${WHICH[place]} value of ${title}`, valueFormatter: (found) => number(found.value),
-        tooltipValueGetter: (found) => found.data?.metrics?.[title] && `last ${number(found.data.metrics[title][0])}, least ${number(found.data.metrics[title][1])}, greatest ${number(found.data.metrics[title][2])}` });
+      return column(name, (place ? ["", "min ", "max "][place] : "") + title, (run) => run.metrics[title]?.[place], { ...numeric, headerTooltip: `${WHICH[place]} value of ${title}`, valueFormatter: (found) => number(found.value),
+        tooltipValueGetter: (found) => found.data?.metrics?.[title] && `last ${number(found.data.metrics[title][0])}, min ${number(found.data.metrics[title][1])}, max ${number(found.data.metrics[title][2])}` });
     });
     const git = this.columns.includes("git") ? [column("git", "Commit", (run) => (run.git?.commit ?? "").slice(0, 8) + (run.git?.dirty ? " +" : ""), { width: 120 })] : [];
     return [
