@@ -203,11 +203,10 @@ class BackendConformance:
         (folder / "deep").mkdir(parents=True)
         (folder / "deep" / "a.bin").write_bytes(bytes(range(256)))
         run = self.description()
-        kept = [
-            store_artifact(run.artifacts_folder.parent, path, None, None, int(START * 1e6)) for path in (file, folder)
-        ]
-        reference = Artifact(time=int(START * 1e6), name="last.ckpt", path="/nowhere/last.ckpt", kind="checkpoint")
-        self.deliver(Batch(id="b:0-1", artifacts=[*kept, reference]), outcome=FINISHED)
+        store, time = run.artifacts_folder.parent, int(START * 1e6)
+        stored = [store_artifact(store, path, None, None, time) for path in (file, folder)]
+        reference = Artifact(time=time, name="last.ckpt", path="/nowhere/last.ckpt", kind="checkpoint")
+        self.deliver(Batch(id="b:0-1", artifacts=[*stored, reference]), outcome=FINISHED)
         if self.traits.artifacts:
             found = self.read(self.description()).artifacts
             assert found.get("notes.txt") == b"hello", sorted(found)

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tracelet._version import __version__
-from tracelet.capture.sanitize import mended
+from tracelet.capture.sanitize import sanitized
 from tracelet.importers.base import Item, PointBatch, Resumed, SourceRun
 from tracelet.journal.array_packing import pack_float_array, pack_integer_array
-from tracelet.journal.journal_writer import Journal
-from tracelet.journal.metric_summary import Tally
+from tracelet.journal.journal_writer import JournalWriter
+from tracelet.journal.metric_summary import SummaryBuilder
 from tracelet.journal.records import (
     FINISHED,
     Chunk,
@@ -37,10 +37,10 @@ from tracelet.journal.records import (
     Status,
     Tags,
 )
-from tracelet.journal.run_folder import create_next
+from tracelet.journal.run_folder import create_journal
 from tracelet.redaction.known_secrets import redact
 from tracelet.store.process_liveness import process_start
-from tracelet.store.resumed_series import RESUMED
+from tracelet.store.resumed_series import RESUMED_EVENT
 from tracelet.store.run import Run
 
 if TYPE_CHECKING:
@@ -85,12 +85,12 @@ class ImportedRun:
         self._branch = 0
         self._had = _counts(folder)
         self._records = _records(folder)
-        self._journal: Journal | None = None
+        self._journal: JournalWriter | None = None
         self._started: Started | None = None
         self._waiting: list[Record] = []
         self._held: dict[str, _Held] = {}
         self._held_points = 0
-        self._tallies: dict[str, Tally] = {}
+        self._builders: dict[str, SummaryBuilder] = {}
         self._params: dict[str, Scalar] = {}
         self._tags: dict[str, str] = {}
         self._latest = 0
@@ -145,7 +145,7 @@ class ImportedRun:
             self._append([Points(chunks=chunks)], begin)
 
     def _chunk(self, name: str, steps: IntArray, values: FloatArray, times: IntArray) -> Chunk:
-        self._tallies.setdefault(name, Tally()).add_arrays(steps, times, values)
+        self._builders.setdefault(name, SummaryBuilder()).add_arrays(steps, times, values)
         return Chunk(
             name=name, count=len(values), steps=pack_integer_array(steps), times=pack_integer_array(times),
             values=pack_float_array(values),
@@ -169,16 +169,16 @@ class ImportedRun:
         self._write_points(list(self._held))
         self._seal(Status(time=self._latest, status=FINISHED, reason=f"resumed at step {item.step:,}"))
         self._branch += 1
-        self._take_record(Event(time=self._latest, name=RESUMED, attributes={"step": item.step, "fit": 0}))
+        self._take_record(Event(time=self._latest, name=RESUMED_EVENT, attributes={"step": item.step, "fit": 0}))
 
     def _append(self, records: list[Record], time: int) -> None:
         journal = self._journal or self._begin(time)
-        journal.append([sound for record in records if (sound := mended(record)) is not None])
+        journal.append([sound for record in records if (sound := sanitized(record)) is not None])
 
-    def _begin(self, time: int) -> Journal:
+    def _begin(self, time: int) -> JournalWriter:
         """Make the journal; its first record says when the source's first point was recorded."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._journal, attempt = create_next(self.folder, "rank-0", redact)
+        self._journal, attempt = create_journal(self.folder, "rank-0", redact)
         self._started = Started(
             run=self.folder.name, name=self.source.name, project=self._project, time=time, host=socket.gethostname(),
             pid=os.getpid(), process_started=process_start(os.getpid()), attempt=attempt, branch=self._branch,
@@ -189,7 +189,7 @@ class ImportedRun:
         if self.source.tags:
             first.append(Tags(time=time, values=self.source.tags))
             self._tags.update(self.source.tags)
-        self._journal.append([sound for record in first if (sound := mended(record)) is not None])
+        self._journal.append([sound for record in first if (sound := sanitized(record)) is not None])
         return self._journal
 
     def close(self) -> Written:
@@ -208,13 +208,13 @@ class ImportedRun:
         journal.append([status])
         journal.seal(
             Footer(
-                started=started, status=status, metrics=[one.summary(name) for name, one in self._tallies.items()],
+                started=started, status=status, metrics=[one.build(name) for name, one in self._builders.items()],
                 params=self._params, tags=self._tags, frames=journal.number, others=journal.others,
                 points=journal.index(),
             )
         )  # fmt: skip
         self.abandon()
-        self._tallies, self._params, self._tags = {}, {}, {}
+        self._builders, self._params, self._tags = {}, {}, {}
 
     def abandon(self) -> None:
         """Let go of the journal; importing again goes on behind what it holds."""
@@ -256,7 +256,7 @@ def _records(folder: Path) -> Counter[bytes]:
 
 def _identity(record: Record) -> bytes:
     """Equal for records that are stored alike."""
-    stored = mended(record) or record
+    stored = sanitized(record) or record
     return type(record).__name__.encode() + redact(msgspec.msgpack.encode(stored))
 
 

@@ -16,7 +16,7 @@ from tracelet.errors import ImportFailed
 from tracelet.importers.base import Importer, SourceRun
 from tracelet.importers.imported_run import ImportedRun, Written
 from tracelet.journal.run_folder import RUNS
-from tracelet.store.run_ids import readable
+from tracelet.store.run_ids import short_id
 
 PROJECT = "imported"
 """The project of runs whose source has none."""
@@ -66,7 +66,7 @@ def _within(path: Path, folder: Path) -> bool:
 
 def run_id(run: SourceRun) -> str:
     """The id that the run has in every store: it is made of where its source is."""
-    return readable(f"import:{run.format}:{os.path.realpath(run.path)}:{run.key}")
+    return short_id(f"import:{run.format}:{os.path.realpath(run.path)}:{run.key}")
 
 
 def import_runs(
