@@ -22,6 +22,16 @@ REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 INTEGRATIONS: dict[str, str] = {
     "lightning": "tracelet.integrations.lightning:LightningIntegration",
     "torch": "tracelet.integrations.torch:TorchIntegration",
+    "argparse": "tracelet.integrations.argparse:ArgparseIntegration",
+    "click": "tracelet.integrations.click:ClickIntegration",
+    "typer": "tracelet.integrations.typer:TyperIntegration",
+    "hydra": "tracelet.integrations.hydra:HydraIntegration",
+    "omegaconf": "tracelet.integrations.omegaconf:OmegaconfIntegration",
+    "jsonargparse": "tracelet.integrations.jsonargparse:JsonargparseIntegration",
+    "tyro": "tracelet.integrations.tyro:TyroIntegration",
+    "simple_parsing": "tracelet.integrations.simple_parsing:SimpleParsingIntegration",
+    "absl": "tracelet.integrations.absl:AbslIntegration",
+    "fire": "tracelet.integrations.fire:FireIntegration",
 }
 """Name to class; each is switched by the setting `track_NAME`."""
 

@@ -114,6 +114,16 @@ TABLE: tuple[Setting, ...] = (
     Setting("track_lightning", True, _bool, "Record what Lightning computes: metrics, hyperparameters, checkpoints."),
     Setting("track_tensorboard", True, _bool, "Record what is written through SummaryWriter."),
     Setting("track_torch", True, _bool, "Record data loaders, optimizers and process groups being made."),
+    Setting("track_argparse", True, _bool, "Record the arguments that `argparse` parses as parameters."),
+    Setting("track_click", True, _bool, "Record the parameters of the `click` commands that run."),
+    Setting("track_typer", True, _bool, "Record the parameters of the Typer commands that run."),
+    Setting("track_hydra", True, _bool, "Record Hydra's configuration, and each job of `--multirun` as a run."),
+    Setting("track_omegaconf", True, _bool, "Record configurations that the program loads with OmegaConf."),
+    Setting("track_jsonargparse", True, _bool, "Record what `jsonargparse` and LightningCLI parse and save."),
+    Setting("track_tyro", True, _bool, "Record what `tyro.cli()` parses as parameters."),
+    Setting("track_simple_parsing", True, _bool, "Record what `simple_parsing` parses as parameters."),
+    Setting("track_absl", True, _bool, "Record the program's `absl.flags` as parameters."),
+    Setting("track_fire", True, _bool, "Record the arguments of the calls that Python Fire makes."),
     Setting("track_system", True, _bool, "Sample the machine: CPU, memory, disk, network, GPU."),
     Setting("track_git", True, _bool, "Record the commit, the branch and the uncommitted diff."),
     Setting("track_env", True, _bool, "Record Python, packages, the command and the platform."),
@@ -159,6 +169,10 @@ class Settings(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def replaced(self, **values: Any) -> Settings:
+        """The same settings, but for these values."""
+        return Settings({**self._values, **values}, self.sources, self.tables)
 
     def __getattr__(self, name: str) -> Any:
         try:

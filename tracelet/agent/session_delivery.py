@@ -67,6 +67,11 @@ class Dispatch:
         self.samples = False
         """Whether the machine is sampled by the agent."""
 
+    @property
+    def postings(self) -> Sequence[Posting]:
+        """The backends that the run is delivered to, with their credentials."""
+        return tuple(self._postings)
+
     def start(self) -> None:
         """Bring up the agent, or the couriers here; without either the journal is as complete, and `sync` delivers."""
         with guard.guard("starting the delivery"):

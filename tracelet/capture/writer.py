@@ -21,6 +21,7 @@ from tracelet import guard
 from tracelet.capture.clock import now
 from tracelet.capture.null_buffers import EndedBuffer, NullBuffer, NullWriter
 from tracelet.capture.packer import Packer
+from tracelet.capture.parameter_names import ParameterNames
 from tracelet.capture.sanitize import sanitized
 from tracelet.capture.sink import DeferredRecords, Item, point_count
 from tracelet.capture.write_queue import WriteQueue
@@ -71,6 +72,7 @@ class Writer:
         self.items: list[Item] = []
         self.packer = Packer()
         self.params: dict[str, Scalar] = {}
+        self._names = ParameterNames()
         self.tags: dict[str, str] = {}
         self.expected = ("", "")
         """(status, reason) that the process would end with if nobody said otherwise; see `Sink.expect`."""
@@ -176,7 +178,7 @@ class Writer:
             return [request for request in found if request is not None]
 
     def _write(self, items: Sequence[Item]) -> None:
-        records = self.packer.pack(items)
+        records = self._names.settled(self.packer.pack(items))
         for record in records:
             if isinstance(record, Params):
                 self.params.update(record.values)

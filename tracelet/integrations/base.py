@@ -7,12 +7,31 @@ pass, and does our part under `guard`. What it finds goes into a `Sink`, which n
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
 
 from tracelet.capture.sink import Item, KeyedPoint, PlainPoint, Row, SeriesGroup, SeriesKey, Sink
 from tracelet.integrations.patching import Patch, Patcher
+from tracelet.store import artifacts
 
 __all__ = ["Integration", "Item", "KeyedPoint", "PlainPoint", "Row", "SeriesGroup", "SeriesKey", "Sink"]
+
+
+class JobRuns(Protocol):
+    """How an integration gives each job of a sweep a run of its own; see `tracelet.session.job_runs`."""
+
+    @property
+    def divisible(self) -> bool:
+        """Whether that is wanted."""
+
+    def rename(self, suffix: str) -> None:
+        """This run is the first job's."""
+
+    def next(self, suffix: str, error: BaseException | None) -> None:
+        """End this run and start the next one; this integration is stopped, the next run has one of its own."""
 
 
 class Integration:
@@ -24,10 +43,21 @@ class Integration:
         self.sink = sink
         self.settings = settings
         self._patcher: Patcher | None = None
+        self.folder: Path | None = None
+        """The run's folder, where files that belong to the run are copied to; None outside a run."""
+        self.runs: JobRuns | None = None
 
     def patches(self) -> Iterable[Patch]:
         """The patches of this integration; called once for each `start`."""
         raise NotImplementedError
+
+    def keep(self, path: str | os.PathLike[str], name: str | None = None, kind: str | None = None) -> None:
+        """Copy a small file into the run, as `Experiment.log_artifact` does; nothing happens if there is no such file.
+
+        Copies on the calling thread.
+        """
+        if self.folder is not None and os.path.isfile(path):
+            self.sink.emit(artifacts.keep(self.folder, path, name, kind, time.time_ns() // 1000))
 
     def trace(self, on_checkpoint: Callable[[str], None]) -> None:
         """Before `start`: call this, on any thread, with the path of each checkpoint that the program goes on from."""

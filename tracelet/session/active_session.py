@@ -160,13 +160,30 @@ def _end(session: Session, status: str, reason: str = "", trace: str = "", timeo
 def await_script(given: frozenset[str]) -> None:
     """The active run was started for a script that may still say what it is: see `tracelet.session.repeated_start`."""
     if _current is not None:
-        _current.adoptable = given
+        _current.adoptable = _current.asked_by_command = given
 
 
 def expect(status: str, reason: str) -> None:
     """The active run ends so if it ends without an exception or another word."""
     if _current is not None:
         _current.writer.expect(status, reason)
+
+
+def follow(session: Session, suffix: str, error: BaseException | None) -> None:
+    """End the session of one job and start one like it for the next: see `tracelet.session.job_runs`."""
+    global _started_here
+    with _lock:
+        if _current is not session:
+            return
+        session.end_with(error, None)
+        backends, name = session.writer.started.backends, f"{session.base_name}-{suffix}"
+        settings = session.settings.replaced(experiment_name=name)
+        writer, _started_here = resume.open_writer(settings, backends, _started_here)
+        next_one = Session(settings, writer, session.dispatch.postings, _conductor, {})
+        next_one.base_name, next_one.asked_by_command = session.base_name, session.asked_by_command
+        next_one.adoptable = session.asked_by_command
+        _begin(next_one)
+        _announce(next_one)
 
 
 def _adopt(session: Session, settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
@@ -233,4 +250,4 @@ def _in_forked_child() -> None:
             _inherited.discard()
 
 
-_conductor = Conductor(_end, place, attach)
+_conductor = Conductor(_end, place, attach, follow)

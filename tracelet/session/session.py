@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.util import Finalize
 from typing import Any, NamedTuple, Protocol
 
@@ -29,6 +29,7 @@ from tracelet.journal.records import Started, Status
 from tracelet.session import keyboard_interrupt, notebook
 from tracelet.session.exit_status import outcome, passing
 from tracelet.session.experiment import Experiment
+from tracelet.session.job_runs import JobRuns
 from tracelet.session.launch import in_worker_process, several_nodes
 from tracelet.session.resume import Ancestry
 from tracelet.session.spawned_ranks import Attach, Carried, Coordinates, RankFunction, inherited_settings
@@ -57,6 +58,8 @@ class Conductor(NamedTuple):
     end: Ending
     place: Placing
     attach: Attach
+    follow: Callable[[Session, str, BaseException | None], None]
+    """End a session with an error or without, and start one like it with the next job's name."""
 
 
 class Session:
@@ -80,6 +83,10 @@ class Session:
         self.dispatch = Dispatch(settings, writer.started, writer.path, postings, sampled, several_nodes)
         self.adoptable: frozenset[str] | None = None
         """While set: the script may still make this run its own, but for these settings of the command line."""
+        self.asked_by_command: frozenset[str] | None = None
+        """The same as long as the run lasts; None if the program started it."""
+        self.base_name = ""
+        """The name that the runs of several jobs share."""
 
     def start(self) -> None:
         """Bring up everything that records by itself."""
@@ -105,6 +112,7 @@ class Session:
 
     def _integration(self, name: str, reference: str) -> Any:
         integration = registry.load(reference)(self.writer, self.settings)
+        integration.folder, integration.runs = self.experiment.folder, JobRuns(self, self._conductor.follow)
         integration.trace(self._trace)
         if name in self._carried:
             integration.restore(self._carried[name])

@@ -1,0 +1,53 @@
+"""Runs for the jobs that a launcher runs one after the other in one process, a run each.
+
+Asked by integrations (Hydra's) on the user's thread at the start of a job. Only a run that `tracelet run` has started
+is divided: one that the program starts itself is what the program wants it to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from tracelet.capture.writer import Writer
+from tracelet.journal.records import Started
+from tracelet.settings import Settings
+
+
+class Divided(Protocol):
+    """The session that is divided."""
+
+    settings: Settings
+    writer: Writer
+    base_name: str
+    asked_by_command: frozenset[str] | None
+
+    def restate(self, started: Started) -> None:
+        """Replace the first record."""
+
+
+class JobRuns:
+    """What one session offers: its own run for the first job, and the next run for the next job."""
+
+    def __init__(self, session: Divided, follow: Callable[[Any, str, BaseException | None], None]) -> None:
+        self._session = session
+        self._follow = follow
+
+    @property
+    def divisible(self) -> bool:
+        """Whether the jobs may have runs of their own."""
+        session, started = self._session, self._session.writer.started
+        named = session.settings.run_id or session.settings.resume
+        return session.asked_by_command is not None and not named and started.world_size == 1
+
+    def rename(self, suffix: str) -> None:
+        """This run is the first job's."""
+        started = self._session.writer.started
+        self._session.base_name = started.name
+        self._session.restate(msgspec.structs.replace(started, name=f"{started.name}-{suffix}"))
+
+    def next(self, suffix: str, error: BaseException | None) -> None:
+        """End this run, with the error of its job if there was one, and start the next job's."""
+        self._follow(self._session, suffix, error)
