@@ -360,3 +360,30 @@ def test_lightnings_ranks_are_recorded(tmp_path: Path) -> None:
     (run,) = runs()
     assert run.info.name == "two"
     assert [len(run.series("loss", rank)) for rank in (0, 1)] == [4, 4]
+
+
+def test_each_job_of_a_sweep_is_a_run(tmp_path: Path) -> None:
+    """Under `tracelet run` the jobs of Hydra's `--multirun` are runs of one group; one that fails is a failed run."""
+    script = write(
+        tmp_path / "sweep.py",
+        """
+        import hydra, tracelet
+        from hydra.core.config_store import ConfigStore
+        ConfigStore.instance().store(name="config", node={"lr": 0.1})
+        @hydra.main(version_base=None, config_path=None, config_name="config")
+        def main(config):
+            tracelet.log({"loss": config.lr})
+            if config.lr > 0.2:
+                raise ValueError("diverged")
+        main()
+        """,
+    )
+    done = execute(sys.executable, "-m", "tracelet", "run", str(script), "--multirun", "lr=0.1,0.2,0.3")
+    assert done.returncode == 1
+    runs = {run.info.name: run for run in tracelet.open_store().runs()}
+    assert {name: (run.params["lr"], run.info.status) for name, run in runs.items()} == {
+        "sweep-0": (0.1, "finished"), "sweep-1": (0.2, "finished"), "sweep-2": (0.3, "failed"),
+    }  # fmt: skip
+    assert [runs[f"sweep-{job}"].series("loss").values.tolist() for job in range(3)] == [[0.1], [0.2], [0.3]]
+    assert len({run.tags["group"] for run in runs.values()}) == 1
+    assert runs["sweep-2"].info.reason == "ValueError: diverged"
