@@ -272,7 +272,12 @@ def test_a_resolver_of_the_program_is_not_called() -> None:
     from omegaconf import OmegaConf
 
     calls: list[int] = []
-    OmegaConf.register_new_resolver("count_calls", lambda: calls.append(1) or len(calls), replace=True)
+
+    def count() -> int:
+        calls.append(1)
+        return len(calls)
+
+    OmegaConf.register_new_resolver("count_calls", count, replace=True)
 
     def example() -> None:
         Path("config.yaml").write_text(
