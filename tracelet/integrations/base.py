@@ -57,7 +57,7 @@ class Integration:
         Copies on the calling thread.
         """
         if self.folder is not None and os.path.isfile(path):
-            self.sink.emit(artifacts.keep(self.folder, path, name, kind, time.time_ns() // 1000))
+            self.sink.emit(artifacts.store_artifact(self.folder, path, name, kind, time.time_ns() // 1000))
 
     def trace(self, on_checkpoint: Callable[[str], None]) -> None:
         """Before `start`: call this, on any thread, with the path of each checkpoint that the program goes on from."""

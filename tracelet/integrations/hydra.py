@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tracelet.capture.exception_text import said
+from tracelet.capture.exception_text import describe_exception
 from tracelet.guard import guard
 from tracelet.integrations.omegaconf_values import plain_values
 from tracelet.integrations.parameter_source import ParameterSource
@@ -91,7 +91,7 @@ class HydraIntegration(ParameterSource):
         error = getattr(job, "_return_value", None)
         if isinstance(error, BaseException) and getattr(job.status, "name", "") == "FAILED":
             self._error = error
-            self.sink.expect(FAILED, said(error))
+            self.sink.expect(FAILED, describe_exception(error))
 
 
 def _number(config: Any) -> int | None:
