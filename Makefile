@@ -5,6 +5,7 @@
 #   make lint     ruff, mypy, import-linter, and the documentation, all strict
 #   make floor    the Lightning tests with the oldest supported Lightning, in an environment of its own
 #   make docs     the documentation, served while you write it
+#   make tables   rewrite the generated parts of the documentation: commands, settings, options, decisions
 #   make clean    remove what these goals made
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check
 PINNED := $(INSTALL) --constraint constraints.txt
 FLOOR_TESTS := tests/unit/integrations $(wildcard tests/e2e/test_lightning_*.py)
 
-.PHONY: demo test lint floor docs clean
+.PHONY: demo test lint floor docs tables clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -40,6 +41,9 @@ floor: $(FLOOR)/.ready
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs serve
+
+tables: $(VENV)/.dev
+	$(BIN)/python docs/hooks.py
 
 clean:
 	rm -rf $(VENV) $(FLOOR) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

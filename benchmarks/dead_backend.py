@@ -2,7 +2,7 @@
 
 Three MLflow backends through the agent, and a training of a fixed amount of work a step that logs two metrics. They
 take turns in fresh interpreters, because a shared machine's speed swings more than the figure in question. The kinds:
-nobody listens at the address; every answer comes 500 ms late; connections are accepted and never answered; answers are
+nothing listens at the address; every answer comes 500 ms late; connections are accepted and never answered; answers are
 500, 429 and no MLflow's by turns; nobody listens and the agent is killed in the middle. The exit is compared with the
 timeout that `stop_logging()` is given; an exit may wait that long and no longer.
 """

@@ -1,12 +1,16 @@
-"""Fills in what the documentation must not say by hand: the settings, the commands, and the list of decisions.
+"""Writes the parts of the documentation that come from the code: commands, settings, options of backends, decisions.
 
-Called by mkdocs while it builds a page, and by tests/unit/test_project.py. A page asks for a part with a comment:
-`<!-- settings -->`, `<!-- commands -->` or `<!-- decisions -->`.
+`make tables` runs this file, which rewrites the pages; mkdocs calls it for every page that it builds; a test in
+tests/unit/test_project.py compares the pages with the code. A generated part of a page is between two comments:
+
+    <!-- begin settings: written by `make tables` -->
+    <!-- end settings -->
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,22 +19,40 @@ from typing import Any
 from tracelet.registry import BACKENDS
 
 DOCS = Path(__file__).parent
+PART = re.compile(r"(?ms)^(<!-- begin ([\w ]+): [^\n]* -->\n).*?^(<!-- end \2 -->)$")
+WIDTH = 80
+"""Columns of the help texts in the pages, whatever the terminal has."""
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Mkdocs calls this for every page; the result is what it renders."""
-    for name, fill in PARTS.items():
-        mark = f"<!-- {name} -->"
-        if mark in markdown:
-            markdown = markdown.replace(mark, "\n".join(fill()))
-    return markdown
+    return filled(markdown)
+
+
+def filled(markdown: str) -> str:
+    """The page with its generated parts written anew."""
+
+    def write(found: re.Match[str]) -> str:
+        return found[1] + "\n" + "\n".join(PARTS[found[2]]()).rstrip("\n") + "\n\n" + found[3]
+
+    return PART.sub(write, markdown)
+
+
+def rewrite() -> None:
+    """Write the generated parts of all pages, and name the pages that changed."""
+    for page in sorted(DOCS.rglob("*.md")):
+        before = page.read_text(encoding="utf-8")
+        after = filled(before)
+        if after != before:
+            page.write_text(after, encoding="utf-8")
+            print(page.relative_to(DOCS.parent))  # noqa: T201  a script's output
 
 
 def settings() -> Iterator[str]:
     """One table row for each setting."""
     from tracelet.settings import TABLE
 
-    yield "| setting | default | environment | what it does |"
+    yield "| setting | default | environment variable | description |"
     yield "|---|---|---|---|"
     for row in TABLE:
         default = "*(empty)*" if row.default == "" else f"`{str(row.default).lower()}`"
@@ -38,17 +60,17 @@ def settings() -> Iterator[str]:
 
 
 def commands() -> Iterator[str]:
-    """One section for each command, as `--help` tells it."""
+    """One section for each command: its `--help`."""
     import click
 
     from tracelet.cli import main
 
-    context = click.Context(main, info_name="tracelet", **main.context_settings)
+    context = click.Context(main, info_name="tracelet", terminal_width=WIDTH, **main.context_settings)
     for name in main.list_commands(context):
         command = main.get_command(context, name)
         if command is None or command.hidden:
             continue
-        inner = click.Context(command, parent=context, info_name=name)
+        inner = click.Context(command, parent=context, info_name=name, terminal_width=WIDTH)
         yield f"## tracelet {name}\n"
         yield f"```text\n{command.get_help(inner)}\n```\n"
 
@@ -66,13 +88,14 @@ def options(name: str, reference: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.ClassDef) or node.name != f"{name.capitalize()}Options":
             continue
-        yield "| option | default | what it does |"
+        yield "| option | default | description |"
         yield "|---|---|---|"
         for field, text in zip(node.body, node.body[1:]):
             if isinstance(field, ast.AnnAssign) and field.value is not None and isinstance(text, ast.Expr):
-                shown = ast.unparse(field.value).replace("''", "") or "*(empty)*"
-                told = " ".join(str(ast.literal_eval(text.value)).split())
-                yield f"| `{ast.unparse(field.target)}` | {shown} | {told} |"
+                default = ast.unparse(field.value).strip("'")
+                shown = f"`{default}`" if default else "*(empty)*"
+                meaning = " ".join(str(ast.literal_eval(text.value)).split())
+                yield f"| `{ast.unparse(field.target)}` | {shown} | {meaning} |"
 
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
@@ -81,3 +104,6 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "decisions": decisions,
     **{f"options {name}": partial(options, name, reference) for name, reference in BACKENDS.items()},
 }
+
+if __name__ == "__main__":
+    rewrite()

@@ -95,7 +95,10 @@ def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
             return
         from tracelet.guard import say
 
-        say("log() found no run and recorded nothing. Type tracelet.start_logging('name') first.", once="log")
+        say(
+            "log() was called without an active run; nothing was recorded. Type tracelet.start_logging('name') first.",
+            once="log",
+        )
         return
     experiment.log_metrics(metrics, step)
 

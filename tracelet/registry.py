@@ -82,8 +82,8 @@ def plugins(group: str, built_in: dict[str, str]) -> Iterator[tuple[str, Any]]:
     for point in entry_points(group=f"tracelet.{group}"):
         if point.name in built_in:
             raise SettingsError(
-                f"the package that provides {point.value!r} calls its {group} plug-in {point.name!r}, which is built "
-                "in. Uninstall it, or have it renamed."
+                f"the package with {point.value!r} has a {group} plug-in named {point.name!r}, a built-in name. "
+                "Uninstall that package, or ask its author to rename the plug-in."
             )
         yield point.name, point.load()
 
@@ -97,7 +97,7 @@ def backend_reference(name: str, options: Mapping[str, Any]) -> str:
     given = options.get("class")
     if given is not None:
         if not isinstance(given, str) or not REFERENCE.fullmatch(given):
-            raise SettingsError(f"backend {name!r}: class={given!r} is no class; write 'package.module:ClassName'")
+            raise SettingsError(f"backend {name!r}: class={given!r} is not a class; type 'package.module:ClassName'")
         return given
     if name in BACKENDS:
         return BACKENDS[name]
@@ -108,7 +108,7 @@ def backend_reference(name: str, options: Mapping[str, Any]) -> str:
         return points[name]
     known = sorted({*BACKENDS, *points})
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}?" if near else "Known are: " + ", ".join(known) + "."
+    hint = f"Did you mean {near[0]!r}?" if near else "Available: " + ", ".join(known) + "."
     raise SettingsError(f"there is no backend {name!r}. {hint}")
 
 

@@ -1,8 +1,8 @@
 """One table of settings, and where each value comes from: arguments > TRACELET_* > [tool.tracelet] > defaults.
 
 Read once by `start_logging()` on the user's thread, and by the command line. Never changes the environment. A key
-that is not in the table, or a value that cannot be meant, is a `SettingsError` that names the nearest known key and
-says where the value came from.
+that is not in the table, or an invalid value, is a `SettingsError` that names the closest known key and the source of
+the value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ else:
     import tomli as tomllib
 
 MAX_NUMBER = 10**9
-"""Of seconds and counts: some thirty years. Waits of Python itself refuse ten times as much."""
+"""Of seconds and counts: about thirty years. Python's own waits refuse ten times as much."""
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 BACKEND_TABLES = "mlflow", "wandb", "clearml", "tensorboard", "aim", "otlp", "onelogger", "jsonl"
@@ -38,12 +38,12 @@ def _bool(value: object) -> bool:
         return True
     if word in FALSE_WORDS:
         return False
-    raise ValueError("give true or false")
+    raise ValueError("expected true or false")
 
 
 def _text(value: object) -> str:
     if not isinstance(value, (str, os.PathLike)):
-        raise ValueError("give text")
+        raise ValueError("expected a string")
     return os.fspath(value).strip()
 
 
@@ -51,9 +51,9 @@ def _seconds(value: object) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]  # whatever float() refuses is refused below
     except (TypeError, ValueError, OverflowError):
-        raise ValueError("give a number of seconds") from None
+        raise ValueError("expected a number of seconds") from None
     if not 0 < number <= MAX_NUMBER:
-        raise ValueError("give a number of seconds above zero, and at most a billion")
+        raise ValueError("expected a number of seconds above 0 and at most 1,000,000,000")
     return number
 
 
@@ -61,18 +61,18 @@ def _count(value: object) -> int:
     try:
         number = int(value)  # type: ignore[call-overload]  # whatever int() refuses is refused below
     except (TypeError, ValueError, OverflowError):
-        raise ValueError("give a whole number") from None
+        raise ValueError("expected an integer") from None
     if not 1 <= number <= MAX_NUMBER or (isinstance(value, float) and number != value):
-        raise ValueError("give a whole number above zero, and at most a billion")
+        raise ValueError("expected an integer from 1 to 1,000,000,000")
     return int(number)
 
 
 def _names(value: object) -> str:
-    """Names as one text with commas, whatever they were written as."""
+    """Names as one comma-separated string."""
     if isinstance(value, str):
         return ",".join(part.strip() for part in value.split(",") if part.strip())
     if not isinstance(value, (list, tuple, set, frozenset)):
-        raise ValueError("give names, as a list or separated by commas")
+        raise ValueError("expected names, as a list or separated by commas")
     return ",".join(str(getattr(part, "value", part)) for part in value)
 
 
@@ -80,7 +80,7 @@ def _choice(*words: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         word = str(value).strip().lower()
         if word not in words:
-            raise ValueError("give one of " + ", ".join(words))
+            raise ValueError("expected one of " + ", ".join(words))
         return word
 
     return parse
@@ -88,7 +88,7 @@ def _choice(*words: str) -> Callable[[object], str]:
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table. `parse` turns what the user wrote into the value, or raises ValueError("give ...")."""
+    """One row of the table. `parse` turns what the user wrote into the value, or raises ValueError("expected ...")."""
 
     name: str
     default: Any
@@ -102,18 +102,18 @@ class Setting:
 
 
 TABLE: tuple[Setting, ...] = (
-    Setting("experiment_name", "", _text, "Name of the run; the script's name if empty."),
-    Setting("project", "default", _text, "The project that the run belongs to."),
-    Setting("backend", "", _text, "Backends to deliver to, separated by commas."),
-    Setting("api_key", "", _text, "API key of the backend, where there is one backend. Never stored."),
-    Setting("backend_url", "", _text, "Address of the backend's server, where there is one backend."),
-    Setting("run_id", "", _text, "Id of the run; a run of this id that is there already goes on."),
-    Setting("resume", "", _text, "The run to go on with: its id or name, or auto for the one that this job began."),
-    Setting("dir", "", _text, "Folder of the store; `.tracelet` in the working directory if empty."),
-    Setting("enabled", True, _bool, "Off: nothing is recorded and every call does nothing."),
+    Setting("experiment_name", "", _text, "Name of the run. If empty, the name of the script."),
+    Setting("project", "default", _text, "Project of the run."),
+    Setting("backend", "", _text, "Names of the backends to deliver to, separated by commas."),
+    Setting("api_key", "", _text, "API key of the backend, if there is exactly one backend. Never stored."),
+    Setting("backend_url", "", _text, "URL of the backend's server, if there is exactly one backend."),
+    Setting("run_id", "", _text, "Id of the run. If a run with this id exists, it resumes."),
+    Setting("resume", "", _text, "Run to resume: its id or name, or `auto` for the run that this job started."),
+    Setting("dir", "", _text, "Folder of the store. If empty, `.tracelet` in the working directory."),
+    Setting("enabled", True, _bool, "If false, nothing is recorded and every call is a no-op."),
     Setting("track_lightning", True, _bool, "Record what Lightning computes: metrics, hyperparameters, checkpoints."),
     Setting("track_tensorboard", True, _bool, "Record what is written through SummaryWriter."),
-    Setting("track_torch", True, _bool, "Record data loaders, optimizers and process groups being made."),
+    Setting("track_torch", True, _bool, "Record the creation of data loaders, optimizers and process groups."),
     Setting("track_argparse", True, _bool, "Record the arguments that `argparse` parses as parameters."),
     Setting("track_click", True, _bool, "Record the parameters of the `click` commands that run."),
     Setting("track_typer", True, _bool, "Record the parameters of the Typer commands that run."),
@@ -124,26 +124,27 @@ TABLE: tuple[Setting, ...] = (
     Setting("track_simple_parsing", True, _bool, "Record what `simple_parsing` parses as parameters."),
     Setting("track_absl", True, _bool, "Record the program's `absl.flags` as parameters."),
     Setting("track_fire", True, _bool, "Record the arguments of the calls that Python Fire makes."),
-    Setting("track_system", True, _bool, "Sample the machine: CPU, memory, disk, network, GPU."),
+    Setting("track_system", True, _bool, "Sample machine metrics: CPU, memory, disk, network, GPU."),
     Setting("track_git", True, _bool, "Record the commit, the branch and the uncommitted diff."),
-    Setting("track_env", True, _bool, "Record Python, packages, the command and the platform."),
-    Setting("track_console", True, _bool, "Record what the program prints, as a terminal shows it."),
+    Setting("track_env", True, _bool, "Record the Python version, packages, command and platform."),
+    Setting("track_console", True, _bool, "Record the console output of the program, as a terminal shows it."),
     Setting("track_learning_rate", True, _bool, "Record the learning rate of every parameter group at every step."),
     Setting("track_gradients", False, _bool, "Record the norm of the gradients at every optimizer step."),
-    Setting("track_spans", True, _bool, "Record where the time goes: data loading, forward, backward, ..."),
+    Setting("track_spans", True, _bool, "Record spans: data loading, forward, backward, optimizer, ..."),
     Setting("telemetry_interval", 50, _count, "Training iterations between two summaries of throughput and times."),
-    Setting("spans", "all", _names, "Spans to deliver and export, by name: all, or a list."),
-    Setting("spans_deny", "", _names, "Spans not to deliver and export, by name; their children move up."),
-    Setting("metrics_interval", 10.0, _seconds, "Seconds between two samples of the machine."),
-    Setting("flush_interval", 0.5, _seconds, "Points are on disk at most this many seconds after they were logged."),
+    Setting("spans", "all", _names, "Names of the spans to deliver and export: `all`, or a list."),
+    Setting("spans_deny", "", _names, "Names of spans not to deliver or export; their children move up."),
+    Setting("metrics_interval", 10.0, _seconds, "Seconds between two samples of the machine metrics."),
+    Setting("flush_interval", 0.5, _seconds, "Maximum seconds between logging a point and writing it to disk."),
     Setting("delivery", "agent", _choice("agent", "inline", "off"),
-            "Who delivers to the backends: a process of its own, a thread, or nobody until `tracelet sync`."),
+            "How to deliver to backends: `agent` (a separate process), `inline` (a thread), or `off` (only with "
+            "`tracelet sync`)."),
     Setting("agent_linger", 600.0, _seconds,
-            "How long the agent goes on trying to deliver after the end of the training."),
+            "Seconds that the agent keeps trying to deliver after the training ends."),
     Setting("gather_nodes", True, _bool,
-            "Bring what other nodes record to rank 0's node, where they do not share the store."),
-    Setting("rank_deadline", 30.0, _seconds, "How long the delivery of a step waits for a rank that is late."),
-    Setting("stop_timeout", 60.0, _seconds, "Longest wait of stop_logging() for what is not delivered yet."),
+            "Copy what other nodes record to rank 0's node, if they do not share the store."),
+    Setting("rank_deadline", 30.0, _seconds, "Seconds that the delivery of a step waits for a late rank."),
+    Setting("stop_timeout", 60.0, _seconds, "Maximum seconds that stop_logging() waits for pending deliveries."),
     Setting("quiet", False, _bool, "Print nothing when a run starts and stops."),
 )  # fmt: skip
 
@@ -151,7 +152,7 @@ BY_NAME: dict[str, Setting] = {setting.name: setting for setting in TABLE}
 
 
 class Settings(Mapping[str, Any]):
-    """The values in force, as a mapping and by attribute; `sources` says where each one came from.
+    """The effective values, as a mapping and as attributes; `sources` has the origin of each one.
 
     `tables` holds the options of each backend that was given any.
     """
@@ -187,13 +188,15 @@ def load(
     environ: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Settings:
-    """Settle every setting. `arguments` and `config` come from the caller (None: not given), the rest is read."""
+    """Resolve every setting. `arguments` and `config` come from the caller (None: not given), the rest is read."""
     values = {setting.name: setting.default for setting in TABLE}
     sources = {setting.name: "default" for setting in TABLE}
     tables: dict[str, dict[str, Any]] = {}
     environment = os.environ if environ is None else environ
     if config is not None and not isinstance(config, Mapping):
-        raise SettingsError(f"config is a {type(config).__name__}: give a mapping, e.g. config={{'track_git': False}}")
+        raise SettingsError(
+            f"config must be a mapping, not {type(config).__name__}, e.g. config={{'track_git': False}}"
+        )
     for origin, given in (
         *_project_file(folder),
         ("environment", _environment(environment)),
@@ -231,18 +234,20 @@ def _describe_key(key: str, origin: str) -> str:
 
 def _format_value(value: object) -> str:
     # Python refuses to print the largest integers.
-    return "so large a number" if isinstance(value, int) and value.bit_length() > 1000 else repr(value)
+    return "a number this large" if isinstance(value, int) and value.bit_length() > 1000 else repr(value)
 
 
 def _nearest(key: str) -> str:
     known = [*BY_NAME, *BACKEND_TABLES]
     near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.5)
-    return f"Did you mean {near[0]!r}?" if near else "Known are: " + ", ".join(known) + "."
+    return f"Did you mean {near[0]!r}?" if near else "Settings: " + ", ".join(known) + "."
 
 
 def _table(key: str, value: object, origin: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise SettingsError(f"{_describe_key(key, origin)} holds a backend's options: give a table, not {value!r}")
+        raise SettingsError(
+            f"{_describe_key(key, origin)} holds the options of a backend: it must be a table, not {value!r}"
+        )
     return dict(value)
 
 
@@ -263,10 +268,10 @@ def _project_file(folder: Path | None) -> Iterator[tuple[str, Mapping[str, Any]]
         try:
             tools = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
         except (OSError, ValueError) as error:
-            raise SettingsError(f"{path} cannot be read ({error}). Mend it, or start from another folder.") from None
+            raise SettingsError(f"{path} cannot be read ({error}). Fix it, or start from another folder.") from None
         table = tools.get("tracelet") if isinstance(tools, Mapping) else None
         if table is not None and not isinstance(table, Mapping):
-            raise SettingsError(f"[tool.tracelet] in {path} must be a table of settings, not {table!r}. Mend it.")
+            raise SettingsError(f"[tool.tracelet] in {path} must be a table of settings, not {table!r}. Fix it.")
         if table is not None:
             yield f"[tool.tracelet] in {path}", table
         return

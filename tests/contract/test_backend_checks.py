@@ -54,7 +54,7 @@ def test_mlflow_names_whose_credential_it_has(
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", KEY)
     assert mlflow().endswith("as 'ada' (from MLFLOW_TRACKING_USERNAME)")
     assert server.authorization.startswith("Basic ")
-    assert mlflow(api_key="given").endswith("with the api_key that tracelet was given")
+    assert mlflow(api_key="given").endswith("with the api_key passed to tracelet")
     assert server.authorization == "Bearer given"
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
     monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
@@ -71,8 +71,8 @@ def test_mlflow_names_whose_credential_it_has(
 @pytest.mark.parametrize(
     ("status", "body", "kind", "said"),
     [
-        (401, b"", Misconfigured, "it wants another credential"), (403, b"", Misconfigured, "it wants another"),
-        (404, b"", Misconfigured, "no MLflow"), (200, b"<html>hello", Misconfigured, "no MLflow"),
+        (401, b"", Misconfigured, "it rejects the credential"), (403, b"", Misconfigured, "it rejects the"),
+        (404, b"", Misconfigured, "the server is not MLflow"), (200, b"<html>hello", Misconfigured, "no MLflow"),
         (503, b"", Unavailable, "it answers 503"),
     ],
 )  # fmt: skip
@@ -120,7 +120,7 @@ def test_a_collector_with_and_without_headers(server: Answering, monkeypatch: py
     assert found == f"{server.url}/v1/traces, with the headers in OTEL_EXPORTER_OTLP_HEADERS"
     assert server.authorization == f"Bearer {KEY}"
     server.status = 400  # nothing in it: it answers all the same
-    assert OtlpBackend(OtlpOptions(url=server.url, api_key=KEY)).check().endswith("that tracelet was given")
+    assert OtlpBackend(OtlpOptions(url=server.url, api_key=KEY)).check().endswith("passed to tracelet")
     server.status = 401
     with pytest.raises(Misconfigured):
         OtlpBackend(OtlpOptions(url=server.url)).check()
@@ -158,13 +158,11 @@ def test_doctor_asks(server: Answering, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", KEY)
     done = CliRunner().invoke(main, ["doctor"])
     assert done.exit_code == 0, done.output
-    assert (
-        f"answers: {server.url} (from MLFLOW_TRACKING_URI), with the credential in MLFLOW_TRACKING_TOKEN" in done.output
-    )
-    assert "answers: files in the store" in done.output
+    assert f"ok: {server.url} (from MLFLOW_TRACKING_URI), with the credential in MLFLOW_TRACKING_TOKEN" in done.output
+    assert "ok: files in the store" in done.output
     server.status = 401
     done = CliRunner().invoke(main, ["doctor"])
     assert done.exit_code == 1
-    assert "it wants another credential" in done.output
+    assert "it rejects the credential" in done.output
     assert "MLFLOW_TRACKING_PASSWORD" in done.output
     assert KEY not in done.output

@@ -160,11 +160,11 @@ def test_what_a_kill_left_open(collector: Collector, tmp_path: Path) -> None:
     assert collector.spans() == []
     for _ in range(2):
         backend.open(described(tmp_path, memory=memory))
-        backend.close(Outcome("killed", "the process is gone", START / 1e9 + 60))
+        backend.close(Outcome("killed", "the process disappeared", START / 1e9 + 60))
     loop, application = collector.by_name()["training_loop"], collector.by_name()["application"]
     assert len(collector.spans()) == 2 and loop.parent_span_id == application.span_id
     assert loop.end_time_unix_nano - START >= 59_000_000_000
-    assert (loop.status.code, loop.status.message) == (2, "killed: the process is gone")
+    assert (loop.status.code, loop.status.message) == (2, "killed: the process disappeared")
     assert plain(loop.attributes)["tracelet.open"] is True and plain(loop.attributes)["fit"] == 1
     assert [event.name for event in loop.events] == ["update"]
 

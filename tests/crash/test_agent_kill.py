@@ -183,7 +183,7 @@ def test_an_agent_that_left_is_not_started_again(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     assert (folder / "agent.log").read_text("utf-8").count(", agent ") == 1
     assert f"tracelet sync {folder.name}" in said["stderr"]
-    assert "goes on by itself" not in said["stderr"]
+    assert "continues in the background" not in said["stderr"]
     control(tmp_path, "")
     assert sync(tmp_path).returncode == 0
     assert points(tmp_path) == logged(20)

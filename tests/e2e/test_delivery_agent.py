@@ -230,7 +230,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_delivery(tmp_path: Path) -> None:
     said = printed(process)
     assert time.monotonic() - began < 10
     assert process.returncode == 0, said["stderr"]
-    assert "not waiting any longer" in said["stderr"]
+    assert "stopped waiting" in said["stderr"]
     control(tmp_path, "")
     until(lambda: outcomes(tmp_path), 60)
     assert points(tmp_path) == logged(20)
@@ -252,7 +252,7 @@ def test_inline_delivery_ends_with_the_program(tmp_path: Path) -> None:
     control(tmp_path, "fail")
     said = printed(train(tmp_path, count=20, timeout=1.0, config={"delivery": "inline"}))
     assert "points are not yet delivered to probe (offline: the probe is told to fail)" in said["stderr"]
-    assert "goes on by itself" not in said["stderr"]
+    assert "continues in the background" not in said["stderr"]
     assert f"tracelet sync {run_folder(tmp_path).name}" in said["stderr"]
 
 
@@ -265,7 +265,7 @@ def test_inline_delivery_that_begins_when_the_program_has_ended(tmp_path: Path) 
     delivery = delivery_state.read(folder, "tensorboard")
     assert delivery is not None
     assert (delivery.state, delivery.points) == ("misconfigured", 0)
-    assert "Next time call tracelet.stop_logging()" in said["stderr"]
+    assert "Next time, end the program with tracelet.stop_logging()" in said["stderr"]
     assert f"tracelet sync {folder.name}" in said["stderr"]
     subprocess.run(
         [sys.executable, "-m", "tracelet", "sync", folder.name], cwd=tmp_path, env=environment(), check=True, timeout=90
@@ -366,6 +366,6 @@ def test_a_terminal_shows_how_far_the_delivery_is(tmp_path: Path) -> None:
                 shown += block
     os.close(master)
     text = shown.decode()
-    assert "delivering to probe (Ctrl-C: do not wait)" in text
+    assert "delivering to probe (press Ctrl-C to stop waiting)" in text
     assert "%" in text
     assert "delivered to probe" in text

@@ -232,5 +232,5 @@ def test_two_hosts_in_network_namespaces_end_in_one_run(tmp_path: Path) -> None:
     run.refresh()
     assert run.info.status == "failed"
     lost = run.processes[1].status
-    assert (lost.status, lost.reason) == ("killed", f"no sign of life from {NETWORK[1]}")
+    assert (lost.status, lost.reason) == ("killed", f"no heartbeat from {NETWORK[1]}")
     assert first.steps(1) > 20

@@ -138,7 +138,7 @@ def test_resuming_by_name_by_id_and_in_vain() -> None:
         tracelet.start_logging("a", resume="nonsense")
     with pytest.raises(RunNotFound):
         tracelet.start_logging("a", run_id="another", resume="nonsense")
-    with pytest.raises(SettingsError, match="mean two runs"):
+    with pytest.raises(SettingsError, match="name different runs"):
         tracelet.start_logging("a", run_id="another", resume="my-run")
     with pytest.raises(SettingsError, match="run_id"):
         tracelet.start_logging("a", run_id="../x")

@@ -237,7 +237,7 @@ def test_the_order_of_exit_handlers() -> None:
         check=False,
     )  # fmt: skip
     assert done.returncode == 0
-    assert done.stderr.count("recorded nothing") == 1
+    assert done.stderr.count("nothing was recorded") == 1
     assert latest().metrics() == ["after"]
 
 
@@ -308,7 +308,7 @@ def test_a_deleted_working_directory_does_not_matter() -> None:
     os.chdir(here)
     run = tracelet.open_store(here / ".tracelet").run("latest")
     assert (run.info.status, run.series("m").values.tolist()) == ("finished", [1.0, 2.0])
-    assert errors.count("written again there, complete") == 1
+    assert errors.count("complete journal was written there again") == 1
 
 
 def test_the_exit_does_not_wait_for_nothing() -> None:

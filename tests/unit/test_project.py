@@ -189,9 +189,17 @@ def hooks() -> ModuleType:
 
 
 def rendered(page: str) -> str:
-    """A page of the documentation as mkdocs gets it."""
-    text: str = hooks().on_page_markdown((ROOT / "docs" / page).read_text(encoding="utf-8"))
-    return text
+    """A page of the documentation, as it is in the repository."""
+    return (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+
+def test_generated_parts_of_the_docs_are_current() -> None:
+    """Every table between markers equals what the code says now; if this fails, type `make tables`."""
+    pages, fill = sorted((ROOT / "docs").rglob("*.md")), hooks().filled
+    stale = [relative(page) for page in pages if fill(text := page.read_text(encoding="utf-8")) != text]
+    assert stale == []
+    begun = {name for page in pages for name in re.findall(r"<!-- begin ([\w ]+):", page.read_text(encoding="utf-8"))}
+    assert begun == set(hooks().PARTS)
 
 
 def test_every_setting_is_documented() -> None:

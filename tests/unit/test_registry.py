@@ -32,14 +32,14 @@ def test_entry_points_join_and_may_not_take_built_in_names(monkeypatch: pytest.M
     point = EntryPoint("mine", "collections:OrderedDict", "tracelet.things")
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] if group == "tracelet.things" else [])
     assert [name for name, _ in registry.plugins("things", {"git": "tracelet.errors:Absent"})] == ["git", "mine"]
-    with pytest.raises(SettingsError, match="Uninstall it"):
+    with pytest.raises(SettingsError, match="Uninstall that package"):
         list(registry.plugins("things", {"mine": "tracelet.errors:Absent"}))
 
 
 @pytest.mark.parametrize("delivery", ["agent", "off"])
 def test_an_option_that_a_built_in_backend_lacks_stops_the_start(delivery: str) -> None:
     """A misspelt option is an error of `start_logging()`, not a line after the training; nothing is recorded."""
-    with pytest.raises(SettingsError, match="'urll' is not an option of the backend 'mlflow'. Did you mean 'url'"):
+    with pytest.raises(SettingsError, match="'urll' is not an option of backend 'mlflow'. Did you mean 'url'"):
         tracelet.start_logging("typo", backend={"mlflow": {"urll": "x"}}, config={"delivery": delivery})
     assert tracelet.get_active_experiment() is None
     assert tracelet.open_store().runs() == []

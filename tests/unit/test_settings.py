@@ -76,7 +76,7 @@ IMPOSSIBLE = [
 @pytest.mark.parametrize(("key", "value"), IMPOSSIBLE)
 def test_impossible_values_are_errors_that_say_what_to_give(key: str, value: object) -> None:
     """A value that cannot be meant names the key, the value, and what to give instead."""
-    with pytest.raises(SettingsError, match=rf"'{key}' \(config\) cannot be .*give "):
+    with pytest.raises(SettingsError, match=rf"'{key}' \(config\) cannot be .*expected "):
         load(config={key: value})
 
 
@@ -87,7 +87,7 @@ def test_an_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
     """A mistyped key is an error with the key that was probably meant; one like none lists all."""
     with pytest.raises(SettingsError, match=f"Did you mean '{nearest}'"):
         load(config={key: 1})
-    with pytest.raises(SettingsError, match="Known are: experiment_name"):
+    with pytest.raises(SettingsError, match="Settings: experiment_name"):
         load(config={"xyzzy": 1})
 
 
@@ -132,7 +132,7 @@ def test_backends_have_tables() -> None:
     Path("pyproject.toml").write_text('[tool.tracelet.mlflow]\nuri = "file"\na = 1\n', encoding="utf-8")
     settled = load(config={"mlflow": {"uri": "code"}, "mine": {"x": 2}})
     assert settled.tables == {"mlflow": {"uri": "code", "a": 1}, "mine": {"x": 2}}
-    with pytest.raises(SettingsError, match="give a table"):
+    with pytest.raises(SettingsError, match="must be a table"):
         load(config={"wandb": "yes"})
 
 

@@ -140,7 +140,7 @@ class Dispatch:
         from tracelet.agent.nodes.wait_for_nodes import wait_for_nodes
 
         if not wait_for_nodes(self.folder, keeper.receives, deadline, keeper.revive) and not self._settings.quiet:
-            what = "other nodes recorded is" if keeper.receives else "this node recorded is"
+            what = "the data of other nodes" if keeper.receives else "the data of this node"
             sys.stderr.write(
-                f"tracelet: not all that {what} on rank 0's node yet. Nothing is lost: each node keeps its journals.\n"
+                f"tracelet: {what} is not complete on rank 0's node yet. Nothing is lost: each node keeps its data.\n"
             )

@@ -34,9 +34,9 @@ class AimOptions:
     """Settings of the backend `aim`."""
 
     repo: str = ""
-    """Folder of the Aim repository, or `aim://HOST:PORT`; the store's folder if empty."""
+    """Folder of the Aim repository, or `aim://HOST:PORT`. If empty, the folder of the store."""
     experiment: str = ""
-    """The experiment that gets the run; the run's project if empty."""
+    """Aim experiment of the run. If empty, the project."""
 
 
 class AimBackend:

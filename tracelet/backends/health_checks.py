@@ -48,4 +48,4 @@ def listening(address: str, port: int) -> str:
         with socket.create_connection((parts.hostname or "localhost", parts.port or port), timeout=PATIENCE):
             return shown
     except (OSError, ValueError) as error:
-        raise Unavailable(f"nobody listens at {shown} ({error})") from error
+        raise Unavailable(f"nothing listens at {shown} ({error})") from error

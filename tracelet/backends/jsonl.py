@@ -33,7 +33,7 @@ class JsonlOptions:
     """Settings of the backend `jsonl`."""
 
     path: str = ""
-    """File or pipe to append to, `-` for standard output; `RUN.jsonl` in the store's folder `jsonl` if empty."""
+    """File or pipe to append to, or `-` for standard output. If empty, `jsonl/RUN.jsonl` in the store."""
 
 
 class JsonlBackend:

@@ -33,11 +33,11 @@ class OneloggerOptions:
     """Settings of the backend `onelogger`."""
 
     path: str = ""
-    """The file to append to; `RUN.jsonl` in the store's folder `onelogger` if empty."""
+    """File to append to. If empty, `onelogger/RUN.jsonl` in the store."""
     spans: str = "all"
-    """Names of the spans to write, separated by commas."""
+    """Names of the spans to write, separated by commas, or `all`."""
     spans_deny: str = ""
-    """Names of spans not to write; their children move up to the nearest span that is written."""
+    """Names of spans not to write; their children move up to the nearest ancestor that is written."""
 
 
 class OneloggerBackend:

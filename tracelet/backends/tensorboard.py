@@ -41,7 +41,7 @@ class TensorboardOptions:
     """Settings of the backend `tensorboard`."""
 
     log_dir: str = ""
-    """Folder that gets PROJECT/NAME-ID with the event files; `tensorboard` in the store if empty."""
+    """Folder for the event files, written to PROJECT/NAME-ID in it. If empty, `tensorboard` in the store."""
 
 
 class TensorboardBackend:
@@ -78,7 +78,7 @@ class TensorboardBackend:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Misconfigured(
-                f"{self._folder} cannot be made ({error.strerror})", f"Give another folder: {FIX}"
+                f"{self._folder} cannot be created ({error.strerror})", f"Give another folder: {FIX}"
             ) from error
         run.remember("folder", str(self._folder))
         run.announce(str(self._folder))

@@ -163,7 +163,7 @@ class StreamRecorder(DeferredRecords):
 
     def _notice(self) -> Notice:
         count, self.left_out = self.left_out, 0
-        message = f"{count:,} lines of {self.stream} were left out of the record: there were too many."
+        message = f"{count:,} lines of {self.stream} were not recorded because there were too many."
         return Notice(time=int(time.time() * 1e6), code="console", count=count, message=message)
 
 

@@ -32,7 +32,7 @@ def warn_after_end(what: str, kind: str = "metric") -> None:
     """Say that something was logged after the end of its run, once for each kind."""
     if not sys.is_finalizing():
         guard.say(
-            f"{what} was logged after its run had ended and is not recorded; nor is what follows. "
+            f"{what} was logged after its run ended; it is not recorded, nor are later values. "
             "Type tracelet.start_logging('name') before it.",
             once=f"ended:{kind}",
         )

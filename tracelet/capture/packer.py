@@ -102,7 +102,7 @@ class Packer:
         whose = repr(name) if len(self._reported) < MAX_NOTICES else "further metrics"
         self._reported.add(name)
         why = describe_exception(error)[:MAX_REASON]
-        message = f"points of {whose} were not recorded, because they cannot be read ({why})"
+        message = f"points of {whose} were not recorded because they cannot be read ({why})"
         self._notices.append(Notice(time=int(time.time() * MICROSECONDS), code="unreadable", message=message))
 
     def _pack_rows(self, group: SeriesGroup, rows: list[Any], chunks: list[Chunk]) -> None:
@@ -138,7 +138,9 @@ class Packer:
             key = SeriesKey(name) if isinstance(name, str) else name
             sound = storable_text(key.name)[:MAX_NAME]
             if sound != key.name:
-                guard.say(f"the metric name {sound[:80]!r} ... cannot be stored as it is and was changed.", once=sound)
+                guard.say(
+                    f"the metric name {sound[:80]!r} ... cannot be stored unchanged and was modified.", once=sound
+                )
             if sound != key.name or type(key.name) is not str:  # msgpack knows no text of numpy's
                 key = SeriesKey(sound, key.stage, key.fit, key.reduce, key.automatic)
             self._keys[name] = key

@@ -48,7 +48,7 @@ def checked_params(values: Any) -> dict[str, Scalar]:
     """What a program gave as parameters, flat; `InvalidArgument` for what has no names."""
     if _as_mapping(values) is None:
         raise InvalidArgument(
-            f"parameters are a {type(values).__name__}, which gives them no names; nothing was recorded. Give a "
+            f"parameters are a {type(values).__name__}, which has no names; nothing was recorded. Give a "
             "mapping, a namespace or a dataclass, e.g. log_params({'lr': 0.1})"
         )
     return flatten(values)

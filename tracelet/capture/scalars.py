@@ -30,12 +30,12 @@ def checked_value(name: object, value: Any) -> Any:
     if torch is not None and isinstance(value, torch.Tensor):
         return _from_tensor(name, value)
     if isinstance(value, (str, bytes)) or value is None:
-        raise InvalidMetric(f"{name!r} is {value!r}: a metric is one number. For texts use log_params or set_tags")
+        raise InvalidMetric(f"{name!r} is {value!r}: a metric is one number. For strings, use log_params or set_tags")
     try:
         return _float(name, value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, AttributeError, RuntimeError):
         raise InvalidMetric(
-            f"{name!r} is a {type(value).__name__}: a metric is one number. Log its mean, or one metric an element"
+            f"{name!r} is a {type(value).__name__}: a metric is one number. Log its mean, or one metric per element"
         ) from None
 
 
@@ -44,7 +44,7 @@ def _float(name: str, value: Any) -> float:
         return float(value)
     except OverflowError:
         # The number itself is not shown: Python refuses to print the largest ones.
-        raise InvalidMetric(f"{name!r} is a number that no float can hold. Log its logarithm, or scale it") from None
+        raise InvalidMetric(f"{name!r} does not fit into a float. Log its logarithm, or scale it") from None
 
 
 def _from_tensor(name: str, value: Any) -> Any:
@@ -62,7 +62,7 @@ def checked_timeout(timeout: Any) -> float | None:
     if isinstance(timeout, numbers.Real) and timeout == timeout:
         return max(0.0, min(float(timeout), MAX_TIMEOUT))
     raise InvalidArgument(
-        f"timeout is {timeout!r}, not a number of seconds; the run goes on. E.g. stop_logging(timeout=30)"
+        f"timeout is {timeout!r}, not a number of seconds; the run continues. E.g. stop_logging(timeout=30)"
     )
 
 

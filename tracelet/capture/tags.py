@@ -29,12 +29,12 @@ def checked_tags(tags: Mapping[str, Any] | Iterable[str]) -> dict[str, str]:
         }
     if isinstance(tags, str):
         raise InvalidArgument(
-            f"tags are the text {tags[:100]!r}; nothing was recorded. Give a list: tags=[{tags[:100]!r}]"
+            f"tags are the string {tags[:100]!r}; nothing was recorded. Give a list: tags=[{tags[:100]!r}]"
         )
     if not isinstance(tags, Iterable):
         raise InvalidArgument(f"tags are a {type(tags).__name__}; {HINT}")
     names = list(tags)
     for name in names:
         if not isinstance(name, str):
-            raise InvalidArgument(f"a tag's name is a text, not a {type(name).__name__}; {HINT}")
+            raise InvalidArgument(f"a tag name must be a string, not a {type(name).__name__}; {HINT}")
     return {storable_text(name): DEFAULT_VALUE for name in names}

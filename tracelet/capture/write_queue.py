@@ -95,18 +95,18 @@ class WriteQueue:
             if runs.name == RUNS:
                 ignore_in_git(runs.parent)
         if complete:
-            guard.say(f"{self.path} had been deleted or moved; the journal was written again there, complete.")
+            guard.say(f"{self.path} was deleted or moved; the complete journal was written there again.")
             return
-        message = f"{self.path} was deleted and cannot be read any more; it begins again, and its first part is lost."
+        message = f"{self.path} was deleted and cannot be read any more; it starts again, and its first part is lost."
         guard.say(message)
         self.journal.append([self.started, Notice(time=now(), code="deleted", message=message)])
 
     def _on_error(self, error: OSError) -> None:
         self.failing = True
         guard.say(
-            f"cannot write {self.path} ({error.strerror or error}). The training goes on and points are kept in "
+            f"cannot write {self.path} ({error.strerror or error}). The training continues and points are kept in "
             f"memory, up to {MAX_POINTS:,}. Free some space, or make the folder writable: "
-            "writing goes on by itself.",
+            "writing then resumes automatically.",
             once=f"writer:{self.path}",
         )
         while self._backlog_points > MAX_POINTS or len(self._backlog) > MAX_RECORDS:
@@ -118,15 +118,15 @@ class WriteQueue:
 
     def _on_recovery(self) -> None:
         lost, self.dropped, self.failing = self.dropped, 0, False
-        message = "The disk refused to take records for a while; "
-        message += f"{lost:,} points or records were given up." if lost else "nothing was lost."
+        message = "The disk rejected writes for a while; "
+        message += f"{lost:,} points or records were dropped." if lost else "nothing was lost."
         guard.say(f"writing {self.path} works again. {message}")
         self._backlog.append(Notice(time=now(), code="disk", message=message, count=lost))
 
     def give_up(self, status: Status) -> None:
         """The disk is full to the end: what is lost is said, and the two small records that tell it are tried alone."""
         lost = self.dropped + self._backlog_points
-        message = f"The run ended while its disk refused records: {lost:,} points or records are lost."
+        message = f"The run ended while its disk rejected writes: {lost:,} points or records are lost."
         guard.say(f"{self.path}: {message}")
         try:
             self.journal.append([Notice(time=now(), code="disk", message=message, count=lost), status])

@@ -229,7 +229,7 @@ class Writer:
             except Empty:
                 pass
         if not self._finished:
-            guard.say(f"{self.path} is still being written, because its disk is slow; the last points may be lost.")
+            guard.say(f"{self.path} is still being written because its disk is slow; the last points may be lost.")
         return self._complete
 
     def _finish(self) -> None:

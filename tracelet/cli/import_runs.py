@@ -26,21 +26,23 @@ WATCH_PAUSE = 5.0
 
 @click.command("import")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
-@click.option("--format", "-f", "format", metavar="FORMAT", help="Only this format (default: found out).")
-@click.option("--project", metavar="NAME", help="Project of the runs (default: that of the source, else 'imported').")
-@click.option("--dry-run", is_flag=True, help="List the runs that would be imported; write nothing.")
-@click.option("--watch", is_flag=True, help="Import what is new every 5 seconds, until Ctrl-C.")
+@click.option("--format", "-f", "format", metavar="FORMAT", help="Import only this format (default: detected).")
+@click.option(
+    "--project", metavar="NAME", help="Project of the runs (default: the source's project, otherwise 'imported')."
+)
+@click.option("--dry-run", is_flag=True, help="List the runs that would be imported without importing them.")
+@click.option("--watch", is_flag=True, help="Keep importing new data every 5 seconds, until Ctrl-C.")
 @store_option
 def import_runs(
     store: Store, paths: tuple[Path, ...], format: str | None, project: str | None, dry_run: bool, watch: bool
 ) -> None:
-    """Import runs that other trackers recorded: files and folders, at any depth.
+    """Import runs that other trackers recorded. PATH is a file, or a folder that is searched recursively.
 
-    The sources are only read. Importing again adds new points and doubles none; an interrupted import resumes.
+    Sources are never modified. Importing the same source again adds only new points, and an interrupted import resumes.
     """
     importers = {name: make() for name, make in registry.plugins("importers", registry.IMPORTERS)}
     if format is not None and format not in importers:
-        raise Refused(f"there is no format {visible(format)!r}. The formats are {', '.join(importers)}")
+        raise Refused(f"unknown format {visible(format)!r}. Formats: {', '.join(importers)}")
     if dry_run:
         for run in run_import.find(paths, importers, format):
             echo(f"{run.format:12} {visible(run.name)}  {visible(str(run.path))}")
@@ -78,12 +80,14 @@ def _import_once(
                 failures += 1
                 echo(f"failed: {visible(str(outcome.run.path))}: {visible(outcome.reason)}")
     if not quiet:
-        echo(f"{counted(len(runs) - failures, 'run')}, {points:,} new points. See them: tracelet ls --dir {store.root}")
+        echo(
+            f"{counted(len(runs) - failures, 'run')}, {points:,} new points. List them: tracelet ls --dir {store.root}"
+        )
     return failures
 
 
 def _sentence(written: Written) -> str:
-    known = f", {written.known:,} known already" if written.known else ""
+    known = f", {written.known:,} already imported" if written.known else ""
     return f"{written.run}  {visible(written.name)}: {written.points:,} points{known}"
 
 

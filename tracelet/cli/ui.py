@@ -18,7 +18,7 @@ from tracelet.store.store import Store
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen on. Any other address requires a token; one is generated unless --token is given.",
+    help="Address to listen on. If other machines can reach it, a token is required; without --token one is generated.",
 )
 @click.option(
     "--port", type=click.IntRange(0, 65535),

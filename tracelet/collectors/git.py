@@ -55,7 +55,7 @@ class GitCollector:
         return facts
 
     def _find_root(self) -> Path:
-        why = "no folder to look in"
+        why = "no folder to search"
         for folder in (self._folder,) if self._folder else (_script_folder(), Path.cwd()):
             if folder is None or not folder.is_dir():
                 continue
@@ -64,7 +64,7 @@ class GitCollector:
             except FileNotFoundError:
                 raise Absent("git is not installed") from None
             except subprocess.CalledProcessError as error:
-                why = decode(error.stderr or b"").strip().partition("\n")[0] or f"git gave {error.returncode}"
+                why = decode(error.stderr or b"").strip().partition("\n")[0] or f"git returned {error.returncode}"
             except (OSError, subprocess.SubprocessError) as error:
                 why = str(error)
         raise Absent(f"no git working tree: {why}")

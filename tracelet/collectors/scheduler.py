@@ -95,7 +95,7 @@ class Scheduler:
         self._facts_done.wait(FACTS_PATIENCE)
         thread.join(STOP_PATIENCE)
         if thread.is_alive():
-            guard.logger.debug("tracelet: a collector does not answer; it is left behind")
+            guard.logger.debug("tracelet: a collector does not respond; it is abandoned")
 
     def _run(self) -> None:
         for collector in self._collectors:
@@ -159,7 +159,9 @@ class Scheduler:
     def _retire(self, task: Task) -> None:
         self._tasks.remove(task)
         name = task.collector.name
-        guard.say(f"{name} failed {STRIKES} times in a row and is not sampled any more in this run; the rest goes on")
+        guard.say(
+            f"{name} failed {STRIKES} times in a row and is not sampled any more in this run; other collectors continue"
+        )
         with guard.guard(f"stopping the collector {name}"):
             task.collector.stop()
 

@@ -51,7 +51,7 @@ CHUNK_POINTS = 65_536
 HELD_POINTS = 1_000_000
 """Points held until their metrics have a chunk (24 MB)."""
 TOPIC = "import"
-NO_END = "imported; the source does not say how it ended"
+NO_END = "imported; the source does not record how it ended"
 
 
 @dataclass

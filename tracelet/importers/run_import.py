@@ -39,12 +39,12 @@ def find(paths: Sequence[Path], importers: Mapping[str, Importer], format: str |
     found: list[SourceRun] = []
     for path in paths:
         if not path.exists():
-            raise ImportFailed(f"there is nothing at {path}. Name a folder or file that another tracker wrote")
+            raise ImportFailed(f"{path} does not exist. Name a file or folder that another tracker wrote")
         here = _first_found(path.absolute(), chosen)
         if not here:
             known = ", ".join(importers)
             what = f"no run in the format {format!r}" if format else "no run in a known format"
-            raise ImportFailed(f"{path} holds {what}. The formats are {known}; name one with --format")
+            raise ImportFailed(f"{path} holds {what}. Formats: {known}; choose one with --format")
         found += here
     return found
 

@@ -68,8 +68,8 @@ class Patch:
                 return
         if not self.optional and not _is_executing(module):
             say(
-                f"{self.module} has no {self.target}: this version is newer or older than tracelet knows. Training "
-                "goes on; what this patch would have recorded is missing. Look for a newer tracelet.",
+                f"{self.module} has no {self.target}: tracelet does not support this version. Training "
+                "continues; what this patch would record is missing. Update tracelet, or the library.",
                 once=f"patch:{self.module}:{self.target}",
             )
 

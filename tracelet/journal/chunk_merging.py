@@ -31,7 +31,7 @@ class Columns:
         """The columns of a chunk in the frame `number`. JournalError when one is damaged."""
         count = chunk.count
         if not 0 < count <= MAX_POINTS:
-            raise JournalError(f"a chunk of {chunk.name!r} claims {count} points; they are left out")
+            raise JournalError(f"a chunk of {chunk.name!r} claims {count} points; they are skipped")
         return cls(
             list_integers(chunk.steps, count), list_integers(chunk.times, count), list_floats(chunk.values, count),
             None if chunk.epochs is None else list_integers(chunk.epochs, count),

@@ -147,7 +147,7 @@ def _decompress(code: str, body: bytes, count: int) -> bytes:
     try:
         grouped = zlib.decompressobj().decompress(body, count * width + 1)
     except zlib.error as error:
-        raise JournalError(f"a compressed column is damaged ({error}); its points are left out") from None
+        raise JournalError(f"a compressed column is damaged ({error}); its points are skipped") from None
     if width == 1 or len(grouped) != count * width:
         return grouped  # a wrong length is told by the caller
     whole = bytearray(len(grouped))
@@ -229,7 +229,7 @@ def checked_column(packed: Sequence[Any], count: int, codes: frozenset[str]) -> 
     if codes is INTEGER_CODES:
         sound = sound and _is_int64(start) and (code != "=" or _is_int64(body))
     if not sound:
-        raise JournalError(f"a column that claims {count} values is damaged (code {code!r}); its points are left out")
+        raise JournalError(f"a column that claims {count} values is damaged (code {code!r}); its points are skipped")
     return code, start, body
 
 
@@ -244,4 +244,4 @@ def checked_body(code: str, body: object, count: int) -> tuple[str, bytes]:
         whole = _decompress(plain, body, count) if plain != code else body
         if len(whole) == count * _width(plain):
             return plain, whole
-    raise JournalError(f"a column of {count} values is damaged (code {code!r}); its points are left out")
+    raise JournalError(f"a column of {count} values is damaged (code {code!r}); its points are skipped")

@@ -32,7 +32,7 @@ MARKER = b"\xf5\xa7"
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 """A length beyond this is damage, not a frame: no flush comes near it."""
 READ_BLOCK = 4 * 1024 * 1024
-NO_READABLE_FRAME = "there is no sound frame from byte"
+NO_READABLE_FRAME = "there is no valid frame from byte"
 OVERLAP = HEADER.size - 1
 """Blocks of a search overlap by this much, so that a header across two blocks is found."""
 
@@ -87,11 +87,11 @@ class Frame(NamedTuple):
         try:
             record: Record = _decoders[self.kind].decode(self.payload)
         except (msgspec.MsgspecError, ValueError, KeyError, RecursionError) as error:
-            raise JournalError(f"frame {self.number} (kind {self.kind}) holds no such record: {error}") from None
+            raise JournalError(f"frame {self.number} (kind {self.kind}) is not a valid record: {error}") from None
         if isinstance(record, Points):
             return points_since(record, self.since, self.number) if self.since else record
         if _is_too_deep(getattr(record, UNTYPED_FIELDS.get(type(record), ""), None)):
-            raise JournalError(f"frame {self.number} (kind {self.kind}) is nested deeper than anybody's data")
+            raise JournalError(f"frame {self.number} (kind {self.kind}) is nested too deeply")
         return record
 
     def chunks(self, name: str) -> list[Chunk]:
@@ -106,7 +106,7 @@ class Frame(NamedTuple):
                 ]
             return [chunk for chunk in found if chunk.name == name]
         except (msgspec.MsgspecError, ValueError) as error:
-            raise JournalError(f"frame {self.number} (kind {self.kind}) holds no such record: {error}") from None
+            raise JournalError(f"frame {self.number} (kind {self.kind}) is not a valid record: {error}") from None
 
     @property
     def after(self) -> Cursor:

@@ -81,7 +81,7 @@ class JournalView:
 
     def _started_from_name(self) -> Started:
         """What can be known of the process whose first record is damaged: the file bears rank and attempt."""
-        self.reader.note("the record of the start is missing; rank and attempt are taken from the file's name")
+        self.reader.note("the start record is missing; rank and attempt are taken from the file name")
         stem, _, attempt = self.path.stem.rpartition(".")
         role, _, rank = stem.rpartition("-")
         numbers = [int(text) if text.isdecimal() else 0 for text in (rank, attempt)]

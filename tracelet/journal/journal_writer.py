@@ -60,7 +60,7 @@ class JournalWriter:
             kind = KIND_OF[type(record)]
             payload = _encoder.encode(record) if kind == KIND_OF[Points] else self.redact(_encoder.encode(record))
             if len(payload) > MAX_FRAME_BYTES:
-                raise ValueError(f"a record of {len(payload):,} bytes is longer than any reader takes")
+                raise ValueError(f"a record of {len(payload):,} bytes exceeds the size limit")
             frame = encode_frame(kind, number, payload)
             places.append((kind, number, offset))
             parts.append(frame)

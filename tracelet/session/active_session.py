@@ -207,9 +207,8 @@ def _same_again(session: Session, settings: Settings, backends: Mapping[str, dic
         asked = settings[key]
         if settings.sources[key] == "arguments" and asked != active_value:
             raise AlreadyActive(
-                f"the run {experiment.name!r} ({experiment.id}) is active and goes on; {key} {asked!r} asks for "
-                "another. "
-                "Type tracelet.stop_logging() before it, or use `with tracelet.start_logging(...):`."
+                f"the run {experiment.name!r} ({experiment.id}) is active and continues; {key} {asked!r} starts "
+                "another one. Type tracelet.stop_logging() first, or use `with tracelet.start_logging(...):`."
             )
     _extend(session, without_credentials(backends), registry.validated_backends(backends))
     repeated_start.tell_again(session.settings, settings)

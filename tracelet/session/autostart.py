@@ -34,7 +34,7 @@ def begin(text: str) -> None:
             start(arguments, given.get("backend"), config, options["tags"])
         except TraceletError as error:
             end = "" if str(error).endswith((".", "?")) else "."
-            guard.say(f"{error}{end} The program runs without being recorded.")
+            guard.say(f"{error}{end} The program runs, but is not recorded.")
             return
         active_session.await_script(frozenset(given))
         target = _looked_for(sys.argv[:1], sys.orig_argv)
@@ -52,4 +52,4 @@ def _looked_for(program: list[str], command: list[str]) -> str:
 def _tell_missing(target: str) -> None:
     """At the exit: a module or a folder without a program leaves no exception behind, only an exit code."""
     if not hasattr(sys.modules.get("__main__"), "__file__"):
-        active_session.expect(FAILED, f"Python found no program to run in the {target}")
+        active_session.expect(FAILED, f"Python found nothing to run in {target}")

@@ -26,7 +26,7 @@ def settle(backend: object, settings: Settings) -> Backends:
     lost = [key for key in ("backend_url", "api_key") if settings.sources[key] == "arguments" and settings[key]]
     if lost and not backends and settings.enabled:
         raise SettingsError(
-            f"{lost[0]} is given, but no backend that it is for. Name it, e.g. "
+            f"{lost[0]} is given without a backend. Name the backend, e.g. "
             f"start_logging(backend='mlflow', {lost[0]}=...)"
         )
     backends = addressed(backends, settings.api_key, settings.backend_url)
@@ -47,7 +47,7 @@ def parse(backend: object, tables: Mapping[str, Mapping[str, Any]]) -> Backends:
     elif isinstance(backend, Iterable):
         asked = {str(name).strip(): {} for name in backend}
     else:
-        raise SettingsError(f"backend={backend!r}: give a name, a list of names, or a table of name to options")
+        raise SettingsError(f"backend={backend!r}: expected a name, a list of names, or a mapping of names to options")
     return {name.lower(): {**tables.get(name.lower(), {}), **options} for name, options in asked.items() if name}
 
 
@@ -55,7 +55,9 @@ def _options(name: object, options: object) -> dict[str, Any]:
     if options is None:
         return {}
     if not isinstance(options, Mapping):
-        raise SettingsError(f"backend {name!r}: {options!r} are no options; give a table such as {{'url': '...'}}")
+        raise SettingsError(
+            f"backend {name!r}: {options!r} are not options; expected a mapping such as {{'url': '...'}}"
+        )
     return {str(key): value for key, value in options.items()}
 
 
@@ -67,7 +69,7 @@ def addressed(backends: Backends, api_key: str, url: str) -> Backends:
     if len(backends) > 1:
         first = next(iter(backends))
         raise SettingsError(
-            f"api_key and backend_url are for one backend, and there are {len(backends)}. Give each its own: "
+            f"api_key and backend_url need a single backend, but there are {len(backends)}. Set them for each one: "
             f"backend={{{first!r}: {{'url': ..., 'api_key': ...}}, ...}}"
         )
     return {name: {**given, **options} for name, options in backends.items()}

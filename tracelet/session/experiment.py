@@ -118,7 +118,7 @@ class Experiment:
         """Record one point of each metric, all at the same step; see `log_metric`. Records all of them or none."""
         if not hasattr(metrics, "items"):
             raise InvalidMetric(
-                f"metrics are a {type(metrics).__name__}, not a mapping of name to number; nothing was recorded. "
+                f"metrics are a {type(metrics).__name__}, not a mapping of names to numbers; nothing was recorded. "
                 "E.g. log_metrics({'loss': 0.5}, step=3)"
             )
         sound = [
@@ -176,8 +176,8 @@ class Experiment:
         except ArtifactNotFound:
             raise
         except OSError as error:
-            message = f"the artifact {os.fspath(path)!r} was not kept ({error.strerror or error})"
-            say(f"{message}. The training goes on; {_remedy(error)} and log it again.")
+            message = f"the artifact {os.fspath(path)!r} was not stored ({error.strerror or error})"
+            say(f"{message}. The training continues; {_remedy(error)} and log it again.")
             self._writer.emit(Notice(time=now(), code="artifact", message=message, count=1))
 
     def log_file_artifact(self, path: str | os.PathLike[str], name: str | None = None) -> None:
@@ -239,7 +239,7 @@ def _remedy(error: OSError) -> str:
         return "free some space"
     if isinstance(error, PermissionError):
         return f"allow this user to use {error.filename or 'the file and the store'}"
-    return "see that the file and the store can be reached"
+    return "check that the file and the store are reachable"
 
 
 def _unpickled(started: Started) -> Experiment:
@@ -262,7 +262,7 @@ def _index(name: str, step: Any) -> int | None:
             f"{_step_of(name)} is {step!r}; nothing was recorded. A step is an integer: type step={example}"
         ) from None
     if not INT64_MIN <= index <= INT64_MAX:
-        raise InvalidMetric(f"{_step_of(name)} is beyond 64 bits, which no backend holds; e.g. step=100")
+        raise InvalidMetric(f"{_step_of(name)} does not fit into 64 bits, the limit of every backend; e.g. step=100")
     return index
 
 

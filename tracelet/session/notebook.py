@@ -138,7 +138,7 @@ class Panel:
         width = max(len(one.name) for one in shown)
         rows = [f"  {one.name:{width}}  {one.last:<11.5g}  step {one.last_step:,}" for one in shown]
         more = len(found) - len(shown)
-        return rows + [f"  and {more} more: tracelet show {self._writer.started.run}"] * bool(more)
+        return rows + [f"  {more} more: tracelet show {self._writer.started.run}"] * bool(more)
 
     def _summaries(self) -> list[MetricSummary]:
         """What this process has logged; where it has launched ranks, what they have."""

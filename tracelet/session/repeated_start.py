@@ -38,8 +38,8 @@ def tell_late(running: Settings, asked: Settings, given: Set[str]) -> None:
     if late:
         example = " ".join(f"--config {key}={asked[key]}" for key in late)
         say(
-            f"`tracelet run` had started the recording before the script asked for {', '.join(late)}; the script "
-            f"goes on, the recording stays as it was. Type tracelet run {example} ... instead."
+            f"`tracelet run` had started the recording before the script set {', '.join(late)}; the script "
+            f"continues with the settings in effect. Type instead: tracelet run {example} ..."
         )
 
 
@@ -48,7 +48,7 @@ def tell_again(running: Settings, asked: Settings) -> None:
     late = _late(running, asked, frozenset())
     if late:
         say(
-            f"a run is active and goes on as it was started; {', '.join(late)} came too late for it. "
+            f"a run is active and keeps its settings; {', '.join(late)} cannot be changed any more. "
             "Type tracelet.stop_logging() before the second start_logging()."
         )
 

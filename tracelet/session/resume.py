@@ -82,16 +82,16 @@ def _choose(runs: Path, settings: Settings, identity: Identity, nth: int) -> tup
     if settings.run_id:
         if not LEGAL_ID.fullmatch(settings.run_id):
             raise SettingsError(
-                f"run_id cannot be {settings.run_id!r}: give up to 64 letters, digits, dots, dashes and underlines"
+                f"run_id cannot be {settings.run_id!r}: expected up to 64 letters, digits, dots, dashes and underscores"
             )
         if settings.run_id in (LATEST, AUTO):
             raise SettingsError(
-                f"run_id cannot be {settings.run_id!r}, which stands for another run. Type "
-                f"resume={settings.run_id!r} to go on with that one, or give another id"
+                f"run_id cannot be {settings.run_id!r}, which is a reserved name. Type "
+                f"resume={settings.run_id!r} to resume that run, or choose another id"
             )
         if settings.resume not in ("", AUTO) and Store(runs.parent).run(settings.resume).id != settings.run_id:
             raise SettingsError(
-                f"run_id {settings.run_id!r} and resume {settings.resume!r} mean two runs. Give one of them"
+                f"run_id {settings.run_id!r} and resume {settings.resume!r} name different runs. Give only one of them"
             )
         return settings.run_id, nth
     if settings.resume == AUTO:

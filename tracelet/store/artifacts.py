@@ -36,7 +36,7 @@ _manifests = msgspec.json.Decoder(dict[str, tuple[str, int]])
 def object_path(run_folder: Path, digest: str) -> Path:
     """Where the bytes with this digest lie. FileNotFoundError if it is none: it may stand in a journal like that."""
     if not DIGEST.fullmatch(digest):
-        raise FileNotFoundError(errno.ENOENT, "nothing is kept under what is no digest", digest[:80])
+        raise FileNotFoundError(errno.ENOENT, "not a valid digest", digest[:80])
     return run_folder / FOLDER / digest[:2] / digest
 
 
@@ -49,7 +49,7 @@ def store_artifact(
         mode = source.stat().st_mode
     except OSError as error:
         raise ArtifactNotFound(
-            f"there is no artifact at {os.fspath(path)!r} (looked from {os.getcwd()}). Nothing was recorded; "
+            f"no file or folder at {os.fspath(path)!r} (working directory: {os.getcwd()}). Nothing was recorded; "
             "call log_artifact after the file is written"
         ) from error
     title = name or source.absolute().name
@@ -74,7 +74,7 @@ def manifest(run_folder: Path, artifact: Artifact) -> dict[str, tuple[str, int]]
     try:
         return _manifests.decode(object_path(run_folder, artifact.digest).read_bytes())
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise ValueError(f"the list of the files of {artifact.name!r} is damaged: {error}") from None
+        raise ValueError(f"the file list of {artifact.name!r} is damaged: {error}") from None
 
 
 def _store_folder(run_folder: Path, source: Path) -> tuple[str, int, dict[str, int]]:

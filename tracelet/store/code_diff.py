@@ -28,13 +28,13 @@ MAX_LINES = 20_000
 COMMIT = re.compile(r"[0-9a-f]{7,64}")
 """Nothing else from a journal becomes an argument of git."""
 
-SAME = "The code is the same."
-UNKNOWN = "Nothing is known of the code of {which}."
+SAME = "The code is identical."
+UNKNOWN = "The code of {which} was not recorded."
 EXACT = "Commits and uncommitted changes, compared by git in {root}."
 COMMITS = (
     "The commits are compared by git in {root}; what differs between the uncommitted changes follows, because {why}."
 )
-CHANGES = "Only the uncommitted changes are compared, as texts: {why}."
+CHANGES = "Only the uncommitted changes are compared, as plain text: {why}."
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def code_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> Code
         return CodeDifference(SAME)
     root = _root(first, second)
     if root is None:
-        return _diff_as_text(first, second, "their repository is not here, or does not have both commits")
+        return _diff_as_text(first, second, "their repository does not exist here, or lacks one of the commits")
     try:
         return _diff_with_git(root, first, second)
     except (OSError, subprocess.SubprocessError) as error:
@@ -117,14 +117,14 @@ def _tree_of(root: Path, git: Mapping[str, Any], extra: Mapping[str, str]) -> st
     if not patch:
         return commit
     if git.get("diff_truncated") or git.get("diff_masked"):
-        raise ValueError("parts of them were left out of the record")
+        raise ValueError("parts of them were not recorded")
     try:
         git_commands.run(root, "read-tree", commit, extra=extra)
         given = patch.encode("utf-8", "surrogateescape")
         git_commands.run(root, "apply", "--cached", "--whitespace=nowarn", "-", given=given, extra=extra)
         return decode_line(git_commands.run(root, "write-tree", extra=extra))
     except subprocess.CalledProcessError:
-        raise ValueError("they do not apply, as with changed binary files") from None
+        raise ValueError("they do not apply, e.g. because of binary files") from None
 
 
 def _diff_as_text(first: Mapping[str, Any], second: Mapping[str, Any], why: str) -> CodeDifference:

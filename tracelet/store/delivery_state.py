@@ -66,7 +66,7 @@ _decoder = msgspec.json.Decoder(Delivery)
 def checked_name(name: str) -> str:
     """The name of a backend, which is to be a file's name. SettingsError if it cannot be one."""
     if not NAME_PATTERN.fullmatch(name):
-        raise SettingsError(f"backend {name!r}: a backend's name is made of small letters, digits, '_', '-' and '.'")
+        raise SettingsError(f"backend {name!r}: a backend name consists of lowercase letters, digits, '_', '-' and '.'")
     return name
 
 

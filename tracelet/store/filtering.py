@@ -31,8 +31,8 @@ TABLES = ("metrics", "min", "max", "params", "tags")
 """Names that take a quoted name: the last value, the min and the max of a metric, a parameter, a tag."""
 RENAMED_TABLES = {"least": "min", "greatest": "max"}
 """Old names of tables, which still work."""
-EXAMPLE = """For example: lr < 0.01 and status == "finished", or metrics["val/loss"] < 0.2"""
-QUOTED_NAMES = """A name with / or - in it is written metrics["val/loss"] or params["optimizer/0/lr"]."""
+EXAMPLE = """Example: lr < 0.01 and status == "finished", or metrics["val/loss"] < 0.2"""
+QUOTED_NAMES = """Write names that contain / or - as metrics["val/loss"] or params["optimizer/0/lr"]."""
 FIELDS = (
     "id",
     "name",
@@ -87,10 +87,12 @@ class Filter:
         """FilterError, naming the nearest, when a bare name is not among those that any run has."""
         for name in sorted(self.names.difference(known)):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"Did you mean {near[0]!r}?" if near else f'A text stands in quotes: "{name}".'
+            hint = f"Did you mean {near[0]!r}?" if near else f'Put strings in quotes: "{name}".'
             if re.search(rf"\w[/-]{re.escape(name)}|{re.escape(name)}[/-]\w", self.expression):
                 hint = QUOTED_NAMES
-            raise FilterError(f"no run has a field, parameter or metric {name!r} (in {self.expression!r}). {hint}")
+            raise FilterError(
+                f"no run has a field, parameter or metric named {name!r} (in {self.expression!r}). {hint}"
+            )
 
     def _parsed(self, expression: str) -> ast.expr:
         if not expression.strip() or len(expression) > MAX_LENGTH:
@@ -99,7 +101,7 @@ class Filter:
             return ast.parse(expression.strip(), mode="eval").body
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
             what = error.msg if isinstance(error, SyntaxError) else str(error)
-            raise FilterError(f"the filter {expression!r} cannot be read: {what}. {EXAMPLE}") from None
+            raise FilterError(f"the filter {expression!r} cannot be parsed: {what}. {EXAMPLE}") from None
 
     def _compiled(self, node: ast.expr, depth: int) -> Evaluator:
         if depth > MAX_DEPTH:
@@ -131,7 +133,7 @@ class Filter:
 
     def _refused(self, what: str) -> FilterError:
         hint = QUOTED_NAMES if "/" in self.expression or "-" in self.expression else EXAMPLE
-        return FilterError(f"a filter cannot hold {what}: it compares fields, parameters and metrics. {hint}")
+        return FilterError(f"a filter cannot contain {what}: it compares fields, parameters and metrics. {hint}")
 
     def _name(self, name: str) -> Evaluator:
         if name in TABLES:

@@ -16,7 +16,7 @@ from tracelet.store.process_liveness import is_alive
 
 SILENCE_TIMEOUT = 60.0
 """Seconds without a sign of life after which a process on another host counts as gone; it gives one every 10."""
-NO_EXIT_RECORD = "the process is gone and did not say goodbye"
+NO_EXIT_RECORD = "the process disappeared without reporting an exit"
 
 
 def process_status(view: JournalView, nodes: Iterable[JournalView]) -> Status:
@@ -39,7 +39,7 @@ def process_status(view: JournalView, nodes: Iterable[JournalView]) -> Status:
 
 def killed_reason(started: Started) -> str:
     """Why a process counts as killed of which nothing else is known."""
-    return NO_EXIT_RECORD if started.host == socket.gethostname() else f"no sign of life from {started.host}"
+    return NO_EXIT_RECORD if started.host == socket.gethostname() else f"no heartbeat from {started.host}"
 
 
 def modified_at(path: Path) -> int:

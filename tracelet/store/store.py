@@ -49,7 +49,7 @@ class Store:
         """The store at `path`; a folder that does not exist yet is a store without runs. StoreError if it is a file."""
         root = locate(path)
         if root.exists() and not root.is_dir():
-            raise StoreError(f"{root} is a file, not a store's folder. Name the folder: --dir FOLDER, or TRACELET_DIR")
+            raise StoreError(f"{root} is a file, not a store folder. Name the folder: --dir FOLDER, or TRACELET_DIR")
         return cls(root)
 
     def _folders(self) -> Iterator[Path]:
@@ -62,7 +62,7 @@ class Store:
     def runs(self, project: str | None = None, status: str | None = None) -> list[Run]:
         """All runs, newest first; those of one project or status if asked. InvalidArgument for no such status."""
         if status is not None and status not in STATUSES:
-            raise InvalidArgument(f"no run has the status {status!r}. There are {', '.join(STATUSES)}")
+            raise InvalidArgument(f"unknown status {status!r}. Statuses: {', '.join(STATUSES)}")
         found = []
         for folder in self._folders():
             run = Run(folder)
@@ -78,7 +78,7 @@ class Store:
         several runs with this name it is the newest; with `unique` that is an error too, for those who delete.
         """
         if not isinstance(name, str):
-            raise InvalidArgument(f"a run is asked for by its id or name, not by {name!r}. E.g. store.run('latest')")
+            raise InvalidArgument(f"a run is found by its id or name, not by {name!r}. E.g. store.run('latest')")
         folders = {folder.name: folder for folder in self._folders()}
         if name == LATEST:
             return self._latest()
@@ -89,7 +89,7 @@ class Store:
     def _latest(self) -> Run:
         runs = self.runs()
         if not runs:
-            raise RunNotFound(f"there are no runs in {self.root}. Record one: tracelet demo")
+            raise RunNotFound(f"no runs in {self.root}. Record one: tracelet demo")
         starts = [max((one.started.time / 1e6 for one in run.processes), default=run.info.started) for run in runs]
         return runs[starts.index(max(starts))]
 
@@ -104,6 +104,6 @@ class Store:
         if len(matches) == 1:
             return matches[0]
         if not matches:
-            raise RunNotFound(f"no run in {self.root} has the id, prefix or name {name!r}. See them: tracelet ls")
+            raise RunNotFound(f"no run in {self.root} has the id, id prefix or name {name!r}. List them: tracelet ls")
         listed = ", ".join(run.id for run in matches[:5])
-        raise RunNotFound(f"{len(matches)} runs answer to {name!r}: {listed}. Give one of their ids")
+        raise RunNotFound(f"{len(matches)} runs match {name!r}: {listed}. Give one of these ids")

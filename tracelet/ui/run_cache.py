@@ -24,7 +24,7 @@ from tracelet.store.run_info import RunInfo
 from tracelet.store.store import Store
 
 OPEN_RUNS = 48
-"""Runs that stay open: as many as a person compares, with room for the runs that are going on."""
+"""Runs that stay open: as many as a person compares, with room for the running ones."""
 FRESH = 0.4
 """Seconds for which the list is not looked at again: several pages ask at once."""
 
@@ -36,7 +36,7 @@ class Row:
     info: RunInfo
     names: dict[str, Any]
     automatic: frozenset[str]
-    """The metrics that tracelet recorded by itself."""
+    """The metrics that tracelet recorded automatically."""
     heartbeat: float
     """When its journals were last written, in seconds since the epoch."""
     changed: int
@@ -74,7 +74,7 @@ class Library:
         path = self.folder / run_id
         plain = run_id and not run_id.startswith(".") and Path(run_id).name == run_id and "\0" not in run_id
         if not plain or not path.is_dir():
-            raise RunNotFound(f"there is no run {run_id[:80]!r} in this store. It may have been deleted")
+            raise RunNotFound(f"run {run_id[:80]!r} does not exist in this store. It may have been deleted")
         return path
 
     @contextmanager
@@ -118,7 +118,7 @@ class Library:
                 with self.open(run_id) as run:
                     known = self._rows[run_id] = self._read(run, changed)
         except OSError as error:
-            raise RunNotFound(f"the run {run_id!r} is gone. It may have been deleted") from error
+            raise RunNotFound(f"run {run_id!r} no longer exists. It may have been deleted") from error
         return known
 
     def _folders(self) -> list[Path]:

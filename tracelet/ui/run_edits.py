@@ -1,4 +1,4 @@
-"""All that the dashboard ever changes: names and tags of runs, pins, and runs deleted. Nothing else in it writes.
+"""Everything that the dashboard changes: names, tags and pins of runs, and deletion. Nothing else in it writes.
 
 Called by the API's worker threads. With `read_only` everything is refused.
 """
@@ -31,33 +31,33 @@ class Edits:
     def _check(self) -> None:
         if self.read_only:
             raise StoreError(
-                "this dashboard only reads. Nothing was changed; start it without --read-only to change runs"
+                "the dashboard is read-only. Nothing was changed; to change runs, start it without --read-only"
             )
 
     def annotate(self, run_id: str, name: str | None, tags: dict[str, str] | None) -> None:
-        """Give a run another name (empty: its own again), set tags (an empty text takes one away)."""
+        """Rename a run (empty: restore its original name), set tags (an empty value removes the tag)."""
         self._check()
         if len(name or "") > LONGEST_NAME or len(tags or {}) > MOST_TAGS:
-            raise StoreError(f"a name has at most {LONGEST_NAME} characters, a run at most {MOST_TAGS} tags")
+            raise StoreError(f"a name may have at most {LONGEST_NAME} characters, a run at most {MOST_TAGS} tags")
         if any(len(text) > LONGEST_NAME for pair in (tags or {}).items() for text in pair) or "" in (tags or {}):
-            raise StoreError(f"a tag has a name, and at most {LONGEST_NAME} characters")
+            raise StoreError(f"a tag needs a name; name and value may have at most {LONGEST_NAME} characters")
         self._write(run_id, lambda known: msgspec.structs.replace(
             known, name=known.name if name is None else name.strip(), tags={**known.tags, **(tags or {})}
         ))  # fmt: skip
 
     def delete(self, run_id: str, force: bool = False) -> None:
-        """Delete a run with all its files; one that is going on only by force, a link never."""
+        """Delete a run and all its files; a running one only by force, a link never."""
         self._check()
         path = self.library.path(run_id)
         with self.library.open(run_id) as run:
             if run.info.status == RUNNING and not force:
-                raise StoreError(f"the run {run_id} is still going on; nothing was deleted")
+                raise StoreError(f"run {run_id} is still running; nothing was deleted")
         if path.is_symlink() or path.resolve().parent != self.library.folder.resolve():
-            raise StoreError(f"{path.name} is a link to somewhere else; nothing was deleted")
+            raise StoreError(f"{path.name} is a symbolic link; nothing was deleted")
         try:
             shutil.rmtree(path)
         except OSError as error:
-            raise StoreError(f"the run {run_id} could not be deleted completely: {error.strerror}") from error
+            raise StoreError(f"run {run_id} was deleted only in part: {error.strerror}") from error
         finally:
             self.library.forget(run_id)
 
@@ -72,5 +72,5 @@ class Edits:
             try:
                 write_annotations(path, change(read_annotations(path)))
             except OSError as error:
-                raise StoreError(f"the run {run_id} could not be changed: {error.strerror}") from error
+                raise StoreError(f"run {run_id} could not be changed: {error.strerror}") from error
         self.library.forget(run_id)

@@ -75,15 +75,15 @@ class Gate:
     def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[int, str] | None:
         host = headers.get(b"host", "")
         if not self._is_ours(host):
-            return 421, f"This dashboard does not answer to the name {host!r}. Add it: tracelet ui --allow-host NAME"
+            return 421, f"The host name {host!r} is not allowed. To allow it: tracelet ui --allow-host NAME"
         origin = headers.get(b"origin")
         if origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
-            return 403, "A page of another origin may not use this dashboard."
+            return 403, "Requests from pages of another origin are not allowed."
         method = scope.get("method", "GET")
         if method not in SAFE and OWN_HEADER not in headers and not scope["path"].startswith(SOCKET):
-            return 403, "Changes need the header X-Tracelet, which only the dashboard's own pages send."
+            return 403, "Requests that change something need the header X-Tracelet."
         if self.rules.token and not self._has_token(headers) and not self._brings_token(scope):
-            return 401, "A token is needed: open the address with ?token=... that `tracelet ui` printed."
+            return 401, "A token is required: open the URL with ?token=... that `tracelet ui` printed."
         return None
 
     def _is_ours(self, host: str) -> bool:

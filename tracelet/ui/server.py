@@ -20,7 +20,7 @@ from tracelet.ui.security import Gate, Rules
 PORT = 8765
 """Where the dashboard is found unless the port is taken."""
 BACKLOG = 2048
-"""Connections that wait until the server takes them; uvicorn's own figure."""
+"""Connections that wait until the server accepts them; uvicorn's own default."""
 TOKEN_BYTES = 24
 
 
@@ -69,7 +69,7 @@ def listen(host: str, port: int | None) -> socket.socket:
             listener.close()
             if port is not None:
                 raise StoreError(
-                    f"port {port} of {host} cannot be used ({error.strerror}). Take another one, or any: --port 0"
+                    f"port {port} of {host} cannot be used ({error.strerror}). Try another port, or any: --port 0"
                 ) from error
             continue
         return listener

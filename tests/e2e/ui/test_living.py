@@ -125,7 +125,7 @@ def test_columns_are_chosen_and_shared(page: Page) -> None:
         "for (const box of document.querySelectorAll('dialog input'))"
         " box.checked = ['m:loss', 'p:lr', 'git'].includes(box.value)"
     )
-    page.click("Show", "dialog")
+    page.click("Apply", "dialog")
     heads = "[...document.querySelectorAll('.ag-header-cell-text')].map((head) => head.innerText)"
     page.until(f"['loss', 'lr', 'Commit'].every((name) => {heads}.includes(name))")
     assert page.driver.current_url.count("col=") == 3

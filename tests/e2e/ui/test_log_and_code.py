@@ -81,7 +81,7 @@ def test_log_code_deliveries_and_changes(
         )
         there.open(f"/run/{ids['after']}?tab=deliveries")
         told = there.text("#panel")
-        assert "everything is delivered" in told
+        assert "Everything is delivered" in told
         assert "Pending\n30" in told
         assert f"tracelet sync {ids['after']} --backend mlflow" in told
         there.open(f"/compare?run={ids['after']}&run={ids['before']}")
@@ -93,7 +93,7 @@ def test_log_code_deliveries_and_changes(
         there.open("/")
         there.click("Columns")
         there.run("document.querySelector('dialog input[value=\"l:loss\"]').click()")
-        there.click("Show", "dialog")
+        there.click("Apply", "dialog")
         assert "min loss" in there.until(
             "document.querySelectorAll('.tl-name a').length === 2 && document.body.innerText"
         )

@@ -107,7 +107,7 @@ def test_the_other_tabs_tell_their_part(page: Page, ids: dict[str, str]) -> None
     overview = page.text()
     assert "RuntimeError" in overview
     assert "the loss went astray" in overview
-    assert "git checkout" in overview or "did not run in a git repository" in overview
+    assert "git checkout" in overview or "did not start in a git repository" in overview
     for tab, words in (("log", "fit finished"), ("artifacts", ".ckpt"), ("deliveries", "tracelet sync")):
         page.open(f"/run/{ids['astray']}?tab={tab}")
         assert words in page.text(), tab
@@ -147,7 +147,7 @@ def test_keys(page: Page) -> None:
     page.open("/")
     page.until(f"{ROWS}.length")
     page.press("?")
-    assert "search or filter" in page.text("dialog")
+    assert "Search or filter" in page.text("dialog")
     page.run("document.querySelector('dialog').close()")
     page.press("j")
     page.press("Enter")

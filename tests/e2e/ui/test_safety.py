@@ -93,9 +93,9 @@ def test_a_token_opens_the_page(page: Page, environment: dict[str, str], store: 
     """With a token the page opens by its address, which then has none any more; read-only hides changes."""
     with served(store, environment, "--token", "right", "--read-only") as address:
         page.driver.get(address.split("?")[0])
-        assert "A token is needed" in page.text("body")
+        assert "A token is required" in page.text("body")
         page.driver.get(address if "token=" in address else address + "?token=right")
         page.until("document.querySelectorAll('.tl-name a').length >= 5")
         assert "token" not in page.driver.current_url
-        assert "read only" in page.text("header")
+        assert "Read-only" in page.text("header")
         assert page.run("return document.querySelector('.tl-pin')") is None

@@ -185,7 +185,7 @@ def test_points_that_cannot_be_read_are_noted_once_for_each_metric() -> None:
     rows = [("a", step, torch.ones((), device="meta"), 1.0) for step in range(3)]
     flushes = [packer.pack([*rows, ("b", 0, 1.0, 1.0)]) for _ in range(2)]
     (notice,) = [record for flush in flushes for record in flush if isinstance(record, Notice)]
-    assert notice.message.startswith("points of 'a' were not recorded, because they cannot be read (NotImpl")
+    assert notice.message.startswith("points of 'a' were not recorded because they cannot be read (NotImpl")
     assert [chunk.name for chunk in chunks_of(flushes[0])] == ["b"]
     many = packer.pack([(f"m{number}", 0, "x", 1.0) for number in range(3 * MAX_NOTICES)])
     assert len(many) == MAX_NOTICES

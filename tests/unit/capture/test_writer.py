@@ -111,7 +111,7 @@ def test_logging_after_the_end_is_said_once(tmp_path: Path, messages: list[str])
     for _ in range(3):
         made.emit(("m", 0, 1.0, 1.0))
     assert len(messages) == 1
-    assert "'m' was logged after its run had ended" in messages[0]
+    assert "'m' was logged after its run ended" in messages[0]
     assert len(made.items) == 0
 
 
@@ -194,7 +194,7 @@ def test_a_deleted_folder_is_written_again_complete(tmp_path: Path, messages: li
     assert (run.info.status, values(folder)) == ("finished", [0.0, 1.0, 2.0])
     assert run.problems == []
     assert not (tmp_path / ".gitignore").exists()
-    assert [text for text in messages if "written again there, complete" in text]
+    assert [text for text in messages if "complete journal was written there again" in text]
 
 
 def test_a_folder_that_cannot_come_back_is_waited_for(
@@ -237,7 +237,7 @@ def test_more_than_memory_may_hold_is_given_up_counted_and_reported(
     run = Run(tmp_path / "store" / "r1")
     assert values(tmp_path / "store" / "r1") == list(range(400, 500))
     assert run.params == {"kept": True}
-    assert [problem for problem in run.problems if "400 points or records were given up" in problem]
+    assert [problem for problem in run.problems if "400 points or records were dropped" in problem]
     assert [text for text in messages if "400 points" in text]
 
 
@@ -327,7 +327,7 @@ def test_a_disk_that_hangs_does_not_hold_the_training(
     assert made.close(FINISHED, timeout=30)
     run = Run(tmp_path / "r1")
     count = run.summaries()["m"].count
-    assert [problem for problem in run.problems if f"{20_000 - count:,} points or records were given up" in problem]
+    assert [problem for problem in run.problems if f"{20_000 - count:,} points or records were dropped" in problem]
     assert [line.text for line in run.console()] == ["printed"]
 
 

@@ -367,7 +367,7 @@ def test_says_once_what_a_version_does_not_have(name: str, caplog: pytest.LogCap
     patcher.revert()
     assert len(caplog.records) == 2
     assert "Library.gone" in caplog.text
-    assert "Training goes on" in caplog.text
+    assert "Training continues" in caplog.text
 
 
 def test_a_data_attribute_is_not_wrapped(name: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -180,7 +180,7 @@ def test_a_tail_that_was_half_written_is_not_called_damaged_later(journal: Journ
     whole = journal.path.read_bytes()
     reader = spoil(journal.path, whole[:end] + bytes(len(whole) - end))
     assert [frame.number for frame in reader.frames()] == [0]
-    assert reader.damage == [f"there is no sound frame from byte {end}"]
+    assert reader.damage == [f"there is no valid frame from byte {end}"]
     journal.path.write_bytes(whole)
     assert [frame.number for frame in reader.frames(Cursor(1, end))] == [1]
     assert reader.damage == []
@@ -327,7 +327,7 @@ def test_two_processes_never_own_one_file(journal: JournalWriter) -> None:
 
 def test_a_record_longer_than_readers_take_is_refused(journal: JournalWriter) -> None:
     """What no reader would believe is not written; the journal goes on."""
-    with pytest.raises(ValueError, match="longer than any reader"):
+    with pytest.raises(ValueError, match="exceeds the size limit"):
         journal.append([Event(time=1, name="big", attributes={"x": bytes(MAX_FRAME_BYTES)})])
     journal.append([event(0)])
     assert records_in(journal.path) == [event(0)]

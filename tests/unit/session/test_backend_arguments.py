@@ -32,7 +32,7 @@ def test_options_of_the_settings_are_overridden_name_by_name() -> None:
 @pytest.mark.parametrize("backend", [3, 1.5, object(), {"mlflow": "yes"}, {"mlflow": ["a"]}])
 def test_what_cannot_be_meant_is_an_error(backend: object) -> None:
     """Anything else is SettingsError that shows what to give."""
-    with pytest.raises(SettingsError, match="give a"):
+    with pytest.raises(SettingsError, match="expected a"):
         parse(backend, {})
 
 

@@ -88,5 +88,5 @@ def test_a_start_that_fails_is_only_said(caplog: pytest.LogCaptureFixture) -> No
     with caplog.at_level(logging.WARNING, "tracelet"):
         begin(metrics_interval="never")
         autostart.begin("{")
-    assert "without being recorded" in caplog.text
+    assert "but is not recorded" in caplog.text
     assert tracelet.get_active_experiment() is None

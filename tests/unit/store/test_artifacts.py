@@ -73,7 +73,7 @@ def test_a_fifo_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
         (errno.ENOSPC, "free some space"),
         (errno.EDQUOT, "free some space"),
         (errno.EACCES, "allow this user to use /model.pt"),
-        (errno.EIO, "can be reached"),
+        (errno.EIO, "are reachable"),
     ],
 )
 def test_a_disk_that_refuses_is_said_with_what_helps(
@@ -91,7 +91,7 @@ def test_a_disk_that_refuses_is_said_with_what_helps(
     said = caplog.text
     assert remedy in said
     assert ("free some space" in said) is (number in (errno.ENOSPC, errno.EDQUOT))
-    assert "was not kept" in tracelet.open_store().run("latest").problems[0]
+    assert "was not stored" in tracelet.open_store().run("latest").problems[0]
 
 
 def test_logged_artifacts_are_read_back(tmp_path: Path) -> None:

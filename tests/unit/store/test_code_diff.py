@@ -98,7 +98,7 @@ def test_without_the_repository_what_was_recorded_is_compared(repository: Path, 
     second = state(repository)
     repository.rename(tmp_path / "moved")
     found = code_difference(first, second)
-    assert "not here" in found.told
+    assert "does not exist here" in found.told
     assert "-+tried" in found.text.splitlines()
     assert "++tried otherwise" in found.text.splitlines()
 
@@ -107,12 +107,12 @@ def test_without_the_repository_what_was_recorded_is_compared(repository: Path, 
 def test_a_commit_from_a_journal_is_never_an_option(repository: Path, commit: str) -> None:
     """What is no commit of the repository leads to the comparison of texts."""
     known = state(repository)
-    assert "not here" in code_difference(known, {**known, "commit": commit, "diff": "x"}).told
+    assert "does not exist here" in code_difference(known, {**known, "commit": commit, "diff": "x"}).told
 
 
 def test_without_git_it_is_said_whose_code_is_unknown(repository: Path) -> None:
     """A run outside any repository is named."""
-    assert code_difference(state(repository), {}).told == "Nothing is known of the code of the second run."
+    assert code_difference(state(repository), {}).told == "The code of the second run was not recorded."
 
 
 def test_the_repository_runs_nothing(repository: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_a_process_that_is_gone_without_a_word_was_killed(tmp_path: Path) -> Non
     os.utime(path, (5000, 5000))
     info = Run(tmp_path / "r1").info
     assert (info.status, info.ended) == ("killed", 5000)
-    assert "did not say goodbye" in info.reason
+    assert "without reporting an exit" in info.reason
 
 
 def test_a_reused_pid_is_not_taken_for_the_process(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_without_its_first_record_a_journal_is_still_read(tmp_path: Path) -> Non
     assert run.series("a", rank=3).values.tolist() == [1.0, 2.0]
     assert run.info.id == "r1"
     assert run.info.status == "running"  # the file is young and no host is known
-    assert any("record of the start is missing" in problem for problem in run.problems)
+    assert any("start record is missing" in problem for problem in run.problems)
 
 
 def test_notices_are_among_the_problems(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_name_that_fits_none_or_several_is_an_error(store: Store, name: str, m
 
 def test_what_can_be_no_run_says_what_can(store: Store) -> None:
     """A status that does not exist and a name that is none are errors that say what to type, not empty answers."""
-    with pytest.raises(InvalidArgument, match="There are running, finished"):
+    with pytest.raises(InvalidArgument, match="Statuses: running, finished"):
         store.runs(status="finish")
     with pytest.raises(InvalidArgument, match="'latest'"):
         store.run(None)  # type: ignore[arg-type]
@@ -90,7 +90,7 @@ def test_a_name_of_several_runs_is_the_newest(store: Store) -> None:
     """The name alone leads to the run that started last; who asks for a unique one is told the ids."""
     assert store.run("two").id == "aaaa000002"
     assert store.run("one", unique=True).id == "aaaa000001"
-    with pytest.raises(RunNotFound, match="2 runs answer to 'two': aaaa000002, bbbb000003"):
+    with pytest.raises(RunNotFound, match="2 runs match 'two': aaaa000002, bbbb000003"):
         store.run("two", unique=True)
 
 

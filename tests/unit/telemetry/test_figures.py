@@ -141,12 +141,12 @@ def test_saves_by_hand(run: Any, tmp_path: Any) -> None:
 
 def test_configuration() -> None:
     """What is told before a run is the next run's; unknown names and strategies are refused with the known ones."""
-    with pytest.raises(SettingsError, match=r"'seq_len' is nothing .* seq_length"):
+    with pytest.raises(SettingsError, match=r"'seq_len' is not an option .* seq_length"):
         telemetry.configure(seq_len=3)
-    with pytest.raises(SettingsError, match="give 'sync' or 'async'"):
+    with pytest.raises(SettingsError, match="expected 'sync' or 'async'"):
         telemetry.configure(save_checkpoint_strategy="never")
     for odd in ("many", -3, math.nan, math.inf, True, [1]):
-        with pytest.raises(SettingsError, match="'flops_per_sample' cannot be .* give a number"):
+        with pytest.raises(SettingsError, match="'flops_per_sample' cannot be .* expected a number"):
             telemetry.configure(flops_per_sample_or_fn=odd)
     telemetry.configure(flops_per_sample=6e9, seq_length=np.int64(16))
     telemetry.configure(perf_tag_or_fn=lambda: "quick", custom_metadata={"team": "vision"})

@@ -105,7 +105,7 @@ def test_a_record_of_wrong_types_costs_itself_alone(tmp_path: Path, name: str) -
     wrong = dict.fromkeys(hostile.RECORDS[name], hostile.deep(3))
     hostile.write(tmp_path / "runs" / "r1", hostile.journal({**hostile.RECORDS, name: wrong}))
     run = tracelet.open_store(tmp_path).run("r1")
-    assert any("holds no such record" in problem for problem in run.problems)
+    assert any("is not a valid record" in problem for problem in run.problems)
     assert run.info.name == "one"
     assert run.metrics() == ([] if name == "points" else ["loss"])
     assert len(run.artifacts) == (name != "artifact")

@@ -20,15 +20,15 @@ def make(name: str, reference: str, options: Mapping[str, Any]) -> Backend:
         kind = resolve_name(reference)
     except (ImportError, AttributeError, ValueError) as error:
         raise Misconfigured(
-            f"the backend {name!r} cannot be loaded from {reference!r} ({error})",
-            "Install the package that holds it, in the Python that runs the training",
+            f"backend {name!r} cannot be loaded from {reference!r} ({error})",
+            "Install its package in the Python that runs the training",
         ) from None
     # The reference may come from the record of a run that somebody else made: nothing else is called.
     declared: Any = getattr(kind, "options", None)
     if not (isinstance(kind, type) and isinstance(declared, type) and dataclasses.is_dataclass(declared)):
         raise Misconfigured(
-            f"{reference!r} of the backend {name!r} is no class of a backend",
-            "Name a class with `options`, a dataclass; see the guide 'write a backend'",
+            f"{reference!r} of the backend {name!r} is not a backend class",
+            "Name a class whose `options` is a dataclass; see the guide 'Write a backend'",
         )
     backend: Backend = kind(_options(name, declared, options))
     return backend
@@ -40,8 +40,8 @@ def check_names(name: str, kind: Any, options: Iterable[str]) -> None:
     for key in options:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"Did you mean {near[0]!r}?" if near else "Known are: " + ", ".join(known)
-            raise Misconfigured(f"{key!r} is not an option of the backend {name!r}", hint)
+            hint = f"Did you mean {near[0]!r}?" if near else "Known options: " + ", ".join(known)
+            raise Misconfigured(f"{key!r} is not an option of backend {name!r}", hint)
 
 
 def _options(name: str, kind: type, options: Mapping[str, Any]) -> Any:
@@ -49,7 +49,7 @@ def _options(name: str, kind: type, options: Mapping[str, Any]) -> Any:
     try:
         return msgspec.convert(dict(options), kind, strict=False, dec_hook=_made)
     except (msgspec.ValidationError, ValueError) as error:
-        raise Misconfigured(f"an option of the backend {name!r} cannot be meant: {error}", "Mend it") from None
+        raise Misconfigured(f"backend {name!r} has an invalid option: {error}", "Fix it") from None
 
 
 def _made(kind: type, value: Any) -> Any:

@@ -277,7 +277,7 @@ def _unpacked(record: Spans, rank: int) -> list[SpanPart]:
         )
     )  # fmt: skip
     if any(not 0 <= index < len(record.names) for index in names):
-        raise JournalError("packed spans refer to names that are not there; they are left out")
+        raise JournalError("packed spans refer to unknown names; they are skipped")
     return [
         SpanPart(
             id=ids[place], parent=ids[place] - distances[place] + 1 if distances[place] else 0,

@@ -118,7 +118,7 @@ class Courier(threading.Thread):
         try:
             self.progress.misconfigured(why, fix)
         except OSError as error:
-            self.progress.say(f"stopped: {why}; and the disk refuses to take a note of it ({error})")
+            self.progress.say(f"stopped: {why}; the state cannot be saved to disk ({error})")
 
     def _let_go(self) -> None:
         backend, self._backend = self._backend, None
@@ -255,7 +255,7 @@ def _unexplained(error: Exception) -> tuple[str, str]:
     """What to say, and what to type, of an error that the backend has not explained."""
     if _too_late(error):
         return (
-            f"the program ended before the backend's SDK was at work, and then Python lets it start nothing ({error})",
-            "Next time call tracelet.stop_logging() at the program's end, or use `with tracelet.start_logging(...)`",
+            f"the program ended before the backend's SDK had started, and Python starts no threads at exit ({error})",
+            "Next time, end the program with tracelet.stop_logging(), or use `with tracelet.start_logging(...)`",
         )
-    return f"{type(error).__name__}: {error}", "Look into agent.log in the run's folder"
+    return f"{type(error).__name__}: {error}", "See agent.log in the run's folder"

@@ -58,7 +58,9 @@ class Crew:
         for name, courier in self.couriers.items():
             if courier.overdue() and name not in self._late:
                 self._late.add(name)
-                self._log(f"{name}: accepts calls and does not answer; its courier waits, the others go on")
+                self._log(
+                    f"{name}: accepts requests but does not respond; its courier waits, other backends are not affected"
+                )
 
     def wait(self, deadline: float, give_up: threading.Event | None = None) -> bool:
         """Wait until all have finished, to the moment `deadline` of the monotonic clock. False: not all have."""

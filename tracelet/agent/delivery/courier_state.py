@@ -78,12 +78,12 @@ class Progress:
     def remember(self, name: str, value: Any) -> None:
         """See `RunDescription.remember`. Unavailable when the disk refuses it: a remote run must not be forgotten."""
         if not self._save(memory={**self.delivery.memory, name: value}):
-            raise Unavailable(f"the disk refuses to take a note of {name}; the backend is tried again later")
+            raise Unavailable(f"{name} cannot be saved to disk; the backend is retried later")
 
     def announce(self, url: str) -> None:
         """See `RunDescription.announce`."""
         self._save(url=self._redact(url))
-        self.say(f"to be seen at {url}")
+        self.say(f"view at {url}")
 
     def reject(self, batch: str, records: list[Any], why: str) -> None:
         """Set records aside that the backend refuses for good."""
@@ -93,7 +93,7 @@ class Progress:
             for record in records:
                 line = {"time": time.time(), "batch": batch, "why": reason, "record": _plain(record)}
                 file.write(msgspec.json.encode(line, enc_hook=str) + b"\n")
-        self.say(f"{len(records)} records were refused and set aside in {path.name}: {reason}")
+        self.say(f"{len(records)} records were rejected and saved to {path.name}: {reason}")
         self._save(rejected=self.delivery.rejected + len(records))
 
     def _short(self, text: str) -> str:
@@ -106,7 +106,7 @@ class Progress:
             delivery_state.write(self.folder, self.delivery)
         except OSError as error:
             if not self._refused:
-                self.say(f"the disk refuses to take a note of what was delivered ({error}); delivering goes on")
+                self.say(f"the delivery progress cannot be saved to disk ({error}); delivery continues")
             self._refused = True
             return False
         self._refused = False

@@ -53,7 +53,7 @@ def describe(
                     known.take(frame.record())
     first, last = known.first, known.last
     if first is None or last is None:
-        raise JournalError(f"{folder} holds no journal of rank 0 that can be read; there is nothing to deliver")
+        raise JournalError(f"{folder} has no readable journal of rank 0; there is nothing to deliver")
     return RunDescription(
         id=last.run, name=last.name, project=last.project, started=first.time / 1e6, command=tuple(last.command),
         folder=last.folder, host=last.host, params=known.params,

@@ -67,7 +67,7 @@ class Waiting:
                 with self._shown(patience) as show:
                     self._wait(deadline, show)
         except KeyboardInterrupt:
-            self._say("not waiting any longer")
+            self._say("stopped waiting")
         states = self.states()
         self._tell(states)
         return all(delivery.state == DONE for delivery in states.values())
@@ -94,7 +94,7 @@ class Waiting:
             return nullcontext()
         from tracelet.agent.delivery.progress_bar import Bar
 
-        return Bar(f"tracelet: delivering to {names} (Ctrl-C: do not wait)", self._share)
+        return Bar(f"tracelet: delivering to {names} (press Ctrl-C to stop waiting)", self._share)
 
     def _share(self) -> float:
         """How much has been delivered, from 0 to 1, of what stands in the journals."""
@@ -115,9 +115,9 @@ class Waiting:
             goes_on = self._lasting and delivery.state != MISCONFIGURED and self._alive()
             left = max(0, points_in(self.folder) - delivery.points)
             self._say(
-                f"{left:,} points are not yet delivered to {delivery.backend}{why.get(delivery.state, '')}."
-                f"{' The delivery goes on by itself.' if goes_on else ''} "
-                f"Nothing is lost; to deliver them later: tracelet sync {self.folder.name}"
+                f"{left:,} points are not delivered yet to {delivery.backend}{why.get(delivery.state, '')}."
+                f"{' Delivery continues in the background.' if goes_on else ''} "
+                f"Nothing is lost. To deliver them later: tracelet sync {self.folder.name}"
             )
 
     def _say(self, sentence: str) -> None:

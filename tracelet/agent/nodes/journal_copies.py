@@ -48,7 +48,7 @@ class Mirror:
         """Find, or make, the copy of a journal. OSError when the disk refuses it."""
         match = NAMES.fullmatch(offer.name)
         if match is None:
-            raise OSError(f"{offer.name[:80]!r} is no name of a journal")
+            raise OSError(f"{offer.name[:80]!r} is not the name of a journal")
         with self._lock:
             origin = node, offer.name
             while (name := self._names.get(origin)) is None:
@@ -70,7 +70,7 @@ class Mirror:
                 if there == head:
                     return Shared()
                 if head.startswith(there):
-                    return Later(f"{path.name} is being begun by somebody")
+                    return Later(f"{path.name} is being created by another process")
             attempt += 1
             path = journal_path(self.folder, stem, attempt)
         self._names[origin] = path.name

@@ -189,13 +189,13 @@ class Receiver:
                 self._listen_to(channel, hello.node, guest)
         except OSError as error:
             who = guest.host if guest is not None else address
-            self._log(f"the connection from {who} has ended: {error}")
+            self._log(f"the connection from {who} was closed: {error}")
 
     def _greet(self, hello: Hello) -> Guest:
         with self._lock:
             guest = self._guests.setdefault(hello.node, Guest(hello.host, 0.0))
             guest.heard, guest.done = time.monotonic(), False
-        self._log(f"{hello.host} forwards what it records")
+        self._log(f"{hello.host} is forwarding its data")
         return guest
 
     def _listen_to(self, channel: Channel, node: str, guest: Guest) -> None:
@@ -213,13 +213,13 @@ class Receiver:
             answer = self.mirror.offer(node, message)
             if isinstance(answer, Shared) and not guest.shared:
                 guest.shared = guest.done = True
-                self._log(f"{guest.host} shares the run's folder; it has nothing to forward")
+                self._log(f"{guest.host} shares the run's folder; nothing to forward")
             return answer
         if isinstance(message, Farewell):
             guest.done = True
-            self._log(f"{guest.host} has forwarded everything")
+            self._log(f"{guest.host} has forwarded all its data")
             return Kept(0, 0)
-        return Later("that is no message for here")
+        return Later("unexpected message")
 
 
 def _begun(thread: threading.Thread) -> bool:

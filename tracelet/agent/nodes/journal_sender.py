@@ -150,7 +150,7 @@ class Forwarder(threading.Thread):
             return self._converse()
         except OSError as error:
             if not attempt:
-                self._log(f"the leading node is not reached ({error}); what is recorded stays here and is sent later")
+                self._log(f"rank 0's node cannot be reached ({error}); data is kept here and sent later")
                 self._tell(Forwarding(why=str(error)))
             for journal in self._journals.values():
                 journal.offset = -1
@@ -165,12 +165,12 @@ class Forwarder(threading.Thread):
                 ending = self.ending.is_set()  # asked first: what is looked at after it is all there will be
                 full = self._round(channel)
                 if self.shared:
-                    self._log("the run's folder is shared with rank 0's node; there is nothing to forward")
+                    self._log("the run's folder is shared with rank 0's node; nothing to forward")
                     self._tell(Forwarding(state=SHARED))
                     return True
                 if ending and self._complete():
                     channel.ask(Farewell())
-                    self._log("everything has been forwarded to rank 0's node")
+                    self._log("all data has been forwarded to rank 0's node")
                     self._tell(Forwarding(state=DONE))
                     return True
                 if not full:
@@ -204,7 +204,7 @@ class Forwarder(threading.Thread):
         if sent:
             answer = channel.ask(Load([piece for _, piece in sent]))
             if not isinstance(answer, Taken) or len(answer.sizes) != len(sent):
-                raise ConnectionAbortedError("the leading node does not understand")
+                raise ConnectionAbortedError("rank 0's node did not understand the message")
             for (journal, piece), size in zip(sent, answer.sizes):
                 journal.taken(piece, size)
         return not room

@@ -110,16 +110,16 @@ class Channel:
         """The next message. OSError when the other side is silent, gone, or not the one that it was."""
         (length,) = LENGTH.unpack(read(self._connection, LENGTH.size))
         if length > LONGEST:
-            raise ConnectionAbortedError("a message is too long to be one")
+            raise ConnectionAbortedError("the message exceeds the size limit")
         code = read(self._connection, CODE)
         payload = read(self._connection, length)
         if not hmac.compare_digest(code, _code(self._incoming, self._received, payload)):
-            raise ConnectionAbortedError("a message is not from where it claims to be")
+            raise ConnectionAbortedError("the message is not signed with this launch's secret")
         self._received += 1
         try:
             return _decoder.decode(payload)
         except msgspec.MsgspecError as error:
-            raise ConnectionAbortedError(f"the other node runs another version of tracelet ({error})") from None
+            raise ConnectionAbortedError(f"the other node runs a different version of tracelet ({error})") from None
 
     def ask(self, message: Message) -> Message:
         """Send, and return what is answered."""
@@ -136,7 +136,7 @@ def accepted(connection: socket.socket, secret: bytes) -> Channel:
     theirs, proof = read(connection, NONCE, deadline), read(connection, PROOF, deadline)
     connection.settimeout(PATIENCE)
     if not hmac.compare_digest(proof, _derived(secret, b"I forward", mine + theirs)):
-        raise ConnectionAbortedError("somebody connected who does not know the launch's secret")
+        raise ConnectionAbortedError("a peer connected without this launch's secret")
     connection.sendall(_derived(secret, b"I receive", mine + theirs))
     return Channel(
         connection, _derived(secret, b"from leader", mine + theirs), _derived(secret, b"to leader", mine + theirs)
@@ -147,11 +147,11 @@ def connected(connection: socket.socket, secret: bytes) -> Channel:
     """The connecting side: prove to know the secret, and have the other side prove it. OSError if it does not."""
     connection.settimeout(PATIENCE)
     if read(connection, len(GREETING)) != GREETING:
-        raise ConnectionAbortedError("what listens there is no tracelet of this version")
+        raise ConnectionAbortedError("the peer is not this version of tracelet")
     nonces = read(connection, NONCE) + (mine := os.urandom(NONCE))
     connection.sendall(mine + _derived(secret, b"I forward", nonces))
     if not hmac.compare_digest(read(connection, PROOF), _derived(secret, b"I receive", nonces)):
-        raise ConnectionAbortedError("what listens there does not know the launch's secret")
+        raise ConnectionAbortedError("the peer does not know this launch's secret")
     return Channel(connection, _derived(secret, b"to leader", nonces), _derived(secret, b"from leader", nonces))
 
 

@@ -105,8 +105,8 @@ class Meeting:
             pause = min(LONGEST_POLL, pause * 1.5)
         else:
             say(
-                f"rank 0's node did not say where it listens; what this node records stays in {self.folder}. If that "
-                "folder is not shared, copy its journals into the run's folder on rank 0's node."
+                f"rank 0's node did not publish its address; the data of this node stays in {self.folder}. If that "
+                "folder is not shared, copy its journals to the run's folder on rank 0's node."
             )
             return
         if store is not None:

@@ -17,7 +17,7 @@ LARGEST = 1_000_000
 """Bytes; an SDK that complains in a loop for a week must not fill the disk."""
 LAST_WORDS = 1.0
 """Seconds to wait for the last lines at the end."""
-FULL = "this log has reached its limit; nothing more is written to it\n"
+FULL = "this log has reached its size limit; further messages are dropped\n"
 
 
 class AgentLog:

@@ -73,7 +73,7 @@ def judged(wait_status: int | None, short_of_memory: bool) -> tuple[str, str]:
         return KILLED, OUT_OF_MEMORY if short_of_memory else NO_EXIT_RECORD
     if not os.WIFSIGNALED(wait_status):
         code = os.waitstatus_to_exitcode(wait_status)
-        return FAILED if code else FINISHED, f"exit code {code}, by os._exit() or the like"
+        return FAILED if code else FINISHED, f"exit code {code}, probably from os._exit()"
     number = os.WTERMSIG(wait_status)
     name = signal.Signals(number).name if number in signal.valid_signals() else f"signal {number}"
     if name == "SIGKILL":

@@ -121,7 +121,7 @@ class Keeper:
                 return True
             if self._spawns > 1:
                 guard.say(
-                    "the process that delivers has ended twice; the training and its record go on. See agent.log in "
+                    "the agent process has died twice; the training and its recording continue. See agent.log in "
                     f"{self.folder}. To deliver: tracelet sync {self.folder.name}",
                     once=f"agent:{self.folder}",
                 )

@@ -35,7 +35,7 @@ def upload(task: Any, run: RunDescription, artifact: Artifact) -> bool:
         return False
     # The SDK takes no notice of a server that did not register what was uploaded.
     if not taken or artifact.name not in {one.key for one in task.data.execution.artifacts or ()}:
-        raise Unavailable(f"ClearML did not take the artifact {artifact.name}")
+        raise Unavailable(f"ClearML rejected the artifact {artifact.name}")
     return True
 
 
@@ -60,5 +60,5 @@ def _refer(task: Any, artifact: Artifact, about: dict[str, Any]) -> bool:
         display_data=[(str(name), str(value)) for name, value in about.items()],
     )  # fmt: skip
     if task._add_artifacts([entry]) is None:
-        raise Unavailable(f"ClearML did not take the reference to {artifact.name}")
+        raise Unavailable(f"ClearML rejected the reference to {artifact.name}")
     return True

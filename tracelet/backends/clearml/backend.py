@@ -38,21 +38,21 @@ class ClearmlOptions:
     """Settings of the backend `clearml`."""
 
     url: str = ""
-    """Address of the API server; what `clearml.conf` or CLEARML_API_HOST says if empty."""
+    """URL of the API server. If empty, CLEARML_API_HOST or `clearml.conf`."""
     access_key: str = ""
-    """Access key; what `clearml.conf` or CLEARML_API_ACCESS_KEY says if empty."""
+    """Access key. If empty, CLEARML_API_ACCESS_KEY or `clearml.conf`."""
     api_key: str = ""
-    """Secret key; what `clearml.conf` or CLEARML_API_SECRET_KEY says if empty. Never stored."""
+    """Secret key. If empty, CLEARML_API_SECRET_KEY or `clearml.conf`. Never stored."""
     files_url: str = ""
-    """Address of the file server, for artifacts; what `clearml.conf` or CLEARML_FILES_HOST says if empty."""
+    """URL of the file server for artifacts. If empty, CLEARML_FILES_HOST or `clearml.conf`."""
     mode: str = "online"
-    """`online`, or `offline`: a session in a folder, which `clearml-task --import-offline-session` takes."""
+    """`online`, or `offline`: writes a session for `clearml-task --import-offline-session`."""
     dir: str = ""
-    """Folder for the SDK's cache and offline sessions; the store's folder `clearml` if empty."""
+    """Folder for the SDK's cache and offline sessions. If empty, `clearml` in the store."""
     task_type: str = "training"
-    """The type of the task."""
+    """Type of the task."""
     parent: str = ""
-    """Id of the task that is shown as this one's parent: those of one search or study, say."""
+    """Id of the parent task, e.g. of a hyperparameter search."""
 
 
 class ClearmlBackend:
@@ -74,7 +74,7 @@ class ClearmlBackend:
     def open(self, run: RunDescription) -> None:
         """Create the task, or go on with the one of an earlier courier."""
         if self._options.mode not in ("online", "offline"):
-            raise Misconfigured(f"clearml has no mode {self._options.mode!r}", "Give online or offline")
+            raise Misconfigured(f"clearml does not support mode {self._options.mode!r}", "Give online or offline")
         self._run = run
         with self._calling():
             from clearml import Task
@@ -153,7 +153,7 @@ class ClearmlBackend:
                     refused.append(artifact)
             task.flush(wait_for_uploads=True)
         if refused:
-            raise Rejected(refused, "its copy in the run's folder is gone")
+            raise Rejected(refused, "its copy in the run's folder no longer exists")
 
     def _spool(self, events: list[Any], again: bool) -> None:
         there: Counter[Any] = marks(Path(self._task.get_offline_mode_folder())) if again else Counter()
@@ -243,7 +243,7 @@ def _translated(error: Exception) -> Exception:
     if type(error).__name__ in ("MissingConfigError", "LoginError"):
         fix = "Type clearml-init, or set CLEARML_API_HOST, CLEARML_API_ACCESS_KEY and CLEARML_API_SECRET_KEY"
         return Misconfigured(f"ClearML refuses ({line or type(error).__name__})", fix)
-    return Unavailable(f"ClearML does not answer ({line})")
+    return Unavailable(f"ClearML does not respond ({line})")
 
 
 def _packages(environment: Mapping[str, Any]) -> dict[str, str]:

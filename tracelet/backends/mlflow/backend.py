@@ -52,21 +52,21 @@ class MlflowOptions:
     """Settings of the backend `mlflow`."""
 
     url: str = ""
-    """Tracking URI: `http://HOST:PORT`, `sqlite:///FILE`, `databricks` ...; MLFLOW_TRACKING_URI if empty."""
+    """Tracking URI: `http://HOST:PORT`, `sqlite:///FILE`, `databricks`, ... If empty, MLFLOW_TRACKING_URI."""
     api_key: str = ""
-    """Bearer token of the server; MLFLOW_TRACKING_TOKEN if empty. Never stored."""
+    """Bearer token of the server. If empty, MLFLOW_TRACKING_TOKEN. Never stored."""
     experiment: str = ""
-    """The experiment that gets the run; the parent's, else the run's project, if empty."""
+    """MLflow experiment of the run. If empty, the parent's experiment, otherwise the project."""
     parent: str = ""
     """Id of an MLflow run to nest this one under."""
     group: str = ""
-    """Name of a run to nest this one under, found in the experiment by this name or made: one for all of a sweep."""
+    """Name of a parent run to nest this one under, e.g. for a sweep; it is created if it does not exist."""
     spans: str = ""
-    """Spans to send as traces of MLflow 3: `outline` (all but those of iterations), `all`, or names; none if empty."""
+    """Spans to send as MLflow 3 traces: `outline` (all except iterations), `all`, or names. If empty, none."""
     timeout: float = 20.0
-    """Seconds that one request may take before it counts as failed."""
+    """Timeout of one request in seconds."""
     upload_artifacts: bool = True
-    """Whether files are uploaded too."""
+    """Whether to upload artifact files."""
 
 
 class MlflowBackend:

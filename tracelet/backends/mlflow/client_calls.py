@@ -40,7 +40,7 @@ def calling(timeout: float, token: str = "", url: str = "") -> Iterator[None]:
             raise _translated(error) from error
         except (requests.RequestException, sqlalchemy.exc.OperationalError, ValueError) as error:
             # ValueError: an answer that is no JSON at all, from a gateway in front of the server.
-            raise Unavailable(f"MLflow does not answer as it should ({_first_line(error)})") from error
+            raise Unavailable(f"MLflow does not respond as expected ({_first_line(error)})") from error
         except ModuleNotFoundError as error:
             package = PACKAGES.get(str(error.name), error.name)
             raise Misconfigured(f"MLflow lacks a package ({error})", f"Type pip install {package}") from error
@@ -49,23 +49,25 @@ def calling(timeout: float, token: str = "", url: str = "") -> Iterator[None]:
 def checked(address: str) -> str:
     """The tracking URI; Misconfigured if it is a server without its scheme, which MLflow takes for a folder."""
     if HOST_AND_PORT.fullmatch(address):
-        raise Misconfigured(f"the tracking URI {address} would be a folder", f"Type http://{address} for a server")
+        raise Misconfigured(
+            f"the tracking URI {address} would be taken for a folder", f"Type http://{address} for a server"
+        )
     return address
 
 
 def _translated(error: Exception) -> Exception:
     code, line = str(getattr(error, "error_code", "")), _first_line(error)
     if type(error).__name__ in UNKNOWN_ADDRESS:
-        return Misconfigured(f"the tracking URI is not one ({line})", "Give backend={'mlflow': {'url': ...}}")
+        return Misconfigured(f"the tracking URI is invalid ({line})", "Give backend={'mlflow': {'url': ...}}")
     if code in REFUSED_CREDENTIALS:
         fix = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-        return Misconfigured(f"the MLflow server refuses the credentials ({line})", fix)
+        return Misconfigured(f"the MLflow server rejects the credentials ({line})", fix)
     if OLD_STORE in line:
         fix = "Give sqlite:///mlflow.db or a server as tracking URI, or set MLFLOW_ALLOW_FILE_STORE=true"
-        return Misconfigured("this MLflow writes to no folder any more", fix)
+        return Misconfigured("this version of MLflow no longer writes to folders", fix)
     if code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"):
-        return Misconfigured(f"MLflow refuses ({line})", "Look whether the run and its experiment are still there")
-    return Unavailable(f"MLflow does not answer ({line})")
+        return Misconfigured(f"MLflow refuses ({line})", "Check that the run and its experiment still exist")
+    return Unavailable(f"MLflow does not respond ({line})")
 
 
 def _first_line(error: BaseException) -> str:

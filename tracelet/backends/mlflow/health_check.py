@@ -39,7 +39,7 @@ def check(url: str, api_key: str) -> str:
     if scheme in LOCAL:
         path = unquote(address.partition(":///" if scheme == "sqlite" else "://")[2] if scheme else address)
         return f"files on this machine: {writable(path, 'MLFLOW_TRACKING_URI=sqlite:////FOLDER/mlflow.db')}{where}"
-    return f"{mask_url(address)}{where}, which is not asked here"
+    return f"{mask_url(address)}{where}, which cannot be checked from here"
 
 
 def _asked(address: str, where: str, api_key: str) -> str:
@@ -53,14 +53,14 @@ def _asked(address: str, where: str, api_key: str) -> str:
     try:
         answer = requests.get(address.rstrip("/") + QUESTION, headers=headers, timeout=PATIENCE, verify=verify)
     except requests.RequestException as error:
-        raise Unavailable(f"{found}; it does not answer ({type(error).__name__})") from error
+        raise Unavailable(f"{found}; it does not respond ({type(error).__name__})") from error
     if answer.status_code in (401, 403):
-        raise Misconfigured(f"{found}; it wants another credential ({answer.status_code})", LOGIN)
+        raise Misconfigured(f"{found}; it rejects the credential ({answer.status_code})", LOGIN)
     if answer.status_code >= 500 or answer.status_code == 429:
         raise Unavailable(f"{found}; it answers {answer.status_code} ({answer.reason})")
     if answer.status_code != 200 or not answer.text.lstrip().startswith("{"):
-        fix = "Give the address that MLflow's pages have, without what stands behind a #"
-        raise Misconfigured(f"{found}; what answers there is no MLflow ({answer.status_code})", fix)
+        fix = "Give the address that MLflow's pages have, without the part after #"
+        raise Misconfigured(f"{found}; the server is not MLflow ({answer.status_code})", fix)
     return found
 
 
@@ -82,7 +82,7 @@ def _credential(address: str, api_key: str) -> tuple[str, dict[str, str]]:
     token = api_key or os.environ.get("MLFLOW_TRACKING_TOKEN", "")
     if not token:
         return "without a credential", {}
-    source = "with the api_key that tracelet was given" if api_key else "with the credential in MLFLOW_TRACKING_TOKEN"
+    source = "with the api_key passed to tracelet" if api_key else "with the credential in MLFLOW_TRACKING_TOKEN"
     return source, {"Authorization": f"Bearer {token}"}
 
 

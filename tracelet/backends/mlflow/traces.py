@@ -51,7 +51,7 @@ class Traces:
         try:
             spans, begun = self._stream.take(batch)
         except ImportError as error:  # MLflow 2 brings no OpenTelemetry
-            self._refused = f"this MLflow takes no spans ({error})"
+            self._refused = f"this version of MLflow does not accept spans ({error})"
             yield [{"spans": len(batch.spans)}], self._refused
             return
         room = MOST_SPANS - self._count
@@ -83,11 +83,11 @@ class Traces:
                 self._log(made[start : start + MOST_AT_ONCE])
             self._link({str(span.trace_id) for span in made})
         except (NotImplementedError, AttributeError, ImportError) as error:
-            return f"this MLflow takes no spans ({error})"
+            return f"this version of MLflow does not accept spans ({error})"
         except MlflowException as error:
             if error.error_code not in NO_TRACES:
                 raise
-            return f"this MLflow takes no spans ({error.message})"
+            return f"this version of MLflow does not accept spans ({error.message})"
         return ""
 
     def _log(self, spans: list[Span]) -> None:

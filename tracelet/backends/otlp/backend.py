@@ -31,19 +31,20 @@ class OtlpOptions:
     """Settings of the backend `otlp`."""
 
     url: str = ""
-    """`http://HOST:4318` or `HOST:4317`; OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT if empty."""
+    """`http://HOST:4318` or `HOST:4317`. If empty, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or
+    OTEL_EXPORTER_OTLP_ENDPOINT."""
     protocol: str = ""
-    """`http/protobuf` or `grpc`; OTEL_EXPORTER_OTLP_PROTOCOL, else HTTP, if empty."""
+    """`http/protobuf` or `grpc`. If empty, OTEL_EXPORTER_OTLP_PROTOCOL, otherwise `http/protobuf`."""
     api_key: str = ""
     """Sent as `Authorization: Bearer ...`. Other headers come from OTEL_EXPORTER_OTLP_HEADERS. Never stored."""
     service_name: str = ""
-    """`service.name` of the resource; OTEL_SERVICE_NAME, else the run's project or name, if empty."""
+    """`service.name` of the resource. If empty, OTEL_SERVICE_NAME, otherwise the project or name of the run."""
     spans: str = "all"
-    """Names of the spans to send, separated by commas."""
+    """Names of the spans to send, separated by commas, or `all`."""
     spans_deny: str = ""
-    """Names of spans not to send; their children move up to the nearest span that is sent."""
+    """Names of spans not to send; their children move up to the nearest ancestor that is sent."""
     timeout: float = 10.0
-    """Seconds that one request may take before it counts as failed."""
+    """Timeout of one request in seconds."""
 
 
 class OtlpBackend:
@@ -68,7 +69,7 @@ class OtlpBackend:
     def _connect(self) -> Transport:
         protocol = self._options.protocol or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", HTTP)
         if protocol not in (HTTP, GRPC):
-            raise Misconfigured(f"protocol={protocol!r} is not spoken", f"Give {HTTP!r} or {GRPC!r}")
+            raise Misconfigured(f"protocol={protocol!r} is not supported", f"Give {HTTP!r} or {GRPC!r}")
         return connect(protocol == GRPC, self._options.url, self._options.api_key, self._options.timeout)
 
     def check(self) -> str:

@@ -88,7 +88,7 @@ def _headers(api_key: str) -> tuple[dict[str, str], str]:
     found = {name.strip().lower(): urllib.parse.unquote(value.strip()) for name, _, value in pairs}
     if api_key:
         found["authorization"] = f"Bearer {api_key}"
-        return found, "with the api_key that tracelet was given"
+        return found, "with the api_key passed to tracelet"
     return found, f"with the headers in {variable}" if found else "without a credential"
 
 
@@ -104,7 +104,7 @@ class HttpTransport:
 
     def __init__(self, url: str, headers: dict[str, str], timeout: float, source: str) -> None:
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise Misconfigured(f"{mask_url(url)!r} is no address of a collector", f"Give one such as {HTTP_ENDPOINT}")
+            raise Misconfigured(f"{mask_url(url)!r} is not the URL of a collector", f"Give one such as {HTTP_ENDPOINT}")
         self._url, self._shown = url, mask_url(url)
         self.told = f"{self._shown}, {source}"
         self._headers = {**headers, "content-type": "application/x-protobuf", "content-encoding": "gzip"}
@@ -129,7 +129,7 @@ class HttpTransport:
     def _told(self, code: int, reason: str) -> None:
         said = f"the collector at {self._shown} answered {code} {reason}"
         if 300 <= code < 400:
-            raise Misconfigured(f"{said}: something else is there", "Give the address it leads to as the url option")
+            raise Misconfigured(f"{said}: it redirects elsewhere", "Set the url option to the address it redirects to")
         if code in FORBIDDEN:
             raise Misconfigured(said, "Check the url option and the api_key, or OTEL_EXPORTER_OTLP_HEADERS")
         if code in REFUSED:

@@ -63,7 +63,7 @@ class Uploads:
             made, aliases = self._made(artifact)
         except FileNotFoundError as error:
             self._drop([key])
-            self.refused.append((artifact, f"its copy is gone ({error.filename})"))
+            self.refused.append((artifact, f"its copy no longer exists ({error.filename})"))
             return
         if (made.name, made.digest) in there:
             return

@@ -35,25 +35,25 @@ class WandbOptions:
     """Settings of the backend `wandb`."""
 
     url: str = ""
-    """Address of the server; WANDB_BASE_URL if empty, or the public one."""
+    """URL of the server. If empty, WANDB_BASE_URL, otherwise `https://api.wandb.ai`."""
     api_key: str = ""
-    """API key; WANDB_API_KEY or the file that `wandb login` writes if empty. Never stored."""
+    """API key. If empty, WANDB_API_KEY or the key stored by `wandb login`. Never stored."""
     entity: str = ""
-    """Team or user that owns the run."""
+    """Team or user that owns the run. If empty, the default entity of the API key."""
     mode: str = "online"
-    """`online`, `offline` (a folder that `wandb sync` takes) or `shared`."""
+    """`online`, `offline` (writes a folder for `wandb sync`) or `shared`."""
     group: str = ""
     """Group of the run."""
     job_type: str = ""
-    """What the run does: train, eval ..."""
+    """Job type of the run, e.g. `train` or `eval`."""
     notes: str = ""
-    """A longer description of the run."""
+    """Notes: a longer description of the run."""
     step_axis: str = "trainer/global_step"
-    """Name of the column that holds the steps; the same as that of Lightning's WandbLogger."""
+    """Name of the metric that holds the steps. The default is the one of Lightning's WandbLogger."""
     dir: str = ""
-    """Folder of the SDK's own files; the store's folder if empty."""
+    """Folder for the SDK's files. If empty, the folder of the store."""
     timeout: float = 60.0
-    """Seconds that starting, writing and finishing may take before they count as failed."""
+    """Timeout in seconds for starting, writing and finishing the run."""
 
 
 class WandbBackend:
@@ -136,12 +136,12 @@ class WandbBackend:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             fix = "Give another folder: backend={'wandb': {'dir': 'FOLDER'}}"
-            raise Misconfigured(f"{folder} cannot be made ({error.strerror})", fix) from error
+            raise Misconfigured(f"{folder} cannot be created ({error.strerror})", fix) from error
         return folder
 
     def _mode(self) -> Any:
         if self._options.mode not in ("online", "offline", "shared"):
-            raise Misconfigured(f"wandb has no mode {self._options.mode!r}", "Give online, offline or shared")
+            raise Misconfigured(f"wandb does not support mode {self._options.mode!r}", "Give online, offline or shared")
         return self._options.mode
 
     def _settings(self, run: RunDescription) -> Any:
@@ -182,7 +182,7 @@ class WandbBackend:
         refused, uploads.refused = uploads.refused, []
         if refused:
             whys = sorted({why for _, why in refused})
-            raise Rejected([artifact for artifact, _ in refused], f"wandb did not take the artifact: {'; '.join(whys)}")
+            raise Rejected([artifact for artifact, _ in refused], f"wandb rejected the artifact: {'; '.join(whys)}")
 
     def _base(self, batch: Batch, rows: list[Row]) -> int:
         """The number of the batch's first row: what was noted, what is on disk, or the next."""

@@ -119,13 +119,13 @@ def calling(folder: Path | None) -> Iterator[None]:
     except (wandb.errors.Error, OSError, TimeoutError) as error:
         unreached = not isinstance(error, wandb.errors.AuthenticationError) or UNREACHED.search(str(error))
         if unreached and not DENIED.search(str(error)):
-            raise Unavailable(f"wandb does not answer ({first_line(error)})") from error
+            raise Unavailable(f"wandb does not respond ({first_line(error)})") from error
         raise _refused(error) from error
 
 
 def _refused(error: Exception) -> Misconfigured:
     fix = "Type wandb login, or set WANDB_API_KEY; WANDB_BASE_URL is the server's address"
-    return Misconfigured(f"wandb refuses ({first_line(error)})", fix)
+    return Misconfigured(f"wandb rejects the request ({first_line(error)})", fix)
 
 
 def first_line(error: BaseException) -> str:

@@ -142,7 +142,7 @@ class _Reading:
     def rest(self) -> Iterator[Item]:
         """What is known when all files were read."""
         for kind, count in sorted(self.skipped.items()):
-            yield _notice(f"{count:,} summaries of the kind {kind!r} are not imported", self.latest)
+            yield _notice(f"{count:,} summaries of kind {kind!r} are not imported", self.latest)
         if self.damaged:
             yield _notice(f"{self.damaged:,} damaged records were skipped", self.latest)
         if self.status:

@@ -22,13 +22,13 @@ SHORTEST = 1.0
 SLOWER = 1.2
 """One fifth more is a difference that is not noise."""
 WORDS = {
-    "loading": "waiting for data", "transfer": "moving batches to the device", "forward": "forward",
+    "loading": "waiting for data", "transfer": "copying batches to the device", "forward": "forward",
     "backward": "backward", "optimizer": "the optimizer", "callbacks": "callbacks", "logging": "logging metrics",
 }  # fmt: skip
 
 BEGINNINGS = {
-    MODEL_INIT: "making models", DATA_LOADER_INIT: "making data loaders", OPTIMIZER_INIT: "making optimizers",
-    DIST_INIT: "until all processes have found one another", CHECKPOINT_LOAD: "loading checkpoints",
+    MODEL_INIT: "creating models", DATA_LOADER_INIT: "creating data loaders", OPTIMIZER_INIT: "creating optimizers",
+    DIST_INIT: "initializing the process group", CHECKPOINT_LOAD: "loading checkpoints",
 }  # fmt: skip
 MOST = 0.5
 """What takes half of a part is named."""
@@ -56,7 +56,7 @@ def findings(
         # All ranks wait for the one that waits longest for its data.
         waiting = max(trained, key=lambda times: times.parts.get("loading", 0.0), default=lead)
         found += _loading(waiting, params, environment, len({times.rank for times in trained}) > 1)
-        for part, what in (("callbacks", "callbacks"), ("logging", "logging metrics"), ("transfer", "moving batches")):
+        for part, what in (("callbacks", "callbacks"), ("logging", "logging metrics"), ("transfer", "copying batches")):
             if lead.share_of_training(part) >= WORTH_SAYING:
                 found.append(_share(lead, part, what))
         found += _evaluations(lead) + _slow(lead) + _trend(lead) + _stragglers(processes)
@@ -66,7 +66,7 @@ def findings(
 
 def _share(times: ProcessTimes, part: str, what: str) -> Finding:
     seconds = times.parts[part]
-    text = f"{times.share_of_training(part):.0%} of the training loop is {what} ({seconds:.1f} s)"
+    text = f"{times.share_of_training(part):.0%} of the training loop is spent in {what} ({seconds:.1f} s)"
     name, most = times.most_of(part)
     text += f", {most:.1f} s of it in {name}." if most >= MOST * seconds else "."
     return Finding(part, text, seconds)
@@ -78,13 +78,17 @@ def _loading(
     share = times.share_of_training("loading")
     if share < WORTH_SAYING:
         return []
-    text = f"{share:.0%} of the training loop" + (f" of rank {times.rank}" if several else "") + " waits for data"
+    text = (
+        f"{share:.0%} of the training loop"
+        + (f" of rank {times.rank}" if several else "")
+        + " is spent waiting for data"
+    )
     workers = params.get("data/train/workers")
     machine = environment.get("machine") or {}
     cores = machine.get("cpu_usable") or machine.get("cpu_count")
     if isinstance(workers, int) and cores:
         noun = "worker" if workers == 1 else "workers"
-        text += f"; the loader has {workers} {noun} on {cores} cores"
+        text += f"; the data loader uses {workers} {noun} on {cores} cores"
     return [Finding("loading", text + ".", times.parts["loading"])]
 
 
@@ -95,9 +99,9 @@ def _evaluations(times: ProcessTimes) -> list[Finding]:
         share = times.share_of_training(part)
         if share >= limit:
             seconds = times.parts[part]
-            text = f"{what[0].upper()}{what[1:]} takes {seconds:.1f} s, as much as {share:.0%} of the training loops"
+            text = f"{what[0].upper()}{what[1:]} takes {seconds:.1f} s, or {share:.0%} of the time in training loops"
             name, most = times.most_of(part)
-            text += f"; {most:.1f} s of it wait for data." if name and most >= MOST * seconds else "."
+            text += f"; {most:.1f} s of it is waiting for data." if name and most >= MOST * seconds else "."
             found.append(Finding(part, text, seconds))
     return found
 
@@ -107,8 +111,8 @@ def _slow(times: ProcessTimes) -> list[Finding]:
         return []
     worst = times.slowest[0]
     text = (
-        f"{times.slow_count} of {times.iterations} iterations take more than five times the median of "
-        f"{times.median * 1e3:.1f} ms, {times.slow_seconds:.1f} s in all; the slowest is number {worst.number} with "
+        f"{times.slow_count} of {times.iterations} iterations took more than five times the median of "
+        f"{times.median * 1e3:.1f} ms, {times.slow_seconds:.1f} s total; the slowest is iteration {worst.number} with "
         f"{worst.seconds:.2f} s, {worst.phase_seconds:.2f} s of it {WORDS.get(worst.phase, worst.phase)}."
     )
     return [Finding("slow iterations", text, times.slow_seconds)]
@@ -120,9 +124,9 @@ def _trend(times: ProcessTimes) -> list[Finding]:
         return []
     grown = {name: times.last_third[name] - times.first_third[name] for name in IN_TRAINING if name in times.last_third}
     worst = max(grown, key=lambda name: grown[name], default="")
-    text = f"Iterations became slower: {before * 1e3:.1f} ms in the first third, {after * 1e3:.1f} ms in the last"
+    text = f"Iterations slowed down: {before * 1e3:.1f} ms in the first third, {after * 1e3:.1f} ms in the last"
     if worst and grown[worst] > 0:
-        text += f"; most of it is {WORDS.get(worst, worst)} (+{grown[worst] * 1e3:.1f} ms)"
+        text += f"; the main cause is {WORDS.get(worst, worst)} (+{grown[worst] * 1e3:.1f} ms)"
     return [Finding("trend", text + ".", (after - before) * times.iterations / 3)]
 
 
@@ -138,9 +142,9 @@ def _stragglers(processes: Sequence[ProcessTimes]) -> list[Finding]:
     for rank, seconds in work.items():
         if middle and seconds > SLOWER * middle:
             text = (
-                f"Rank {rank} needs {seconds * 1e3:.1f} ms for loading and forward of an iteration (loading: "
-                f"{loading[rank] * 1e3:.1f} ms), the others {middle * 1e3:.1f} ms ({usual * 1e3:.1f} ms): they wait "
-                "for it."
+                f"Rank {rank} takes {seconds * 1e3:.1f} ms per iteration for data loading and forward (loading: "
+                f"{loading[rank] * 1e3:.1f} ms), the other ranks {middle * 1e3:.1f} ms ({usual * 1e3:.1f} ms); they "
+                "wait for it."
             )
             found.append(Finding("stragglers", text, (seconds - middle) * ranks[rank].iterations))
     return found
@@ -150,10 +154,10 @@ def _initialization(times: ProcessTimes) -> list[Finding]:
     seconds = times.parts.get("initialization", 0.0)
     if times.share("initialization") < 2 * WORTH_SAYING or seconds < 10 * SHORTEST:
         return []
-    text = f"{seconds:.0f} s pass before the training: models, loaders, optimizers"
+    text = f"Initialization took {seconds:.0f} s: models, data loaders, optimizers"
     name, most = times.most_of("initialization")
     if most >= MOST * seconds:
-        text = f"{seconds:.0f} s pass before the training, {most:.0f} s of it {BEGINNINGS.get(name, name)}"
+        text = f"Initialization took {seconds:.0f} s, {most:.0f} s of it {BEGINNINGS.get(name, name)}"
     text += "."
     return [Finding("initialization", text, seconds)]
 
@@ -165,15 +169,15 @@ def _unexplained(times: ProcessTimes) -> list[Finding]:
         return []
     where, most = times.most_of("other")
     text = (
-        f"{seconds / times.total:.0%} of the time ({seconds:.1f} s) is inside no span, {most:.1f} s of it {where}. "
-        "Name what happens there: with tracelet.span('name'):"
+        f"{seconds / times.total:.0%} of the time ({seconds:.1f} s) is not in any span, {most:.1f} s of it {where}. "
+        "To see what happens there, add spans: with tracelet.span('name'):"
     )
     return [Finding("other", text, seconds)]
 
 
 def _open(processes: Sequence[ProcessTimes]) -> list[Finding]:
     return [
-        Finding("end", f"Rank {times.rank} ended without a word, inside: {' > '.join(times.open)}.", 0.0)
+        Finding("end", f"Rank {times.rank} ended without closing its spans: {' > '.join(times.open)}.", 0.0)
         for times in processes
         if times.open
     ]

@@ -1,6 +1,6 @@
 """The predefined spans as pairs of functions, for frameworks with hooks and for telling times afterwards.
 
-Names and arguments are those of nv-one-logger: times are milliseconds since the epoch, now if they are left out. The
+Names and arguments are those of nv-one-logger: times are milliseconds since the epoch, now if they are skipped. The
 functions that start something return its span. Without an active run they do nothing. An end whose beginning was never
 told does nothing either.
 """

@@ -75,9 +75,7 @@ class TelemetryConfig:
         plain = {name.removesuffix("_or_fn"): value for name, value in changes.items()}
         unknown = sorted(plain.keys() - known)
         if unknown:
-            raise SettingsError(
-                f"{unknown[0]!r} is nothing that telemetry knows. Known are: {', '.join(sorted(known))}."
-            )
+            raise SettingsError(f"{unknown[0]!r} is not an option of telemetry. Options: {', '.join(sorted(known))}.")
         for name in NUMBERS & plain.keys():
             _check_number(name, plain[name])
         return dataclasses.replace(self, **{**plain, "save_checkpoint_strategy": _strategy(plain, self)})
@@ -88,14 +86,14 @@ def _check_number(name: str, value: Any) -> None:
     if value is None or callable(value):
         return
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < math.inf:
-        raise SettingsError(f"{name!r} cannot be {value!r}: give a number, or a function that returns one.")
+        raise SettingsError(f"{name!r} cannot be {value!r}: expected a number, or a function that returns one.")
 
 
 def _strategy(changes: Mapping[str, Any], before: TelemetryConfig) -> str:
     given = changes.get("save_checkpoint_strategy", before.save_checkpoint_strategy)
     word = str(getattr(given, "value", given)).lower()
     if word not in ("sync", "async"):
-        raise SettingsError(f"save_checkpoint_strategy cannot be {given!r}: give 'sync' or 'async'.")
+        raise SettingsError(f"save_checkpoint_strategy cannot be {given!r}: expected 'sync' or 'async'.")
     return word
 
 

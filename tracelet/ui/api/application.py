@@ -38,7 +38,8 @@ class Service:
 def application(service: Service) -> FastAPI:
     """The application, without the pages."""
     app = FastAPI(
-        title="tracelet", version=__version__, description="What the dashboard knows of a store of runs.",
+        title="tracelet", version=__version__,
+        description="Reads a tracelet store; changes names, tags and pins of runs.",
         openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
     )  # fmt: skip
     routers = (
@@ -70,7 +71,7 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     """A parameter that cannot be read: which, and why; never what was given, which may be anything."""
     assert isinstance(error, RequestValidationError)
     why = "; ".join(f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
-    return Json({"error": f"the request cannot be read: {why}. See /api/docs"}, status_code=422)
+    return Json({"error": f"invalid request: {why}. See /api/docs"}, status_code=422)
 
 
 def _docs(app: FastAPI) -> Any:

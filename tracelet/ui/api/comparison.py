@@ -29,7 +29,7 @@ class ComparisonApi:
         return router
 
     def compared(self, run: Runs) -> Response:
-        """Runs side by side, a list of values for every name: `null` where a run has none."""
+        """Runs side by side: one list of values per name, with `null` where a run has none."""
         if len(run) > MOST_RUNS:
             raise HTTPException(400, f"at most {MOST_RUNS} runs can be compared")
         columns = [self._column(run_id) for run_id in dict.fromkeys(run)]
@@ -44,7 +44,7 @@ class ComparisonApi:
         })  # fmt: skip
 
     def code(self, first: str, second: str) -> Response:
-        """What was changed from one run's code to another's, as a patch, and a sentence on what was compared."""
+        """The code changes from one run to another as a patch, and a sentence on what was compared."""
         gits = []
         for run_id in (first, second):
             with self.library.open(run_id, refresh=False) as run:

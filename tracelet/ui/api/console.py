@@ -30,7 +30,7 @@ class ConsoleApi:
         self, run_id: str, stream: Union[Literal["stdout", "stderr"], None] = None, rank: Union[int, None] = None,
         search: str = "", before: Union[int, None] = None, limit: int = 1000, format: Literal["json", "text"] = "json",
     ) -> Response:  # fmt: skip
-        """The last lines of those that hold the text searched for, or as many before a place; or all as a text file."""
+        """The last lines that contain the search string, or the lines before a position; or all lines as text."""
         with self.library.open(run_id) as run:
             found = list(with_gaps(run.console(stream, rank)))
         if format == "text":
@@ -49,5 +49,5 @@ class ConsoleApi:
 
 
 def _described(line: Line, missing: int) -> dict[str, Any]:
-    """A line, and how many before it were left out of the record."""
+    """A line, and how many lines before it were not recorded."""
     return {"time": line.time, "rank": line.rank, "stream": line.stream, "text": line.text, "missing": missing}

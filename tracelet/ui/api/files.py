@@ -30,11 +30,11 @@ class FilesApi:
         with self.library.open(run_id) as run:
             artifacts = run.artifacts
         if not 0 <= number < len(artifacts):
-            raise RunNotFound(f"the run {run_id} has no artifact {number}")
+            raise RunNotFound(f"run {run_id} has no artifact {number}")
         return self.library.path(run_id), artifacts[number]
 
     def listed(self, run_id: str) -> Response:
-        """The artifacts in the order in which they were logged; of folders their files."""
+        """The artifacts in logging order; for folders with the list of their files."""
         with self.library.open(run_id) as run:
             found = [
                 {"number": number, "name": artifact.name, "kind": artifact.kind, "size": artifact.size,
@@ -44,7 +44,7 @@ class FilesApi:
         return Json({"artifacts": found})
 
     def file(self, run_id: str, number: int, name: str = "") -> Response:
-        """One file: the artifact, or the file `name` of one that is a folder. It comes as a download, always."""
+        """One file: the artifact, or the file `name` in an artifact folder. Always sent as a download."""
         folder, artifact = self._artifact(run_id, number)
         if artifact.digest:
             entries = _entries(folder, artifact)
@@ -57,7 +57,7 @@ class FilesApi:
 
 def _entries(folder: Path, artifact: Artifact) -> dict[str, tuple[str, int]]:
     if not DIGEST.fullmatch(artifact.digest):
-        raise RunNotFound(f"the artifact {artifact.name!r} is not described soundly")
+        raise RunNotFound(f"the artifact {artifact.name!r} has an invalid digest")
     try:
         return manifest(folder, artifact)
     except (OSError, ValueError) as error:
@@ -78,7 +78,7 @@ def _inside(folder: Path, path: Path, name: str) -> Response:
     try:
         real = path.resolve(strict=True)
     except (OSError, ValueError) as error:
-        raise RunNotFound(f"the file of {name!r} is not there any more") from error
+        raise RunNotFound(f"the file of {name!r} no longer exists") from error
     if not real.is_relative_to(folder.resolve()) or not real.is_file():
-        raise RunNotFound(f"{name!r} lies outside the run and is not served. It is at {str(path)[:300]}")
+        raise RunNotFound(f"{name!r} is outside the run's folder and is not served. It is at {str(path)[:300]}")
     return download(real, Path(name).name or "file")

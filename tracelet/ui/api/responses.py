@@ -85,7 +85,7 @@ def as_arrow(all_series: Sequence[tuple[str, Series]], name: str) -> Response:
         import pyarrow
     except ImportError as error:
         raise HTTPException(
-            400, "Arrow needs pyarrow where the dashboard runs: pip install pyarrow. CSV works without"
+            400, "Arrow needs pyarrow in the Python of the dashboard: pip install pyarrow. CSV works without it"
         ) from error
     tables = [
         pyarrow.table({

@@ -49,7 +49,7 @@ class RunsApi:
         self, filter: str = "", project: str | None = None, status: str | None = None,
         metric: Names = None, param: Names = None, git: bool = False,
     ) -> Response:  # fmt: skip
-        """The runs, newest first, with the metrics (last, min, max) and parameters asked for by name."""
+        """The runs, newest first, with the requested metrics (last, min, max) and parameters."""
         rows = self.library.rows()
         total = len(rows)
         rows = [row for row in rows if project in (None, row.info.project) and status in (None, row.info.status)]
@@ -79,7 +79,7 @@ class RunsApi:
         return found
 
     def columns(self) -> Response:
-        """What could be a column: metrics and parameters, the most common first; and what is shown if nobody chose."""
+        """The names that can be columns (metrics and parameters, most common first), and the default columns."""
         rows = self.library.rows()
         metrics = Counter(name for row in rows for name in row.names["metrics"])
         own = Counter(name for row in rows for name in row.names["metrics"] if name not in row.automatic)
@@ -92,7 +92,7 @@ class RunsApi:
         })  # fmt: skip
 
     def one(self, run_id: str, events: Literal["telling", "all"] = "telling") -> Response:
-        """Everything about one run but its points, spans, diff and console; of events those that tell something."""
+        """Everything about one run except points, spans, diff and console; by default only notable events."""
         row = self.library.row(run_id)
         with self.library.open(run_id) as run:
             described = _whole(run, row, run.events() if events == "all" else telling(run.events()))
@@ -100,7 +100,7 @@ class RunsApi:
         return Json(described)
 
     def diff(self, run_id: str) -> Response:
-        """The uncommitted changes that the run was started with, as a patch."""
+        """The uncommitted changes at the start of the run, as a patch."""
         with self.library.open(run_id) as run:
             text = str(run.git.get("diff") or "")
         return Response(text, media_type="text/plain", headers=disposition(f"{run_id}.patch"))
@@ -108,7 +108,7 @@ class RunsApi:
     def change(
         self, run_id: str, name: Text = None, tags: Tags = None, pinned: Yes = None,
     ) -> Response:  # fmt: skip
-        """Rename a run, set tags (an empty text takes one away), pin it."""
+        """Rename a run, set its tags (an empty value removes a tag), pin it."""
         if name is not None or tags is not None:
             self.edits.annotate(run_id, name, tags)
         if pinned is not None:
@@ -116,9 +116,9 @@ class RunsApi:
         return Json({"changed": run_id})
 
     def delete(self, run_id: str, confirm: str = "") -> Response:
-        """Delete a run with all its files. `confirm` is its id once more."""
+        """Delete a run and all its files. `confirm` must repeat its id."""
         if confirm != run_id:
-            raise HTTPException(400, "nothing was deleted: give the run's id as `confirm` too")
+            raise HTTPException(400, "nothing was deleted: `confirm` must be the id of the run")
         self.edits.delete(run_id)
         return Json({"deleted": run_id})
 

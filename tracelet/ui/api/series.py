@@ -51,13 +51,13 @@ class SeriesApi:
         rank: int | None = None, ranks: Literal["lowest", "band", "lines"] = "lowest",
         format: Literal["json", "csv", "arrow"] = "json",
     ) -> Response:  # fmt: skip
-        """The points of metrics of runs: made short for a chart as JSON, every single one as CSV or Arrow."""
+        """The points of metrics: downsampled for a chart as JSON, all of them as CSV or Arrow."""
         if len(run) * len(name) > MOST_SERIES:
             raise HTTPException(400, f"at most {MOST_SERIES} series at once")
         if format != "json":
             whole = [(one, found) for one in run for title in name if (found := self._whole(one, title, rank))]
             if not whole:
-                raise RunNotFound("none of these runs has such a metric")
+                raise RunNotFound("none of these runs has any of these metrics")
             return (as_csv if format == "csv" else as_arrow)(whole, f"{run[0]}-{name[0]}.{format}")
         found = []
         for one in run:
@@ -111,11 +111,11 @@ class SeriesApi:
         self, run_id: str, low: Low = None,
         high: High = None, width: int = 1200,
     ) -> Response:  # fmt: skip
-        """The spans of all ranks between two moments (seconds since the epoch), as many as `width` pixels can show."""
+        """The spans of all ranks in a time range (Unix timestamps), reduced to what `width` pixels can show."""
         with self.library.open(run_id) as run:
             return Json(timeline.lanes(self._table(run), low, high, width))
 
     def shares(self, run_id: str) -> Response:
-        """Where the time went by kind of span, goodput, and findings."""
+        """Breakdown of the time by span name, goodput, and findings."""
         with self.library.open(run_id) as run:
             return Json(timeline.shares(self._table(run), run.params, run.environment))

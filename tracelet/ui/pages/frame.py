@@ -72,7 +72,7 @@ class Pages:
         self._page("run", run=run_id)
 
     def compare(self) -> None:
-        """Several runs side by side; which, stands in the address."""
+        """Several runs side by side; the URL says which."""
         self._page("compare")
 
     def _page(self, page: str, **props: Any) -> None:
@@ -89,7 +89,7 @@ class Pages:
             ui.element("div").classes("tl-space")
             ui.label(storable_text(str(self.service.library.store.root))).classes("tl-store")
             if self.service.edits.read_only:
-                ui.label("read only").classes("tl-badge")
+                ui.label("Read-only").classes("tl-badge")
             ui.element("div").props('id="tl-tools"').classes("tl-tools")
         with ui.element("main").props('id="main" tabindex="-1"').classes("tl-main"):
             View(page, self.live, **props)

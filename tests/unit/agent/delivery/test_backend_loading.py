@@ -41,11 +41,11 @@ def test_options_become_what_the_class_declares() -> None:
     [
         ("no.such.module:X", {}, "cannot be loaded"),
         ("json:NoSuchName", {}, "cannot be loaded"),
-        ("subprocess:Popen", {}, "is no class of a backend"),
-        ("os:system", {}, "is no class of a backend"),
+        ("subprocess:Popen", {}, "is not a backend class"),
+        ("os:system", {}, "is not a backend class"),
         (HERE, {"ulr": "x"}, "Did you mean 'url'?"),
-        (HERE, {"zzz": "x"}, "Known are: url, retries, folder"),
-        (HERE, {"retries": "many"}, "cannot be meant"),
+        (HERE, {"zzz": "x"}, "Known options: url, retries, folder"),
+        (HERE, {"retries": "many"}, "has an invalid option"),
     ],
 )
 def test_what_cannot_be_meant_is_misconfigured(reference: str, options: dict[str, str], sentence: str) -> None:

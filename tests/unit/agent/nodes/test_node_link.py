@@ -159,7 +159,7 @@ def test_a_lost_leader_is_found_again_and_nothing_is_doubled(nodes: Nodes) -> No
     first.stop()
     (nodes.here / "endpoint.json").write_bytes(endpoint)  # which an agent that is killed leaves
     process.log()
-    until(lambda: any("not reached" in line for line in nodes.log))
+    until(lambda: any("cannot be reached" in line for line in nodes.log))
     nodes.receive()
     assert nodes.leader() == before
     until(lambda: nodes.same(process))
@@ -178,7 +178,7 @@ def test_a_leader_that_is_not_there_yet_is_waited_for(nodes: Nodes) -> None:
     secret = "00" * 32
     process = Process(nodes.there, 2)
     nodes.forward(Leader(addresses=[("localhost", port)], secret=secret))
-    until(lambda: any("not reached" in line for line in nodes.log))
+    until(lambda: any("cannot be reached" in line for line in nodes.log))
     (nodes.here / "endpoint.json").write_text(
         f'{{"port": {port}, "secret": "{secret}", "pid": 1, "process_started": 0}}', encoding="utf-8"
     )
@@ -267,7 +267,7 @@ def test_who_does_not_know_the_secret_is_not_let_in(nodes: Nodes, said: bytes) -
     assert bytes.fromhex(leader.secret) not in heard
     Process(nodes.there, 2)
     nodes.forward(Leader(addresses=leader.addresses, secret="00" * 32))
-    until(lambda: any("not reached" in line for line in nodes.log))
+    until(lambda: any("cannot be reached" in line for line in nodes.log))
     assert not list(nodes.here.glob("*.tlj"))
     assert os.stat(nodes.here / "endpoint.json").st_mode & 0o077 == 0
 

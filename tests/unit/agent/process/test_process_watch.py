@@ -93,7 +93,7 @@ def test_another_host_is_believed_until_it_is_silent(tmp_path: Path) -> None:
     watch.look()
     assert watch.ended()
     assert list(watch.unsaid()) == []
-    assert (watch.outcome().status, watch.outcome().reason) == ("killed", "no sign of life from elsewhere")
+    assert (watch.outcome().status, watch.outcome().reason) == ("killed", "no heartbeat from elsewhere")
 
 
 def test_a_deleted_run_ends_with_its_process(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_open_spans_last_until_the_end() -> None:
     made.add(names.MODEL_INIT, 0, 700, 900)
     (times,) = analyse(table(made, opened=(opened,)))
     assert times.open == [names.APPLICATION] and times.total == pytest.approx(0.7)
-    assert "Rank 0 ended without a word, inside: application." in [found.text for found in findings([times], {}, {})]
+    assert "Rank 0 ended without closing its spans: application." in [found.text for found in findings([times], {}, {})]
 
 
 def test_nothing() -> None:
@@ -175,7 +175,7 @@ def test_a_loader_that_is_waited_for() -> None:
     """Waiting for data is told with the workers that there were."""
     _, times = training(20, data_loading=300.0, model_forward=50.0)
     (text,) = said([times], data__train__workers=0)
-    assert text.endswith("of the training loop waits for data; the loader has 0 workers on 16 cores.")
+    assert text.endswith("of the training loop is spent waiting for data; the data loader uses 0 workers on 16 cores.")
 
 
 def test_slow_ones_and_trend_are_told() -> None:
@@ -183,11 +183,11 @@ def test_slow_ones_and_trend_are_told() -> None:
     shape = {"data_loading": 0.1, "model_forward": 99.9}
     _, times = training(30, slow={7: 3000.0}, **shape)
     assert any(
-        text.startswith("1 of 30 iterations take more than five times the median of 100.0 ms") for text in said([times])
+        text.startswith("1 of 30 iterations took more than five times the median of 100.0 ms") for text in said([times])
     )
     _, times = training(30, slow=dict.fromkeys(range(20, 30), 60.0), **shape)
     assert any(
-        "Iterations became slower: 100.0 ms in the first third, 160.0 ms in the last" in text for text in said([times])
+        "Iterations slowed down: 100.0 ms in the first third, 160.0 ms in the last" in text for text in said([times])
     )
 
 
@@ -200,8 +200,8 @@ def test_time_that_no_span_explains_is_told() -> None:
     made.add(names.TRAINING_ITERATION, 9000, 500, loop)
     assert said(analyse(table(made))) == [
         (
-            "100% of the time (10.0 s) is inside no span, 8.5 s of it in training iterations. Name what happens there: "
-            "with tracelet.span('name'):"
+            "100% of the time (10.0 s) is not in any span, 8.5 s of it in training iterations. "
+            "To see what happens there, add spans: with tracelet.span('name'):"
         )
     ]
     made.add("preprocess", 1000, 6000, loop)
@@ -216,8 +216,8 @@ def test_stragglers() -> None:
     )
     texts = said(analyse(table(quick, slow, quick)))
     assert (
-        "Rank 1 needs 60.0 ms for loading and forward of an iteration (loading: 40.0 ms), the others 30.0 ms "
-        "(10.0 ms): they wait for it."
+        "Rank 1 takes 60.0 ms per iteration for data loading and forward (loading: 40.0 ms), the other ranks 30.0 ms "
+        "(10.0 ms); they wait for it."
     ) in texts
 
 
@@ -232,8 +232,8 @@ def test_callbacks_checkpoints_and_initialization() -> None:
     made.add(names.VALIDATION_LOOP, 28_000, 2600, loop)
     texts = " ".join(said(analyse(table(made))))
     expected = (
-        "30% of the training loop is callbacks", "15% of the training loop is logging metrics",
-        "Saving and loading checkpoints takes 1.0 s", "Validation takes 2.6 s", "20 s pass before",
+        "30% of the training loop is spent in callbacks", "15% of the training loop is spent in logging metrics",
+        "Saving and loading checkpoints takes 1.0 s", "Validation takes 2.6 s", "Initialization took 20 s",
     )  # fmt: skip
     assert [words for words in expected if words not in texts] == []
 
@@ -254,13 +254,13 @@ def test_what_takes_most_is_named() -> None:
     texts = said(analyse(table(made, late)), data__train__workers=2)
     assert [text for text in texts if not text.startswith("Rank")] == [
         (
-            "57% of the time (34.0 s) is inside no span, 30.0 s of it outside training loops. Name what happens there: "
-            "with tracelet.span('name'):"
+            "57% of the time (34.0 s) is not in any span, 30.0 s of it outside training loops. "
+            "To see what happens there, add spans: with tracelet.span('name'):"
         ),
-        "20 s pass before the training, 20 s of it until all processes have found one another.",
-        "Validation takes 3.0 s, as much as 30% of the training loops; 2.5 s of it wait for data.",
-        "87% of the training loop of rank 1 waits for data; the loader has 2 workers on 16 cores.",
-        "20% of the training loop is callbacks (2.0 s), 2.0 s of it in on_validation_end.",
+        "Initialization took 20 s, 20 s of it initializing the process group.",
+        "Validation takes 3.0 s, or 30% of the time in training loops; 2.5 s of it is waiting for data.",
+        "87% of the training loop of rank 1 is spent waiting for data; the data loader uses 2 workers on 16 cores.",
+        "20% of the training loop is spent in callbacks (2.0 s), 2.0 s of it in on_validation_end.",
     ]
 
 
@@ -270,7 +270,7 @@ def test_who_launches_others_is_not_asked() -> None:
     launcher.add(names.APPLICATION, 0, 60_000)
     rank, _ = training(20, data_loading=300.0, model_forward=50.0)
     (text,) = said(analyse(table(launcher, rank)))
-    assert "of the training loop waits for data" in text
+    assert "of the training loop is spent waiting for data" in text
 
 
 def test_a_short_training_says_nothing() -> None:

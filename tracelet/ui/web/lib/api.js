@@ -1,7 +1,7 @@
 // The HTTP API, as the pages use it: JSON in, errors as sentences.
 async function answer(response) {
-  const body = await response.json().catch(() => ({ error: `the dashboard answered ${response.status}` }));
-  if (!response.ok) throw new Error(body.error ?? `the dashboard answered ${response.status}`);
+  const body = await response.json().catch(() => ({ error: `The dashboard returned status ${response.status}` }));
+  if (!response.ok) throw new Error(body.error ?? `The dashboard returned status ${response.status}`);
   return body;
 }
 
@@ -30,7 +30,7 @@ export async function remove(run) {
   return answer(await fetch(address, { method: "DELETE", headers: { "X-Tracelet": "1" } }));
 }
 
-// The view stands in the address, so that it can be shared and survives a reload.
+// The state of the page is part of the URL, so that it can be shared and survives a reload.
 export const view = {
   get: (name, otherwise = "") => new URLSearchParams(location.search).get(name) ?? otherwise,
   all: (name) => new URLSearchParams(location.search).getAll(name),

@@ -39,7 +39,7 @@ export class Chart {
   menu() {
     const item = (title, action) => h("button", { type: "button", onclick: (event) => (event.target.closest("details").open = false, action()) }, title);
     return h("details", { class: "tl-menu" },
-      h("summary", { "aria-label": `Save or reset ${this.spec.title}` }, "⋯"),
+      h("summary", { "aria-label": `Export or reset ${this.spec.title}` }, "⋯"),
       h("div", { class: "tl-menu-items" }, item("Save as PNG", () => this.save("png")), item("Save as SVG", () => this.save("svg")),
         item("Save as CSV", () => this.csv()), item("Reset zoom", () => this.reset())));
   }
@@ -90,7 +90,7 @@ export class Chart {
     if (fresh) this.plot.dispatchAction({ type: "takeGlobalCursor", key: "dataZoomSelect", dataZoomSelectActive: true });
     const points = this.data.reduce((sum, one) => sum + one.count, 0);
     const wrong = this.data.reduce((sum, one) => sum + one.nan.length + one.up.length + one.down.length, 0);
-    const words = [this.data.length ? "" : "no points here", wrong ? `${wrong} NaN or inf` : "", this.off ? `${this.off} off scale` : ""];
+    const words = [this.data.length ? "" : "no points", wrong ? `${wrong} NaN or inf` : "", this.off ? `${this.off} off scale` : ""];
     put(this.status, words.filter(Boolean).join(" · "));
     this.box.dataset.points = points;
     const last = this.data[0]?.y.at(-1);
@@ -185,7 +185,7 @@ export class Chart {
     ];
   }
 
-  // Bytes and percent as such; the machine's figures say in their names what they are.
+  // Bytes and percent with their units, which the names of the system metrics end with.
   amount(found) {
     const [name] = this.spec.names;
     if (/bytes(_per_second)?$/.test(name) && Number.isFinite(found)) return size(Math.abs(found)).replace(/^/, found < 0 ? "-" : "") + (/second$/.test(name) ? "/s" : "");

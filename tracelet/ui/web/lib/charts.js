@@ -1,4 +1,4 @@
-// Many charts in sections by prefix, with one row of settings that all obey; the settings stand in the address.
+// Many charts in sections by prefix, with one toolbar for all of them; its settings are part of the URL.
 import { choice, empty, h, put } from "tracelet-web/dom.js";
 import { view } from "tracelet-web/api.js";
 import { Chart } from "tracelet-web/chart.js";
@@ -26,8 +26,8 @@ export class Charts {
       value: this.settings.smooth, "aria-label": "Smoothing", oninput: (event) => this.set("smooth", Number(event.target.value), event.target.value) }));
     return h("div", { class: "tl-bar" }, search,
       !this.fixed.x && choice("X axis", AXES, this.settings.x, (x) => this.set("x", x, x, true)),
-      smooth, toggle("log", "Log scale"), toggle("outliers", "Leave out outliers"),
-      choice("Ranks", [["band", "Band"], ["lines", "Lines"], ["lowest", "One line"]], this.settings.ranks, (ranks) => this.set("ranks", ranks, ranks, true)));
+      smooth, toggle("log", "Log scale"), toggle("outliers", "Ignore outliers"),
+      choice("Ranks", [["band", "Band"], ["lines", "Lines"], ["lowest", "Aggregate"]], this.settings.ranks, (ranks) => this.set("ranks", ranks, ranks, true)));
   }
 
   set(name, value, text, fetch = false) {
@@ -50,7 +50,7 @@ export class Charts {
     }
     put(this.body, [...sections].sort(([a], [b]) => (a === "") - (b === "")).map(([prefix, charts]) => h("details", { class: "tl-section" + (charts.length === 1 ? " tl-one" : ""), open: true },
       h("summary", {}, h("h2", {}, prefix || "metrics"), h("span", {}, String(charts.length))), h("div", { class: "tl-charts" }, charts.map((chart) => chart.box)))));
-    this.none = empty("No metric is called so", "Search for another part of its name.");
+    this.none = empty("No metrics match", "Change the search.");
     this.none.hidden = true;
     this.body.append(this.none);
     this.filter();

@@ -18,7 +18,7 @@ class Compare {
   async start() {
     const ids = view.all("run");
     if (ids.length < 2) {
-      put(this.box, h("h1", { class: "tl-hidden" }, "Compare"), empty("Nothing to compare yet", "Select two runs or more in the list and press Compare (or the key c).", h("p", {}, h("a", { href: "/" }, "All runs"))));
+      put(this.box, h("h1", { class: "tl-hidden" }, "Compare"), empty("Nothing to compare yet", "Select two or more runs in the list, then press Compare or the C key.", h("p", {}, h("a", { href: "/" }, "All runs"))));
       return;
     }
     try {
@@ -61,7 +61,7 @@ class Compare {
 
   params() {
     const rows = this.found.params.filter((row) => row.differs), same = this.found.params.length - rows.length;
-    return h("section", { class: "tl-card" }, h("h2", {}, "Parameters that differ"), rows.length ? table(["Parameter", ...this.heads()], rows.map((row) => [row.name, ...row.values.map(value)]), { label: "Parameters that differ" }) : h("p", {}, "None."), h("p", { class: "tl-hint" }, `${same} others are the same.`));
+    return h("section", { class: "tl-card" }, h("h2", {}, "Parameters that differ"), rows.length ? table(["Parameter", ...this.heads()], rows.map((row) => [row.name, ...row.values.map(value)]), { label: "Parameters that differ" }) : h("p", {}, "None"), h("p", { class: "tl-hint" }, `${same} ${same === 1 ? "parameter is" : "parameters are"} identical.`));
   }
 
   best() {
@@ -117,8 +117,8 @@ class Compare {
     this.pair = { from: chosen("from", aged[0].id), to: chosen("to", aged.at(-1).id) };
     this.changes = h("div", { class: "tl-changes", "aria-live": "polite" });
     const pick = (name, label) => choice(label, runs, this.pair[name], (id) => (view.set({ [name]: id }), (this.pair[name] = id), this.difference()));
-    return h("section", { class: "tl-card tl-wide-card" }, h("h2", {}, "Code"), rows.length ? table(["", ...this.heads()], rows.map((row) => [row.name, ...row.values.map((found) => (row.name === "commit" && found ? found.slice(0, 12) : value(found)))]), { label: "Code" }) : h("p", {}, "Nothing is known of their code."),
-      rows.length ? [h("h3", {}, "What was changed"), h("div", { class: "tl-bar" }, pick("from", "From"), pick("to", "to")), this.changes] : null);
+    return h("section", { class: "tl-card tl-wide-card" }, h("h2", {}, "Code"), rows.length ? table(["", ...this.heads()], rows.map((row) => [row.name, ...row.values.map((found) => (row.name === "commit" && found ? found.slice(0, 12) : value(found)))]), { label: "Code" }) : h("p", {}, "The code of these runs was not recorded."),
+      rows.length ? [h("h3", {}, "Changes"), h("div", { class: "tl-bar" }, pick("from", "From"), pick("to", "To")), this.changes] : null);
   }
 
   async difference() {

@@ -52,10 +52,10 @@ export function empty(title, ...lines) {
   return h("div", { class: "tl-empty" }, h("h2", {}, title), ...lines.map((line) => (typeof line === "string" ? h("p", {}, line) : line)));
 }
 
-// What is to be typed, with a button that copies it.
+// A command to type, with a button that copies it.
 export function code(text) {
   const copy = h("button", { type: "button", class: "tl-copy", "aria-label": "Copy", onclick: async () => {
-    await navigator.clipboard.writeText(text).then(() => put(copy, "Copied"), () => put(copy, "Select it"));
+    await navigator.clipboard.writeText(text).then(() => put(copy, "Copied"), () => put(copy, "Copy failed"));
     setTimeout(() => put(copy, "Copy"), 2000);
   } }, "Copy");
   return h("div", { class: "tl-code" }, h("pre", { class: "tl-command", tabindex: "0" }, text), copy);

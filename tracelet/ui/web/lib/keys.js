@@ -3,9 +3,9 @@ import { button, dialog, h, put } from "tracelet-web/dom.js";
 import { apply, chosen, cycle } from "tracelet-web/theme.js";
 
 const HELP = [
-  ["/", "search or filter"], ["j  k", "next or previous run, chart or section"], ["Enter", "open what is marked"],
-  ["x", "select the run that is marked"], ["c", "compare the runs selected"], ["1 … 7", "tabs of a run"],
-  ["g", "all runs"], ["t", "light, dark, or as the system"], ["?", "this help"],
+  ["/", "Search or filter"], ["j  k", "Next or previous run or chart"], ["Enter", "Open the focused run"],
+  ["x", "Select the focused run"], ["c", "Compare the selected runs"], ["1 … 7", "Switch between the tabs of a run"],
+  ["g", "Go to the list of runs"], ["t", "Theme: auto, light or dark"], ["?", "Show this help"],
 ];
 
 const handlers = new Map();
@@ -13,7 +13,7 @@ export const onKey = (key, handler) => handlers.set(key, handler);
 
 export function help() {
   const rows = HELP.map(([key, what]) => h("div", { class: "tl-key" }, h("kbd", {}, key), h("span", {}, what)));
-  dialog("Keyboard", rows, (close) => [button("Close", close, { class: "tl-button tl-primary" })]);
+  dialog("Keyboard shortcuts", rows, (close) => [button("Close", close, { class: "tl-button tl-primary" })]);
 }
 
 function pressed(event) {
@@ -37,7 +37,7 @@ export function keyboard() {
     theme.setAttribute("aria-label", `Theme: ${chosen()}`);
   };
   const tools = document.getElementById("tl-tools");
-  if (tools) put(tools, theme, button("?", help, { class: "tl-button tl-quiet", "aria-label": "Keyboard help" }));
+  if (tools) put(tools, theme, button("?", help, { class: "tl-button tl-quiet", "aria-label": "Keyboard shortcuts" }));
   apply();
   label();
   onKey("?", help);

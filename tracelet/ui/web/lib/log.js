@@ -16,7 +16,7 @@ export class Log {
       clearTimeout(this.wait);
       this.wait = setTimeout(() => this.ask({ search: event.target.value.trim() }), 200);
     };
-    this.lines = h("div", { class: "tl-console", tabindex: "0", role: "log", "aria-label": "What the program printed", "aria-live": "off" });
+    this.lines = h("div", { class: "tl-console", tabindex: "0", role: "log", "aria-label": "Console output", "aria-live": "off" });
     this.note = h("span", { class: "tl-count", role: "status" });
     this.tools = h("div", { class: "tl-bar" }, h("input", { type: "search", "data-search": true, "aria-label": "Search the log", placeholder: "Search  ( / )", oninput: typed }),
       choice("Stream", [["", "Both"], ["stdout", "stdout"], ["stderr", "stderr"]], "", (stream) => this.ask({ stream })), this.run.ranks.length > 1 ? choice("Rank", [["", "All"], ...this.run.ranks.map((rank) => [String(rank), String(rank)])], "", (rank) => this.ask({ rank })) : null,
@@ -43,7 +43,7 @@ export class Log {
     const several = this.found.ranks.length > 1;
     const words = this.asked.search || this.asked.stream || this.asked.rank ? `${matching.toLocaleString("en-US")} of ${total.toLocaleString("en-US")} lines` : `${total.toLocaleString("en-US")} lines`;
     put(this.note, total ? words : "");
-    const nothing = total ? "No line is like this." : "Nothing was printed, or track_console was off.";
+    const nothing = total ? "No lines match." : "No console output: the program printed nothing, or track_console was off.";
     put(this.lines, start > 0 && this.earlier(start), lines.length ? lines.map((line) => this.line(line, several)) : h("p", { class: "tl-hint" }, nothing));
     if (below) requestAnimationFrame(() => (this.lines.scrollTop = this.lines.scrollHeight));
     this.lines.dataset.total = total;
@@ -60,11 +60,11 @@ export class Log {
       event.target.replaceWith(...[found.start > 0 && this.earlier(found.start), ...found.lines.map((line) => this.line(line, found.ranks.length > 1))].flat().filter(Boolean));
       this.lines.scrollTop += this.lines.scrollHeight - height;
     };
-    return h("button", { type: "button", class: "tl-button tl-earlier", onclick: more }, `${start.toLocaleString("en-US")} earlier lines`);
+    return h("button", { type: "button", class: "tl-button tl-earlier", onclick: more }, `Show earlier lines (${start.toLocaleString("en-US")})`);
   }
 
   line(line, several) {
-    const missing = line.missing && !this.asked.search && h("div", { class: "tl-line tl-left-out" }, h("span", {}), h("span", {}, `${line.missing.toLocaleString("en-US")} lines were left out: there were too many`));
+    const missing = line.missing && !this.asked.search && h("div", { class: "tl-line tl-left-out" }, h("span", {}), h("span", {}, `${line.missing.toLocaleString("en-US")} lines were not recorded because there were too many`));
     return [missing, h("div", { class: `tl-line tl-${line.stream}` }, h("time", { title: date(line.time) }, "+" + duration(Math.max(0, line.time - this.run.started))), several && h("b", { title: `rank ${line.rank}` }, line.rank), h("span", {}, line.text || " "))].filter(Boolean);
   }
 

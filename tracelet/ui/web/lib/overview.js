@@ -13,13 +13,13 @@ function failure(run) {
   if (!run.traceback) return null;
   const box = h("pre", { class: "tl-log", tabindex: "0" }, run.traceback);
   requestAnimationFrame(() => (box.scrollTop = box.scrollHeight)); // the end of a traceback tells the most
-  return h("section", { class: "tl-card tl-failed-card" }, h("h2", {}, run.reason || "It failed"), box);
+  return h("section", { class: "tl-card tl-failed-card" }, h("h2", {}, run.reason || "Failed"), box);
 }
 
 function summary(run) {
   const best = run.artifacts.filter((artifact) => artifact.metadata?.best && !artifact.removed).at(-1);
-  return card("Summary", facts([["Status", h("span", {}, badge(run), run.reason ? ` ${run.reason}` : "")], ["Run", run.id], ["Name at first", run.original_name !== run.name ? run.original_name : null], ["Project", run.project],
-    ["Started", date(run.started)], ["Ended", run.ended ? date(run.ended) : "still going on"], ["Duration", duration((run.ended ?? Date.now() / 1000) - run.started)], ["Host", run.host], ["Ranks", run.world_size > 1 ? run.world_size : null],
+  return card("Summary", facts([["Status", h("span", {}, badge(run), run.reason ? ` ${run.reason}` : "")], ["Run", run.id], ["Original name", run.original_name !== run.name ? run.original_name : null], ["Project", run.project],
+    ["Started", date(run.started)], ["Ended", run.ended ? date(run.ended) : "still running"], ["Duration", duration((run.ended ?? Date.now() / 1000) - run.started)], ["Host", run.host], ["Ranks", run.world_size > 1 ? run.world_size : null],
     ["Resumed from", run.resumed_from && h("a", { href: "/run/" + encodeURIComponent(run.resumed_from) }, run.resumed_from)], ["Best checkpoint", best && `${best.name} (${best.metadata.monitor ?? "score"} ${number(best.metadata.score)})`]]));
 }
 
@@ -27,7 +27,7 @@ function metrics(run) {
   const own = Object.entries(run.metrics).filter(([, found]) => !found.automatic);
   const at = (found, step) => [number(found), h("small", { title: `at step ${step}` }, ` @${number(step)}`)];
   const rows = own.map(([name, found]) => [name, number(found.last), at(found.min, found.min_step), at(found.max, found.max_step)]);
-  return card("Metrics", rows.length ? table(["Metric", "Last", "Min", "Max"], rows, { label: "Metrics" }) : h("p", {}, "Nothing was logged. In the program: ", h("code", {}, "tracelet.log({\"loss\": loss})")));
+  return card("Metrics", rows.length ? table(["Metric", "Last", "Min", "Max"], rows, { label: "Metrics" }) : h("p", {}, "No metrics were logged. To log one: ", h("code", {}, "tracelet.log({\"loss\": loss})")));
 }
 
 function parameters(run) {
@@ -39,8 +39,8 @@ function sources(run) {
   const git = run.git, untracked = git.untracked_count ? `${number(git.untracked_count)} untracked ${git.untracked_count === 1 ? "file" : "files"}` : "";
   const tree = [git.dirty ? "uncommitted changes" : "clean", untracked].filter(Boolean).join(", ");
   const remotes = Object.entries(git.remotes ?? {}).map(([name, address]) => [`Remote ${name}`, address]);
-  return card("Code", facts([["Commit", git.commit && h("span", { title: git.commit }, git.commit.slice(0, 12))], ["Branch", git.branch], ["Subject", git.subject], ["Tree", git.commit && tree], ["Folder", run.folder], ...remotes]),
-    !git.commit && h("p", {}, "It did not run in a git repository."), h("h3", {}, "To run it again"), code(reproduce(run)), run.has_diff && changes(run));
+  return card("Code", facts([["Commit", git.commit && h("span", { title: git.commit }, git.commit.slice(0, 12))], ["Branch", git.branch], ["Subject", git.subject], ["Working tree", git.commit && tree], ["Folder", run.folder], ...remotes]),
+    !git.commit && h("p", {}, "The run did not start in a git repository."), h("h3", {}, "Reproduce"), code(reproduce(run)), run.has_diff && changes(run));
 }
 
 function changes(run) {
@@ -63,7 +63,7 @@ function surroundings(environment, version) {
     packages.length > 0 && h("details", {}, h("summary", {}, `${packages.length} packages`), table(["Package", "Version"], packages.map(([name, found]) => [name, value(found)]), { label: "Packages" })));
 }
 
-const problems = (run) => (run.problems.length ? card("Problems of this record", h("ul", { class: "tl-list" }, run.problems.slice(0, 50).map((problem) => h("li", {}, problem)))) : null);
+const problems = (run) => (run.problems.length ? card("Recording problems", h("ul", { class: "tl-list" }, run.problems.slice(0, 50).map((problem) => h("li", {}, problem)))) : null);
 const text = (found) => (found && typeof found === "object" ? Object.values(found).filter((one) => typeof one !== "object").join(" ") : String(found));
 
 function reproduce(run) {

@@ -2,12 +2,12 @@
 import { change } from "tracelet-web/api.js";
 import { button, dialog, h, told } from "tracelet-web/dom.js";
 
-const QUIET = 60; // seconds without a sign of life after which a running run is shown as silent
+const QUIET = 60; // seconds without a heartbeat after which a running run is shown as not responding
 
 export function badge(run) {
-  const silent = run.status === "running" && Date.now() / 1000 - run.heartbeat > QUIET;
-  const title = run.reason || (silent ? "no sign of life for a minute" : run.status);
-  return h("span", { class: `tl-status tl-${run.status}${silent ? " tl-silent" : ""}`, title }, h("i", { "aria-hidden": "true" }), silent ? "silent" : run.status);
+  const stale = run.status === "running" && Date.now() / 1000 - run.heartbeat > QUIET;
+  const title = run.reason || (stale ? "No heartbeat for more than a minute" : run.status);
+  return h("span", { class: `tl-status tl-${run.status}${stale ? " tl-stale" : ""}`, title }, h("i", { "aria-hidden": "true" }), stale ? "not responding" : run.status);
 }
 
 export function tagged(tags) {
@@ -17,17 +17,17 @@ export function tagged(tags) {
 export function rename(run, done) {
   const input = h("input", { type: "text", class: "tl-wide", value: run.name, "aria-label": "New name" });
   const save = (close) => change(run.id, { name: input.value }).then(() => (close(), done()), (error) => told(error.message));
-  const hint = run.original_name && run.original_name !== run.name ? h("p", { class: "tl-hint" }, `Empty: ${run.original_name}, the name that it began with`) : null;
+  const hint = run.original_name && run.original_name !== run.name ? h("p", { class: "tl-hint" }, `Leave empty to restore the original name, ${run.original_name}`) : null;
   const box = dialog("Rename", [input, hint], (close) => [button("Cancel", close), button("Save", () => save(close), { class: "tl-button tl-primary" })]);
   box.addEventListener("keydown", (event) => event.key === "Enter" && event.target === input && save(() => box.close()));
   input.select();
 }
 
-// Tags of one run or several: what they have, each to be taken away, and a new one.
+// Tags of one run or several: the tags that all of them have, each with a button to remove it, and a new one.
 export function retag(runs, done) {
   const changes = {}, first = runs[0].tags;
   const common = Object.entries(first).filter(([name, text]) => runs.every((run) => run.tags[name] === text));
-  const name = h("input", { type: "text", "aria-label": "Name of the tag", placeholder: "name" }), text = h("input", { type: "text", "aria-label": "Text of the tag", placeholder: "text (optional)" });
+  const name = h("input", { type: "text", "aria-label": "Tag name", placeholder: "name" }), text = h("input", { type: "text", "aria-label": "Tag value", placeholder: "value (optional)" });
   const save = async (close) => {
     if (name.value.trim()) changes[name.value.trim()] = text.value.trim() || "true";
     if (!Object.keys(changes).length) return close();
@@ -35,7 +35,7 @@ export function retag(runs, done) {
     done();
   };
   const entry = ([key, found]) => {
-    const row = h("span", { class: "tl-tag" }, found === "true" ? key : `${key}: ${found}`, h("button", { type: "button", class: "tl-untag", "aria-label": `Take away ${key}`, onclick: () => ((changes[key] = ""), row.remove()) }, "×"));
+    const row = h("span", { class: "tl-tag" }, found === "true" ? key : `${key}: ${found}`, h("button", { type: "button", class: "tl-untag", "aria-label": `Remove ${key}`, onclick: () => ((changes[key] = ""), row.remove()) }, "×"));
     return row;
   };
   const box = dialog(runs.length === 1 ? `Tags of ${runs[0].name}` : `Tags of ${runs.length} runs`, [common.length > 0 && h("div", { class: "tl-tags" }, common.map(entry)), h("div", { class: "tl-pair" }, name, text)],

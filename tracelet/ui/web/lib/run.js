@@ -9,7 +9,7 @@ import { badge, facts, rename, retag, table, tagged } from "tracelet-web/parts.j
 
 const TABS = [["overview", "Overview"], ["metrics", "Metrics"], ["system", "System"], ["time", "Time"], ["log", "Log"], ["artifacts", "Artifacts"], ["deliveries", "Deliveries"]];
 const SYSTEM = /^(system|gpu)/;
-const STATES = { waiting: "nothing to deliver yet", opening: "the remote run is being opened", ok: "delivered as it comes", offline: "it does not answer; everything is kept until it does", misconfigured: "nothing can be delivered until the settings are mended; everything is kept", done: "everything is delivered" };
+const STATES = { waiting: "Nothing to deliver yet", opening: "Creating the remote run", ok: "Delivering", offline: "The backend does not respond. Data is kept and sent later.", misconfigured: "Delivery is stopped until the settings are fixed. Data is kept.", done: "Everything is delivered" };
 
 class Run {
   constructor(box, page) {
@@ -22,11 +22,11 @@ class Run {
     try {
       this.run = await get(`runs/${encodeURIComponent(this.id)}`);
     } catch (error) {
-      put(this.box, h("h1", { class: "tl-hidden" }, "Run"), empty("There is no such run", error.message, h("p", {}, h("a", { href: "/" }, "All runs"))));
+      put(this.box, h("h1", { class: "tl-hidden" }, "Run"), empty("Run not found", error.message, h("p", {}, h("a", { href: "/" }, "All runs"))));
       return;
     }
     this.head = h("div", { class: "tl-title tl-run-title" });
-    this.tabs = h("div", { class: "tl-tabs", role: "tablist", "aria-label": "About this run" }, TABS.map(([name, title], place) => h("button", {
+    this.tabs = h("div", { class: "tl-tabs", role: "tablist", "aria-label": "Sections of this run" }, TABS.map(([name, title], place) => h("button", {
       type: "button", role: "tab", id: "tab-" + name, "aria-controls": "panel", onclick: () => this.show(name), onkeydown: (event) => this.arrow(event, place) }, title)));
     this.panel = h("div", { id: "panel", role: "tabpanel", tabindex: "0", class: "tl-panel" });
     put(this.box, this.head, this.tabs, this.panel);
@@ -62,7 +62,7 @@ class Run {
 
   remove() {
     const go = () => remove(this.id).then(() => location.assign("/"), (error) => told(error.message));
-    dialog("Delete this run?", h("p", {}, `${this.run.name} (${this.id}) with all its files. This cannot be undone.`), (close) => [
+    dialog("Delete this run?", h("p", {}, `This deletes ${this.run.name} (${this.id}) and all its files. It cannot be undone.`), (close) => [
       button("Cancel", close, { autofocus: true }), button("Delete", () => (close(), go()), { class: "tl-button tl-danger" })]);
   }
 
@@ -103,15 +103,15 @@ class Run {
   metrics() {
     const names = Object.keys(this.run.metrics).filter((name) => !SYSTEM.test(name));
     this.charts = new Charts(this.specs(names));
-    return names.length ? this.charts.box : empty("No metrics yet", "They appear here as soon as the program logs one:", code('tracelet.log({"loss": loss}, step=step)'));
+    return names.length ? this.charts.box : empty("No metrics yet", "Metrics appear here as soon as the program logs one:", code('tracelet.log({"loss": loss}, step=step)'));
   }
 
   system() {
     const all = Object.keys(this.run.metrics), names = all.filter((name) => SYSTEM.test(name));
     const training = all.filter((name) => !SYSTEM.test(name)).sort((a, b) => /loss/.test(b) - /loss/.test(a)).slice(0, 2);
-    if (!names.length) return empty("Nothing is known of the machine", "The agent beside the training records it. Were track_system or delivery switched off?", code("tracelet doctor"));
+    if (!names.length) return empty("No system metrics", "The agent records them during the training, unless track_system or delivery is off. To check the setup:", code("tracelet doctor"));
     this.charts = new Charts(this.specs([...training, ...names]), { x: "relative", group: "system", extent: () => [0, (this.run.ended ?? Date.now() / 1000) - this.run.started] });
-    return [h("p", { class: "tl-hint" }, "The training's own curves stand above, on the same axis of time: drag to zoom all charts together, double-click to go back."), this.charts.box];
+    return [h("p", { class: "tl-hint" }, "The first charts show the training's own metrics on the same time axis. Drag to zoom all charts; double-click to reset."), this.charts.box];
   }
 
   async time() {
@@ -129,17 +129,17 @@ class Run {
 
   artifacts() {
     const run = this.run;
-    if (!run.artifacts.length) return empty("No artifacts", "Keep a file with the run:", code('experiment.log_artifact("model.pt")'));
+    if (!run.artifacts.length) return empty("No artifacts", "To store a file with the run:", code('experiment.log_artifact("model.pt")'));
     const best = run.artifacts.filter((artifact) => artifact.metadata?.best && !artifact.removed).at(-1);
     const name = (artifact) => [artifact.metadata?.folder ? `${artifact.name} (${artifact.metadata.files ?? ""} files)` : artifact.kept ? h("a", { href: `/api/runs/${encodeURIComponent(this.id)}/artifacts/${artifact.number}`, download: "" }, artifact.name) : artifact.name, artifact === best && h("span", { class: "tl-tag tl-good" }, "best")].filter(Boolean);
     const about = (artifact) => Object.entries(artifact.metadata).filter(([key, found]) => found !== null && found !== false && key !== "best").map(([key, found]) => `${key.replaceAll("_", " ")} ${value(found)}`).join(", ");
-    const where = (artifact) => (artifact.removed ? h("span", { class: "tl-muted" }, "replaced by a later one") : artifact.kept ? "in the run" : h("code", {}, artifact.path));
-    return h("section", { class: "tl-card" }, table(["Name", "Kind", "Size", "Logged", "About", "Where"], run.artifacts.map((artifact) => [name(artifact), artifact.kind, size(artifact.size), "+" + duration(artifact.time - run.started), about(artifact), where(artifact)]), { label: "Artifacts" }));
+    const where = (artifact) => (artifact.removed ? h("span", { class: "tl-muted" }, "replaced by a later checkpoint") : artifact.kept ? "in the store" : h("code", {}, artifact.path));
+    return h("section", { class: "tl-card" }, table(["Name", "Kind", "Size", "Logged", "Metadata", "Location"], run.artifacts.map((artifact) => [name(artifact), artifact.kind, size(artifact.size), "+" + duration(artifact.time - run.started), about(artifact), where(artifact)]), { label: "Artifacts" }));
   }
 
   deliveries() {
     const run = this.run;
-    if (!run.deliveries.length) return empty("Delivered nowhere", "Everything is in the store. To send this run to a backend, now or later:", code(`tracelet sync ${this.id} --backend mlflow`));
+    if (!run.deliveries.length) return empty("No backends", "The run is in the local store only. To deliver it to a backend:", code(`tracelet sync ${this.id} --backend mlflow`));
     return h("div", { class: "tl-cards" }, run.deliveries.map((found) => this.delivery(found)));
   }
 
@@ -149,9 +149,9 @@ class Run {
     const sync = found.state !== "done" && run.status !== "running" && `tracelet sync ${run.id} --backend ${found.backend}`;
     return h("section", { class: "tl-card" }, h("h2", {}, found.backend), h("p", { class: "tl-hint" }, h("span", { class: `tl-status tl-delivery-${found.state}` }, h("i", {}), found.state), STATES[found.state] ?? ""),
       h("progress", { max: Math.max(1, total), value: Math.min(found.points, total), "aria-label": `Delivered to ${found.backend}` }),
-      facts([["Delivered", `${number(found.points)} of ${number(total)} points`], ["Pending", pending ? number(pending) : null], ["Refused", found.rejected ? `${number(found.rejected)} records, for good` : null], ["Remote run", found.url && outside(found.url)],
-        ["Why", found.error], ["Offline since", found.since ? `${date(found.since)} (${ago(found.since)})` : null], ["Last sign", found.updated ? ago(found.updated) : null]]),
-      found.fix && [h("h3", {}, "To mend it"), code(found.fix)], sync && [h("h3", {}, found.state === "offline" ? "When it is there again" : "To deliver the rest"), code(sync)]);
+      facts([["Delivered", `${number(found.points)} of ${number(total)} points`], ["Pending", pending ? number(pending) : null], ["Rejected", found.rejected ? `${number(found.rejected)} records` : null], ["Remote run", found.url && outside(found.url)],
+        ["Error", found.error], ["Offline since", found.since ? `${date(found.since)} (${ago(found.since)})` : null], ["Last update", found.updated ? ago(found.updated) : null]]),
+      found.fix && [h("h3", {}, "To fix it"), code(found.fix)], sync && [h("h3", {}, found.state === "offline" ? "When the backend responds again" : "To deliver the rest"), code(sync)]);
   }
 
   async changed() {

@@ -39,9 +39,9 @@ class Runs {
 
   bar() {
     this.search = h("input", { type: "search", "data-search": true, class: "tl-filter", value: view.get("filter"), "aria-label": "Filter runs",
-      placeholder: 'Filter: a name, or lr < 0.01 and status == "finished"  ( / )', oninput: () => this.typed(), onkeydown: (event) => event.key === "Enter" && this.typed(0) });
+      placeholder: 'Filter by text or expression, e.g. lr < 0.01 and status == "finished"  ( / )', oninput: () => this.typed(), onkeydown: (event) => event.key === "Enter" && this.typed(0) });
     this.error = h("div", { class: "tl-error", role: "alert" });
-    const keys = [["", "No groups"], ["project", "Project"], ["status", "Status"], ...this.about.tags.map((name) => ["t:" + name, `Tag ${name}`]), ...this.about.own_params.map((name) => ["p:" + name, name])];
+    const keys = [["", "None"], ["project", "Project"], ["status", "Status"], ...this.about.tags.map((name) => ["t:" + name, `Tag ${name}`]), ...this.about.own_params.map((name) => ["p:" + name, name])];
     return h("div", {}, h("div", { class: "tl-bar" }, this.search,
       choice("Group by", keys, view.get("group"), (group) => (view.set({ group }), this.load())),
       button("Columns", () => this.choose()), this.actions), this.error);
@@ -72,7 +72,7 @@ class Runs {
 
   draw(rows) {
     if (!this.found.total) {
-      put(this.box, h("h1", { class: "tl-hidden" }, "Runs"), empty("No runs yet", `Nothing has been recorded in ${this.found.store}.`, "Record a first one, in a terminal:", code("tracelet demo"), "or your own training:", code("tracelet run train.py")));
+      put(this.box, h("h1", { class: "tl-hidden" }, "Runs"), empty("No runs yet", `Nothing has been recorded in ${this.found.store}.`, "To record a demo run, type in a terminal:", code("tracelet demo"), "To record your own training:", code("tracelet run train.py")));
       this.api?.destroy();
       this.api = undefined;
       return;
@@ -88,7 +88,7 @@ class Runs {
   }
 
   group(row, key) {
-    if (key.startsWith("t:")) return row.tags[key.slice(2)] === undefined ? `without ${key.slice(2)}` : `${key.slice(2)}: ${row.tags[key.slice(2)]}`;
+    if (key.startsWith("t:")) return row.tags[key.slice(2)] === undefined ? `no ${key.slice(2)}` : `${key.slice(2)}: ${row.tags[key.slice(2)]}`;
     return key.startsWith("p:") ? `${key.slice(2)} = ${value(row.params[key.slice(2)])}` : row[key];
   }
 
@@ -102,7 +102,7 @@ class Runs {
       postSortRows: ({ nodes }) => view.get("group") && grouped(nodes),
       onSelectionChanged: () => this.selected(), onRowDoubleClicked: (event) => event.data.head || this.open(event.data.id), enableCellTextSelection: true,
       onSortChanged: () => view.set({ sort: this.api.getColumnState().filter((column) => column.sort).map((column) => `${column.colId} ${column.sort}`) }),
-      overlayNoRowsTemplate: "<span>No run is like this. Change the filter.</span>", suppressDragLeaveHidesColumns: true, defaultColDef: { sortable: true, resizable: true, suppressMovable: false, minWidth: 70 },
+      overlayNoRowsTemplate: "<span>No runs match. Change the filter.</span>", suppressDragLeaveHidesColumns: true, defaultColDef: { sortable: true, resizable: true, suppressMovable: false, minWidth: 70 },
     };
   }
 
@@ -115,7 +115,7 @@ class Runs {
       const title = name.slice(2);
       if (name.startsWith("p:")) return column(name, title, (run) => run.params[title], { width: 110, comparator: ordered, valueFormatter: (found) => value(found.value), headerTooltip: `parameter ${title}` });
       const place = { "m:": 0, "l:": 1, "g:": 2 }[name.slice(0, 2)];
-      return column(name, (place ? ["", "min ", "max "][place] : "") + title, (run) => run.metrics[title]?.[place], { ...numeric, headerTooltip: `${WHICH[place]} value of ${title}`, valueFormatter: (found) => number(found.value),
+      return column(name, (place ? WHICH[place] + " " : "") + title, (run) => run.metrics[title]?.[place], { ...numeric, headerTooltip: `${["last value", "minimum", "maximum"][place]} of ${title}`, valueFormatter: (found) => number(found.value),
         tooltipValueGetter: (found) => found.data?.metrics?.[title] && `last ${number(found.data.metrics[title][0])}, min ${number(found.data.metrics[title][1])}, max ${number(found.data.metrics[title][2])}` });
     });
     const git = this.columns.includes("git") ? [column("git", "Commit", (run) => (run.git?.commit ?? "").slice(0, 8) + (run.git?.dirty ? " +" : ""), { width: 120 })] : [];
@@ -164,7 +164,7 @@ class Runs {
       this.load();
     };
     const names = this.chosen().map((row) => h("li", {}, `${row.name} (${row.id})`));
-    dialog(ids.length === 1 ? "Delete this run?" : `Delete these ${ids.length} runs?`, [h("p", {}, "All their files are deleted. This cannot be undone."), h("ul", {}, names.slice(0, 20))],
+    dialog(ids.length === 1 ? "Delete this run?" : `Delete these ${ids.length} runs?`, [h("p", {}, "This deletes all files of the selected runs. It cannot be undone."), h("ul", {}, names.slice(0, 20))],
       (close) => [button("Cancel", close, { autofocus: true }), button("Delete", () => all(close), { class: "tl-button tl-danger" })]);
   }
 
@@ -185,7 +185,7 @@ class Runs {
       close();
       this.load();
     };
-    dialog("Columns", [search, body], (close) => [button("Cancel", close), button("Show", () => save(close), { class: "tl-button tl-primary" })]);
+    dialog("Columns", [search, body], (close) => [button("Cancel", close), button("Apply", () => save(close), { class: "tl-button tl-primary" })]);
   }
 
   keys() {

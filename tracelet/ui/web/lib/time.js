@@ -10,7 +10,7 @@ const ROW = 20, GAP = 14, HEAD = 24;
 export class Time {
   constructor(run) {
     this.run = run;
-    this.canvas = h("canvas", { class: "tl-timeline", tabindex: "0", role: "img", "aria-label": "Timeline of spans. Plus and minus zoom, arrows move, 0 shows all." });
+    this.canvas = h("canvas", { class: "tl-timeline", tabindex: "0", role: "img", "aria-label": "Timeline of spans. Press plus or minus to zoom, the arrow keys to move, 0 to show the whole run." });
     this.tip = h("div", { class: "tl-span-tip", role: "status" });
     this.where = h("span", { class: "tl-hint" });
     this.legend = h("div", { class: "tl-legend" });
@@ -18,7 +18,7 @@ export class Time {
 
   async start() {
     const [shares, spans] = await Promise.all([get(`runs/${encodeURIComponent(this.run)}/shares`), this.fetch()]);
-    if (!spans.rows.length) return empty("No spans yet", "Under Lightning they are recorded by themselves; elsewhere:", code('with tracelet.span("load"):\n    ...'));
+    if (!spans.rows.length) return empty("No spans yet", "With Lightning, spans are recorded automatically. In other code, create them with:", code('with tracelet.span("load"):\n    ...'));
     this.listen();
     const bar = h("div", { class: "tl-bar" }, button("Zoom in", () => this.zoom(0.5)), button("Zoom out", () => this.zoom(2)), button("Whole run", () => this.look(...this.spans.whole)), button("One iteration", () => this.iteration()), this.where);
     this.sizes = new ResizeObserver(() => this.draw());
@@ -29,8 +29,8 @@ export class Time {
   }
 
   findings(shares) {
-    const good = shares.goodput === null ? null : h("div", { class: "tl-big" }, h("b", {}, `${(shares.goodput * 100).toFixed(1)} %`), h("span", {}, "of the time was forward, backward and optimizer (goodput)"));
-    const words = shares.findings.length ? h("ul", {}, shares.findings.map((found) => h("li", {}, found))) : h("p", {}, "Nothing stands out.");
+    const good = shares.goodput === null ? null : h("div", { class: "tl-big" }, h("b", {}, `${(shares.goodput * 100).toFixed(1)} %`), h("span", {}, "goodput: time spent in forward, backward and optimizer"));
+    const words = shares.findings.length ? h("ul", {}, shares.findings.map((found) => h("li", {}, found))) : h("p", {}, "No findings.");
     return h("section", { class: "tl-card tl-wide-card tl-findings" }, good, h("div", {}, h("h2", {}, "Findings"), words));
   }
 
@@ -41,7 +41,7 @@ export class Time {
   }
 
   kinds(shares) {
-    return h("section", { class: "tl-card" }, h("h2", {}, "All kinds of spans"), table(["Kind", "Count", "In all", "Mean", "95 %", "Longest"], shares.kinds.map((kind) => [words(kind.name), number(kind.count), duration(kind.seconds), duration(kind.mean), duration(kind.p95), duration(kind.longest)]), { label: "Kinds of spans" }));
+    return h("section", { class: "tl-card" }, h("h2", {}, "All spans"), table(["Span", "Count", "Total", "Mean", "p95", "Max"], shares.kinds.map((kind) => [words(kind.name), number(kind.count), duration(kind.seconds), duration(kind.mean), duration(kind.p95), duration(kind.longest)]), { label: "All spans" }));
   }
 
   async fetch(range) {
@@ -134,7 +134,7 @@ export class Time {
       this.drawn.push([left, y, shown, row]);
     }
     if (many) for (const [rank, lane] of Object.entries(lanes)) (pen.fillStyle = css("--tl-muted")), pen.fillText(`rank ${rank}`, 4, lane.top - 6);
-    put(this.where, `${duration(high - low)} in sight, from +${duration(low)}`);
+    put(this.where, `${duration(high - low)} shown, starting at +${duration(low)}`);
     put(this.legend, [...used].map(([name, tint]) => h("span", {}, h("i", { style: { background: tint } }), words(name))));
     this.canvas.dataset.low = low;
     this.canvas.dataset.high = high;
@@ -189,7 +189,7 @@ export class Time {
 
   hover(event) {
     const row = this.under(event);
-    put(this.tip, row ? `${words(this.spans.names[row[2]])}: ${duration(row[4])}, from +${duration(row[3])}, rank ${row[0]}${row[5] > 1 ? `, the longest of ${row[5]} in this pixel` : ""}${row[6] ? ` · ${row[6]}` : ""}` : "");
+    put(this.tip, row ? `${words(this.spans.names[row[2]])}: ${duration(row[4])}, starting at +${duration(row[3])}, rank ${row[0]}${row[5] > 1 ? `, longest of ${row[5]} spans at this position` : ""}${row[6] ? ` · ${row[6]}` : ""}` : "");
   }
 
   refresh() {
