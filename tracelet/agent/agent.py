@@ -113,10 +113,10 @@ class Agent:
     def _figure_out(self) -> None:
         """Tell lists what the metrics of all ranks come to."""
         with guard("working out the figures of the run"):
-            from tracelet.store import summary_file  # the reading side is not loaded while the training goes on
+            from tracelet.store import exact_summaries  # the reading side is not loaded while the training goes on
             from tracelet.store.run import Run
 
-            summary_file.write_summaries(Run(self.folder), give_up=lambda: bool(self._quit_at))
+            exact_summaries.write_summaries(Run(self.folder), give_up=lambda: bool(self._quit_at))
 
     def quit(self, *_: object) -> None:
         """On SIGTERM: finish soon."""

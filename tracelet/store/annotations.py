@@ -1,7 +1,8 @@
-"""What people say about a run in the dashboard: another name, tags, a pin. A small file, RUN/dashboard.json.
+"""What people changed in the dashboard: a run's name, its tags, its pin. A small file, RUN/annotations.json.
 
 Written by the dashboard alone, whole or not at all, and read by everybody who reads the run; journals belong to the
-processes that wrote them and are never touched. A file that cannot be read counts as none.
+processes that wrote them and are never touched. A file that cannot be read counts as none. Earlier versions named the
+file dashboard.json: it is read where there is no other.
 """
 
 from __future__ import annotations
@@ -12,40 +13,46 @@ from pathlib import Path
 
 import msgspec
 
-FILE_NAME = "dashboard.json"
+FILE_NAME = "annotations.json"
+OLD_FILE_NAME = "dashboard.json"
 MAX_BYTES = 65_536
 """Bytes that are read; nobody writes that much here."""
 
 
 class Annotations(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A name in place of the run's own, and tags over its own (an empty text takes one away)."""
+    """A name that replaces the run's own, and tags that override its own (an empty value removes one)."""
 
     name: str = ""
     tags: dict[str, str] = {}
     pinned: bool = False
-    """Kept at the top of lists."""
+    """Listed before other runs."""
 
 
 _decoder = msgspec.json.Decoder(Annotations)
 
 
 def read_annotations(run_folder: Path) -> Annotations:
-    """What was remarked; nothing if nothing was."""
-    try:
-        with open(run_folder / FILE_NAME, "rb") as file:
-            return _decoder.decode(file.read(MAX_BYTES))
-    except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
-        return Annotations()
+    """The annotations of a run; empty if there are none."""
+    for name in (FILE_NAME, OLD_FILE_NAME):
+        try:
+            with open(run_folder / name, "rb") as file:
+                return _decoder.decode(file.read(MAX_BYTES))
+        except FileNotFoundError:
+            continue
+        except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
+            break
+    return Annotations()
 
 
-def write_annotations(run_folder: Path, remark: Annotations) -> None:
-    """Put it in the place of the former one. OSError when the disk refuses it."""
-    descriptor, beside = tempfile.mkstemp(prefix=".dashboard.", dir=run_folder)
+def write_annotations(run_folder: Path, annotations: Annotations) -> None:
+    """Replace the annotations of a run. OSError when the disk refuses it."""
+    descriptor, temporary = tempfile.mkstemp(prefix=".annotations.", dir=run_folder)
     try:
         with open(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(remark))
-        os.chmod(beside, 0o644)  # readable like the journals: mkstemp makes it private
-        os.replace(beside, run_folder / FILE_NAME)
+            file.write(msgspec.json.encode(annotations))
+        os.chmod(temporary, 0o644)  # readable like the journals: mkstemp makes it private
+        os.replace(temporary, run_folder / FILE_NAME)
+        (run_folder / OLD_FILE_NAME).unlink(missing_ok=True)
     except BaseException:
-        Path(beside).unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
         raise

@@ -1,9 +1,9 @@
-"""Count, last, least and greatest of all metrics of a run, for lists, which cannot read the points of a thousand runs.
+"""Count, last, min and max of all metrics of a run, for lists, which cannot read the points of a thousand runs.
 
-The footers of sealed journals tell them. Not so of a run on several ranks, or of one that was resumed: the least of a
-mean over ranks is found by reading points. So the agent works these figures out once, when all is over, and keeps them
-in RUN/figures.msgpack. That file counts as long as each journal holds as many points as it did then; one that cannot be
-read counts as none.
+The footers of sealed journals hold them, except for a run on several ranks or one that was resumed: the min of a mean
+over ranks is found only by reading points. For these the agent computes exact summaries once, when the run has ended,
+and saves them in RUN/summaries.msgpack (earlier versions: figures.msgpack). The file counts while each journal holds as
+many points as it did then; one that cannot be read counts as none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from tracelet.journal.metric_summary import merge_summaries
 from tracelet.journal.records import MetricSummary
 from tracelet.store import resumed_series
 
-FILE_NAME = "figures.msgpack"
+FILE_NAME = "summaries.msgpack"
+OLD_FILE_NAME = "figures.msgpack"
 MAX_BYTES = 1 << 24
 """Bytes that are read: a hundred thousand metrics."""
 
@@ -28,25 +29,25 @@ PointCounts = dict[str, int]
 
 
 class SummaryFile(msgspec.Struct, frozen=True):
-    """What the file holds."""
+    """The content of the file."""
 
-    extent: PointCounts
+    counts: PointCounts = msgspec.field(name="extent")
     metrics: list[MetricSummary]
 
 
 def summaries(folder: Path, views: Sequence[JournalView]) -> Summaries:
-    """The figures of `run.series` for each metric where they are told or kept; else those of all recorded points."""
+    """The summary of `run.series` for each metric, from a footer or the file; else that of all recorded points."""
     if len(views) == 1:
         return dict(views[0].metrics)
-    raw = merge_summaries(summary for view in views for summary in view.metrics.values())
+    recorded = merge_summaries(summary for view in views for summary in view.metrics.values())
     if is_single_branch(views):
-        return raw
+        return recorded
     exact = read(folder, count_points(views))
-    return {name: exact.get(name, summary) for name, summary in raw.items()}
+    return {name: exact.get(name, summary) for name, summary in recorded.items()}
 
 
 def is_single_branch(views: Sequence[JournalView]) -> bool:
-    """Whether the points of these journals stand as they are: the footers then tell the figures."""
+    """Whether every recorded point counts, so that the footers hold exact summaries."""
     return resumed_series.is_single_branch(view for view in views if view.started and view.started.role == "rank")
 
 
@@ -55,14 +56,16 @@ def count_points(views: Sequence[JournalView]) -> PointCounts:
     return {view.path.name: sum(one.count for one in view.metrics.values()) for view in views}
 
 
-def read(folder: Path, extent: PointCounts) -> Summaries:
-    """What the file holds; nothing if it was written for other points, or cannot be read."""
-    path = folder / FILE_NAME
-    try:
-        if not path.is_file():
-            return {}
-        with open(path, "rb") as file:
-            kept = msgspec.msgpack.decode(file.read(MAX_BYTES), type=SummaryFile)
-    except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
-        return {}
-    return {one.name: one for one in kept.metrics} if kept.extent == extent else {}
+def read(folder: Path, counts: PointCounts) -> Summaries:
+    """The summaries in the file; none if it was written for other points, or cannot be read."""
+    for name in (FILE_NAME, OLD_FILE_NAME):
+        try:
+            if not (folder / name).is_file():
+                continue
+            with open(folder / name, "rb") as file:
+                found = msgspec.msgpack.decode(file.read(MAX_BYTES), type=SummaryFile)
+        except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
+            continue
+        if found.counts == counts:
+            return {one.name: one for one in found.metrics}
+    return {}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tracelet.errors import RunNotFound
 from tracelet.journal.run_folder import SUFFIX
-from tracelet.store.summaries import FILE_NAME as FIGURES
+from tracelet.store.summaries import FILE_NAME as SUMMARIES
 from tracelet.ui.run_cache import Library
 
 EVERY = 0.5
@@ -87,7 +87,7 @@ class Live:
 
 def _signature(folder: Path) -> Signature:
     try:
-        patterns = ("*" + SUFFIX, "delivery/*.json", "*.json", FIGURES)
+        patterns = ("*" + SUFFIX, "delivery/*.json", "*.json", SUMMARIES)
         files = (path for pattern in patterns for path in folder.glob(pattern))
         return tuple(sorted((path.name, path.stat().st_size) for path in files))
     except OSError:

@@ -47,7 +47,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     delivery = {"backend": hostile.MARKUP, "state": hostile.MARKUP, "url": "javascript:window.hacked=1", "points": 2,
                 "error": hostile.MARKUP, "fix": hostile.MARKUP}  # fmt: skip
     (run / "delivery" / "mlflow.json").write_text(json.dumps(delivery))
-    (run / "dashboard.json").write_text(json.dumps({"name": hostile.MARKUP, "tags": {hostile.MARKUP: hostile.MARKUP}}))
+    (run / "annotations.json").write_text(
+        json.dumps({"name": hostile.MARKUP, "tags": {hostile.MARKUP: hostile.MARKUP}})
+    )
     for number, (name, place, value) in enumerate(WRONG):
         record = hostile.replaced(hostile.RECORDS[name], place, value)
         hostile.write(root / "runs" / f"wrong{number}", hostile.journal({**hostile.RECORDS, name: record}))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.journals import gone, points, started, write
 from tracelet.journal.records import FINISHED, Event, Record, Status
-from tracelet.store import summaries, summary_file
+from tracelet.store import exact_summaries, summaries
 from tracelet.store.run import Run
 
 OVER = Status(time=9, status=FINISHED)
@@ -51,52 +51,52 @@ def test_what_a_resumption_abandoned_does_not_count(tmp_path: Path) -> None:
     assert (run.summary("loss").count, run.summary("loss").min, run.summary("loss").max) == (3, 2.0, 4.0)
 
 
-def test_figures_are_worked_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exact_summaries_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was kept when the run was over is what a list has; no point is read for that."""
     run = Run(two_ranks(tmp_path / "r1", OVER))
     assert run.summaries()["loss"].count == 6
-    summary_file.write_summaries(run)
+    exact_summaries.write_summaries(run)
     exact = [repr(run.summary(name)) for name in ("alone", "loss")]
     assert told(run) == exact
     monkeypatch.setattr(Run, "summary", lambda run, name: pytest.fail("points were read"))
     assert told(Run(run.path)) == exact
-    summary_file.write_summaries(run)
-    assert [path.name for path in run.path.glob("figures*")] == [summaries.FILE_NAME]
+    exact_summaries.write_summaries(run)
+    assert [path.name for path in run.path.glob("*.msgpack")] == [summaries.FILE_NAME]
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 4_000_000])
-def test_figures_do_not_depend_on_how_much_is_held(
+def test_exact_summaries_do_not_depend_on_how_much_is_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     """However few metrics are read at a time, and nothing of them is held afterwards."""
     more = [points(f"m{number}", [float(number), -1.0]) for number in range(5)]
     run = Run(two_ranks(tmp_path / "r1", *more, OVER))
     exact = sorted(repr(run.summary(name)) for name in run.metrics())
-    monkeypatch.setattr(summary_file, "MAX_POINTS", at_once)
-    summary_file.write_summaries(run)
+    monkeypatch.setattr(exact_summaries, "MAX_POINTS", at_once)
+    exact_summaries.write_summaries(run)
     assert sorted(told(run)) == exact
     write(run.path, started(rank=0, attempt=1), points("loss", [1.0], step=9))
     run.refresh()
     assert run.summary("loss").count == 4
 
 
-def test_nothing_is_kept_of_a_run_that_goes_on(tmp_path: Path) -> None:
+def test_nothing_is_written_for_a_running_run(tmp_path: Path) -> None:
     """It would not count for long; whoever ends last does it, unless told to leave."""
     run = Run(two_ranks(tmp_path / "r1"))
-    summary_file.write_summaries(run)
+    exact_summaries.write_summaries(run)
     over = Run(two_ranks(tmp_path / "r2", OVER))
-    summary_file.write_summaries(over, give_up=lambda: True)
-    assert not [*run.path.glob("figures*"), *over.path.glob("figures*")]
+    exact_summaries.write_summaries(over, give_up=lambda: True)
+    assert not [*run.path.glob("*.msgpack"), *over.path.glob("*.msgpack")]
 
 
-def test_figures_of_fewer_points_do_not_count(tmp_path: Path) -> None:
+def test_exact_summaries_of_fewer_points_do_not_count(tmp_path: Path) -> None:
     """A run that is resumed has more points than it had; then they are worked out anew."""
     run = Run(two_ranks(tmp_path / "r1", OVER))
-    summary_file.write_summaries(run)
+    exact_summaries.write_summaries(run)
     write(run.path, started(rank=1, attempt=1), points("loss", [9.0], step=3), OVER)
     run.refresh()
     assert run.summaries()["loss"].count == 7
-    summary_file.write_summaries(run)
+    exact_summaries.write_summaries(run)
     assert run.summaries()["loss"] == run.summary("loss")
 
 
@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, content: byte
     run = Run(two_ranks(tmp_path / "r1", OVER))
     (run.path / summaries.FILE_NAME).write_bytes(content)
     assert run.summaries()["loss"].count == 6
-    summary_file.write_summaries(run)
+    exact_summaries.write_summaries(run)
     assert run.summaries()["loss"].count == 3
 
 
@@ -127,17 +127,17 @@ def test_what_is_no_file_counts_as_none_too(tmp_path: Path) -> None:
 def test_only_metrics_of_the_journals_are_told(tmp_path: Path) -> None:
     """Whatever else somebody has put into the file."""
     run = Run(two_ranks(tmp_path / "r1", OVER))
-    summary_file.write_summaries(run)
+    exact_summaries.write_summaries(run)
     kept = msgspec.msgpack.decode((run.path / summaries.FILE_NAME).read_bytes(), type=summaries.SummaryFile)
     ghost = msgspec.structs.replace(kept.metrics[0], name="ghost")
     (run.path / summaries.FILE_NAME).write_bytes(
-        msgspec.msgpack.encode(summaries.SummaryFile(kept.extent, [*kept.metrics, ghost]))
+        msgspec.msgpack.encode(summaries.SummaryFile(kept.counts, [*kept.metrics, ghost]))
     )
     assert sorted(run.summaries()) == run.metrics()
 
 
-def test_nothing_is_kept_of_one_line(tmp_path: Path) -> None:
+def test_nothing_is_written_for_a_single_branch(tmp_path: Path) -> None:
     """Footers tell all there is to know of a run of one process."""
     write(tmp_path / "r1", started(), points("loss", [1.0]), OVER)
-    summary_file.write_summaries(Run(tmp_path / "r1"))
+    exact_summaries.write_summaries(Run(tmp_path / "r1"))
     assert not (tmp_path / "r1" / summaries.FILE_NAME).exists()

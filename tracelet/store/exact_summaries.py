@@ -1,4 +1,4 @@
-"""Works out the summaries of a run on several ranks, or of a resumed one, and keeps them in its folder.
+"""Computes exact summaries of a run on several ranks, or of a resumed run, and saves them in its folder.
 
 Called by the agent when all processes of the run have ended. `summaries` reads the file.
 """
@@ -17,17 +17,17 @@ from tracelet.store.run import Run
 from tracelet.store.summaries import FILE_NAME, Summaries, SummaryFile, count_points, is_single_branch, read
 
 MAX_POINTS = 4_000_000
-"""Points whose chunks are held while figures are worked out (about 40 MB), at least those of one metric."""
+"""Points whose chunks are held while summaries are computed (about 40 MB), at least those of one metric."""
 
 
 def write_summaries(run: Run, give_up: Callable[[], bool] = lambda: False) -> None:
-    """Work the figures out and write the file, if all is over and nobody has. OSError when the disk refuses it.
+    """Compute the summaries and write the file, unless the run is running or has it. OSError when the disk refuses it.
 
-    `give_up` is asked after each metric; then nothing is written. Of several nodes the one that is last does it.
+    `give_up` is asked after each metric; if true, nothing is written. Of several nodes, the last one writes it.
     """
-    extent = count_points(run.views)
-    going_on = any(one.status.status == RUNNING for one in run.processes)
-    if going_on or is_single_branch(run.views) or read(run.path, extent):
+    counts = count_points(run.views)
+    running = any(one.status.status == RUNNING for one in run.processes)
+    if running or is_single_branch(run.views) or read(run.path, counts):
         return
     found = []
     for summary in _compute(run):
@@ -36,7 +36,7 @@ def write_summaries(run: Run, give_up: Callable[[], bool] = lambda: False) -> No
         found.append(summary)
     fresh = run.path / f"{FILE_NAME}.{socket.gethostname()}.{os.getpid()}.new"
     try:
-        fresh.write_bytes(msgspec.msgpack.encode(SummaryFile(extent, found)))
+        fresh.write_bytes(msgspec.msgpack.encode(SummaryFile(counts, found)))
         os.replace(fresh, run.path / FILE_NAME)
     finally:
         fresh.unlink(missing_ok=True)
