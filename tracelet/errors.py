@@ -14,6 +14,7 @@
      |- Absent             what a collector reads does not exist here (no GPU, no git)
      '- BackendError
          |- Unavailable    retry later
+         |   '- Unexplained  an unknown response: retry a limited number of times
          |- Rejected       the backend rejects these records permanently
          '- Misconfigured  nothing is accepted until the settings are fixed
 
@@ -92,6 +93,13 @@ class BackendError(TraceletError):
 
 class Unavailable(BackendError):
     """The backend does not respond at the moment; the courier retries with backoff."""
+
+
+class Unexplained(Unavailable):
+    """The backend got a response that it does not know: it may be an outage or a rejection.
+
+    The courier retries a limited number of times, then finds the rejected records and makes them dead letters.
+    """
 
 
 class Rejected(BackendError):

@@ -1,7 +1,6 @@
 """For authors of plug-ins: what every backend must do, as checks that need no test framework.
 
-Used by the tests of this project and of packages that bring a backend; never by tracelet itself. A check raises
-`AssertionError` with a sentence. Under pytest:
+Used by tests, of this project and of packages that bring a backend. A check raises `AssertionError`. Under pytest:
 
     @pytest.mark.parametrize("check", BackendConformance.CHECKS)
     def test_mine(check, tmp_path):
@@ -61,6 +60,9 @@ class Traits:
     """Whether the remote run is found without memory too."""
 
 
+Reader = Callable[[RunDescription], Delivered]
+
+
 class Memory:
     """What a courier would keep for a backend between two opens of the same run."""
 
@@ -77,10 +79,7 @@ class BackendConformance:
         "params", "artifacts", "outcomes", "everything_at_once", "empty",
     )  # fmt: skip
 
-    def __init__(
-        self, make: Callable[[], Backend], read: Callable[[RunDescription], Delivered], folder: Path,
-        traits: Traits = Traits(),  # frozen
-    ) -> None:  # fmt: skip
+    def __init__(self, make: Callable[[], Backend], read: Reader, folder: Path, traits: Traits = Traits()) -> None:
         self.make, self.read, self.traits = make, read, traits
         self.folder = folder
         self.memory = Memory()
@@ -111,6 +110,7 @@ class BackendConformance:
         backend.open(self.description(params=dict(self._params)))
         for number, batch in enumerate(batches):
             backend.write(replace(batch, again=number == 0))
+            getattr(backend, "upload", id)(replace(batch, points=(), again=number == 0))
         backend.close(outcome)
 
     def expect(self, *batches: Batch) -> None:

@@ -10,6 +10,7 @@ import pytest
 import tracelet
 from tests.servers.mlflow_server import MlflowServer
 from tracelet.agent.delivery.batch_reader import Feed
+from tracelet.agent.delivery.courier_state import Progress
 from tracelet.agent.delivery.run_description import describe
 from tracelet.backends.base import Batch, Outcome, RunDescription, SeriesPart, SpanPart
 from tracelet.backends.mlflow import traces as mlflow_traces
@@ -106,8 +107,7 @@ def test_spans_as_a_trace(tracking_server: MlflowServer, tmp_path: Path) -> None
     with training_loop(), training_iteration(), tracelet.span("mine", tokens=12, odd=float("nan")) as mine:
         mine.add_event("half", done=0.5)
     experiment.stop()
-    memory: dict[str, Any] = {}
-    run = describe(experiment.folder, memory, memory.__setitem__, lambda url: None)
+    run = describe(experiment.folder, Progress(experiment.folder, "mlflow", str, print))
     feed, cursors = Feed(experiment.folder), dict[str, tuple[int, int]]()
     batches = []
     while (portion := feed.next(cursors)) is not None:

@@ -29,8 +29,9 @@ def free_port() -> int:
 class MlflowServer:
     """`start()`, `kill()`, `start()`: the same address and the same data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: str = "") -> None:
         self.folder = folder
+        self.store = store or f"sqlite:///{folder}/mlflow.db"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -43,10 +44,11 @@ class MlflowServer:
         """Start it and wait until it answers."""
         command = [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db",
+            "--backend-store-uri", self.store,
             "--artifacts-destination", f"{self.folder}/files",
         ]  # fmt: skip
         environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment["MLFLOW_ALLOW_FILE_STORE"] = "true"
         with open(self.folder / "server.log", "ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=self.folder, env=environment, start_new_session=True
@@ -81,9 +83,9 @@ class MlflowServer:
 
 
 @contextmanager
-def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
-    """A running server, gone afterwards."""
-    server = MlflowServer(folder)
+def mlflow_server(folder: Path, store: str = "") -> Iterator[MlflowServer]:
+    """A running server, gone afterwards. `store`: what it keeps its data in, if not in SQLite."""
+    server = MlflowServer(folder, store)
     server.start()
     try:
         yield server

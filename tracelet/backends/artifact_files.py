@@ -13,11 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from tracelet.backends.base import RunDescription
+from tracelet.backends.legal_names import CONTROL, legal, trace
 from tracelet.journal.records import Artifact
 from tracelet.store.artifacts import manifest, object_path
 
 IMPOSSIBLE = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL})
 """What the names of files may meet with: `a` beside `a/b`, say, in a list that nothing of ours wrote."""
+
+LONGEST_PART = 255
+"""Characters; longer ones are no names of files anywhere."""
 
 
 @contextmanager
@@ -61,6 +65,9 @@ def placed(run: RunDescription, given: str, *default: str) -> Path:
 
 
 def safe_path(name: str) -> PurePosixPath:
-    """The name as a path that stays below the folder it is put in."""
-    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    return PurePosixPath(*parts or ["artifact"])
+    """The name as a path that stays below the folder it is put in; no two names become the same path."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")] or ["artifact"]
+    plain = [legal(part, CONTROL, LONGEST_PART) for part in parts]
+    if "/".join(parts) != name:
+        plain[-1] = f"{plain[-1]}-{trace(name)}"
+    return PurePosixPath(*plain)

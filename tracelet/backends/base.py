@@ -3,11 +3,16 @@
 Called by one courier, on one thread, in order, at least once; never in the training process unless `delivery="inline"`.
 A backend has no thread, retry loop or global state of its own, and imports its SDK inside functions. It raises
 
-    Unavailable             try the same call again later (network, 5xx, 429): the courier waits with backoff and jitter
+    Unavailable             try the same call again later (network, 503, 429): the courier waits with backoff and jitter
+    Unexplained             an answer that is not known: like `Unavailable`, a limited number of times
     Rejected(records, why)  these records are refused for good: they become dead letters, the rest was taken
     Misconfigured(why, fix) nothing can be delivered until the settings are mended: the courier stops, the data stays
 
-Anything else that it lets pass is treated as `Unavailable` a few times, and then as `Misconfigured`.
+Anything else that it lets pass is treated as `Unexplained`. When the tries of a `write` are used up, the courier looks
+for the records that cause it: they become dead letters, and the rest is delivered.
+
+What goes as files travels apart from points: a backend that sends files has a fourth verb, `upload`, which gets
+batches of its own. While an upload fails, points, parameters, tags and the status of the run are delivered.
 
 Delivery is at least once: after a crash the last batch comes again, with `batch.again` set on the first batch after
 every `open` and on every repeat of a `write` that raised `Unavailable`. A backend that can recognise what it
@@ -46,6 +51,8 @@ class RunDescription:
     """What this backend remembered in an earlier `open` of this run (its remote run id, say)."""
     remember: Callable[[str, Any], None] = lambda name, value: None
     """Keep a JSON value for later opens of the same run; on disk before it returns. Never a credential."""
+    renamed: Callable[[Mapping[str, str]], None] = lambda names: None
+    """Report the names that the system does not take: ours to the one used there. See `Run.deliveries`."""
     announce: Callable[[str], None] = lambda url: None
     """Say where the remote run is to be seen; shown in the terminal and the dashboard."""
 
@@ -146,6 +153,10 @@ class Backend(Protocol):
     whose credentials, told by where they come from; it raises as the verbs do, and imports no SDK that takes seconds.
     With `every_rank: ClassVar[bool] = True` it gets the spans of all ranks and their events, not those of rank 0 alone;
     points come as one series over all ranks in any case.
+
+    With a method `upload(batch: Batch) -> None` it gets facts, artifacts, events and parameters a second time, in
+    batches without points: what goes as files is sent there, and not in `write`. It raises as `write` does, and is
+    called again after a failure without delaying any `write` or `close`; `Misconfigured` sets that batch aside.
     """
 
     def open(self, run: RunDescription) -> None:

@@ -41,6 +41,9 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     cursors: dict[str, tuple[int, int]] = {}
     """Journal's file name to (number of the next frame, its offset)."""
     pending: Pending | None = None
+    file_cursors: dict[str, tuple[int, int]] = {}
+    """The same for what goes as files, if the backend delivers these apart."""
+    file_pending: Pending | None = None
     every_rank: bool = False
     """Whether the backend asks for the spans of all ranks: then their journals count for what is still owed."""
     memory: dict[str, Any] = {}
@@ -58,6 +61,10 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     since: float = 0.0
     """Since when it has been offline."""
     updated: float = 0.0
+    files_error: str = ""
+    """Why files are not delivered, while everything else is."""
+    renamed: dict[str, str] = {}
+    """Names that the backend does not take: ours to the one used there."""
 
 
 _decoder = msgspec.json.Decoder(Delivery)
@@ -110,7 +117,10 @@ def write(run_folder: Path, delivery: Delivery) -> None:
     path.parent.mkdir(exist_ok=True)
     beside = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}")
     try:
-        beside.write_bytes(_encoded(delivery))
+        with open(beside, "wb") as file:
+            file.write(_encoded(delivery))
+            file.flush()
+            os.fsync(file.fileno())  # what is sent next counts on it, also after a power failure
         os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)

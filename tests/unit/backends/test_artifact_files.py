@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tracelet.backends.artifact_files import laid_out
+from tracelet.backends.artifact_files import laid_out, safe_path
 from tracelet.backends.base import RunDescription
 from tracelet.journal.records import Artifact
 from tracelet.store.artifacts import DIGEST_SIZE, FOLDER, object_path, store_artifact
@@ -51,9 +51,20 @@ def test_lists_that_cannot_be_laid_out_are_as_good_as_gone(run: RunDescription, 
     kept = store_artifact(tmp_path / "run", tmp_path / "kept", None, None, 1)
     entry = [kept.digest, kept.size]
     bodies = ["{", "[]", '{"a": 1}', "[" * 5000]
-    bodies += [json.dumps(dict.fromkeys(names, entry)) for names in (("a", "a/b"), ("a\0b",), ("a" * 300,))]
+    bodies += [json.dumps(dict.fromkeys(("a", "a/b"), entry))]
     for body in bodies:
         with pytest.raises(FileNotFoundError), laid_out(run, listed(run, body)):
             pass
     with laid_out(run, listed(run, json.dumps({"../../b": entry}))) as folder:
-        assert [path.relative_to(folder).as_posix() for path in folder.rglob("b")] == ["f/b"]
+        assert [path.relative_to(folder).as_posix() for path in folder.rglob("b-*")] == [
+            str("f" / safe_path("../../b"))
+        ]
+
+
+def test_no_two_names_become_one_path() -> None:
+    """Names that are no paths are made some, each its own; those that are paths stay as they are."""
+    names = ["a/b", "a//b", "a/./b", "a\\b", "../a/b", "a\nb", "a\0b", "a_b", "a" * 300, "a" * 301, "", "artifact"]
+    found = [str(safe_path(name)) for name in names]
+    assert len(set(found)) == len(names)
+    assert (found[0], found[7], found[-1]) == ("a/b", "a_b", "artifact")
+    assert not any(set("\n\0") & set(path) for path in found)

@@ -8,23 +8,24 @@ nobody: the thread is a daemon, so a call that never returns cannot hold the end
 from __future__ import annotations
 
 import dataclasses
-import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_when_event_set
-
 from tracelet.agent.delivery import backend_loading
+from tracelet.agent.delivery.backend_calls import BackendCalls, unexplained, unknown
 from tracelet.agent.delivery.batch_reader import Feed, Portion
 from tracelet.agent.delivery.courier_state import Progress
+from tracelet.agent.delivery.file_delivery import PATIENCE, FileDelivery
+from tracelet.agent.delivery.isolation import Isolation, Letter
 from tracelet.agent.delivery.rank_aggregation import Gatherer
 from tracelet.agent.delivery.run_description import describe
 from tracelet.agent.process.configuration import Posting
 from tracelet.agent.process.locks import Lock
 from tracelet.agent.process.process_watch import Watch
-from tracelet.backends.base import Backend
+from tracelet.backends.base import Backend, Batch
+from tracelet.backends.refusals import first_line
 from tracelet.errors import Misconfigured, Rejected, Unavailable
 from tracelet.redaction.redactor import Redactor
 from tracelet.store import delivery_state
@@ -32,11 +33,8 @@ from tracelet.store.delivery_state import Delivery
 
 POLL = 0.5
 """Seconds between two looks for something new; the training flushes about as often."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Seconds; each attempt waits at random between nothing and the double of what the last one might have waited."""
-MOST_DOUBLINGS = 10
-STRIKES = 8
-"""How often, in half a minute, a call may fail in a way that the backend does not explain; then it is broken."""
+MOST_ROUNDS = 10
+"""How often a batch is taken apart of which nothing at all is taken; then it is set aside like any other."""
 OVERDUE = 60.0
 """Seconds after which a call that has not returned is reported."""
 
@@ -68,25 +66,24 @@ class Courier(threading.Thread):
         self._gatherer = gatherer or Gatherer(folder)
         self._watch = Watch(folder)
         self._ceasing = threading.Event()
-        self._nudged = threading.Event()
-        self._strikes = 0
-        self._called = 0.0
-        self._dice = random.Random()  # of our own: the global one belongs to the training, which "inline" shares
+        self._calls = BackendCalls(self.progress, self._ceasing)
+        self._rounds = 0
         self._backend: Backend | None = None
+        self._files = FileDelivery(folder, self.progress, self._calls.attempt, self._calls.jitter)
 
     def nudge(self) -> None:
         """Look, or try again, now."""
-        self._nudged.set()
+        self._files.hurry()
+        self._calls.nudge()
 
     def cease(self) -> None:
         """Stop after the call that is being made; what is left stays for another time."""
         self._ceasing.set()
-        self._nudged.set()
+        self._calls.nudge()
 
     def waited(self) -> float:
         """Seconds since the call that is being made began."""
-        called = self._called
-        return time.monotonic() - called if called else 0.0
+        return self._calls.waited()
 
     def overdue(self) -> bool:
         """Whether the backend has been called and has not returned for long."""
@@ -103,7 +100,7 @@ class Courier(threading.Thread):
         except Unavailable:
             return  # told to cease while it was waiting; the state says offline already
         except Exception as error:
-            self._give_up(*_unexplained(error))
+            self._give_up(*unexplained(error))
         finally:
             self._let_go()
 
@@ -111,7 +108,7 @@ class Courier(threading.Thread):
         while not self.lock.acquire():
             if self._ceasing.is_set():
                 return False
-            self._pause(POLL)  # `tracelet sync` delivers this run just now
+            self._calls.pause(POLL)  # `tracelet sync` delivers this run just now
         return True
 
     def _give_up(self, why: str, fix: str) -> None:
@@ -130,14 +127,13 @@ class Courier(threading.Thread):
         self.lock.release()
 
     def _deliver(self) -> None:
-        progress = self.progress
         self._wait_for_the_run()
-        progress.opening()
-        self._backend = backend = backend_loading.make(self.backend, self._reference, self._options)
-        self._feed.every_rank = getattr(backend, "every_rank", False)
-        run = describe(self.folder, progress.delivery.memory, progress.remember, progress.announce)
-        self._call(lambda again: backend.open(run))
-        progress.opened(self._feed.every_rank)
+        while not (self._deliver_values() or self._ceasing.is_set()):
+            self._calls.pause(self._files.wait() + POLL)  # all but files is delivered; these are tried again
+
+    def _deliver_values(self) -> bool:
+        """Open the backend and deliver until nothing is to come; whether files are delivered as well."""
+        backend = self._open()
         again = True
         while not self._ceasing.is_set():
             self._watch.look()
@@ -146,13 +142,26 @@ class Courier(threading.Thread):
             portion = self._next()
             if portion is not None:
                 again = self._hand_over(backend, portion, again)
-            elif complete:
-                self._close(backend)
-                return
-            elif not self._follow:
-                return
-            else:
-                self._pause(POLL)
+            moved = self._files.step()
+            if portion is not None or moved:
+                continue
+            if complete:
+                return self._close(backend)
+            if not (self._follow or self._files.left()):
+                return True
+            self._calls.pause(POLL)
+        return True
+
+    def _open(self) -> Backend:
+        progress = self.progress
+        progress.opening()
+        self._backend = backend = backend_loading.make(self.backend, self._reference, self._options)
+        self._feed.every_rank = getattr(backend, "every_rank", False)
+        run = describe(self.folder, progress)
+        self._calls.call(lambda again: backend.open(run))
+        progress.opened(self._feed.every_rank)
+        self._files.use(backend)
+        return backend
 
     def _wait_for_the_run(self) -> None:
         """Nothing is opened before the run has something to tell: by then its script has settled name and project."""
@@ -160,7 +169,7 @@ class Courier(threading.Thread):
             self._watch.look()
             if self._watch.complete() or not self._follow:
                 return
-            self._pause(POLL)
+            self._calls.pause(POLL)
 
     def _has_begun(self, delivery: Delivery) -> bool:
         if delivery.batches or delivery.pending is not None:
@@ -190,72 +199,48 @@ class Courier(threading.Thread):
             return again
         self.progress.begin(portion.pending)
         refused = 0
-        try:
-            self._call(lambda repeat: backend.write(dataclasses.replace(batch, again=again or repeat)))
-        except Rejected as error:
-            self.progress.reject(batch.id, error.records, error.why)
-            refused = sum(len(getattr(record, "steps", ())) for record in error.records)
+        for records, why in self._refused(backend, batch, again):
+            self.progress.reject(batch.id, records, why)
+            refused += sum(len(getattr(record, "steps", ())) for record in records)
         self.progress.delivered(portion.pending, max(0, len(batch) - refused))
         return False
 
-    def _close(self, backend: Backend) -> None:
+    def _refused(self, backend: Backend, batch: Batch, again: bool) -> Iterator[Letter]:
+        """Write the batch; what of it is refused for good."""
+        write = backend.write
+        try:
+            self._calls.call(lambda repeat: write(dataclasses.replace(batch, again=again or repeat)), bounded=True)
+            self._rounds = 0
+        except Rejected as error:
+            yield error.records, error.why
+        except Exception as error:
+            if self._ceasing.is_set() or not unknown(error):
+                raise
+            self.progress.trace(error)
+            search = Isolation(write, first_line)
+            found = list(search.letters(batch, error))
+            self._rounds += 1
+            if not search.taken and self._rounds < MOST_ROUNDS:
+                yield from self._refused(backend, batch, again)
+                return
+            yield from found
+
+    def _close(self, backend: Backend) -> bool:
+        """Deliver the end of the run; whether that is all. Files that fail are not waited for."""
+        deadline = time.monotonic() + PATIENCE
+        while self._files.left() and time.monotonic() < deadline and not self._ceasing.is_set():
+            if self._files.step():
+                deadline = time.monotonic() + PATIENCE
+            else:
+                self._calls.pause(min(POLL, self._files.wait()))
         outcome = self._watch.outcome()
         try:
-            self._call(lambda again: backend.close(outcome))
+            self._calls.call(lambda again: backend.close(outcome))
         except Rejected as error:
             self.progress.reject("close", error.records, error.why)
         self._backend = None
-        self.progress.done()
-
-    def _call(self, verb: Callable[[bool], None]) -> None:
-        """Call the backend until it takes it. The argument of `verb` tells whether it was tried before."""
-        self._strikes = 0
-        for attempt in Retrying(
-            retry=retry_if_exception(self._worth_another), wait=self._jitter,
-            stop=stop_when_event_set(self._ceasing), sleep=self._pause, before_sleep=self._tell, reraise=True,
-        ):  # fmt: skip
-            with attempt:
-                self._called = time.monotonic()
-                try:
-                    verb(attempt.retry_state.attempt_number > 1)
-                except Exception as error:
-                    if _too_late(error):
-                        raise Misconfigured(*_unexplained(error)) from error
-                    raise
-                finally:
-                    self._called = 0.0
-
-    def _worth_another(self, error: BaseException) -> bool:
-        if isinstance(error, Unavailable):
-            return True
-        if isinstance(error, (Misconfigured, Rejected)) or not isinstance(error, Exception):
+        if self._files.left():
+            self.progress.without_files()
             return False
-        self._strikes += 1
-        return self._strikes < STRIKES
-
-    def _tell(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        self.progress.offline(str(error) if isinstance(error, Unavailable) else f"{type(error).__name__}: {error}")
-
-    def _jitter(self, state: RetryCallState) -> float:
-        widest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(state.attempt_number, MOST_DOUBLINGS))
-        return self._dice.uniform(0.0, widest)
-
-    def _pause(self, seconds: float) -> None:
-        self._nudged.wait(seconds)
-        self._nudged.clear()
-
-
-def _too_late(error: Exception) -> bool:
-    """Whether Python refuses it, in whatever words, because it is ending: then it refuses it again and again."""
-    return not threading.main_thread().is_alive() and "shutdown" in str(error)
-
-
-def _unexplained(error: Exception) -> tuple[str, str]:
-    """What to say, and what to type, of an error that the backend has not explained."""
-    if _too_late(error):
-        return (
-            f"the program ended before the backend's SDK had started, and Python starts no threads at exit ({error})",
-            "Next time, end the program with tracelet.stop_logging(), or use `with tracelet.start_logging(...)`",
-        )
-    return f"{type(error).__name__}: {error}", "See agent.log in the run's folder"
+        self.progress.done()
+        return True

@@ -6,7 +6,9 @@ Used by one courier, on its thread; the agent's main thread may ask `overdue`. E
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from tracelet.store.delivery_state import DONE, MISCONFIGURED, OFFLINE, OK, OPEN
 
 Redact = Callable[[str], str]
 LONGEST_ERROR = 1000
+MOST_NAMES = 10_000
+"""Changed names that the state lists."""
+MOST_TRACES = 20
 """Characters kept of what an SDK says."""
 
 
@@ -30,6 +35,8 @@ class Progress:
         self._redact = redact
         self._log = log
         self._refused = False
+        self._traced: set[str] = set()
+        self._files_since = 0.0
 
     def say(self, sentence: str) -> None:
         """A line in the log."""
@@ -45,7 +52,10 @@ class Progress:
 
     def opened(self, every_rank: bool = False) -> None:
         """The backend has answered."""
-        self._save(state=OK, error="", fix="", since=0.0, every_rank=every_rank)
+        delivery = self.delivery
+        before_files = bool(delivery.batches) and not delivery.file_cursors and delivery.file_pending is None
+        files = delivery.cursors if before_files else delivery.file_cursors  # files went with the points then
+        self._save(state=OK, error="", fix="", since=0.0, every_rank=every_rank, file_cursors=files)
 
     def begin(self, pending: Pending) -> None:
         """A batch is about to be delivered."""
@@ -71,6 +81,48 @@ class Progress:
         self.say(f"stopped: {why}. {fix}")
         self._save(state=MISCONFIGURED, error=self._short(why), fix=self._short(fix), since=time.time())
 
+    def begin_files(self, pending: Pending) -> None:
+        """A batch of files is about to be delivered."""
+        if self.delivery.file_pending != pending:
+            self._save(file_pending=pending)
+
+    def files_delivered(self, pending: Pending) -> None:
+        """The backend has these files, or will never take them."""
+        self._files_since = 0.0
+        cursors = {**self.delivery.file_cursors, pending.journal: pending.stop}
+        self._save(file_cursors=cursors, file_pending=None, files_error="")
+
+    def files_wait(self, error: str) -> None:
+        """The store for files does not answer; said once an outage. Everything else is delivered."""
+        if not self.delivery.files_error:
+            self.say(f"files are not delivered, will retry: {error}")
+            self._files_since = time.time()
+            self._save(files_error=self._short(error))
+
+    def without_files(self) -> None:
+        """All but the files has been delivered, the end of the run as well."""
+        error = f"files are not delivered: {self.delivery.files_error or 'not finished'}"
+        self._save(state=OFFLINE, error=error, since=self._files_since or time.time())
+
+    def renamed(self, names: Mapping[str, str]) -> None:
+        """See `RunDescription.renamed`."""
+        known = self.delivery.renamed
+        fresh = {name: there for name, there in names.items() if known.get(name) != there}
+        if not fresh:
+            return
+        name, there = next(iter(fresh.items()))
+        more = f", and {len(fresh) - 1} more, see `deliveries` of the run" if len(fresh) > 1 else ""
+        self.say(f"{name!r} is named {there!r} there{more}")
+        room = max(0, MOST_NAMES - len(known))
+        self._save(renamed={**known, **dict(islice(fresh.items(), room))})
+
+    def trace(self, error: BaseException) -> None:
+        """Where an error comes from, into the log; once for each that reads the same."""
+        text = "".join(traceback.format_exception(error))
+        if text not in self._traced:
+            self._traced = {*islice(self._traced, MOST_TRACES), text}
+            self.say(text.rstrip())
+
     def done(self) -> None:
         """All of the run has been delivered, its end as well."""
         self._save(state=DONE, error="", fix="", since=0.0)
@@ -91,7 +143,7 @@ class Progress:
         reason = self._short(why)
         with open(path, "ab") as file:
             for record in records:
-                line = {"time": time.time(), "batch": batch, "why": reason, "record": _plain(record)}
+                line: dict[str, Any] = {"time": time.time(), "batch": batch, "why": reason, "record": _plain(record)}
                 file.write(msgspec.json.encode(line, enc_hook=str) + b"\n")
         self.say(f"{len(records)} records were rejected and saved to {path.name}: {reason}")
         self._save(rejected=self.delivery.rejected + len(records))

@@ -5,11 +5,11 @@ Reads only, and needs no numpy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tracelet.agent.delivery.courier_state import Progress
 from tracelet.backends.base import RunDescription
 from tracelet.errors import JournalError
 from tracelet.journal.journal_reader import JournalReader
@@ -41,10 +41,8 @@ class _Known:
             self.facts[record.topic] = record.values
 
 
-def describe(
-    folder: Path, memory: Mapping[str, Any], remember: Callable[[str, Any], None], announce: Callable[[str], None]
-) -> RunDescription:
-    """The run in this folder. JournalError if no journal of rank 0 can be read."""
+def describe(folder: Path, progress: Progress) -> RunDescription:
+    """The run in this folder, for the backend of this delivery. JournalError if no journal of rank 0 can be read."""
     known = _Known()
     for path in sorted(folder.glob(f"rank-0.*{SUFFIX}"), key=_attempt) + sorted(folder.glob(f"node-*{SUFFIX}")):
         for frame in JournalReader(path).frames():
@@ -58,8 +56,9 @@ def describe(
         id=last.run, name=last.name, project=last.project, started=first.time / 1e6, command=tuple(last.command),
         folder=last.folder, host=last.host, params=known.params,
         tags={name: value for name, value in known.tags.items() if value}, git=known.facts.get("git", {}),
-        environment=known.facts.get("environment", {}), artifacts_folder=folder / ARTIFACTS, memory=memory,
-        remember=remember, announce=announce,
+        environment=known.facts.get("environment", {}), artifacts_folder=folder / ARTIFACTS,
+        memory=progress.delivery.memory, remember=progress.remember, announce=progress.announce,
+        renamed=progress.renamed,
     )  # fmt: skip
 
 

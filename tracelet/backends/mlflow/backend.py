@@ -6,19 +6,17 @@ variables that bound its requests are set only while a call is made. See `docs/b
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-import msgspec
-
-from tracelet.backends.artifact_files import laid_out
 from tracelet.backends.base import Batch, Outcome, RunDescription
 from tracelet.backends.mlflow.client_calls import calling, checked
+from tracelet.backends.mlflow.entries import Entries, Kind
+from tracelet.backends.mlflow.files import RunFiles
 from tracelet.backends.mlflow.health_check import check
-from tracelet.backends.mlflow.metric_rows import LONGEST_NAME, legal_key, metric_rows, missing
+from tracelet.backends.mlflow.metric_rows import LONGEST_NAME, Row, legal_key, metric_key, metric_rows, missing
 from tracelet.backends.mlflow.runs import (
     KIND,
     LONGEST_TAG,
@@ -30,14 +28,19 @@ from tracelet.backends.mlflow.runs import (
     group_of,
     parent_of,
 )
+from tracelet.backends.mlflow.stamps import MEMORY as STAMPS
+from tracelet.backends.mlflow.stamps import Stamps
 from tracelet.backends.mlflow.traces import Traces
 from tracelet.errors import Misconfigured, Rejected
-from tracelet.journal.records import Artifact, Scalar
+from tracelet.journal.records import Scalar
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 T = TypeVar("T")
+Letters = Iterator[tuple[list[Any], str]]
+"""What was refused, and why."""
+MOVED = "moved"
 
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100
 """What one `log_batch` takes."""
@@ -82,7 +85,10 @@ class MlflowBackend:
         self._run_id = ""
         self._run: RunDescription | None = None
         self._params: dict[str, str] = {}
-        self._named: set[str] = set()
+        self._named: dict[str, str] = {}
+        self._ended = False
+        self._stamps = Stamps()
+        self._entries: Entries | None = None
         self._traces: Traces | None = None
 
     def check(self) -> str:
@@ -102,12 +108,12 @@ class MlflowBackend:
                 raise Misconfigured(
                     "the MLflow run was deleted", f"Type mlflow runs restore --run-id {found.info.run_id}"
                 )
-            if found.info.status != "RUNNING":
-                client.update_run(found.info.run_id, status="RUNNING")
             if parent and found.data.tags.get(PARENT) != parent:
                 client.set_tag(found.info.run_id, PARENT, parent)
         self._run, self._run_id = run, found.info.run_id
-        self._params = dict(found.data.params)
+        self._params, self._ended = dict(found.data.params), found.info.status != "RUNNING"
+        self._stamps = Stamps(run.memory.get(STAMPS))
+        self._entries = Entries(client, self._run_id, run.id, run.memory.get(MOVED) or {})
         if self._options.spans:
             self._traces = Traces(client, found.info.experiment_id, self._run_id, run, self._options.spans)
         run.remember("run_id", self._run_id)
@@ -126,120 +132,123 @@ class MlflowBackend:
         return experiment, group_of(client, experiment, options.group).info.run_id if options.group else ""
 
     def write(self, batch: Batch) -> None:
-        """Deliver everything that MLflow has a place for; what it refuses is raised at the end."""
+        """Deliver everything but files; what MLflow refuses is raised at the end."""
+        assert self._run is not None
         refused: list[Any] = []
         why = ""
         with self._calling():
+            self._runs_again()
+            moved = len(self._sending().moved)
             for records, reason in (
                 *self._write_metrics(batch),
                 *self._write_params(batch),
                 *self._write_tags(batch),
-                *self._write_files(batch),
                 *(self._traces.write(batch) if self._traces is not None else ()),
             ):
                 refused += records
                 why = reason
+            if len(self._sending().moved) > moved:
+                self._run.remember(MOVED, self._sending().moved)
         if refused:
             raise Rejected(refused, why)
 
-    def _write_metrics(self, batch: Batch) -> Iterator[tuple[list[Any], str]]:
-        rows = list(metric_rows(batch.points))
+    def upload(self, batch: Batch) -> None:
+        """Deliver what goes as files; the artifact store may refuse what the server takes."""
+        assert self._run is not None
+        with self._calling():
+            files = RunFiles(self._opened(), self._run_id, self._run, self._options.upload_artifacts, PARAM_LENGTHS[-1])
+            files.write(batch)
+
+    def _runs_again(self) -> None:
+        """A run that was over and gets more."""
+        if self._ended:
+            self._opened().update_run(self._run_id, status="RUNNING")
+            self._ended = False
+
+    def _write_metrics(self, batch: Batch) -> Letters:
+        assert self._run is not None
+        if not batch.points:
+            return
+        self._stamps.begin(batch.id)
+        rows = list(metric_rows(batch.points, self._stamps))
+        self._run.remember(STAMPS, self._stamps.memory())
         if batch.again:
-            rows = missing(rows, self._opened(), self._run_id)
+            rows = self._left(rows)
+        kind = Kind("metrics", lambda row: row.metric.key, lambda row, key: row.named(key), self._left)
         for group in _groups(rows, MOST_METRICS):
-            metrics = [row.metric for row in group]
-            if why := self._refusal(metrics=metrics):
-                bad = [row for row in group if self._refusal(metrics=[row.metric])]
-                yield [row.record() for row in bad], why
+            for refused, why in self._sending().send(kind, group):
+                yield [row.record() for row in refused], why
 
-    def _write_params(self, batch: Batch) -> Iterator[tuple[list[Any], str]]:
-        from mlflow.entities import Param
+    def _left(self, rows: Sequence[Row]) -> list[Row]:
+        return missing(rows, self._opened(), self._run_id, self._sending().moved)
 
+    def _write_params(self, batch: Batch) -> Letters:
         if batch.again:
             self._params.update(self._opened().get_run(self._run_id).data.params)
         fresh = dict(self._fresh(batch.params, PARAM_LENGTHS[0]))
-        for group in _groups(fresh.items(), MOST_PARAMS):
-            if self._refusal(params=[Param(key, value) for key, value in group]):
-                yield from self._one_by_one(dict(group))
         self._params.update(fresh)
-        for name, value in batch.params.items():
-            if len(str(value)) > PARAM_LENGTHS[-1]:
-                self._opened().log_text(self._run_id, str(value), f"tracelet/params/{legal_key(name)}.txt")
+        refused = dict.fromkeys(fresh, "")
+        for longest in PARAM_LENGTHS:
+            tried = {key: text[:longest] for key, text in fresh.items() if key in refused}
+            refused = dict(self._refused_params(tried))
+            if not any(len(fresh[key]) > PARAM_LENGTHS[-1] for key in refused):
+                break
+        for key, why in refused.items():
+            yield [{key: fresh[key]}], why
+
+    def _refused_params(self, values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        from mlflow.entities import Param
+
+        def made(name: str, key: str) -> Param:
+            return Param(key, values[name])
+
+        for group in _groups(values, MOST_PARAMS):
+            for keys, why in self._sending().send(Kind("params", str, made), group):
+                yield from ((key, why) for key in keys)
 
     def _fresh(self, params: Mapping[str, Scalar], longest: int) -> Iterator[tuple[str, str]]:
         """MLflow never changes a parameter: a later value goes beside it, as `name.v2`, `name.v3` ..."""
+        moved = self._sending().moved
         for name, value in params.items():
             key, text, number = legal_key(name), str(value)[:longest], 1
             own = key
-            while self._params.get(own, text) != text:
+            while self._params.get(own, self._params.get(moved.get(own, own), text)) != text:
                 number += 1
                 own = f"{key[: LONGEST_NAME - 6]}.v{number}"
-            if own not in self._params:
+            if own not in self._params and moved.get(own, own) not in self._params:
                 yield own, text
 
-    def _one_by_one(self, params: Mapping[str, str]) -> Iterator[tuple[list[Any], str]]:
-        from mlflow.entities import Param
-
-        for key, value in params.items():
-            why = ""
-            for longest in PARAM_LENGTHS:
-                if not (why := self._refusal(params=[Param(key, value[:longest])])):
-                    break
-            if why:
-                yield [{key: value}], why
-
-    def _write_tags(self, batch: Batch) -> Iterator[tuple[list[Any], str]]:
-        from mlflow.entities import RunTag
-
+    def _write_tags(self, batch: Batch) -> Letters:
         tags = {legal_key(name): text for name, text in batch.tags.items()}
         tags.update(git_tags(batch.facts.get("git", {})))
-        tags.update({f"tracelet.name.{key}": name for key, name in self._renamed(batch)})
+        tags.update(self._original_names(batch))
         tags.update({f"tracelet.artifact.{legal_key(a.name)}": a.path for a in batch.artifacts if not a.digest})
+        yield from self._send_tags(tags)
+
+    def _send_tags(self, tags: Mapping[str, str]) -> Letters:
+        from mlflow.entities import RunTag
+
+        def made(tag: tuple[str, str], key: str) -> RunTag:
+            return RunTag(key, tag[1][:LONGEST_TAG])
+
+        kind: Kind[tuple[str, str]] = Kind("tags", lambda tag: tag[0][:LONGEST_TAG_NAME], made)
         for group in _groups(tags.items(), MOST_TAGS):
-            made = [RunTag(key[:LONGEST_TAG_NAME], text[:LONGEST_TAG]) for key, text in group]
-            if why := self._refusal(tags=made):
-                yield [{tag.key: tag.value} for tag in made if self._refusal(tags=[tag])], why
+            for refused, why in self._sending().send(kind, group):
+                yield [dict(refused)], why
 
-    def _renamed(self, batch: Batch) -> Iterator[tuple[str, str]]:
-        for name in {*(part.name for part in batch.points), *batch.params} - self._named:
-            self._named.add(name)
-            if (key := legal_key(name)) != name:
-                yield key, name
-
-    def _write_files(self, batch: Batch) -> Iterator[tuple[list[Any], str]]:
-        client = self._opened()
-        for topic, facts in batch.facts.items():
-            if diff := facts.get("diff"):
-                client.log_text(self._run_id, str(diff), f"tracelet/{topic}.diff")
-            rest = {name: value for name, value in facts.items() if name != "diff"}
-            client.log_text(self._run_id, _json(rest), f"tracelet/{topic}.json")
-        if batch.events:
-            lines = "".join(_json(event, indent=None) + "\n" for event in batch.events)
-            client.log_text(self._run_id, lines, f"tracelet/events/{batch.id.replace(':', '-')}.jsonl")
-        for artifact in batch.artifacts:
-            if artifact.digest and self._options.upload_artifacts and (why := self._upload(artifact)):
-                yield [artifact], why
-
-    def _upload(self, artifact: Artifact) -> str:
+    def _original_names(self, batch: Batch) -> dict[str, str]:
+        """Tags that hold the original of each name that is another one in MLflow; reported too."""
         assert self._run is not None
-        try:
-            with laid_out(self._run, artifact) as folder:
-                self._opened().log_artifacts(self._run_id, str(folder))
-        except FileNotFoundError as error:
-            return f"the copy of {artifact.name!r} is gone from the store ({error})"
-        return ""
-
-    def _refusal(self, **entries: Any) -> str:
-        """Log; why MLflow refuses the entries as they are, or nothing."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self._opened().log_batch(self._run_id, **entries)
-        except MlflowException as error:
-            if error.error_code not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
-                raise
-            return str(error.message)
-        return ""
+        moved = self._sending().moved
+        keys = {part.name: metric_key(part) for part in batch.points}
+        keys.update({name: legal_key(name) for name in batch.params})
+        there = {name: moved.get(key, key) for name, key in keys.items()}
+        changed = {name: key for name, key in there.items() if key not in (name, f"system/{name}")}
+        fresh = {name: key for name, key in changed.items() if self._named.get(name) != key}
+        if fresh:
+            self._named.update(fresh)
+            self._run.renamed(fresh)
+        return {f"tracelet.name.{key}": name for name, key in fresh.items()}
 
     def close(self, outcome: Outcome | None) -> None:
         """Set the run's status and end time, if it is over."""
@@ -248,15 +257,22 @@ class MlflowBackend:
                 if self._traces is not None:
                     self._traces.close(outcome)
                 status = STATUSES.get(outcome.status, "KILLED")
-                self._client.set_tag(self._run_id, "tracelet.status", outcome.status)
-                if outcome.reason:
-                    self._client.set_tag(self._run_id, "tracelet.reason", outcome.reason[:LONGEST_TAG])
                 self._client.set_terminated(self._run_id, status, int(outcome.ended * 1000))
+                refused = list(self._send_tags({
+                    "tracelet.status": outcome.status, **({"tracelet.reason": outcome.reason} if outcome.reason else {})
+                }))  # fmt: skip
+            self._client = None
+            if refused:
+                raise Rejected([record for records, _ in refused for record in records], refused[0][1])
         self._client = None
 
     def _opened(self) -> MlflowClient:
         assert self._client is not None, "open() comes first"
         return self._client
+
+    def _sending(self) -> Entries:
+        assert self._entries is not None, "open() comes first"
+        return self._entries
 
     def _calling(self) -> Any:
         return calling(self._options.timeout, self._options.api_key, self._options.url)
@@ -266,7 +282,3 @@ def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while group := list(islice(iterator, size)):
         yield group
-
-
-def _json(value: Any, indent: int | None = 2) -> str:
-    return json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=indent, default=str)

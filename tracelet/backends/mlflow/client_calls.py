@@ -11,13 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tracelet.backends.environment_variables import given
-from tracelet.errors import Misconfigured, Unavailable, install_command
+from tracelet.errors import Misconfigured, Rejected, Unavailable, Unexplained, install_command
 
 REFUSED_CREDENTIALS = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
 
 PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary", "psycopg": "'psycopg[binary]'"}
 """Drivers of databases that are not installed under the name that they are imported by."""
 HOST_AND_PORT = re.compile(r"[\w.-]+:\d{2,5}/?")
+PASSING = frozenset({"TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "ABORTED", "CANCELLED"})
+UNREACHED = re.compile(
+    r"NewConnectionError|ConnectTimeout|ReadTimeout|Connection (?:refused|reset|aborted)|RemoteDisconnected|timed out|"
+    r"NameResolutionError|too many (?:429|408|502|503|504) error|error code (?:429|408|502|503|504)|SSLError|ProxyError"
+)
+"""MLflow tells an outage by the text of what requests raised."""
 OLD_STORE = "filesystem tracking backend"
 """In what MLflow says since 3.17 when its tracking URI is a folder."""
 UNKNOWN_ADDRESS = frozenset({"UnsupportedModelRegistryStoreURIException", "UnsupportedTrackingStoreURIException"})
@@ -38,6 +44,8 @@ def calling(timeout: float, token: str = "", url: str = "") -> Iterator[None]:
             yield
         except mlflow.exceptions.MlflowException as error:
             raise _translated(error) from error
+        except (Unavailable, Misconfigured, Rejected):
+            raise
         except (requests.RequestException, sqlalchemy.exc.OperationalError, ValueError) as error:
             # ValueError: an answer that is no JSON at all, from a gateway in front of the server.
             raise Unavailable(f"MLflow does not respond as expected ({_first_line(error)})") from error
@@ -67,7 +75,8 @@ def _translated(error: Exception) -> Exception:
         return Misconfigured("this version of MLflow no longer writes to folders", fix)
     if code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"):
         return Misconfigured(f"MLflow refuses ({line})", "Check that the run and its experiment still exist")
-    return Unavailable(f"MLflow does not respond ({line})")
+    kind = Unavailable if code in PASSING or UNREACHED.search(str(error)) else Unexplained
+    return kind(f"MLflow does not respond ({line})")
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tracelet.backends.base import SeriesPart
 from tracelet.backends.legal_names import legal
+from tracelet.backends.mlflow.stamps import Stamps
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -44,6 +46,13 @@ class Row:
         """What makes two metrics the same to MLflow."""
         return _mark(self.metric)
 
+    def named(self, key: str) -> Metric:
+        """The metric under this key."""
+        from mlflow.entities import Metric
+
+        own = self.metric
+        return own if own.key == key else Metric(key, own.value, own.timestamp, own.step)
+
     def record(self) -> SeriesPart:
         """The point alone, as it was given to the backend."""
         here, part = slice(self.place, self.place + 1), self.part
@@ -58,27 +67,29 @@ def legal_key(name: str) -> str:
     return legal(tidy, FORBIDDEN, LONGEST_NAME)
 
 
-def metric_rows(parts: Sequence[SeriesPart]) -> Iterator[Row]:
-    """One row for each point. The same parts always give the same rows."""
+def metric_rows(parts: Sequence[SeriesPart], stamps: Stamps) -> Iterator[Row]:
+    """One row for each point, at times of its own."""
     from mlflow.entities import Metric
 
-    seen: set[Mark] = set()
     for part in parts:
-        key = legal_key(SYSTEM + part.name if part.system and not part.name.startswith(SYSTEM) else part.name)
+        key = metric_key(part)
         for place, (step, value, time) in enumerate(zip(part.steps, part.values, part.times)):
-            stamp = round(time * 1000)
-            # MLflow keeps one of several points that agree in everything: the next millisecond tells them apart.
-            while (mark := (key, step, stamp, _text(value))) in seen:
-                stamp += 1
-            seen.add(mark)
-            yield Row(Metric(key, value, stamp, step), part, place)
+            yield Row(Metric(key, value, stamps.stamp(key, step, _text(value), time), step), part, place)
 
 
-def missing(rows: Sequence[Row], client: MlflowClient, run_id: str) -> list[Row]:
-    """The rows that the run does not have yet."""
+def metric_key(part: SeriesPart) -> str:
+    """Under which name the part's points are in MLflow."""
+    return legal_key(SYSTEM + part.name if part.system and not part.name.startswith(SYSTEM) else part.name)
+
+
+def missing(
+    rows: Sequence[Row], client: MlflowClient, run_id: str, moved: Mapping[str, str] = MappingProxyType({})
+) -> list[Row]:
+    """The rows that the run does not have yet. `moved`: keys that go by another name there."""
     there: Counter[Mark] = Counter()
     for key in {row.metric.key for row in rows}:
-        there.update(_mark(metric) for metric in client.get_metric_history(run_id, key))
+        history = client.get_metric_history(run_id, moved.get(key, key))
+        there.update((key, *_mark(metric)[1:]) for metric in history)
     left = []
     for row in rows:
         mark = row.mark()

@@ -1,0 +1,164 @@
+"""A batch in the making: the frames of a stretch of one journal, sorted by kind.
+
+Used by the batch reader, on a courier's thread. Needs no numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracelet.agent.delivery.rank_aggregation import MACHINE
+from tracelet.backends.base import Batch, SeriesPart, Source, SpanPart
+from tracelet.errors import JournalError
+from tracelet.journal.chunk_merging import Columns
+from tracelet.journal.columns import list_integers
+from tracelet.journal.frames import Frame
+from tracelet.journal.records import (
+    KIND_OF,
+    Artifact,
+    Chunk,
+    Event,
+    Facts,
+    Params,
+    Points,
+    Scalar,
+    Span,
+    Spans,
+    Started,
+    Tags,
+)
+
+MICRO = 1e6
+POINTS = KIND_OF[Points]
+FILES = frozenset(KIND_OF[kind] for kind in (Params, Facts, Artifact, Event))
+"""Kinds of which backends make files."""
+
+
+@dataclass
+class BatchParts:
+    """A batch in the making."""
+
+    source: Source
+    prefix: str
+    ranked: int | None = None
+    """The frame from which on the process is one of several ranks: their points are gathered elsewhere."""
+    files: bool = False
+    """Only what may go as a file is wanted: no points, no tags, no spans."""
+    follower: bool = False
+    """Of a rank that does not lead: only its spans are wanted, and what happened in them."""
+    floors: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
+    """Steps that an earlier branch of a resumed run had reached: up to there the backend has the series already."""
+    columns: dict[tuple[str, str, int, bool], Columns] = field(default_factory=dict)
+    params: dict[str, Scalar] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    artifacts: list[Artifact] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    spans: list[SpanPart] = field(default_factory=list)
+    begun: list[SpanPart] = field(default_factory=list)
+    points: int = 0
+    damage: list[str] = field(default_factory=list)
+
+    def add(self, frame: Frame, until: int) -> None:
+        """Take in one frame; of points, those that stood in frames before `until`."""
+        if (self.follower and frame.kind == POINTS) or (self.files and frame.kind not in FILES):
+            return
+        try:
+            record = frame.record()
+            if isinstance(record, Points):
+                for chunk in record.chunks:
+                    self._add_chunk(chunk, frame.number, until)
+            elif isinstance(record, Started):
+                if self.ranked is None and record.world_size > 1 and record.role == "rank":
+                    self.ranked = frame.number
+            elif isinstance(record, Spans):
+                self.spans += _unpacked(record, self.source.rank)
+            elif not self.follower or isinstance(record, Span) or (isinstance(record, Event) and record.span):
+                self._add_record(record)
+        except JournalError as error:
+            self.damage.append(str(error))
+
+    def _add_chunk(self, chunk: Chunk, number: int, until: int) -> None:
+        machine = chunk.automatic and chunk.name.partition("/")[0] in MACHINE
+        columns = Columns.of(chunk, number).before(until if self.ranked is None or machine else min(until, self.ranked))
+        if columns.sources and self.floors and not machine:
+            columns = columns.above(self.floors.get((chunk.name, chunk.stage, chunk.fit)))
+        if not columns.sources:
+            return
+        if columns.epochs is None:
+            columns.epochs = [-1] * len(columns.steps)
+        key = (self.prefix + chunk.name, chunk.stage, chunk.fit, machine)
+        self.points += len(columns.steps)
+        known = self.columns.get(key)
+        if known is None:
+            self.columns[key] = columns
+        else:
+            known.extend(columns)
+
+    def _add_record(self, record: object) -> None:
+        if isinstance(record, Params):
+            self.params.update(record.values)
+        elif isinstance(record, Tags):
+            self.tags.update(record.values)
+        elif isinstance(record, Facts):
+            self.facts[record.topic] = record.values
+        elif isinstance(record, Artifact):
+            self.artifacts.append(record)
+        elif isinstance(record, Event):
+            self.events.append(record)
+        elif isinstance(record, Span):
+            (self.spans if record.duration_ns >= 0 else self.begun).append(SpanPart(
+                id=record.id, parent=record.parent, name=record.name, start_ns=record.start_ns,
+                end_ns=record.start_ns + record.duration_ns, rank=self.source.rank, thread=record.thread,
+                attributes=record.attributes, error=record.error,
+            ))  # fmt: skip
+
+    def empty(self) -> bool:
+        """Whether there is nothing to deliver in it."""
+        return not (
+            self.columns
+            or self.params
+            or self.tags
+            or self.facts
+            or self.artifacts
+            or self.events
+            or self.spans
+            or self.begun
+        )
+
+    def batch(self, name: str) -> Batch:
+        """What the backend gets."""
+        return Batch(
+            id=name, points=[_series(key, columns) for key, columns in self.columns.items()], params=self.params,
+            tags=self.tags, facts=self.facts, artifacts=self.artifacts, events=self.events, spans=self.spans,
+            begun=self.begun, source=self.source,
+        )  # fmt: skip
+
+
+def _series(key: tuple[str, str, int, bool], columns: Columns) -> SeriesPart:
+    name, stage, fit, system = key
+    return SeriesPart(
+        name=name, steps=columns.steps, values=columns.values.tolist(), times=[time / MICRO for time in columns.times],
+        epochs=columns.epochs or [], stage=stage, fit=fit, system=system,
+    )  # fmt: skip
+
+
+def _unpacked(record: Spans, rank: int) -> list[SpanPart]:
+    names, ids, distances, starts, durations, threads = (
+        list_integers(column, record.count)
+        for column in (
+            record.name_indexes, record.ids, record.parents, record.starts, record.durations, record.threads
+        )
+    )  # fmt: skip
+    if any(not 0 <= index < len(record.names) for index in names):
+        raise JournalError("packed spans refer to unknown names; they are skipped")
+    return [
+        SpanPart(
+            id=ids[place], parent=ids[place] - distances[place] + 1 if distances[place] else 0,
+            name=record.names[names[place]], start_ns=starts[place], end_ns=starts[place] + durations[place],
+            rank=rank, thread=threads[place], attributes=record.attributes.get(place, {}),
+        )
+        for place in range(record.count)
+    ]  # fmt: skip
