@@ -1,0 +1,48 @@
+"""MLflow's states of a run, its tags, and its times, as ours. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tracelet.importers.base import Item
+from tracelet.journal.records import FAILED, FINISHED, KILLED, RUNNING, Params, Scalar, Status, Tags
+
+MILLI = 1000
+STATUSES = {
+    "1": RUNNING, "2": RUNNING, "3": FINISHED, "4": FAILED, "5": KILLED,
+    "RUNNING": RUNNING, "SCHEDULED": RUNNING, "FINISHED": FINISHED, "FAILED": FAILED, "KILLED": KILLED,
+}  # fmt: skip
+"""By the number that folders hold and the name that databases hold."""
+PARENT, OWN = "mlflow.parentRunId", "mlflow."
+NO_END = "it was running when it was imported, or was never ended"
+
+
+def as_number(value: str) -> Scalar:
+    """The number that a text is written like, if writing that number gives the same text again; else the text."""
+    for kind in (int, float):
+        try:
+            number = kind(value)
+        except ValueError:
+            continue
+        if str(number) == value and abs(number) < 2**63:
+            return number
+    return value
+
+
+def facts(
+    params: Mapping[str, str], tags: Mapping[str, str], started: int, ended: int | None, status: str
+) -> Iterator[Item]:
+    """Parameters, tags and state; times in ms since the epoch. Of MLflow's own tags only the parent comes over."""
+    time = started * MILLI
+    if params:
+        yield Params(time=time, values={name: as_number(value) for name, value in params.items()})
+    kept = {name: value for name, value in tags.items() if not name.startswith(OWN)}
+    if PARENT in tags:
+        kept["parent"] = tags[PARENT]
+    if kept:
+        yield Tags(time=time, values=kept)
+    known = STATUSES.get(status, KILLED)
+    if known == RUNNING:
+        yield Status(time=time, status=KILLED, reason=NO_END)
+    else:
+        yield Status(time=(ended or started) * MILLI, status=known)
