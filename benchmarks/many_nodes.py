@@ -19,8 +19,8 @@ import many_ranks
 import measure
 import psutil
 
-from tracelet.agent.nodes.journal_receiver import Receiver, read_endpoint
-from tracelet.agent.nodes.journal_sender import Forwarder
+from tracelet.agent.nodes.journal_receiver import JournalReceiver, read_endpoint
+from tracelet.agent.nodes.journal_sender import JournalSender
 from tracelet.agent.process.configuration import Leader
 
 PER_NODE = 8
@@ -41,9 +41,9 @@ def play(root: Path, nodes: int, seconds: int, port: int, secret: str) -> None:
         folder = root / f"node{node}"
         folder.mkdir()
         written += many_ranks.journals(folder, PER_NODE, nodes * PER_NODE + PER_NODE, node * PER_NODE)
-        forwarders.append(Forwarder(folder, leader, silent))
-    for forwarder in forwarders:
-        forwarder.start()
+        forwarders.append(JournalSender(folder, leader, silent))
+    for sender in forwarders:
+        sender.start()
     print("ready", flush=True)
     sys.stdin.readline()
     began = time.monotonic()
@@ -52,10 +52,10 @@ def play(root: Path, nodes: int, seconds: int, port: int, secret: str) -> None:
             many_ranks.flush(journal, number)
         time.sleep(max(0.0, began + number + 1 - time.monotonic()))
     late = time.monotonic() - began - seconds
-    for forwarder in forwarders:
-        forwarder.ending.set()
-    for forwarder in forwarders:
-        forwarder.join()
+    for sender in forwarders:
+        sender.training_ended.set()
+    for sender in forwarders:
+        sender.join()
     print(f"{late:.2f} {time.monotonic() - began - seconds - late:.2f}", flush=True)
 
 
@@ -64,7 +64,7 @@ def cost(ranks: int, seconds: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         here = Path(name) / "here"
         here.mkdir()
-        receiver = Receiver(here, silent)
+        receiver = JournalReceiver(here, silent)
         receiver.start()
         endpoint = read_endpoint(here)
         assert endpoint is not None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import measure
 
-from tracelet.agent.delivery.rank_aggregation import Gatherer
+from tracelet.agent.delivery.rank_aggregation import RankAggregator
 from tracelet.journal.columns import pack_floats, pack_integers
 from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Chunk, Points, Started
@@ -59,15 +59,15 @@ def cost(ranks: int) -> float:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         written = journals(folder, ranks)
-        gatherer = Gatherer(folder)
+        aggregator = RankAggregator(folder)
         found = []
         for number in range(FLUSHES):
             for journal in written:
                 flush(journal, number)
             began = time.perf_counter()
-            gatherer.gather()
+            aggregator.aggregate()
             found.append(time.perf_counter() - began)
-        gatherer.close()
+        aggregator.close()
         for journal in written:
             journal.close()
         return statistics.median(found[1:])

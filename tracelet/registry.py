@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tracelet.agent.process.configuration import Posting
+from tracelet.agent.process.configuration import BackendConfig
 from tracelet.errors import Misconfigured, SettingsError
 from tracelet.redaction import known_secrets
 from tracelet.store.delivery_state import checked_name
@@ -114,7 +114,7 @@ def backend_reference(name: str, options: Mapping[str, Any]) -> str:
     raise SettingsError(f"there is no backend {name!r}. {hint}")
 
 
-def validated_backends(backends: Mapping[str, Mapping[str, Any]]) -> list[Posting]:
+def validated_backends(backends: Mapping[str, Mapping[str, Any]]) -> list[BackendConfig]:
     """The postings of a run that is to start: SettingsError also for an option that a built-in backend does not have.
 
     Said by the agent it would be said when the training is over, and `tracelet sync` would fail over it too. Only what
@@ -123,21 +123,21 @@ def validated_backends(backends: Mapping[str, Mapping[str, Any]]) -> list[Postin
     from tracelet.agent.delivery import backend_loading
 
     made = backend_configs(backends)
-    for posting in made:
-        if posting.options and posting.reference in BACKENDS.values():
+    for config in made:
+        if config.options and config.reference in BACKENDS.values():
             try:
-                backend_loading.check_names(posting.name, load(posting.reference).options, posting.options)
+                backend_loading.check_names(config.name, load(config.reference).options, config.options)
             except Misconfigured as error:
                 raise SettingsError(str(error)) from None
     return made
 
 
-def backend_configs(backends: Mapping[str, Mapping[str, Any]]) -> list[Posting]:
+def backend_configs(backends: Mapping[str, Mapping[str, Any]]) -> list[BackendConfig]:
     """Where to deliver, as couriers want to know it. SettingsError for names that mean nothing."""
     for options in backends.values():
         known_secrets.register(options)
     return [
-        Posting(
+        BackendConfig(
             name=checked_name(name), reference=backend_reference(name, options),
             options={key: value for key, value in options.items() if key != "class"},
         )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import tracelet
-from tracelet.agent.delivery.batch_reader import Feed
+from tracelet.agent.delivery.batch_reader import BatchReader
 from tracelet.backends.base import Batch, Outcome, RunDescription, Source, SpanPart
 from tracelet.backends.onelogger import OneloggerBackend, OneloggerOptions
 from tracelet.errors import Misconfigured
@@ -146,7 +146,7 @@ def test_same_as_the_export(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="no"), tracelet.span("failing"):
             raise ValueError("no")
     run = Run(tmp_path, experiment.id)
-    backend, feed = run.opened(), Feed(experiment.folder)
+    backend, feed = run.opened(), BatchReader(experiment.folder)
     feed.every_rank = True
     cursors: dict[str, tuple[int, int]] = {}
     while (portion := feed.next(cursors)) is not None:

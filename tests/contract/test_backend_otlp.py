@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 import tracelet
 from tests.servers.collector import Collector, collecting, plain
-from tracelet.agent.delivery.batch_reader import Feed
+from tracelet.agent.delivery.batch_reader import BatchReader
 from tracelet.backends.base import Batch, Outcome, RunDescription, Source, SpanPart
 from tracelet.backends.otel_spans import MOST_EVENTS
 from tracelet.backends.otlp.backend import GRPC, OtlpBackend, OtlpOptions
@@ -62,7 +62,7 @@ def test_a_run_arrives_span_by_span(collector: Collector, tmp_path: Path) -> Non
             inner.add_attribute("tokens", 12)
         with tracelet.span("mine", files=3) as mine:
             mine.add_event("half", done=0.5)
-    feed, backend = Feed(experiment.folder), OtlpBackend(OtlpOptions(url=collector.url))
+    feed, backend = BatchReader(experiment.folder), OtlpBackend(OtlpOptions(url=collector.url))
     backend.open(described(tmp_path))
     cursors: dict[str, tuple[int, int]] = {}
     while (portion := feed.next(cursors)) is not None:

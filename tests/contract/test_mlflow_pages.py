@@ -9,7 +9,7 @@ import pytest
 
 import tracelet
 from tests.servers.mlflow_server import MlflowServer
-from tracelet.agent.delivery.batch_reader import Feed
+from tracelet.agent.delivery.batch_reader import BatchReader
 from tracelet.agent.delivery.courier_state import Progress
 from tracelet.agent.delivery.run_description import describe
 from tracelet.backends.base import Batch, Outcome, RunDescription, SeriesPart, SpanPart
@@ -108,7 +108,7 @@ def test_spans_as_a_trace(tracking_server: MlflowServer, tmp_path: Path) -> None
         mine.add_event("half", done=0.5)
     experiment.stop()
     run = describe(experiment.folder, Progress(experiment.folder, "mlflow", str, print))
-    feed, cursors = Feed(experiment.folder), dict[str, tuple[int, int]]()
+    feed, cursors = BatchReader(experiment.folder), dict[str, tuple[int, int]]()
     batches = []
     while (portion := feed.next(cursors)) is not None:
         batches += [portion.batch] if portion.batch is not None else []

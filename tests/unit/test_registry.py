@@ -47,5 +47,5 @@ def test_an_option_that_a_built_in_backend_lacks_stops_the_start(delivery: str) 
 
 def test_plug_ins_of_others_are_not_imported_for_their_options() -> None:
     """Only the agent loads a class that is not ours, so a missing one is no error of the start."""
-    (posting,) = registry.validated_backends({"mine": {"class": "no_such_module:Mine", "speed": 3}})
-    assert posting.options == {"speed": 3}
+    (backend_config,) = registry.validated_backends({"mine": {"class": "no_such_module:Mine", "speed": 3}})
+    assert backend_config.options == {"speed": 3}

@@ -20,12 +20,12 @@ from typing import BinaryIO
 import msgspec
 
 from tracelet._version import __version__
-from tracelet.agent.delivery.courier_pool import Crew
-from tracelet.agent.nodes.node_link import Exchange
+from tracelet.agent.delivery.courier_pool import CourierPool
+from tracelet.agent.nodes.node_link import NodeLink
 from tracelet.agent.process.agent_log import AgentLog
-from tracelet.agent.process.configuration import LOG, Order
-from tracelet.agent.process.locks import Lock, backend_line, lock_path
-from tracelet.agent.process.process_watch import Watch
+from tracelet.agent.process.configuration import LOG, AgentConfig
+from tracelet.agent.process.locks import Lock, backend_entry, lock_path
+from tracelet.agent.process.process_watch import ProcessWatch
 from tracelet.capture.clock import now
 from tracelet.capture.writer import Writer
 from tracelet.collectors.scheduler import Scheduler
@@ -40,77 +40,79 @@ from tracelet.store.process_liveness import process_start
 
 POLL = 1.0
 """Seconds between two looks at the training processes: their end is to be noticed in less than five."""
-TAKEOVER = 5.0
+LOCK_TIMEOUT = 5.0
 """Seconds to wait for an agent that is about to leave; one that stays takes care of our training as well."""
-BRIEFLY = 0.2
+NODES_POLL = 0.2
 """Seconds between two looks whether the other nodes are done."""
-GRACE = 20.0
+SIGTERM_GRACE = 20.0
 """Seconds that the training gets to end after a SIGTERM; a cluster kills for good after 30."""
-NOT_FOR_US = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+IGNORED_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 """Meant for the program: by its terminal, or by a cluster, which signals all processes of a job."""
-HASTE = 5.0
+SIGTERM_DELIVERY_TIMEOUT = 5.0
 """Seconds for delivering the rest after a SIGTERM."""
 
 
 class Agent:
     """One run's agent on this host."""
 
-    def __init__(self, folder: Path, order: Order, orders: BinaryIO) -> None:
+    def __init__(self, folder: Path, config: AgentConfig, config_stream: BinaryIO) -> None:
         self.folder = folder
-        self.order = order
-        self.log = AgentLog(folder / LOG, Redactor(*(posting.options for posting in order.backends)))
-        self.watch = Watch(folder, witnessing=True)
-        self.exchange = Exchange(folder, self.log.say)
-        self.crew = Crew(folder, self.log.say, rank_deadline=order.rank_deadline, awaits=self.exchange.awaits)
+        self.config = config
+        self.log = AgentLog(folder / LOG, Redactor(*(config.options for config in config.backends)))
+        self.watch = ProcessWatch(folder, watch_exits=True)
+        self.node_link = NodeLink(folder, self.log.write)
+        self.courier_pool = CourierPool(
+            folder, self.log.write, rank_deadline=config.rank_deadline, expects_more=self.node_link.expects_more
+        )
         self.quitting = threading.Event()
-        self._orders = orders
+        self._config_stream = config_stream
         self._changed = threading.Event()
         self._quit_at = 0.0
-        self._waited_for: tuple[str, ...] = ()
+        self._awaited_backends: tuple[str, ...] = ()
 
     def run(self) -> None:
         """From the first look at the training to the end of delivery."""
         self.log.start()
-        self.log.say(f"tracelet {__version__}, agent {os.getpid()} of {self.folder.name}")
-        threading.Thread(target=self._listen, name="tracelet-agent-orders", daemon=True).start()
-        self.exchange.obey(self.order)
-        self.crew.hire(self.order.backends)
+        self.log.write(f"tracelet {__version__}, agent {os.getpid()} of {self.folder.name}")
+        threading.Thread(target=self._read_config_updates, name="tracelet-agent-config", daemon=True).start()
+        self.node_link.apply(self.config)
+        self.courier_pool.start(self.config.backends)
         while True:
             with guard("accompanying the training"):
-                self._accompany()
-            self.crew.nudge()
-            self.exchange.ending()
-            if self._all_delivered():
+                self._monitor_training()
+            self.courier_pool.wake()
+            self.node_link.training_ended()
+            if self._wait_for_all_deliveries():
                 break
-            self.exchange.begin()
-            self.crew.hire(self.order.backends, again=True)
-        self.crew.dismiss()
-        self.exchange.stop()
-        self._tidy()
-        self._figure_out()
-        self.log.say("the end")
+            self.node_link.training_started()
+            self.courier_pool.start(self.config.backends, restart=True)
+        self.courier_pool.stop()
+        self.node_link.stop()
+        self._compact_journals()
+        self._write_summary()
+        self.log.write("the end")
         self.log.stop()
 
-    def _all_delivered(self) -> bool:
-        """Like `_delivered`, also for couriers whose order came while we waited for the others."""
+    def _wait_for_all_deliveries(self) -> bool:
+        """Like `_wait_for_delivery`, also for couriers whose order came while we waited for the others."""
         while True:
-            self._waited_for = tuple(self.crew.couriers)
-            found = self._delivered()
-            if not found or self._waited_for == tuple(self.crew.couriers):
+            self._awaited_backends = tuple(self.courier_pool.couriers)
+            found = self._wait_for_delivery()
+            if not found or self._awaited_backends == tuple(self.courier_pool.couriers):
                 return found
 
-    def last_words(self) -> list[str]:
+    def completed(self) -> list[str]:
         """What it has seen to the end: trainings, and the deliveries that it knew of."""
-        return [*self.watch.ended_here(), *map(backend_line, self._waited_for)]
+        return [*self.watch.ended_on_this_host(), *map(backend_entry, self._awaited_backends)]
 
-    def _tidy(self) -> None:
+    def _compact_journals(self) -> None:
         """Make long journals small, which the training had no time for."""
-        for path in self.watch.sealed_here():
+        for path in self.watch.sealed_on_this_host():
             if not self._quit_at:
                 with guard(f"compacting {path.name}"):
                     compact(path)
 
-    def _figure_out(self) -> None:
+    def _write_summary(self) -> None:
         """Tell lists what the metrics of all ranks come to."""
         with guard("working out the figures of the run"):
             from tracelet.store import exact_summaries  # the reading side is not loaded while the training goes on
@@ -120,46 +122,46 @@ class Agent:
 
     def quit(self, *_: object) -> None:
         """On SIGTERM: finish soon."""
-        self._quit_at = time.monotonic() + GRACE
-        self.order.linger = min(self.order.linger, HASTE)
+        self._quit_at = time.monotonic() + SIGTERM_GRACE
+        self.config.linger = min(self.config.linger, SIGTERM_DELIVERY_TIMEOUT)
         self._changed.set()
 
-    def _listen(self) -> None:
-        for line in self._orders:
+    def _read_config_updates(self) -> None:
+        for line in self._config_stream:
             with guard("reading an order"):
-                order = msgspec.json.decode(line, type=Order)
-                self.exchange.obey(order)
-                self.crew.hire(order.backends)
+                config = msgspec.json.decode(line, type=AgentConfig)
+                self.node_link.apply(config)
+                self.courier_pool.start(config.backends)
         self._changed.set()  # the training has let go of the pipe: probably it has ended
 
-    def _accompany(self) -> None:
+    def _monitor_training(self) -> None:
         """Sample the machine until all training processes of this host have ended, and say how they did."""
-        self.watch.look()
+        self.watch.update()
         ended = self.watch.ended(here=True)
-        if ended and not any(self.watch.unsaid()):
+        if ended and not any(self.watch.unreported()):
             return
-        writer, scheduler = self._recorder()
+        writer, scheduler = self._make_recorder()
         if not ended:
             scheduler.start()
-            self._wait_for_the_end()
+            self._wait_for_training()
             scheduler.stop()
-        for status in self.watch.unsaid():
-            self.log.say(f"{status.about}: {status.status}, {status.reason}")
+        for status in self.watch.unreported():
+            self.log.write(f"{status.about}: {status.status}, {status.reason}")
             writer.emit(status)
         writer.close(Status(time=now(), status=FINISHED))
 
-    def _wait_for_the_end(self) -> None:
+    def _wait_for_training(self) -> None:
         while not self.watch.ended(here=True) and self.folder.exists():
             if self._quit_at and time.monotonic() > self._quit_at:
                 break
             self._changed.wait(POLL)
             self._changed.clear()
-            self.watch.look()
-            self.exchange.look(self.watch.missing())
-            self.crew.inspect()
+            self.watch.update()
+            self.node_link.update(self.watch.ranks_missing())
+            self.courier_pool.report_overdue()
 
-    def _recorder(self) -> tuple[Writer, Scheduler]:
-        training = first_record(self.folder / self.order.journal)
+    def _make_recorder(self) -> tuple[Writer, Scheduler]:
+        training = first_record(self.folder / self.config.journal)
         host = socket.gethostname()
         journal, attempt = create_journal(self.folder, f"node-{host}", redact)
         started = Started(
@@ -171,43 +173,43 @@ class Agent:
         writer = Writer(journal, started)
         writer.start()
         collectors = []
-        for reference in self.order.collectors:
+        for reference in self.config.collectors:
             with guard(f"loading {reference}"):
-                collectors.append(resolve_name(reference)(self.order.pid))
-        return writer, Scheduler(collectors, writer.emit, self.order.interval)
+                collectors.append(resolve_name(reference)(self.config.pid))
+        return writer, Scheduler(collectors, writer.emit, self.config.interval)
 
-    def _busy(self) -> bool:
-        self.exchange.look(self.watch.missing())
-        if not self.crew.busy and self.exchange.busy:
-            time.sleep(BRIEFLY)
-        return self.crew.busy or self.exchange.busy
+    def _is_busy(self) -> bool:
+        self.node_link.update(self.watch.ranks_missing())
+        if not self.courier_pool.busy and self.node_link.busy:
+            time.sleep(NODES_POLL)
+        return self.courier_pool.busy or self.node_link.busy
 
-    def _delivered(self) -> bool:
+    def _wait_for_delivery(self) -> bool:
         """Wait for the couriers within the limit. False when another training has begun here meanwhile."""
-        deadline = time.monotonic() + self.order.linger
-        while self._busy() and time.monotonic() < deadline and self.folder.exists():
-            self.crew.wait(time.monotonic() + POLL)
-            self.crew.inspect()
-            self.watch.look()
+        deadline = time.monotonic() + self.config.linger
+        while self._is_busy() and time.monotonic() < deadline and self.folder.exists():
+            self.courier_pool.wait(time.monotonic() + POLL)
+            self.courier_pool.report_overdue()
+            self.watch.update()
             if not self.watch.ended(here=True) and not self._quit_at:
                 return False
             if self._quit_at:
-                deadline = min(deadline, time.monotonic() + HASTE)
+                deadline = min(deadline, time.monotonic() + SIGTERM_DELIVERY_TIMEOUT)
         return True
 
 
-def main(folder: Path, orders: BinaryIO) -> None:
+def main(folder: Path, config_stream: BinaryIO) -> None:
     """Be the agent of the run in `folder`, unless this host has one already."""
-    for number in NOT_FOR_US:
+    for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    line = orders.readline()
+    line = config_stream.readline()
     if not line:
         return  # the training ended before it could say what it wants
-    order = msgspec.json.decode(line, type=Order)
-    sys.path += [entry for entry in map(os.fsdecode, order.path) if entry not in sys.path]
+    config = msgspec.json.decode(line, type=AgentConfig)
+    sys.path += [entry for entry in map(os.fsdecode, config.path) if entry not in sys.path]
     lock = Lock(lock_path(folder))
-    if lock.acquire(TAKEOVER):
-        agent = Agent(folder, order, orders)
+    if lock.acquire(LOCK_TIMEOUT):
+        agent = Agent(folder, config, config_stream)
         signal.signal(signal.SIGTERM, agent.quit)
         agent.run()
-        lock.release(agent.last_words())
+        lock.release(agent.completed())

@@ -13,34 +13,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tracelet import guard
-from tracelet.agent.delivery.wait_for_delivery import Waiting
-from tracelet.agent.process.configuration import Order, Posting
-from tracelet.agent.process.supervisor import Keeper
+from tracelet.agent.delivery.wait_for_delivery import DeliveryWait
+from tracelet.agent.process.configuration import AgentConfig, BackendConfig
+from tracelet.agent.process.supervisor import AgentSupervisor
 from tracelet.collectors.process_tree import root_pid
 from tracelet.journal.records import Started
 from tracelet.settings import Settings
 
 if TYPE_CHECKING:
-    from tracelet.agent.nodes.rendezvous import Meeting
+    from tracelet.agent.nodes.rendezvous import Rendezvous
 
 
-class Deliverer(Protocol):
-    """Who has the couriers: a `Keeper` of the agent, or `Inline`."""
+class DeliveryRunner(Protocol):
+    """Who has the couriers: an `AgentSupervisor`, or `InlineDelivery`."""
 
     def start(self) -> None:
         """Begin."""
 
-    def add(self, postings: Sequence[Posting]) -> None:
+    def add(self, backend_configs: Sequence[BackendConfig]) -> None:
         """More backends for the same run."""
 
-    def revive(self) -> bool:
+    def ensure_running(self) -> bool:
         """Whether somebody delivers, which is mended if need be and possible."""
 
     def stop(self) -> None:
         """Let go."""
 
 
-class Dispatch:
+class SessionDelivery:
     """One run's delivery, as the training process sees it."""
 
     def __init__(
@@ -48,23 +48,23 @@ class Dispatch:
         settings: Settings,
         started: Started,
         journal: Path,
-        postings: Sequence[Posting],
+        backend_configs: Sequence[BackendConfig],
         collectors: Sequence[str],
         several_nodes: Callable[[], bool],
     ) -> None:
         self.folder = journal.parent
         self._settings = settings
         # Started by Lightning, the first rank of each node takes itself for rank 0 until the ranks have met.
-        self._leads = started.rank == 0 and started.node_rank == 0
-        self._first_here = started.local_rank == 0
+        self._is_leader = started.rank == 0 and started.node_rank == 0
+        self._is_first_on_host = started.local_rank == 0
         self._journal = journal
         self._several_nodes = several_nodes
-        self._postings = list(postings) if self._leads else []
+        self._backend_configs = list(backend_configs) if self._is_leader else []
         self._collectors = list(collectors)
-        self._deliverer: Deliverer | None = None
+        self._runner: DeliveryRunner | None = None
         self._pid = os.getpid()
-        self._began = time.time()
-        self.samples = False
+        self._started_at = time.time()
+        self.samples_system = False
         """Whether the machine is sampled by the agent."""
 
     @property
@@ -75,72 +75,73 @@ class Dispatch:
     def start(self) -> None:
         """Bring up the agent, or the couriers here; without either the journal is as complete, and `sync` delivers."""
         with guard.guard("starting the delivery"):
-            deliverer = self._made()
-            if deliverer is not None:
-                deliverer.start()
-                self._deliverer = deliverer
-                self.samples = isinstance(deliverer, Keeper)
+            runner = self._make_runner()
+            if runner is not None:
+                runner.start()
+                self._runner = runner
+                self.samples_system = isinstance(runner, AgentSupervisor)
 
-    def _made(self) -> Deliverer | None:
-        way = self._settings.delivery
-        if way == "agent" and self._first_here and sys.executable and os.name == "posix":
-            return Keeper(self.folder, self._order())
-        if (way == "inline" and self._postings) or (way == "agent" and os.name != "posix" and self._postings):
-            from tracelet.agent.delivery.inline import Inline
+    def _make_runner(self) -> DeliveryRunner | None:
+        mode = self._settings.delivery
+        if mode == "agent" and self._is_first_on_host and sys.executable and os.name == "posix":
+            return AgentSupervisor(self.folder, self._agent_config())
+        inline = mode == "inline" or (mode == "agent" and os.name != "posix")
+        if inline and self._backend_configs:
+            from tracelet.agent.delivery.inline import InlineDelivery
 
-            return Inline(self.folder, self._postings, self._settings.rank_deadline)
+            return InlineDelivery(self.folder, self._backend_configs, self._settings.rank_deadline)
         return None
 
-    def _order(self) -> Order:
-        return Order(
+    def _agent_config(self) -> AgentConfig:
+        return AgentConfig(
             journal=self._journal.name, pid=root_pid(), interval=self._settings.metrics_interval,
             collectors=self._collectors, linger=self._settings.agent_linger, rank_deadline=self._settings.rank_deadline,
-            backends=list(self._postings),
+            backends=list(self._backend_configs),
             path=[os.fsencode(entry) for entry in sys.path if os.path.isabs(entry)],
         )  # fmt: skip
 
-    def add(self, postings: Sequence[Posting]) -> None:
+    def add(self, backend_configs: Sequence[BackendConfig]) -> None:
         """More backends for a run that goes on already."""
-        known = {posting.name for posting in self._postings}
-        fresh = [posting for posting in postings if posting.name not in known] if self._leads else []
-        self._postings += fresh
-        if self._deliverer is not None and fresh:
+        known = {config.name for config in self._backend_configs}
+        new = [config for config in backend_configs if config.name not in known] if self._is_leader else []
+        self._backend_configs += new
+        if self._runner is not None and new:
             with guard.guard("adding backends"):
-                self._deliverer.add(fresh)
+                self._runner.add(new)
 
-    def meeting(self, rank: int) -> Meeting | None:
+    def rendezvous(self, rank: int) -> Rendezvous | None:
         """What joins this node to the others; None where there are none, or where no agent could speak to theirs."""
-        apart = self._first_here and self._settings.gather_nodes and self._several_nodes()
-        if not apart or not isinstance(self._deliverer, Keeper):
+        apart = self._is_first_on_host and self._settings.gather_nodes and self._several_nodes()
+        if not apart or not isinstance(self._runner, AgentSupervisor):
             return None
-        from tracelet.agent.nodes.rendezvous import Meeting
+        from tracelet.agent.nodes.rendezvous import Rendezvous
 
-        return Meeting(self.folder, rank == 0, self._deliverer.direct)
+        return Rendezvous(self.folder, rank == 0, self._runner.configure_nodes)
 
     def finish(self, deadline: float) -> None:
         """Wait for the deliveries, to the moment `deadline` of the monotonic clock at the longest, and let go."""
-        deliverer, self._deliverer = self._deliverer, None
-        if deliverer is None or self._pid != os.getpid():
+        runner, self._runner = self._runner, None
+        if runner is None or self._pid != os.getpid():
             return
         with guard.guard("waiting for the delivery"):
             try:
-                if self._postings:
-                    names = [posting.name for posting in self._postings]
-                    waiting = Waiting(
-                        self.folder, names, self._settings.quiet, deliverer.revive, self._began,
-                        lasting=isinstance(deliverer, Keeper),
+                if self._backend_configs:
+                    names = [config.name for config in self._backend_configs]
+                    waiting = DeliveryWait(
+                        self.folder, names, self._settings.quiet, runner.ensure_running, self._started_at,
+                        continues=isinstance(runner, AgentSupervisor),
                     )  # fmt: skip
                     waiting.wait(max(0.0, deadline - time.monotonic()))
-                if isinstance(deliverer, Keeper) and deliverer.directed:
-                    self._wait_for_nodes(deliverer, deadline)
+                if isinstance(runner, AgentSupervisor) and runner.spans_nodes:
+                    self._wait_for_nodes(runner, deadline)
             finally:
-                deliverer.stop()
+                runner.stop()
 
-    def _wait_for_nodes(self, keeper: Keeper, deadline: float) -> None:
+    def _wait_for_nodes(self, supervisor: AgentSupervisor, deadline: float) -> None:
         from tracelet.agent.nodes.wait_for_nodes import wait_for_nodes
 
-        if not wait_for_nodes(self.folder, keeper.receives, deadline, keeper.revive) and not self._settings.quiet:
-            what = "the data of other nodes" if keeper.receives else "the data of this node"
+        if not wait_for_nodes(self.folder, supervisor.receives, deadline, supervisor.ensure_running) and not self._settings.quiet:
+            what = "the data of other nodes" if supervisor.receives else "the data of this node"
             sys.stderr.write(
                 f"tracelet: {what} is not complete on rank 0's node yet. Nothing is lost: each node keeps its data.\n"
             )

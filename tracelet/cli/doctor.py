@@ -13,7 +13,7 @@ import click
 from tracelet import registry, settings
 from tracelet._version import __version__
 from tracelet.agent.delivery.backend_loading import make
-from tracelet.agent.process.configuration import Posting
+from tracelet.agent.process.configuration import BackendConfig
 from tracelet.cli.formatting import as_json, counted
 from tracelet.cli.installation import backend_packages, foreign_distributions
 from tracelet.cli.options import store_option
@@ -76,22 +76,22 @@ def _store(store: Store) -> Finding:
 
 def _answers(settled: Settings, owed: Sequence[Debt], offline: bool) -> Iterator[Finding]:
     """What each backend says that is configured here, or that a run waits for."""
-    postings = {debt.posting.name: debt.posting for debt in owed}
+    backend_configs = {debt.config.name: debt.config for debt in owed}
     configured = backend_arguments.parse(settled.backend, settled.tables)
     if len(configured) == 1:
         configured = backend_arguments.addressed(configured, settled.api_key, settled.backend_url)
-    postings.update((posting.name, posting) for posting in registry.backend_configs(configured))
-    for name, posting in postings.items():
-        yield {"backend": name, **(_not_asked() if offline else _asked(posting))}
+    backend_configs.update((config.name, config) for config in registry.backend_configs(configured))
+    for name, config in backend_configs.items():
+        yield {"backend": name, **(_not_asked() if offline else _asked(config))}
 
 
 def _not_asked() -> Finding:
     return {"answers": None, "says": "not contacted", "fix": "", "ok": True}
 
 
-def _asked(posting: Posting) -> Finding:
+def _asked(config: BackendConfig) -> Finding:
     said: list[Finding] = []
-    asking = Thread(target=lambda: said.append(_ask(posting)), name="tracelet-doctor", daemon=True)
+    asking = Thread(target=lambda: said.append(_ask(config)), name="tracelet-doctor", daemon=True)
     asking.start()
     asking.join(PATIENCE)
     if said:
@@ -104,16 +104,16 @@ def _asked(posting: Posting) -> Finding:
     }
 
 
-def _ask(posting: Posting) -> Finding:
-    redact = Redactor(posting.options)
+def _ask(config: BackendConfig) -> Finding:
+    redact = Redactor(config.options)
     finding: Finding = {"answers": False, "says": "unexpected error", "fix": "", "ok": False}
-    with guard(f"asking {posting.name}"):
+    with guard(f"asking {config.name}"):
         try:
-            backend = make(posting.name, posting.reference, posting.options)
+            backend = make(config.name, config.reference, config.options)
             check = getattr(backend, "check", None)
             if check is not None:
                 return {"answers": True, "says": redact(str(check())), "fix": "", "ok": True}
-            answers, says, fix = examine(posting.name, posting.options)
+            answers, says, fix = examine(config.name, config.options)
             finding = {"answers": answers, "says": redact(says), "fix": fix, "ok": answers is not False}
         except BackendError as error:
             says, fix = getattr(error, "why", str(error)), getattr(error, "fix", CHECK_SERVER)
@@ -128,7 +128,7 @@ def _delivery(debt: Debt) -> Finding:
     waits = not live and not running(run)
     command = debt.command if waits or delivery.state == MISCONFIGURED else ""
     return {
-        "run": run.id, "name": run.info.name, "backend": debt.posting.name, "state": delivery.state,
+        "run": run.id, "name": run.info.name, "backend": debt.config.name, "state": delivery.state,
         "left": debt.left, "rejected": delivery.rejected, "why": delivery.error, "delivering": live, "fix": fix,
         "command": command, "ok": not command and delivery.state not in (MISCONFIGURED, OFFLINE),
     }  # fmt: skip

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracelet import registry
-from tracelet.agent.delivery.batch_reader import Feed
-from tracelet.agent.process.configuration import Posting
+from tracelet.agent.delivery.batch_reader import BatchReader
+from tracelet.agent.process.configuration import BackendConfig
 from tracelet.agent.process.locks import holder, lock_path
 from tracelet.errors import SettingsError
 from tracelet.journal.records import RUNNING
@@ -25,7 +25,7 @@ class Debt:
     """One run and one backend that is to have it."""
 
     run: Run
-    posting: Posting
+    config: BackendConfig
     delivery: Delivery
     total: int
     """Points of the run that go to backends."""
@@ -35,7 +35,7 @@ class Debt:
     @property
     def command(self) -> str:
         """What to type to have it delivered."""
-        return f"tracelet sync {self.run.id}" + ("" if self.named else f" --backend {self.posting.name}")
+        return f"tracelet sync {self.run.id}" + ("" if self.named else f" --backend {self.config.name}")
 
     @property
     def left(self) -> int:
@@ -45,14 +45,14 @@ class Debt:
     @property
     def paid(self) -> bool:
         """Whether everything has been delivered, the end of the run as well."""
-        feed = Feed(self.run.path)
+        feed = BatchReader(self.run.path)
         feed.every_rank = self.delivery.every_rank
         return self.delivery.state == DONE and feed.next(self.delivery.cursors) is None
 
     @property
     def holder(self) -> int:
         """The pid of the process that delivers it just now; 0 if none does."""
-        name = f"{self.posting.name}.lock"
+        name = f"{self.config.name}.lock"
         return holder(self.run.path / delivery_state.FOLDER / name)
 
     @property
@@ -76,9 +76,9 @@ def debts(run: Run, settings: Settings, asked: Sequence[str] = (), begun: bool =
     if len(backends) == 1:
         backends = backend_arguments.addressed(backends, settings.api_key, settings.backend_url)
     total = _points(run)
-    for posting in registry.backend_configs(backends):
-        delivery = delivery_state.read(run.path, posting.name) or Delivery(backend=posting.name)
-        yield Debt(run, posting, delivery, total, named=posting.name in recorded)
+    for config in registry.backend_configs(backends):
+        delivery = delivery_state.read(run.path, config.name) or Delivery(backend=config.name)
+        yield Debt(run, config, delivery, total, named=config.name in recorded)
 
 
 def _begun(run: Run) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tracelet import settings
-from tracelet.agent.delivery.wait_for_delivery import deliverable
+from tracelet.agent.delivery.wait_for_delivery import delivered_journals
 from tracelet.cli.formatting import counted
 from tracelet.cli.options import store_option
 from tracelet.cli.output import echo
@@ -24,7 +24,7 @@ from tracelet.store.run import Run
 from tracelet.store.store import Store
 
 if TYPE_CHECKING:
-    from tracelet.agent.delivery.courier_pool import Crew
+    from tracelet.agent.delivery.courier_pool import CourierPool
 
 POLL = 0.1
 """Seconds between two looks."""
@@ -69,15 +69,15 @@ def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> boo
         if agent and not busy:
             later = True
             echo(
-                f"{run.id} {debt.posting.name}: not started, because the run is still running and this backend is not "
+                f"{run.id} {debt.config.name}: not started, because the run is still running and this backend is not "
                 f"one of its own. After the run ends, type: {debt.command}", err=True,
             )  # fmt: skip
         elif busy:
-            echo(f"{run.id} {debt.posting.name}: process {busy} is delivering it; nothing to do")
+            echo(f"{run.id} {debt.config.name}: process {busy} is delivering it; nothing to do")
         elif debt.paid:
             if named:
                 sent = f"{counted(debt.delivery.points, 'point')}{_at(debt.delivery)}"
-                echo(f"{run.id} {debt.posting.name}: complete, {sent}")
+                echo(f"{run.id} {debt.config.name}: complete, {sent}")
         else:
             open_debts.append(debt)
     if not open_debts:
@@ -96,19 +96,20 @@ def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> boo
 
 
 def _deliver(folder: Path, owed: Sequence[Debt], patience: float) -> None:
-    from tracelet.agent.delivery.courier_pool import Crew  # brings tenacity, which `tracelet --help` would wait for
+    # Imported here because it loads tenacity, which `tracelet --help` must not wait for.
+    from tracelet.agent.delivery.courier_pool import CourierPool
 
-    crew = Crew(folder, _ignore, follow=False)
-    crew.hire(debt.posting for debt in owed)
-    names = [debt.posting.name for debt in owed]
+    pool = CourierPool(folder, _ignore, follow=False)
+    pool.start(debt.config for debt in owed)
+    names = [debt.config.name for debt in owed]
     try:
         with _bar(folder, names) as show:
-            while crew.busy and not _hopeless(crew, patience):
+            while pool.busy and not _hopeless(pool, patience):
                 if show is not None:
                     show()
                 time.sleep(POLL)
     finally:
-        crew.dismiss()
+        pool.stop()
 
 
 def _ignore(sentence: str) -> None:
@@ -118,28 +119,28 @@ def _ignore(sentence: str) -> None:
 def _bar(folder: Path, names: Sequence[str]) -> AbstractContextManager[Callable[[], None] | None]:
     if not sys.stderr.isatty():
         return nullcontext()
-    from tracelet.agent.delivery.progress_bar import Bar
+    from tracelet.agent.delivery.progress_bar import ProgressBar
 
-    return Bar(f"{folder.name}: {', '.join(names)}", lambda: _share(folder, names))
+    return ProgressBar(f"{folder.name}: {', '.join(names)}", lambda: _share(folder, names))
 
 
 def _share(folder: Path, names: Sequence[str]) -> float:
-    sizes = {path.name: path.stat().st_size for path in deliverable(folder)}
+    sizes = {path.name: path.stat().st_size for path in delivered_journals(folder)}
     states = [delivery_state.read(folder, name) for name in names]
     done = sum(min(size, s.cursors.get(name, (0, 0))[1]) for s in states if s for name, size in sizes.items())
     return done / max(1, sum(sizes.values()) * len(names))
 
 
-def _hopeless(crew: Crew, patience: float) -> bool:
+def _hopeless(pool: CourierPool, patience: float) -> bool:
     """Whether all that still work have had no answer for so long."""
-    states = [courier.progress.delivery for courier in crew.couriers.values() if courier.is_alive()]
-    stuck = [courier.waited() > patience for courier in crew.couriers.values() if courier.is_alive()]
+    states = [courier.state.delivery for courier in pool.couriers.values() if courier.is_alive()]
+    stuck = [courier.call_seconds() > patience for courier in pool.couriers.values() if courier.is_alive()]
     return all((s.state == OFFLINE and time.time() - s.since > patience) or late for s, late in zip(states, stuck))
 
 
 def _report(run: Run, debt: Debt) -> bool:
-    delivery = delivery_state.read(run.path, debt.posting.name) or debt.delivery
-    name = f"{run.id} {debt.posting.name}"
+    delivery = delivery_state.read(run.path, debt.config.name) or debt.delivery
+    name = f"{run.id} {debt.config.name}"
     sent = delivery.points - debt.delivery.points
     aside = (
         f"; {counted(delivery.rejected, 'record')} rejected, see {delivery.backend}.dead.jsonl"

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from tracelet import guard, registry
-from tracelet.agent.process.configuration import Posting
+from tracelet.agent.process.configuration import BackendConfig
 from tracelet.capture import scalars
 from tracelet.capture.clock import now
 from tracelet.capture.writer import NullWriter
@@ -59,11 +59,11 @@ def start(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experim
                 return _muted.lend()
             _muted = _mute(settings)
             return _muted
-        postings = registry.validated_backends(backends)
+        backend_configs = registry.validated_backends(backends)
         guard.reset()
         _muted = None
         writer, _started_here = resume.open_writer(settings, without_credentials(backends), _started_here)
-        session = Session(settings, writer, postings, _conductor, {})
+        session = Session(settings, writer, backend_configs, _conductor, {})
         _begin(session)
         _announce(session)
         return session.experiment
@@ -125,7 +125,7 @@ def place(rank: int, world_size: int) -> None:
     )  # fmt: skip
     if placed != known:
         session.restate(placed)
-    session.meet()
+    session.find_nodes()
 
 
 def stop(timeout: float | None = None) -> None:
@@ -190,7 +190,7 @@ def _adopt(session: Session, settings: Settings, backends: Mapping[str, dict[str
     given, session.adoptable = session.adoptable or frozenset(), None
     started = repeated_start.adopted(session.writer.started, settings, without_credentials(backends), given)
     if "backend" not in given:
-        session.dispatch.add(registry.validated_backends(backends))
+        session.delivery.add(registry.validated_backends(backends))
     repeated_start.tell_late(session.settings, settings, given)
     if started != session.writer.started:
         session.restate(started)
@@ -215,11 +215,11 @@ def _same_again(session: Session, settings: Settings, backends: Mapping[str, dic
     return experiment.lend()
 
 
-def _extend(session: Session, backends: Mapping[str, dict[str, Any]], postings: Sequence[Posting]) -> None:
+def _extend(session: Session, backends: Mapping[str, dict[str, Any]], backend_configs: Sequence[BackendConfig]) -> None:
     """Deliver the run that goes on to backends that it was not meant for before."""
     started = session.writer.started
     if not backends.keys() <= started.backends.keys():
-        session.dispatch.add(postings)
+        session.delivery.add(backend_configs)
         session.restate(msgspec.structs.replace(started, backends={**backends, **started.backends}))
 
 

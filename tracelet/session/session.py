@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from tracelet import guard, registry
-from tracelet.agent.process.configuration import Posting
-from tracelet.agent.session_delivery import Dispatch
+from tracelet.agent.process.configuration import BackendConfig
+from tracelet.agent.session_delivery import SessionDelivery
 from tracelet.capture import scalars
 from tracelet.capture.clock import now
 from tracelet.capture.console import ConsoleCapture
@@ -66,7 +66,12 @@ class Session:
     """One run in this process, from `start_logging()` to `stop_logging()` or the end of the process."""
 
     def __init__(
-        self, settings: Settings, writer: Writer, postings: Sequence[Posting], conductor: Conductor, carried: Carried
+        self,
+        settings: Settings,
+        writer: Writer,
+        backend_configs: Sequence[BackendConfig],
+        conductor: Conductor,
+        carried: Carried,
     ) -> None:
         self.settings = settings
         self.writer = writer
@@ -80,7 +85,7 @@ class Session:
         self._abandoned = self._met = False
         self._ending: Status | None = None
         sampled = list(registry.COLLECTORS.values()) if settings.track_system else []
-        self.dispatch = Dispatch(settings, writer.started, writer.path, postings, sampled, several_nodes)
+        self.delivery = SessionDelivery(settings, writer.started, writer.path, backend_configs, sampled, several_nodes)
         self.adoptable: frozenset[str] | None = None
         """While set: the script may still make this run its own, but for these settings of the command line."""
         self.asked_by_command: frozenset[str] | None = None
@@ -93,7 +98,7 @@ class Session:
         atexit.register(self._at_exit)
         if in_worker_process():
             Finalize(None, self._at_exit, exitpriority=LAST_OF_ALL)  # such a process runs no atexit functions
-        self.dispatch.start()
+        self.delivery.start()
         if self.settings.track_console:
             self._add("listening to the console", lambda: ConsoleCapture(self.writer))
         if self.settings.track_spans:
@@ -139,13 +144,13 @@ class Session:
             return function
         return RankFunction(function, self.coordinates(count), self._conductor.attach)
 
-    def meet(self) -> None:
+    def find_nodes(self) -> None:
         """The ranks know one another now: find the other nodes, once."""
         if not self._met:
             self._met = True
-            meeting = self.dispatch.meeting(self.writer.started.rank)
-            if meeting is not None:
-                self._add("meeting the other nodes", lambda: meeting)
+            rendezvous = self.delivery.rendezvous(self.writer.started.rank)
+            if rendezvous is not None:
+                self._add("meeting the other nodes", lambda: rendezvous)
 
     def _start_collectors(self) -> None:
         wanted = [row for name, row in registry.FACT_COLLECTORS.items() if self.settings[f"track_{name}"]]
@@ -156,7 +161,11 @@ class Session:
             self._add("collecting", lambda: Scheduler(periodic, self.writer.emit, interval, facts=facts))
 
     def _samples_machine(self) -> bool:
-        return bool(self.settings.track_system) and self.writer.started.local_rank == 0 and not self.dispatch.samples
+        return (
+            bool(self.settings.track_system)
+            and self.writer.started.local_rank == 0
+            and not self.delivery.samples_system
+        )
 
     def _add(self, what: str, make: Any) -> None:
         with guard.guard(what):
@@ -185,7 +194,7 @@ class Session:
 
     def deliver(self, began: float, timeout: float | None) -> None:
         """Wait for what is not delivered yet; the stop that `began` then takes no longer than `timeout` in all."""
-        self.dispatch.finish(began + self._patience(timeout))
+        self.delivery.finish(began + self._patience(timeout))
 
     def take_over(self, handle: Experiment) -> None:
         """Have a handle that the program holds already be the one of this session."""

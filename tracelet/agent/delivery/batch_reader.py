@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tracelet.agent.delivery.batch_parts import FILES, POINTS, BatchParts
 from tracelet.agent.delivery.rank_aggregation import STEM, aggregates
-from tracelet.agent.delivery.skipped_points import Boundaries, reached
+from tracelet.agent.delivery.skipped_points import SkippedPoints, last_steps
 from tracelet.backends.base import Batch, Source
 from tracelet.journal.frames import Cursor
 from tracelet.journal.journal_reader import JournalReader, first_record
@@ -23,18 +23,18 @@ from tracelet.journal.run_folder import SUFFIX
 from tracelet.store import delivery_state
 from tracelet.store.delivery_state import Pending
 
-MOST_POINTS = 5000
+MAX_POINTS = 5000
 """A batch ends with the frame that brings it here: a request or two for most backends."""
-MOST_FRAMES = 200
+MAX_FRAMES = 200
 MOST_FILE_FRAMES = 5000
 """Of files alone: most frames hold points and are passed over."""
-MOST_BYTES = 1024 * 1024
+MAX_BYTES = 1024 * 1024
 
 Cursors = Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Portion:
+class JournalSlice:
     """A batch, and the stretch of a journal that it was made of. Without a batch: a stretch with nothing in it."""
 
     pending: Pending
@@ -42,7 +42,7 @@ class Portion:
     damage: tuple[str, ...] = ()
 
 
-class Feed:
+class BatchReader:
     """The stretches of a run's journals that one backend has not got yet."""
 
     def __init__(self, folder: Path, files: bool = False) -> None:
@@ -53,73 +53,73 @@ class Feed:
         """Whether the spans of the ranks that do not lead are wanted too."""
         self._started: dict[str, Started] = {}
         self._exhausted: dict[str, tuple[int, int]] = {}
-        self._boundaries = Boundaries()
-        self._reached: dict[int, dict[tuple[str, str, int], int]] = {}
+        self._skipped = SkippedPoints()
+        self._last_steps: dict[int, dict[tuple[str, str, int], int]] = {}
 
-    def next(self, cursors: Cursors) -> Portion | None:
+    def next(self, cursors: Cursors) -> JournalSlice | None:
         """What comes after the cursors; None when there is nothing (yet)."""
-        for path in self._delivered():
-            portion = self._after(path, Cursor(*cursors.get(path.name, Cursor())))
-            if portion is not None:
-                return portion
+        for path in self._journals():
+            journal_slice = self._read_slice(path, Cursor(*cursors.get(path.name, Cursor())))
+            if journal_slice is not None:
+                return journal_slice
         return None
 
-    def again(self, pending: Pending) -> Portion | None:
+    def repeat(self, pending: Pending) -> JournalSlice | None:
         """The batch that was begun before; None if there is nothing of it any more."""
         path = self._path(pending.journal)
-        if not path.exists() or self._first(path) is None:
+        if not path.exists() or self._first_record(path) is None:
             return None
-        return self._after(path, Cursor(*pending.start), Cursor(*pending.stop))
+        return self._read_slice(path, Cursor(*pending.start), Cursor(*pending.stop))
 
-    def _delivered(self) -> Iterator[Path]:
+    def _journals(self) -> Iterator[Path]:
         """The journals whose content goes to backends: those of rank 0, of other ranks if wanted, of the nodes."""
         found: list[tuple[tuple[bool, int, int, int], Path]] = []
         for path in self.folder.glob("*" + SUFFIX):
-            started = self._first(path)
+            started = self._first_record(path)
             # Started by Lightning, the first rank of each node begins as rank 0, until the ranks have met.
             leads = started is not None and started.rank == started.node_rank == 0
             if started is not None and (started.role == "node" or leads or self.every_rank):
                 found.append(((started.role == "node", started.node_rank, started.attempt, started.rank), path))
         yield from (path for _, path in sorted(found))
         for path in () if self._files else sorted(aggregates(self.folder)):
-            if self._first(path) is not None:
+            if self._first_record(path) is not None:
                 yield path
 
     def _path(self, name: str) -> Path:
         return self.folder / delivery_state.FOLDER / name if name.startswith(STEM) else self.folder / name
 
-    def _first(self, path: Path) -> Started | None:
+    def _first_record(self, path: Path) -> Started | None:
         known = self._started.get(path.name)
         if known is None and (known := first_record(path)) is not None:
             self._started[path.name] = known
         return known
 
-    def _floors(self, started: Started) -> Mapping[tuple[str, str, int], int]:
+    def _resumed_steps(self, started: Started) -> Mapping[tuple[str, str, int], int]:
         """What the branches before this one had reached; they have ended, so it stays what it is."""
         branch = started.branch
         if not branch or started.role != "rank":
             return {}
-        if branch not in self._reached:
-            paths = [(path, self._started[path.name]) for path in self._delivered()]
+        if branch not in self._last_steps:
+            paths = [(path, self._started[path.name]) for path in self._journals()]
             earlier = [path for path, one in paths if one.branch < branch and one.role != "node" and one.rank == 0]
-            self._reached[branch] = reached(earlier)
-        return self._reached[branch]
+            self._last_steps[branch] = last_steps(earlier)
+        return self._last_steps[branch]
 
-    def _after(self, path: Path, start: Cursor, stop: Cursor | None = None) -> Portion | None:
+    def _read_slice(self, path: Path, start: Cursor, stop: Cursor | None = None) -> JournalSlice | None:
         here = path.stat()
         if stop is None and self._exhausted.get(path.name) == (here.st_size, here.st_mtime_ns):
             return None
         started = self._started[path.name]
         prefix = f"node{started.node_rank}/" if started.role == "node" and started.node_rank else ""
         source = Source(started.rank, started.attempt, started.pid, started.host)
-        follower = started.role == "rank" and started.rank > 0
+        not_leading = started.role == "rank" and started.rank > 0
         if self._files:
-            parts = BatchParts(source, prefix, files=True, follower=follower)
+            parts = BatchParts(source, prefix, files=True, not_leading=not_leading)
         else:
-            ranked = self._boundaries.before(path, start)
-            parts = BatchParts(source, prefix, ranked, follower=follower, floors=self._floors(started))
+            several_ranks_since = self._skipped.before(path, start)
+            parts = BatchParts(source, prefix, several_ranks_since, not_leading=not_leading, resumed_steps=self._resumed_steps(started))
         reader = JournalReader(path)
-        end = _gather(parts, reader, start, stop)
+        end = _fill(parts, reader, start, stop)
         if end is None and stop is None:
             self._exhausted[path.name] = (here.st_size, here.st_mtime_ns)
             return None
@@ -128,10 +128,10 @@ class Feed:
         pending = Pending(journal=path.name, start=(start.number, start.offset), stop=(end.number, end.offset))
         name = f"{path.name.removesuffix(SUFFIX)}:{start.number}-{end.number}"
         damage = (*reader.damage, *parts.damage)
-        return Portion(pending, None if parts.empty() else parts.batch(name), damage)
+        return JournalSlice(pending, None if parts.empty() else parts.batch(name), damage)
 
 
-def _gather(parts: BatchParts, reader: JournalReader, start: Cursor, stop: Cursor | None) -> Cursor | None:
+def _fill(parts: BatchParts, reader: JournalReader, start: Cursor, stop: Cursor | None) -> Cursor | None:
     """Fill the parts with one batch, up to `stop` if given; the cursor behind it, None when there is nothing."""
     size = 0
     end: Cursor | None = None
@@ -146,9 +146,9 @@ def _gather(parts: BatchParts, reader: JournalReader, start: Cursor, stop: Curso
                 break
             continue
         full = (
-            parts.points >= MOST_POINTS
-            or taken >= (MOST_FILE_FRAMES if parts.files else MOST_FRAMES)
-            or size >= MOST_BYTES
+            parts.points >= MAX_POINTS
+            or taken >= (MOST_FILE_FRAMES if parts.files else MAX_FRAMES)
+            or size >= MAX_BYTES
         )
         if full and (frame.kind == POINTS or not _compacted(reader)):
             break

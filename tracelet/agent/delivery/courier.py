@@ -15,15 +15,15 @@ from pathlib import Path
 
 from tracelet.agent.delivery import backend_loading
 from tracelet.agent.delivery.backend_calls import BackendCalls, unexplained, unknown
-from tracelet.agent.delivery.batch_reader import Feed, Portion
-from tracelet.agent.delivery.courier_state import Progress
+from tracelet.agent.delivery.batch_reader import BatchReader, JournalSlice
+from tracelet.agent.delivery.courier_state import CourierState
 from tracelet.agent.delivery.file_delivery import PATIENCE, FileDelivery
 from tracelet.agent.delivery.isolation import Isolation, Letter
-from tracelet.agent.delivery.rank_aggregation import Gatherer
-from tracelet.agent.delivery.run_description import describe
-from tracelet.agent.process.configuration import Posting
+from tracelet.agent.delivery.rank_aggregation import RankAggregator
+from tracelet.agent.delivery.run_description import describe_run
+from tracelet.agent.process.configuration import BackendConfig
 from tracelet.agent.process.locks import Lock
-from tracelet.agent.process.process_watch import Watch
+from tracelet.agent.process.process_watch import ProcessWatch
 from tracelet.backends.base import Backend, Batch
 from tracelet.backends.refusals import first_line
 from tracelet.errors import Misconfigured, Rejected, Unavailable
@@ -40,7 +40,7 @@ OVERDUE = 60.0
 
 
 class Courier(threading.Thread):
-    """One backend's deliverer. `start()` it, `nudge()` it when something has changed, `cease()` to have it stop soon.
+    """One backend's deliverer. `start()` it, `wake()` it when something has changed, `stop()` to have it stop soon.
 
     With `follow` it stays until the run has ended; without, until it has delivered what is there.
     """
@@ -48,102 +48,102 @@ class Courier(threading.Thread):
     def __init__(
         self,
         folder: Path,
-        posting: Posting,
+        config: BackendConfig,
         log: Callable[[str], None],
         follow: bool = True,
-        gatherer: Gatherer | None = None,
+        aggregator: RankAggregator | None = None,
     ) -> None:
-        name, options = posting.name, posting.options
+        name, options = config.name, config.options
         super().__init__(name=f"tracelet-courier-{name}", daemon=True)
         self.backend = name
         self.folder = folder
-        self.progress = Progress(folder, name, Redactor(options), log)
+        self.state = CourierState(folder, name, Redactor(options), log)
         self.lock = Lock(folder / delivery_state.FOLDER / f"{name}.lock")
-        self._reference = posting.reference
+        self._reference = config.reference
         self._options = options
         self._follow = follow
-        self._feed = Feed(folder)
-        self._gatherer = gatherer or Gatherer(folder)
-        self._watch = Watch(folder)
-        self._ceasing = threading.Event()
-        self._calls = BackendCalls(self.progress, self._ceasing)
+        self._reader = BatchReader(folder)
+        self._aggregator = aggregator or RankAggregator(folder)
+        self._watch = ProcessWatch(folder)
+        self._stopping = threading.Event()
+        self._calls = BackendCalls(self.state, self._stopping)
         self._rounds = 0
         self._backend: Backend | None = None
         self._files = FileDelivery(folder, self.progress, self._calls.attempt, self._calls.jitter)
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Look, or try again, now."""
         self._files.hurry()
-        self._calls.nudge()
+        self._calls.wake()
 
-    def cease(self) -> None:
+    def stop(self) -> None:
         """Stop after the call that is being made; what is left stays for another time."""
-        self._ceasing.set()
-        self._calls.nudge()
+        self._stopping.set()
+        self._calls.wake()
 
-    def waited(self) -> float:
+    def call_seconds(self) -> float:
         """Seconds since the call that is being made began."""
-        return self._calls.waited()
+        return self._calls.call_seconds()
 
     def overdue(self) -> bool:
         """Whether the backend has been called and has not returned for long."""
-        return self.waited() > OVERDUE
+        return self.call_seconds() > OVERDUE
 
     def run(self) -> None:
         """Deliver everything. The one place where anything that an SDK raises is caught."""
         try:
-            if self._hold():
-                self.progress.take_up()
+            if self._acquire_lock():
+                self.state.reload()
                 self._deliver()
         except Misconfigured as error:
-            self._give_up(error.why, error.fix)
+            self._mark_misconfigured(error.why, error.fix)
         except Unavailable:
             return  # told to cease while it was waiting; the state says offline already
         except Exception as error:
-            self._give_up(*unexplained(error))
+            self._mark_misconfigured(*unexplained(error))
         finally:
-            self._let_go()
+            self._release()
 
-    def _hold(self) -> bool:
+    def _acquire_lock(self) -> bool:
         while not self.lock.acquire():
-            if self._ceasing.is_set():
+            if self._stopping.is_set():
                 return False
             self._calls.pause(POLL)  # `tracelet sync` delivers this run just now
         return True
 
-    def _give_up(self, why: str, fix: str) -> None:
+    def _mark_misconfigured(self, why: str, fix: str) -> None:
         try:
-            self.progress.misconfigured(why, fix)
+            self.state.misconfigured(why, fix)
         except OSError as error:
-            self.progress.say(f"stopped: {why}; the state cannot be saved to disk ({error})")
+            self.state.log(f"stopped: {why}; the retry_state cannot be saved to disk ({error})")
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         backend, self._backend = self._backend, None
         if backend is not None:
             try:
                 backend.close(None)
             except Exception as error:
-                self.progress.say(f"closing failed ({type(error).__name__}: {error})")
+                self.state.log(f"closing failed ({type(error).__name__}: {error})")
         self.lock.release()
 
     def _deliver(self) -> None:
-        self._wait_for_the_run()
-        while not (self._deliver_values() or self._ceasing.is_set()):
+        self._wait_for_content()
+        while not (self._deliver_values() or self._stopping.is_set()):
             self._calls.pause(self._files.wait() + POLL)  # all but files is delivered; these are tried again
 
     def _deliver_values(self) -> bool:
         """Open the backend and deliver until nothing is to come; whether files are delivered as well."""
         backend = self._open()
         again = True
-        while not self._ceasing.is_set():
-            self._watch.look()
+        while not self._stopping.is_set():
+            self._watch.update()
             complete = self._watch.complete()  # asked first: what is read after it is all there will ever be
-            complete = self._gatherer.gather() and complete
-            portion = self._next()
-            if portion is not None:
-                again = self._hand_over(backend, portion, again)
+            complete = self._aggregator.aggregate() and complete
+            journal_slice = self._next_slice()
+            if journal_slice is not None:
+                again = self._write_slice(backend, journal_slice, again)
             moved = self._files.step()
-            if portion is not None or moved:
+            if journal_slice is not None or moved:
                 continue
             if complete:
                 return self._close(backend)
@@ -153,56 +153,56 @@ class Courier(threading.Thread):
         return True
 
     def _open(self) -> Backend:
-        progress = self.progress
-        progress.opening()
+        state = self.state
+        state.opening()
         self._backend = backend = backend_loading.make(self.backend, self._reference, self._options)
-        self._feed.every_rank = getattr(backend, "every_rank", False)
-        run = describe(self.folder, progress)
+        self._reader.every_rank = getattr(backend, "every_rank", False)
+        run = describe_run(self.folder, state)
         self._calls.call(lambda again: backend.open(run))
-        progress.opened(self._feed.every_rank)
+        state.opened(self._reader.every_rank)
         self._files.use(backend)
         return backend
 
-    def _wait_for_the_run(self) -> None:
+    def _wait_for_content(self) -> None:
         """Nothing is opened before the run has something to tell: by then its script has settled name and project."""
-        while not (self._ceasing.is_set() or self._has_begun(self.progress.delivery)):
-            self._watch.look()
+        while not (self._stopping.is_set() or self._has_content(self.state.delivery)):
+            self._watch.update()
             if self._watch.complete() or not self._follow:
                 return
             self._calls.pause(POLL)
 
-    def _has_begun(self, delivery: Delivery) -> bool:
+    def _has_content(self, delivery: Delivery) -> bool:
         if delivery.batches or delivery.pending is not None:
             return True
-        self._gatherer.gather()
-        portion = self._feed.next(delivery.cursors)
-        batch = portion.batch if portion is not None else None
+        self._aggregator.aggregate()
+        journal_slice = self._reader.next(delivery.cursors)
+        batch = journal_slice.batch if journal_slice is not None else None
         return batch is not None and bool(
             batch.points or batch.params or batch.tags or batch.artifacts or batch.events or batch.spans
         )
 
-    def _next(self) -> Portion | None:
-        delivery = self.progress.delivery
+    def _next_slice(self) -> JournalSlice | None:
+        delivery = self.state.delivery
         if delivery.pending is not None:
-            portion = self._feed.again(delivery.pending)
-            if portion is not None:
-                return portion
-        return self._feed.next(delivery.cursors)
+            journal_slice = self._reader.repeat(delivery.pending)
+            if journal_slice is not None:
+                return journal_slice
+        return self._reader.next(delivery.cursors)
 
-    def _hand_over(self, backend: Backend, portion: Portion, again: bool) -> bool:
+    def _write_slice(self, backend: Backend, journal_slice: JournalSlice, again: bool) -> bool:
         """Deliver one portion; whether the next batch is still the first after `open`."""
-        for sentence in portion.damage:
-            self.progress.say(f"{portion.pending.journal}: {sentence}")
-        batch = portion.batch
+        for sentence in journal_slice.damage:
+            self.state.log(f"{journal_slice.pending.journal}: {sentence}")
+        batch = journal_slice.batch
         if batch is None:
-            self.progress.delivered(portion.pending, 0, 0)
+            self.state.delivered(journal_slice.pending, 0, 0)
             return again
-        self.progress.begin(portion.pending)
+        self.state.begin_batch(journal_slice.pending)
         refused = 0
         for records, why in self._refused(backend, batch, again):
-            self.progress.reject(batch.id, records, why)
+            self.state.reject(batch.id, records, why)
             refused += sum(len(getattr(record, "steps", ())) for record in records)
-        self.progress.delivered(portion.pending, max(0, len(batch) - refused))
+        self.state.delivered(journal_slice.pending, max(0, len(batch) - refused))
         return False
 
     def _refused(self, backend: Backend, batch: Batch, again: bool) -> Iterator[Letter]:
@@ -237,10 +237,10 @@ class Courier(threading.Thread):
         try:
             self._calls.call(lambda again: backend.close(outcome))
         except Rejected as error:
-            self.progress.reject("close", error.records, error.why)
+            self.state.reject("close", error.records, error.why)
         self._backend = None
         if self._files.left():
-            self.progress.without_files()
+            self.state.without_files()
             return False
-        self.progress.done()
+        self.state.done()
         return True

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tracelet.agent.delivery.courier import Courier
-from tracelet.agent.delivery.rank_aggregation import DEADLINE, Gatherer
-from tracelet.agent.process.configuration import Posting
+from tracelet.agent.delivery.rank_aggregation import DEADLINE, RankAggregator
+from tracelet.agent.process.configuration import BackendConfig
 
-LEAVE_TAKING = 2.0
+STOP_TIMEOUT = 2.0
 """Seconds that couriers get to end the call they are making before they are left behind."""
 
 
-class Crew:
+class CourierPool:
     """Couriers that work side by side and know nothing of each other."""
 
     def __init__(
@@ -24,22 +24,22 @@ class Crew:
         log: Callable[[str], None],
         follow: bool = True,
         rank_deadline: float = DEADLINE,
-        awaits: Callable[[], bool] = bool,
+        expects_more: Callable[[], bool] = bool,
     ) -> None:
         self.folder = folder
         self.couriers: dict[str, Courier] = {}
         self._log = log
         self._follow = follow
-        self._gatherer = Gatherer(folder, rank_deadline, awaits)
-        self._late: set[str] = set()
+        self._aggregator = RankAggregator(folder, rank_deadline, expects_more)
+        self._reported_overdue: set[str] = set()
 
-    def hire(self, postings: Iterable[Posting], again: bool = False) -> None:
-        """Start a courier for each backend that has none yet; `again`: or whose courier has ended."""
-        for posting in postings:
-            known = self.couriers.get(posting.name)
-            if known is None or (again and not known.is_alive()):
-                courier = Courier(self.folder, posting, self._log, self._follow, self._gatherer)
-                self.couriers[posting.name] = courier
+    def start(self, backend_configs: Iterable[BackendConfig], restart: bool = False) -> None:
+        """Start a courier for each backend that has none yet; `restart`: or whose courier has ended."""
+        for config in backend_configs:
+            known = self.couriers.get(config.name)
+            if known is None or (restart and not known.is_alive()):
+                courier = Courier(self.folder, config, self._log, self._follow, self._aggregator)
+                self.couriers[config.name] = courier
                 courier.start()
 
     @property
@@ -48,16 +48,16 @@ class Crew:
         # One that an order has brought this moment may not have begun yet, on the thread that hires it.
         return any(courier.ident is None or courier.is_alive() for courier in tuple(self.couriers.values()))
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Have all look now."""
         for courier in self.couriers.values():
-            courier.nudge()
+            courier.wake()
 
-    def inspect(self) -> None:
+    def report_overdue(self) -> None:
         """Say, once for each, which backend has been called and does not return."""
         for name, courier in self.couriers.items():
-            if courier.overdue() and name not in self._late:
-                self._late.add(name)
+            if courier.overdue() and name not in self._reported_overdue:
+                self._reported_overdue.add(name)
                 self._log(
                     f"{name}: accepts requests but does not respond; its courier waits, other backends are not affected"
                 )
@@ -69,10 +69,10 @@ class Crew:
                 courier.join(min(0.2, max(0.0, deadline - time.monotonic())))
         return not self.busy
 
-    def dismiss(self, patience: float = LEAVE_TAKING) -> None:
+    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """Have all stop after the call they are making; one that hangs is left behind."""
         for courier in self.couriers.values():
-            courier.cease()
-        self.wait(time.monotonic() + patience)
+            courier.stop()
+        self.wait(time.monotonic() + timeout)
         if not self.busy:
-            self._gatherer.close()
+            self._aggregator.close()

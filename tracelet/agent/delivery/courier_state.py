@@ -19,14 +19,14 @@ from tracelet.store import delivery_state
 from tracelet.store.delivery_state import DONE, MISCONFIGURED, OFFLINE, OK, OPENING, Delivery, Pending
 
 Redact = Callable[[str], str]
-LONGEST_ERROR = 1000
+MAX_ERROR_LENGTH = 1000
 MOST_NAMES = 10_000
 """Changed names that the state lists."""
 MOST_TRACES = 20
 """Characters kept of what an SDK says."""
 
 
-class Progress:
+class CourierState:
     """One backend's delivery, from the first batch to the last."""
 
     def __init__(self, folder: Path, backend: str, redact: Redact, log: Callable[[str], None]) -> None:
@@ -38,11 +38,11 @@ class Progress:
         self._traced: set[str] = set()
         self._files_since = 0.0
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         """A line in the log."""
         self._log(f"{self.delivery.backend}: {self._redact(sentence)}")
 
-    def take_up(self) -> None:
+    def reload(self) -> None:
         """Read anew how far it has got: another process may have delivered while this one waited for its turn."""
         self.delivery = delivery_state.read(self.folder, self.delivery.backend) or self.delivery
 
@@ -57,7 +57,7 @@ class Progress:
         files = delivery.cursors if before_files else delivery.file_cursors  # files went with the points then
         self._save(state=OK, error="", fix="", since=0.0, every_rank=every_rank, file_cursors=files)
 
-    def begin(self, pending: Pending) -> None:
+    def begin_batch(self, pending: Pending) -> None:
         """A batch is about to be delivered."""
         self._save(pending=pending)
 
@@ -73,13 +73,13 @@ class Progress:
     def offline(self, error: str) -> None:
         """The backend does not answer; said once an outage."""
         if self.delivery.state != OFFLINE:
-            self.say(f"offline, will retry: {error}")
-            self._save(state=OFFLINE, error=self._short(error), since=time.time())
+            self.log(f"offline, will retry: {error}")
+            self._save(state=OFFLINE, error=self._shortened(error), since=time.time())
 
     def misconfigured(self, why: str, fix: str) -> None:
         """Nothing more can be delivered until somebody mends the settings."""
-        self.say(f"stopped: {why}. {fix}")
-        self._save(state=MISCONFIGURED, error=self._short(why), fix=self._short(fix), since=time.time())
+        self.log(f"stopped: {why}. {fix}")
+        self._save(state=MISCONFIGURED, error=self._shortened(why), fix=self._shortened(fix), since=time.time())
 
     def begin_files(self, pending: Pending) -> None:
         """A batch of files is about to be delivered."""
@@ -135,21 +135,21 @@ class Progress:
     def announce(self, url: str) -> None:
         """See `RunDescription.announce`."""
         self._save(url=self._redact(url))
-        self.say(f"view at {url}")
+        self.log(f"view at {url}")
 
     def reject(self, batch: str, records: list[Any], why: str) -> None:
         """Set records aside that the backend refuses for good."""
         path = self.folder / delivery_state.FOLDER / f"{self.delivery.backend}.dead.jsonl"
-        reason = self._short(why)
+        reason = self._shortened(why)
         with open(path, "ab") as file:
             for record in records:
                 line: dict[str, Any] = {"time": time.time(), "batch": batch, "why": reason, "record": _plain(record)}
                 file.write(msgspec.json.encode(line, enc_hook=str) + b"\n")
-        self.say(f"{len(records)} records were rejected and saved to {path.name}: {reason}")
+        self.log(f"{len(records)} records were rejected and saved to {path.name}: {reason}")
         self._save(rejected=self.delivery.rejected + len(records))
 
-    def _short(self, text: str) -> str:
-        return self._redact(text)[:LONGEST_ERROR]
+    def _shortened(self, text: str) -> str:
+        return self._redact(text)[:MAX_ERROR_LENGTH]
 
     def _save(self, **changes: Any) -> bool:
         """Change the state here and on the disk; whether the disk took it. If not, the next change brings it there."""
@@ -158,7 +158,7 @@ class Progress:
             delivery_state.write(self.folder, self.delivery)
         except OSError as error:
             if not self._refused:
-                self.say(f"the delivery progress cannot be saved to disk ({error}); delivery continues")
+                self.log(f"the delivery progress cannot be saved to disk ({error}); delivery continues")
             self._refused = True
             return False
         self._refused = False

@@ -10,38 +10,38 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tracelet import guard
-from tracelet.agent.delivery.courier_pool import Crew
+from tracelet.agent.delivery.courier_pool import CourierPool
 from tracelet.agent.delivery.rank_aggregation import DEADLINE
-from tracelet.agent.process.configuration import Posting
+from tracelet.agent.process.configuration import BackendConfig
 
 
-class Inline:
+class InlineDelivery:
     """The training's side of its own couriers."""
 
-    def __init__(self, folder: Path, postings: Sequence[Posting], rank_deadline: float = DEADLINE) -> None:
+    def __init__(self, folder: Path, backend_configs: Sequence[BackendConfig], rank_deadline: float = DEADLINE) -> None:
         self.folder = folder
-        self._postings = list(postings)
-        self._crew = Crew(folder, self._log, rank_deadline=rank_deadline)
+        self._backend_configs = list(backend_configs)
+        self._courier_pool = CourierPool(folder, self._log, rank_deadline=rank_deadline)
         self._pid = os.getpid()
 
     def start(self) -> None:
         """Start the couriers."""
-        self._crew.hire(self._postings)
+        self._courier_pool.start(self._backend_configs)
 
-    def add(self, postings: Sequence[Posting]) -> None:
+    def add(self, backend_configs: Sequence[BackendConfig]) -> None:
         """More backends for the same run."""
         if self._pid == os.getpid():
-            self._crew.hire(postings)
+            self._courier_pool.start(backend_configs)
 
-    def revive(self) -> bool:
+    def ensure_running(self) -> bool:
         """Whether anything still delivers."""
-        self._crew.nudge()
-        return self._crew.busy
+        self._courier_pool.wake()
+        return self._courier_pool.busy
 
     def stop(self) -> None:
         """Have the couriers stop; one whose backend hangs is left behind."""
         if self._pid == os.getpid():
-            self._crew.dismiss()
+            self._courier_pool.stop()
 
     @staticmethod
     def _log(sentence: str) -> None:

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 
-class Bar:
-    """`with Bar("what", share) as show:` and `show()` again and again."""
+class ProgressBar:
+    """`with ProgressBar("what", fraction) as show:` and `show()` again and again."""
 
-    def __init__(self, title: str, share: Callable[[], float]) -> None:
-        self._share = share
+    def __init__(self, title: str, fraction: Callable[[], float]) -> None:
+        self._fraction = fraction
         self._progress = Progress(
             TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
             console=Console(stderr=True), transient=True, auto_refresh=False,
@@ -30,5 +30,5 @@ class Bar:
         self._progress.stop()
 
     def _show(self) -> None:
-        self._progress.update(self._task, completed=self._share())
+        self._progress.update(self._task, completed=self._fraction())
         self._progress.refresh()

@@ -16,10 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tracelet.agent.delivery.aggregation_state import Counter, Key, Line, Slot, Track
-from tracelet.agent.delivery.reduction import Part, reduced
+from tracelet.agent.delivery.aggregation_state import PendingStep, RepeatCounter, SeriesId, SeriesState, StepKey
+from tracelet.agent.delivery.reduction import RankValue, reduce_values
 from tracelet.agent.process.locks import Lock
-from tracelet.agent.process.process_watch import Member, Watch
+from tracelet.agent.process.process_watch import ProcessWatch, WatchedProcess
 from tracelet.errors import JournalError
 from tracelet.journal.chunk_merging import Columns
 from tracelet.journal.columns import pack_floats, pack_integers
@@ -39,37 +39,37 @@ MACHINE = frozenset({"system", "gpu"})
 
 
 @dataclass
-class Source:
+class RankJournal:
     """The journal of one rank's process, as far as it has been read."""
 
-    member: Member
-    counter: Counter = field(default_factory=Counter)
+    member: WatchedProcess
+    counter: RepeatCounter = field(default_factory=RepeatCounter)
     cursor: Cursor = Cursor()
-    seen: tuple[int, int] = (0, 0)
-    ranked: int | None = None
+    file_version: tuple[int, int] = (0, 0)
+    several_ranks_since: int | None = None
     """The number of the frame from which on the process knew that it was one of several."""
 
 
-class Gatherer:
-    """The gathering of one run. `gather` may be called by several threads."""
+class RankAggregator:
+    """The gathering of one run. `aggregate` may be called by several threads."""
 
-    def __init__(self, folder: Path, deadline: float = DEADLINE, awaits: Callable[[], bool] = bool) -> None:
+    def __init__(self, folder: Path, deadline: float = DEADLINE, expects_more: Callable[[], bool] = bool) -> None:
         self.folder = folder
-        self._awaits = awaits
+        self._expects_more = expects_more
         self._deadline = deadline
-        self._watch = Watch(folder)
+        self._watch = ProcessWatch(folder)
         self._mutex = threading.Lock()
         self._lock = Lock(folder / delivery_state.FOLDER / f"{STEM}.lock")
         self._held = False
         self._journal: JournalWriter | None = None
-        self._tracks: dict[Line, Track] = {}
-        self._sources: dict[str, Source] = {}
+        self._series: dict[SeriesId, SeriesState] = {}
+        self._sources: dict[str, RankJournal] = {}
         self._branch = 0
 
-    def gather(self) -> bool:
+    def aggregate(self) -> bool:
         """Write what is ready. True when nothing more is to be expected: all ranks have ended, or there is but one."""
         with self._mutex:
-            self._watch.look()
+            self._watch.update()
             ranks = self._watch.ranks()
             if not any(member.started and member.started.world_size > 1 for member in ranks):
                 return True
@@ -78,19 +78,19 @@ class Gatherer:
                 if not self._held:
                     return not self._lock.path.exists() or self._complete()
                 self._recover()
-            over = all(member.ended for member in ranks) and not self._awaits()
+            over = all(member.ended for member in ranks) and not self._expects_more()
             self._read(ranks)
             self._write()
-            while over and not self._waits() and not all(self._drained(member) for member in ranks):
+            while over and not self._has_pending_steps() and not all(self._is_read(member) for member in ranks):
                 self._read(ranks)  # the next branch
                 self._write()
-            if over and not self._waits():
+            if over and not self._has_pending_steps():
                 self._finish()
                 return True
             return False
 
-    def _waits(self) -> bool:
-        return any(track.slots for track in self._tracks.values())
+    def _has_pending_steps(self) -> bool:
+        return any(series.pending_steps for series in self._series.values())
 
     def close(self) -> None:
         """Let go, so that another process may gather."""
@@ -110,71 +110,73 @@ class Gatherer:
 
     def _recover(self) -> None:
         """Take up what an earlier gatherer has written."""
-        counter = Counter()
+        counter = RepeatCounter()
         for path in sorted(aggregates(self.folder), key=_number):
             for frame in JournalReader(path).frames():
                 record = frame.record()
                 for chunk in record.chunks if isinstance(record, Points) else ():
-                    line = (chunk.name, chunk.stage, chunk.fit, chunk.automatic)
-                    track = self._tracks.setdefault(line, Track(chunk.reduce))
+                    series_id = (chunk.name, chunk.stage, chunk.fit, chunk.automatic)
+                    series = self._series.setdefault(series_id, SeriesState(chunk.reduce))
                     for step in Columns.of(chunk, frame.number).steps:
-                        track.mark(counter.key(line, step))
+                        series.mark_written(counter.key(series_id, step))
 
-    def _read(self, ranks: list[Member]) -> None:
+    def _read(self, ranks: list[WatchedProcess]) -> None:
         """Take in what is new; a later branch only once the earlier one has been written."""
-        waiting = [m.started.branch for m in ranks if m.started and not (m.ended and self._drained(m))]
+        waiting = [m.started.branch for m in ranks if m.started and not (m.ended and self._is_read(m))]
         branch = min(waiting, default=self._branch)
-        if branch > self._branch and self._waits():
+        if branch > self._branch and self._has_pending_steps():
             return
         self._branch = branch
         for member in ranks:
             if member.started is not None and member.started.branch <= branch:
-                source = self._sources.setdefault(member.path.name, Source(member))
-                if not self._drained(member):
+                source = self._sources.setdefault(member.path.name, RankJournal(member))
+                if not self._is_read(member):
                     with suppress(OSError, JournalError):  # unreadable: its reader says so, and the others go on
-                        self._take(source)
+                        self._read_journal(source)
 
-    def _drained(self, member: Member) -> bool:
+    def _is_read(self, member: WatchedProcess) -> bool:
         source = self._sources.get(member.path.name)
         try:
-            return source is not None and source.seen == _seen(member.path)
+            return source is not None and source.file_version == _file_version(member.path)
         except OSError:
             return True
 
-    def _take(self, source: Source) -> None:
-        source.seen = _seen(source.member.path)
+    def _read_journal(self, source: RankJournal) -> None:
+        source.file_version = _file_version(source.member.path)
         for frame in JournalReader(source.member.path).frames(source.cursor):
             source.cursor = frame.after
             record: Record | None = None
             with suppress(JournalError):  # damaged: as the run's reader says
                 record = frame.record()
-            if isinstance(record, Started) and source.ranked is None and record.world_size > 1:
-                source.ranked = frame.number
-            elif isinstance(record, Points) and source.ranked is not None:
+            if isinstance(record, Started) and source.several_ranks_since is None and record.world_size > 1:
+                source.several_ranks_since = frame.number
+            elif isinstance(record, Points) and source.several_ranks_since is not None:
                 for chunk in record.chunks:
                     if not (chunk.automatic and chunk.name.partition("/")[0] in MACHINE):
-                        self._add(source, chunk, Columns.of(chunk, frame.number).since(source.ranked))
+                        self._add(source, chunk, Columns.of(chunk, frame.number).since(source.several_ranks_since))
 
-    def _add(self, source: Source, chunk: Chunk, columns: Columns) -> None:
+    def _add(self, source: RankJournal, chunk: Chunk, columns: Columns) -> None:
         assert source.member.started is not None  # it is a rank
         rank = source.member.started.rank
-        line = (chunk.name, chunk.stage, chunk.fit, chunk.automatic)
-        track = self._tracks.setdefault(line, Track(chunk.reduce))
-        track.reduce = chunk.reduce
-        track.absent.discard(rank)
+        series_id = (chunk.name, chunk.stage, chunk.fit, chunk.automatic)
+        series = self._series.setdefault(series_id, SeriesState(chunk.reduce))
+        series.reduce = chunk.reduce
+        series.given_up_ranks.discard(rank)
         count, now = len(columns.steps), time.monotonic()
         weights, totals = columns.weights or [math.nan] * count, columns.totals or [math.nan] * count
         epochs = columns.epochs or [-1] * count
         for place, step in enumerate(columns.steps):
-            key = source.counter.key(line, step)
-            if not track.written(key):
-                slot = track.slots.setdefault(key, Slot(now))
-                slot.parts[rank] = Part(columns.values[place], weights[place], totals[place])
-                slot.stamps[rank] = columns.times[place], epochs[place]
+            key = source.counter.key(series_id, step)
+            if not series.written(key):
+                pending = series.pending_steps.setdefault(key, PendingStep(now))
+                pending.parts[rank] = RankValue(columns.values[place], weights[place], totals[place])
+                pending.stamps[rank] = columns.times[place], epochs[place]
 
     def _write(self) -> None:
         expected = self._expected()
-        chunks = [chunk for line, track in self._tracks.items() if (chunk := self._ready(line, track, expected))]
+        chunks = [
+            chunk for series_id, series in self._series.items() if (chunk := self._ready(series_id, series, expected))
+        ]
         if chunks:
             self._open().append([Points(chunks=chunks)])
 
@@ -184,31 +186,33 @@ class Gatherer:
         mine = [(m, one) for m, one in members if one and one.branch == self._branch and one.world_size > 1]
         world = max((started.world_size for _, started in mine), default=0)
         seen = {started.rank for _, started in mine}
-        living = {started.rank for member, started in mine if not (member.ended and self._drained(member))}
-        if self._awaits():  # what ranks of other nodes wrote may be on its way, whatever has become of them
+        living = {started.rank for member, started in mine if not (member.ended and self._is_read(member))}
+        if self._expects_more():  # what ranks of other nodes wrote may be on its way, whatever has become of them
             home = min(((started.rank, started.node_rank) for _, started in mine), default=(0, 0))[1]
-            living |= {started.rank for member, started in mine if started.node_rank != home and not member.said}
+            living |= {
+                started.rank for member, started in mine if started.node_rank != home and not member.has_final_status
+            }
         elif mine and not living:
             return set()
         return living | (set(range(world)) - seen)
 
-    def _ready(self, line: Line, track: Track, expected: set[int]) -> Chunk | None:
+    def _ready(self, series_id: SeriesId, series: SeriesState, expected: set[int]) -> Chunk | None:
         """What can be written of a line, in the order in which it came; it is forgotten here."""
         now, found = time.monotonic(), []
-        for key, slot in track.slots.items():
-            missing = expected - slot.parts.keys() - track.absent
-            if track.reduce == "synced" and (not expected or min(slot.parts) <= min(expected)):
+        for key, pending in series.pending_steps.items():
+            missing = expected - pending.parts.keys() - series.given_up_ranks
+            if series.reduce == "synced" and (not expected or min(pending.parts) <= min(expected)):
                 missing = set()
             if missing:
-                if now - slot.since < self._deadline:
+                if now - pending.since < self._deadline:
                     break
-                known = {rank for other in track.slots.values() for rank in other.parts}
-                track.absent |= missing - known
-            found.append((key, slot))
+                known = {rank for other in series.pending_steps.values() for rank in other.parts}
+                series.given_up_ranks |= missing - known
+            found.append((key, pending))
         for key, _ in found:
-            del track.slots[key]
-            track.mark(key)
-        return _chunk(line, track.reduce, found) if found else None
+            del series.pending_steps[key]
+            series.mark_written(key)
+        return _chunk(series_id, series.reduce, found) if found else None
 
     def _open(self) -> JournalWriter:
         if self._journal is None:
@@ -233,7 +237,7 @@ def aggregates(folder: Path) -> list[Path]:
     return list((folder / delivery_state.FOLDER).glob(f"{STEM}.*{SUFFIX}"))
 
 
-def _seen(path: Path) -> tuple[int, int]:
+def _file_version(path: Path) -> tuple[int, int]:
     """Which file it is, for compaction puts a shorter one in its place, and how long."""
     here = path.stat()
     return here.st_ino, here.st_size
@@ -243,11 +247,11 @@ def _number(path: Path) -> int:
     return int(path.name.split(".")[1])
 
 
-def _chunk(line: Line, reduce: str, found: list[tuple[Key, Slot]]) -> Chunk:
-    name, stage, fit, automatic = line
-    leads = [min(slot.parts) for _, slot in found]
-    stamps = [slot.stamps[lead] for lead, (_, slot) in zip(leads, found)]
-    values = [reduced(reduce, [slot.parts[rank] for rank in sorted(slot.parts)]) for _, slot in found]
+def _chunk(series_id: SeriesId, reduce: str, found: list[tuple[StepKey, PendingStep]]) -> Chunk:
+    name, stage, fit, automatic = series_id
+    leads = [min(pending.parts) for _, pending in found]
+    stamps = [pending.stamps[lead] for lead, (_, pending) in zip(leads, found)]
+    values = [reduce_values(reduce, [pending.parts[rank] for rank in sorted(pending.parts)]) for _, pending in found]
     return Chunk(
         name=name, count=len(found), stage=stage, fit=fit, reduce="synced", automatic=automatic,
         steps=pack_integers([key[0] for key, _ in found]), times=pack_integers([time for time, _ in stamps]),

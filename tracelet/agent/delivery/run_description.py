@@ -20,7 +20,7 @@ from tracelet.store.artifacts import FOLDER as ARTIFACTS
 BULKY = KIND_OF[Points], KIND_OF[Spans]
 
 
-class _Known:
+class _DescriptionBuilder:
     """What the records of a run say about it, later ones over earlier ones, rank 0 over the others."""
 
     def __init__(self) -> None:
@@ -41,9 +41,9 @@ class _Known:
             self.facts[record.topic] = record.values
 
 
-def describe(folder: Path, progress: Progress) -> RunDescription:
+def describe_run(folder: Path, progress: Progress) -> RunDescription:
     """The run in this folder, for the backend of this delivery. JournalError if no journal of rank 0 can be read."""
-    known = _Known()
+    known = _DescriptionBuilder()
     for path in sorted(folder.glob(f"rank-0.*{SUFFIX}"), key=_attempt) + sorted(folder.glob(f"node-*{SUFFIX}")):
         for frame in JournalReader(path).frames():
             if frame.kind not in BULKY:

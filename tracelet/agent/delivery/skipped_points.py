@@ -15,13 +15,13 @@ from tracelet.journal.journal_reader import JournalReader
 from tracelet.journal.records import KIND_OF, Points, Started
 
 
-class Boundaries:
+class SkippedPoints:
     """Looks each journal through once, as far as it is asked about."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Cursor, int | None]] = {}
 
-    def before(self, path: Path, cursor: Cursor) -> int | None:
+    def several_ranks_since(self, path: Path, cursor: Cursor) -> int | None:
         """From which frame before the cursor on the process knew itself to be one of several ranks, if it did."""
         scanned, known = self._known.get(path.name, (Cursor(), None))
         if known is not None or scanned.number >= cursor.number:
@@ -38,7 +38,7 @@ class Boundaries:
         return known
 
 
-def reached(paths: Iterable[Path]) -> dict[tuple[str, str, int], int]:
+def last_steps(paths: Iterable[Path]) -> dict[tuple[str, str, int], int]:
     """The greatest step of each (name, stage, fit) in these journals."""
     found: dict[tuple[str, str, int], int] = {}
     for path in paths:

@@ -20,13 +20,13 @@ from tracelet.store.delivery_state import DONE, MISCONFIGURED, OFFLINE, WAITING,
 
 POLL = 0.1
 """Seconds between two looks."""
-ALIVE_EVERY = 2.0
+CHECK_INTERVAL = 2.0
 """Seconds between two questions whether somebody still delivers."""
-PATIENT = 1.5
+QUIET_SECONDS = 1.5
 """Seconds of waiting without a word: most deliveries are at their end by then."""
 
 
-class Waiting:
+class DeliveryWait:
     """One wait for the deliveries of one run."""
 
     def __init__(
@@ -34,18 +34,18 @@ class Waiting:
         folder: Path,
         backends: Sequence[str],
         quiet: bool,
-        alive: Callable[[], bool],
+        is_delivering: Callable[[], bool],
         since: float = 0.0,
-        lasting: bool = True,
+        continues: bool = True,
     ) -> None:
         self.folder = folder
         self.backends = list(backends)
         self._quiet = quiet
-        self._alive = alive
+        self._is_delivering = is_delivering
         self._since = since
-        self._lasting = lasting
+        self._continues = continues
         """Whether who delivers goes on when we do not wait any longer: threads of ours do not."""
-        self._asked = 0.0
+        self._last_check = 0.0
         self._total = 0
 
     def states(self) -> dict[str, Delivery]:
@@ -58,18 +58,18 @@ class Waiting:
             return msgspec.structs.replace(found, state=WAITING)  # so ended an earlier part of a resumed run
         return found
 
-    def wait(self, patience: float) -> bool:
+    def wait(self, timeout: float) -> bool:
         """Wait until all are done, or until nothing more is to be expected; whether all are done."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         try:
-            self._wait(time.monotonic() + min(PATIENT, patience))
+            self._wait(time.monotonic() + min(QUIET_SECONDS, timeout))
             if self._unfinished():
-                with self._shown(patience) as show:
+                with self._progress_bar(timeout) as show:
                     self._wait(deadline, show)
         except KeyboardInterrupt:
-            self._say("stopped waiting")
+            self._print("stopped waiting")
         states = self.states()
-        self._tell(states)
+        self._report(states)
         return all(delivery.state == DONE for delivery in states.values())
 
     def _unfinished(self) -> list[Delivery]:
@@ -77,63 +77,63 @@ class Waiting:
 
     def _wait(self, deadline: float, show: Callable[[], None] | None = None) -> None:
         while self._unfinished() and time.monotonic() < deadline:
-            if time.monotonic() - self._asked > ALIVE_EVERY:
-                self._asked = time.monotonic()
-                if not self._alive() and self._unfinished():
+            if time.monotonic() - self._last_check > CHECK_INTERVAL:
+                self._last_check = time.monotonic()
+                if not self._is_delivering() and self._unfinished():
                     return
             if show is not None:
                 show()
             time.sleep(POLL)
 
-    def _shown(self, patience: float) -> AbstractContextManager[Any]:
+    def _progress_bar(self, timeout: float) -> AbstractContextManager[Any]:
         names = ", ".join(delivery.backend for delivery in self._unfinished())
         if self._quiet:
             return nullcontext()
         if not sys.stderr.isatty():
-            self._say(f"delivering to {names}; waiting up to {patience:.0f} s")
+            self._print(f"delivering to {names}; waiting up to {timeout:.0f} s")
             return nullcontext()
-        from tracelet.agent.delivery.progress_bar import Bar
+        from tracelet.agent.delivery.progress_bar import ProgressBar
 
-        return Bar(f"tracelet: delivering to {names} (press Ctrl-C to stop waiting)", self._share)
+        return ProgressBar(f"tracelet: delivering to {names} (press Ctrl-C to stop waiting)", self._fraction_delivered)
 
-    def _share(self) -> float:
+    def _fraction_delivered(self) -> float:
         """How much has been delivered, from 0 to 1, of what stands in the journals."""
         states = self.states().values()
-        sizes = [(path.name, path.stat().st_size) for path in deliverable(self.folder)]
+        sizes = [(path.name, path.stat().st_size) for path in delivered_journals(self.folder)]
         total = sum(size for _, size in sizes) * len(states)
         done = sum(min(size, d.cursors.get(name, (0, 0))[1]) for d in states for name, size in sizes)
         return done / total if total else 0.0
 
-    def _tell(self, states: dict[str, Delivery]) -> None:
+    def _report(self, states: dict[str, Delivery]) -> None:
         done = [d.backend + (f" ({d.url})" if d.url else "") for d in states.values() if d.state == DONE]
         if done:
-            self._say("delivered to " + ", ".join(done))
+            self._print("delivered to " + ", ".join(done))
         for delivery in states.values():
             if delivery.state == DONE:
                 continue
             why = {MISCONFIGURED: f": {delivery.error}. {delivery.fix}", OFFLINE: f" (offline: {delivery.error})"}
-            goes_on = self._lasting and delivery.state != MISCONFIGURED and self._alive()
-            left = max(0, points_in(self.folder) - delivery.points)
-            self._say(
+            goes_on = self._continues and delivery.state != MISCONFIGURED and self._is_delivering()
+            left = max(0, count_points(self.folder) - delivery.points)
+            self._print(
                 f"{left:,} points are not delivered yet to {delivery.backend}{why.get(delivery.state, '')}."
                 f"{' Delivery continues in the background.' if goes_on else ''} "
                 f"Nothing is lost. To deliver them later: tracelet sync {self.folder.name}"
             )
 
-    def _say(self, sentence: str) -> None:
+    def _print(self, sentence: str) -> None:
         if not self._quiet:
             sys.stderr.write(f"tracelet: {sentence}\n")
             sys.stderr.flush()
 
 
-def deliverable(folder: Path) -> list[Path]:
+def delivered_journals(folder: Path) -> list[Path]:
     """The journals that go to backends."""
     return [*folder.glob("rank-0.*.tlj"), *folder.glob("node-*.tlj")]
 
 
-def points_in(folder: Path) -> int:
+def count_points(folder: Path) -> int:
     """How many points the sealed journals hold that go to backends."""
     from tracelet.journal.journal_reader import JournalReader
 
-    footers = [JournalReader(path).footer() for path in deliverable(folder)]
+    footers = [JournalReader(path).footer() for path in delivered_journals(folder)]
     return sum(metric.count for footer in footers if footer for metric in footer.metrics)

@@ -18,19 +18,19 @@ from pathlib import Path
 
 import msgspec
 
-from tracelet.agent.nodes.protocol import Kept, Later, Offer, Piece, Shared
+from tracelet.agent.nodes.protocol import CopyStatus, TryLater, OfferJournal, Segment, SharedFolder
 from tracelet.journal.run_folder import SUFFIX, journal_path
 
 REGISTRY = "mirrored.json"
 NAMES = re.compile(r"((?:rank|node)-[A-Za-z0-9_.-]{1,200})\.(\d{1,6})" + re.escape(SUFFIX))
 INCOMING = ".incoming"
-BLOCK = 1024 * 1024
+CHUNK_SIZE = 1024 * 1024
 
 Origin = tuple[str, str]
 """(node, name there)"""
 
 
-class Mirror:
+class JournalCopies:
     """The copies of one run. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
@@ -44,7 +44,7 @@ class Mirror:
             names = list(self._names.values())
         yield from (self.folder / name for name in names)
 
-    def offer(self, node: str, offer: Offer) -> Kept | Later | Shared:
+    def offer(self, node: str, offer: OfferJournal) -> CopyStatus | TryLater | SharedFolder:
         """Find, or make, the copy of a journal. OSError when the disk refuses it."""
         match = NAMES.fullmatch(offer.name)
         if match is None:
@@ -57,9 +57,9 @@ class Mirror:
                     return answer
             path = self.folder / name
             path.touch()  # it may have been deleted, or never have been made
-        return _kept(path)
+        return _copy_status(path)
 
-    def _name(self, origin: Origin, stem: str, attempt: int, head: bytes) -> Later | Shared | None:
+    def _name(self, origin: Origin, stem: str, attempt: int, head: bytes) -> TryLater | SharedFolder | None:
         """Find a name for a copy and make it; None where that is done, or another process was faster."""
         taken = set(self._names.values())
         path = journal_path(self.folder, stem, attempt)
@@ -68,9 +68,9 @@ class Mirror:
                 with open(path, "rb") as file:
                     there = file.read(len(head))
                 if there == head:
-                    return Shared()
+                    return SharedFolder()
                 if head.startswith(there):
-                    return Later(f"{path.name} is being created by another process")
+                    return TryLater(f"{path.name} is being created by another process")
             attempt += 1
             path = journal_path(self.folder, stem, attempt)
         self._names[origin] = path.name
@@ -83,21 +83,21 @@ class Mirror:
             self._write()
         return None
 
-    def take(self, node: str, piece: Piece) -> int:
+    def append(self, node: str, segment: Segment) -> int:
         """Add a piece where the copy ends; where it ends then. A piece that belongs elsewhere changes nothing."""
         with self._lock:
-            name = self._names.get((node, piece.name))
+            name = self._names.get((node, segment.name))
         if name is None:
-            raise OSError(f"{piece.name[:80]!r} was not offered")
+            raise OSError(f"{segment.name[:80]!r} was not offered")
         path = self.folder / name
-        target = path.with_name(name + INCOMING) if piece.fresh else path
-        if piece.fresh and not piece.offset:
+        target = path.with_name(name + INCOMING) if segment.fresh else path
+        if segment.fresh and not segment.offset:
             target.write_bytes(b"")
-        size = _added(target, piece)
-        if size == piece.offset + len(piece.data) and piece.fresh and piece.last:
+        size = _append(target, segment)
+        if size == segment.offset + len(segment.data) and segment.fresh and segment.last:
             os.replace(target, path)
-        if not piece.fresh or piece.last:
-            alive = time.time() - max(0.0, piece.age)
+        if not segment.fresh or segment.last:
+            alive = time.time() - max(0.0, segment.age)
             os.utime(path, (alive, alive))
         return size
 
@@ -108,36 +108,36 @@ class Mirror:
         os.replace(beside, self.folder / REGISTRY)
 
 
-def _added(target: Path, piece: Piece) -> int:
+def _append(target: Path, segment: Segment) -> int:
     descriptor = os.open(target, os.O_WRONLY)
     try:
         size = os.fstat(descriptor).st_size
-        if size != piece.offset:
+        if size != segment.offset:
             return size
         try:
-            view = memoryview(piece.data)
+            view = memoryview(segment.data)
             while view:
                 written = os.pwrite(descriptor, view, size)
                 size, view = size + written, view[written:]
         except OSError:
-            os.ftruncate(descriptor, piece.offset)
+            os.ftruncate(descriptor, segment.offset)
             raise
         return size
     finally:
         os.close(descriptor)
 
 
-def _kept(path: Path) -> Kept:
+def _copy_status(path: Path) -> CopyStatus:
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        return Kept(size, checksum(file.fileno(), size))
+        return CopyStatus(size, checksum(file.fileno(), size))
 
 
 def checksum(descriptor: int, size: int) -> int:
     """The CRC-32 of a file's first `size` bytes."""
     crc, place = 0, 0
     while place < size:
-        block = os.pread(descriptor, min(BLOCK, size - place), place)
+        block = os.pread(descriptor, min(CHUNK_SIZE, size - place), place)
         if not block:
             break
         crc, place = zlib.crc32(block, crc), place + len(block)

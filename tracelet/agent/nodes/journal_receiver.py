@@ -1,8 +1,8 @@
-"""The leading node's ear: takes in the journals of nodes that do not share its file system.
+"""Receives the journals of nodes that do not share rank 0's file system, and stores them as `JournalCopies`.
 
-Part of the agent of rank 0's node, in a training over several nodes. One thread listens and one serves each node; what
-arrives goes to the `Mirror`. Where it listens, and the secret of the launch, stand in RUN/endpoint.json, which only its
-owner may read: an agent that is started again takes up both, so that nodes find it where it was.
+Runs in the agent of rank 0's node when a training spans several nodes: one thread listens, and one serves each node.
+The port and the secret of the launch are in RUN/endpoint.json, which only its owner may read. A restarted agent reuses
+both, so that the other nodes find it again.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pathlib import Path
 
 import msgspec
 
-from tracelet.agent.nodes.journal_copies import Mirror
+from tracelet.agent.nodes.journal_copies import JournalCopies
 from tracelet.agent.nodes.protocol import (
     Channel,
-    Farewell,
-    Hello,
-    Kept,
-    Later,
-    Load,
+    CopyStatus,
+    EndOfData,
     Message,
-    Offer,
-    Shared,
-    Taken,
-    accepted,
+    OfferJournal,
+    Received,
+    Register,
+    Segments,
+    SharedFolder,
+    TryLater,
+    accept,
 )
 from tracelet.guard import guard
 from tracelet.journal.compaction import compact
@@ -40,9 +40,9 @@ from tracelet.store.process_status import SILENCE_TIMEOUT
 ENDPOINT = "endpoint.json"
 BACKLOG = 1024
 """Nodes that may knock at the same moment."""
-MOST_STRANGERS = 256
+MAX_UNAUTHENTICATED = 256
 """Connections at once that have not proved themselves, each a descriptor and a thread; others wait in the backlog."""
-PAUSE = 0.1
+RETRY_INTERVAL = 0.1
 """Seconds to wait when nobody can be let in."""
 
 
@@ -58,56 +58,58 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass
-class Guest:
+class ConnectedNode:
     """A node that has connected."""
 
     host: str
-    heard: float
+    last_seen: float
     done: bool = False
     shared: bool = False
 
 
-class Receiver:
+class JournalReceiver:
     """Listens from `start` to `stop`."""
 
     def __init__(self, folder: Path, log: Callable[[str], None]) -> None:
         self.folder = folder
-        self.mirror = Mirror(folder)
+        self.copies = JournalCopies(folder)
         self.missing = True
         """Whether there are ranks of which no journal is here; told by the agent."""
         self._log = log
-        self._guests: dict[str, Guest] = {}
-        self._listening: socket.socket | None = None
+        self._nodes: dict[str, ConnectedNode] = {}
+        self._listener: socket.socket | None = None
         self._connections: set[socket.socket] = set()
-        self._strangers: set[socket.socket] = set()
+        self._unauthenticated: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._ended = 0.0
-        self._told: Endpoint | None = None
+        self._endpoint: Endpoint | None = None
 
     def start(self) -> None:
         """Listen, and write down where. OSError where that is impossible."""
         before = read_endpoint(self.folder)
         secret = before.secret if before is not None else os.urandom(32).hex()
-        self._listening = _listen(before.port if before is not None else 0)
-        port = int(self._listening.getsockname()[1])
-        self._tell(Endpoint(port=port, secret=secret, pid=os.getpid(), process_started=process_start(os.getpid())))
+        self._listener = _listen(before.port if before is not None else 0)
+        port = int(self._listener.getsockname()[1])
+        self._write_endpoint(
+            Endpoint(port=port, secret=secret, pid=os.getpid(), process_started=process_start(os.getpid()))
+        )
         threading.Thread(target=self._accept, name="tracelet-nodes", daemon=True).start()
         self._log(f"listening for other nodes on port {port}")
 
     def stop(self) -> None:
         """Hear nobody any more, and make the copies small."""
-        listening, self._listening = self._listening, None
-        if listening is not None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
             with suppress(OSError):  # wakes the thread that accepts, where closing does not
-                listening.shutdown(socket.SHUT_RDWR)
-            listening.close()
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
         with self._lock:
             connections = list(self._connections)
         for connection in connections:
             with suppress(OSError):  # it may have been closed by the other side
                 connection.shutdown(socket.SHUT_RDWR)
         (self.folder / ENDPOINT).unlink(missing_ok=True)
-        for path in self.mirror.paths():
+        for path in self.copies.paths():
             with guard(f"compacting {path.name}"):
                 if path.exists():
                     compact(path)
@@ -116,113 +118,113 @@ class Receiver:
         """On this node: from now on the others are waited for within limits."""
         self._ended = self._ended or time.monotonic()
 
-    def training_begins(self) -> None:
+    def training_started(self) -> None:
         """Another one, of the same run, on this node."""
         self._ended = 0.0
 
-    def awaits(self) -> bool:
+    def expects_more(self) -> bool:
         """Whether more may come: a node that lives has not said farewell, or ranks have not been heard of yet."""
         now = time.monotonic()
         with self._lock:
-            present = [guest for guest in self._guests.values() if not guest.shared]
-        if any(not guest.done and now - guest.heard < SILENCE_TIMEOUT for guest in present):
+            present = [connected for connected in self._nodes.values() if not connected.shared]
+        if any(not connected.done and now - connected.last_seen < SILENCE_TIMEOUT for connected in present):
             return True
         return self.missing and not (self._ended and now - self._ended > SILENCE_TIMEOUT)
 
-    def settle(self) -> None:
+    def update_endpoint(self) -> None:
         """Write down whether more may come: the training, at its end, looks there."""
-        told = self._told
-        if told is not None and told.settled == self.awaits():
+        told = self._endpoint
+        if told is not None and told.settled == self.expects_more():
             with guard("writing down whether nodes are awaited"):
-                self._tell(msgspec.structs.replace(told, settled=not told.settled))
+                self._write_endpoint(msgspec.structs.replace(told, settled=not told.settled))
 
-    def _tell(self, endpoint: Endpoint) -> None:
-        self._told = endpoint
+    def _write_endpoint(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
         beside = self.folder / f".{ENDPOINT}.new"
         with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(msgspec.json.encode(endpoint))
         os.replace(beside, self.folder / ENDPOINT)
 
     def _accept(self) -> None:
-        while (listening := self._listening) is not None:
-            if len(self._strangers) >= MOST_STRANGERS:
-                time.sleep(PAUSE)
+        while (listener := self._listener) is not None:
+            if len(self._unauthenticated) >= MAX_UNAUTHENTICATED:
+                time.sleep(RETRY_INTERVAL)
                 continue
             try:
-                connection, address = listening.accept()
+                connection, address = listener.accept()
             except OSError:
-                time.sleep(PAUSE)
+                time.sleep(RETRY_INTERVAL)
                 continue  # closed, which the loop sees; the one who knocked is gone; no more files may be opened
             serving = threading.Thread(
                 target=self._serve, args=(connection, str(address[0])), name="tracelet-node", daemon=True
             )
             with self._lock:
                 self._connections.add(connection)
-                self._strangers.add(connection)
-            if not _begun(serving):
-                self._forget(connection)
+                self._unauthenticated.add(connection)
+            if not _try_start(serving):
+                self._remove(connection)
                 connection.close()  # a node knocks again
-                time.sleep(PAUSE)
+                time.sleep(RETRY_INTERVAL)
 
     def _serve(self, connection: socket.socket, address: str) -> None:
         try:
             with connection, guard("taking in what another node recorded"):
-                self._converse(connection, address)
+                self._handle(connection, address)
         finally:
-            self._forget(connection)
+            self._remove(connection)
 
-    def _forget(self, connection: socket.socket) -> None:
+    def _remove(self, connection: socket.socket) -> None:
         with self._lock:
             self._connections.discard(connection)
-            self._strangers.discard(connection)
+            self._unauthenticated.discard(connection)
 
-    def _converse(self, connection: socket.socket, address: str) -> None:
-        guest: Guest | None = None
+    def _handle(self, connection: socket.socket, address: str) -> None:
+        connected: ConnectedNode | None = None
         try:
-            assert self._told is not None  # it listens
-            channel = accepted(connection, bytes.fromhex(self._told.secret))
+            assert self._endpoint is not None  # it listens
+            channel = accept(connection, bytes.fromhex(self._endpoint.secret))
             with self._lock:
-                self._strangers.discard(connection)
-            hello = channel.receive()
-            if isinstance(hello, Hello):
-                guest = self._greet(hello)
-                self._listen_to(channel, hello.node, guest)
+                self._unauthenticated.discard(connection)
+            register = channel.receive()
+            if isinstance(register, Register):
+                connected = self._register(register)
+                self._receive_all(channel, register.node, connected)
         except OSError as error:
-            who = guest.host if guest is not None else address
+            who = connected.host if connected is not None else address
             self._log(f"the connection from {who} was closed: {error}")
 
-    def _greet(self, hello: Hello) -> Guest:
+    def _register(self, register: Register) -> ConnectedNode:
         with self._lock:
-            guest = self._guests.setdefault(hello.node, Guest(hello.host, 0.0))
-            guest.heard, guest.done = time.monotonic(), False
-        self._log(f"{hello.host} is forwarding its data")
-        return guest
+            connected = self._nodes.setdefault(register.node, ConnectedNode(register.host, 0.0))
+            connected.last_seen, connected.done = time.monotonic(), False
+        self._log(f"{register.host} is forwarding its data")
+        return connected
 
-    def _listen_to(self, channel: Channel, node: str, guest: Guest) -> None:
-        channel.send(Kept(0, 0))
-        while not guest.done:
+    def _receive_all(self, channel: Channel, node: str, connected: ConnectedNode) -> None:
+        channel.send(CopyStatus(0, 0))
+        while not connected.done:
             message = channel.receive()
-            guest.heard = time.monotonic()
-            answer = self._answer(node, guest, message)
+            connected.last_seen = time.monotonic()
+            answer = self._answer(node, connected, message)
             channel.send(answer)
 
-    def _answer(self, node: str, guest: Guest, message: Message) -> Message:
-        if isinstance(message, Load):
-            return Taken([self.mirror.take(node, piece) for piece in message.pieces])
-        if isinstance(message, Offer):
-            answer = self.mirror.offer(node, message)
-            if isinstance(answer, Shared) and not guest.shared:
-                guest.shared = guest.done = True
-                self._log(f"{guest.host} shares the run's folder; nothing to forward")
+    def _answer(self, node: str, connected: ConnectedNode, message: Message) -> Message:
+        if isinstance(message, Segments):
+            return Received([self.copies.append(node, segment) for segment in message.segments])
+        if isinstance(message, OfferJournal):
+            answer = self.copies.offer(node, message)
+            if isinstance(answer, SharedFolder) and not connected.shared:
+                connected.shared = connected.done = True
+                self._log(f"{connected.host} shares the run's folder; nothing to forward")
             return answer
-        if isinstance(message, Farewell):
-            guest.done = True
-            self._log(f"{guest.host} has forwarded all its data")
-            return Kept(0, 0)
-        return Later("unexpected message")
+        if isinstance(message, EndOfData):
+            connected.done = True
+            self._log(f"{connected.host} has forwarded all its data")
+            return CopyStatus(0, 0)
+        return TryLater("unexpected message")
 
 
-def _begun(thread: threading.Thread) -> bool:
+def _try_start(thread: threading.Thread) -> bool:
     """Start it; False where the system has no room for another one."""
     try:
         thread.start()
@@ -245,10 +247,10 @@ def _listen(port: int) -> socket.socket:
         raise
 
 
-def read_endpoint(folder: Path, living: bool = False) -> Endpoint | None:
-    """What stands in the file; None where there is none. `living`: only of an agent that is there."""
+def read_endpoint(folder: Path, must_be_alive: bool = False) -> Endpoint | None:
+    """What stands in the file; None where there is none. `must_be_alive`: only of an agent that is there."""
     try:
         found = msgspec.json.decode((folder / ENDPOINT).read_bytes(), type=Endpoint)
     except (OSError, msgspec.MsgspecError):
         return None
-    return found if not living or is_alive(found.pid, found.process_started) else None
+    return found if not must_be_alive or is_alive(found.pid, found.process_started) else None

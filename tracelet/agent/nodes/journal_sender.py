@@ -20,7 +20,18 @@ from pathlib import Path
 import msgspec
 
 from tracelet.agent.nodes.journal_copies import checksum
-from tracelet.agent.nodes.protocol import Channel, Farewell, Hello, Kept, Load, Offer, Piece, Shared, Taken, connected
+from tracelet.agent.nodes.protocol import (
+    Channel,
+    CopyStatus,
+    EndOfData,
+    OfferJournal,
+    Received,
+    Register,
+    Segment,
+    Segments,
+    SharedFolder,
+    connect,
+)
 from tracelet.agent.process.configuration import Leader
 from tracelet.errors import JournalError
 from tracelet.guard import guard
@@ -30,23 +41,23 @@ from tracelet.store.run_ids import short_id
 
 POLL = 1.0
 """Seconds between two looks for something new; with two a second, 128 nodes keep the leader twice as busy."""
-MOST = 1024 * 1024
+MAX_MESSAGE = 1024 * 1024
 """Bytes of one message."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+FIRST_PAUSE, MAX_PAUSE = 0.2, 10.0
 """Seconds between two attempts to connect; each waits at random up to the double of what the last one might have."""
-CONNECTING = 5.0
+CONNECT_TIMEOUT = 5.0
 """Seconds for one address to answer."""
 FORWARDING, DONE, SHARED = "forwarding", "done", "shared"
 
 
-class Forwarding(msgspec.Struct, frozen=True, kw_only=True):
+class SenderState(msgspec.Struct, frozen=True, kw_only=True):
     """How far it has got: RUN/forward-HOST.json, for the training, which looks there at its end."""
 
     state: str = FORWARDING
     why: str = ""
 
 
-class Outgoing:
+class OutgoingJournal:
     """One journal on its way. The open file stays what it was when compaction puts another one in its place."""
 
     def __init__(self, path: Path) -> None:
@@ -65,7 +76,7 @@ class Outgoing:
             first = None
         return os.pread(self.descriptor, first.after.offset, 0) if first is not None else b""
 
-    def begin(self, kept: Kept) -> None:
+    def resume(self, kept: CopyStatus) -> None:
         """Go on behind what is there, if it is the same so far; else begin anew."""
         same = kept.size <= self.size() and checksum(self.descriptor, kept.size) == kept.crc
         self.offset, self.fresh = (kept.size, False) if same else (0, True)
@@ -74,7 +85,7 @@ class Outgoing:
         """How long it is now."""
         return os.fstat(self.descriptor).st_size
 
-    def piece(self, most: int) -> Piece | None:
+    def segment(self, most: int) -> Segment | None:
         """What is new, or that it lives still; None if neither."""
         here = os.fstat(self.descriptor)
         data = os.pread(self.descriptor, min(most, here.st_size - self.offset), self.offset)
@@ -82,12 +93,12 @@ class Outgoing:
             return None
         self._touched = here.st_mtime_ns
         last = self.fresh and self.offset + len(data) >= here.st_size
-        return Piece(self.path.name, self.offset, data, max(0.0, time.time() - here.st_mtime), self.fresh, last)
+        return Segment(self.path.name, self.offset, data, max(0.0, time.time() - here.st_mtime), self.fresh, last)
 
-    def taken(self, piece: Piece, size: int) -> None:
+    def acknowledge(self, segment: Segment, size: int) -> None:
         """The other side's copy ends there now."""
-        self.offset = size if size == piece.offset + len(piece.data) else -1
-        self.fresh = self.fresh and not piece.last
+        self.offset = size if size == segment.offset + len(segment.data) else -1
+        self.fresh = self.fresh and not segment.last
 
     def complete(self) -> bool:
         """Whether everything is there."""
@@ -109,125 +120,125 @@ class Outgoing:
         os.close(self.descriptor)
 
 
-class Forwarder(threading.Thread):
+class JournalSender(threading.Thread):
     """Brings a node's journals to the leader."""
 
     def __init__(self, folder: Path, leader: Leader, log: Callable[[str], None]) -> None:
-        super().__init__(name="tracelet-forwarder", daemon=True)
+        super().__init__(name="tracelet-journal-sender", daemon=True)
         self.folder = folder
-        self.ending = threading.Event()
+        self.training_ended = threading.Event()
         """Set by the agent when nothing will be written any more."""
         self.shared = False
         self._leader = leader
         self._log = log
-        self._ceasing = threading.Event()
-        self._dice = random.Random()
-        self._journals: dict[str, Outgoing] = {}
+        self._stopping = threading.Event()
+        self._random = random.Random()
+        self._journals: dict[str, OutgoingJournal] = {}
         here = os.stat(folder)
         self._node = short_id(f"{socket.gethostname()}:{folder.absolute()}:{here.st_dev}:{here.st_ino}")
 
-    def cease(self) -> None:
+    def stop(self) -> None:
         """Stop soon; what is not there yet stays here."""
-        self._ceasing.set()
+        self._stopping.set()
 
     def run(self) -> None:
         """Connect, again and again, until all is said."""
-        self._tell(Forwarding())
+        self._write_state(SenderState())
         attempt = 0
-        while not self._ceasing.is_set() and self.folder.exists():
+        while not self._stopping.is_set() and self.folder.exists():
             before = time.monotonic()
             with guard("forwarding to the leading node"):
                 if self._attempt(attempt):
                     break
             # A conversation that lasted was one; what failed at once is tried ever more seldom.
-            attempt = 0 if time.monotonic() - before > LONGEST_PAUSE else attempt + 1
-            self._ceasing.wait(self._dice.uniform(0.0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt, 10))))
+            attempt = 0 if time.monotonic() - before > MAX_PAUSE else attempt + 1
+            self._stopping.wait(self._random.uniform(0.0, min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(attempt, 10))))
         for journal in self._journals.values():
             journal.close()
 
     def _attempt(self, attempt: int) -> bool:
         try:
-            return self._converse()
+            return self._send_all()
         except OSError as error:
             if not attempt:
                 self._log(f"rank 0's node cannot be reached ({error}); data is kept here and sent later")
-                self._tell(Forwarding(why=str(error)))
+                self._write_state(SenderState(why=str(error)))
             for journal in self._journals.values():
                 journal.offset = -1
             return False
 
-    def _converse(self) -> bool:
+    def _send_all(self) -> bool:
         """One connection, to its end: whether all is said."""
         with _connection(self._leader.addresses, self._leader.secret) as channel:
-            channel.ask(Hello(self._node, socket.gethostname()))
-            self._tell(Forwarding())
-            while not self._ceasing.is_set():
-                ending = self.ending.is_set()  # asked first: what is looked at after it is all there will be
-                full = self._round(channel)
+            channel.ask(Register(self._node, socket.gethostname()))
+            self._write_state(SenderState())
+            while not self._stopping.is_set():
+                ended = self.training_ended.is_set()  # asked first: what is read after it is everything
+                full = self._send_new_data(channel)
                 if self.shared:
                     self._log("the run's folder is shared with rank 0's node; nothing to forward")
-                    self._tell(Forwarding(state=SHARED))
+                    self._write_state(SenderState(state=SHARED))
                     return True
-                if ending and self._complete():
-                    channel.ask(Farewell())
+                if training_ended and self._complete():
+                    channel.ask(EndOfData())
                     self._log("all data has been forwarded to rank 0's node")
-                    self._tell(Forwarding(state=DONE))
+                    self._write_state(SenderState(state=DONE))
                     return True
                 if not full:
-                    self._pause(ending)
+                    self._sleep(ended)
         return False
 
-    def _pause(self, ending: bool) -> None:
-        if ending:
-            self._ceasing.wait(FIRST_PAUSE)
+    def _sleep(self, ended: bool) -> None:
+        if ended:
+            self._stopping.wait(FIRST_PAUSE)
         else:
-            self.ending.wait(POLL)
+            self.training_ended.wait(POLL)
 
     def _complete(self) -> bool:
         return all(path.name in self._journals for path in self.folder.glob("*" + SUFFIX)) and all(
             journal.complete() for journal in self._journals.values()
         )
 
-    def _round(self, channel: Channel) -> bool:
+    def _send_new_data(self, channel: Channel) -> bool:
         """Send what is new; whether there was more than one message takes."""
-        self._look()
-        room, sent = MOST, list[tuple[Outgoing, Piece]]()
+        self._find_journals()
+        room, sent = MAX_MESSAGE, list[tuple[OutgoingJournal, Segment]]()
         for journal in self._journals.values():
-            if journal.offset < 0 and not self._introduce(channel, journal):
+            if journal.offset < 0 and not self._offer(channel, journal):
                 if self.shared:
                     return False
                 continue
-            piece = journal.piece(room) if room else None
-            if piece is not None:
-                sent.append((journal, piece))
-                room -= len(piece.data)
+            segment = journal.segment(room) if room else None
+            if segment is not None:
+                sent.append((journal, segment))
+                room -= len(segment.data)
         if sent:
-            answer = channel.ask(Load([piece for _, piece in sent]))
-            if not isinstance(answer, Taken) or len(answer.sizes) != len(sent):
+            answer = channel.ask(Segments([segment for _, segment in sent]))
+            if not isinstance(answer, Received) or len(answer.sizes) != len(sent):
                 raise ConnectionAbortedError("rank 0's node did not understand the message")
-            for (journal, piece), size in zip(sent, answer.sizes):
-                journal.taken(piece, size)
+            for (journal, segment), size in zip(sent, answer.sizes):
+                journal.acknowledge(segment, size)
         return not room
 
-    def _introduce(self, channel: Channel, journal: Outgoing) -> bool:
+    def _offer(self, channel: Channel, journal: OutgoingJournal) -> bool:
         head = journal.head()
-        answer = channel.ask(Offer(journal.path.name, head)) if head else None
-        if isinstance(answer, Kept):
-            journal.begin(answer)
+        answer = channel.ask(OfferJournal(journal.path.name, head)) if head else None
+        if isinstance(answer, CopyStatus):
+            journal.resume(answer)
             return True
-        self.shared = isinstance(answer, Shared)
+        self.shared = isinstance(answer, SharedFolder)
         return False
 
-    def _look(self) -> None:
+    def _find_journals(self) -> None:
         for path in self.folder.glob("*" + SUFFIX):
             known = self._journals.get(path.name)
             if known is not None and known.complete() and known.replaced():
                 known.close()
                 known = None
             if known is None:
-                self._journals[path.name] = Outgoing(path)
+                self._journals[path.name] = OutgoingJournal(path)
 
-    def _tell(self, state: Forwarding) -> None:
+    def _write_state(self, state: SenderState) -> None:
         with guard("writing down what is forwarded"):
             path = state_path(self.folder)
             beside = path.with_name(f".{path.name}.new")
@@ -241,13 +252,13 @@ def _connection(addresses: Sequence[tuple[str, int]], secret: str) -> Iterator[C
     failure: OSError = ConnectionRefusedError("no address is known")
     for address in addresses:
         try:
-            connection = socket.create_connection((address[0], address[1]), CONNECTING)
+            connection = socket.create_connection((address[0], address[1]), CONNECT_TIMEOUT)
         except OSError as error:
             failure = error
             continue
         with connection:
             try:
-                channel = connected(connection, bytes.fromhex(secret))
+                channel = connect(connection, bytes.fromhex(secret))
             except OSError as error:
                 failure = error
                 continue
@@ -261,9 +272,9 @@ def state_path(folder: Path) -> Path:
     return folder / f"forward-{socket.gethostname()}.json"
 
 
-def read_state(folder: Path) -> Forwarding | None:
+def read_state(folder: Path) -> SenderState | None:
     """How far it has got; None where nothing is forwarded."""
     try:
-        return msgspec.json.decode(state_path(folder).read_bytes(), type=Forwarding)
+        return msgspec.json.decode(state_path(folder).read_bytes(), type=SenderState)
     except (OSError, msgspec.MsgspecError):
         return None

@@ -18,30 +18,30 @@ from typing import TypeAlias
 
 import msgspec
 
-GREETING = b"tracelet nodes 1\n"
+PROTOCOL_VERSION = b"tracelet nodes 2\n"
 NONCE, PROOF, CODE = 32, 32, 16
 LENGTH = struct.Struct("<I")
-LONGEST = 8 * 1024 * 1024
+MAX_MESSAGE = 8 * 1024 * 1024
 """Bytes of one message: a load of journal pieces is far below."""
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """Seconds without an answer after which a connection counts as lost."""
 
 
-class Hello(msgspec.Struct, tag=True, frozen=True):
+class Register(msgspec.Struct, tag=True, frozen=True):
     """Who connects: a name for its folder that no other node has, and its host."""
 
     node: str
     host: str
 
 
-class Offer(msgspec.Struct, tag=True, frozen=True):
+class OfferJournal(msgspec.Struct, tag=True, frozen=True):
     """There is a journal of this name that begins so."""
 
     name: str
     head: bytes
 
 
-class Piece(msgspec.Struct, tag=True, frozen=True):
+class Segment(msgspec.Struct, tag=True, frozen=True):
     """Bytes of a journal; `fresh`: of one that was rewritten, which takes the place of the other when it is `last`."""
 
     name: str
@@ -53,40 +53,40 @@ class Piece(msgspec.Struct, tag=True, frozen=True):
     last: bool = False
 
 
-class Load(msgspec.Struct, tag=True, frozen=True):
+class Segments(msgspec.Struct, tag=True, frozen=True):
     """What is new in all journals of a node."""
 
-    pieces: list[Piece]
+    segments: list[Segment]
 
 
-class Farewell(msgspec.Struct, tag=True, frozen=True):
+class EndOfData(msgspec.Struct, tag=True, frozen=True):
     """All is said; nothing more comes from this node."""
 
 
-class Kept(msgspec.Struct, tag=True, frozen=True):
+class CopyStatus(msgspec.Struct, tag=True, frozen=True):
     """How much of the journal that was offered is here, and the CRC-32 of that."""
 
     size: int
     crc: int
 
 
-class Taken(msgspec.Struct, tag=True, frozen=True):
+class Received(msgspec.Struct, tag=True, frozen=True):
     """Of each piece, where its journal ends here now."""
 
     sizes: list[int]
 
 
-class Shared(msgspec.Struct, tag=True, frozen=True):
+class SharedFolder(msgspec.Struct, tag=True, frozen=True):
     """The journal is here by itself: the folder is on a shared file system."""
 
 
-class Later(msgspec.Struct, tag=True, frozen=True):
+class TryLater(msgspec.Struct, tag=True, frozen=True):
     """Not now; ask again."""
 
     why: str
 
 
-Message: TypeAlias = Hello | Offer | Load | Farewell | Kept | Taken | Shared | Later
+Message: TypeAlias = Register | OfferJournal | Segments | EndOfData | CopyStatus | Received | SharedFolder | TryLater
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
@@ -108,11 +108,11 @@ class Channel:
 
     def receive(self) -> Message:
         """The next message. OSError when the other side is silent, gone, or not the one that it was."""
-        (length,) = LENGTH.unpack(read(self._connection, LENGTH.size))
-        if length > LONGEST:
+        (length,) = LENGTH.unpack(receive_exactly(self._connection, LENGTH.size))
+        if length > MAX_MESSAGE:
             raise ConnectionAbortedError("the message exceeds the size limit")
-        code = read(self._connection, CODE)
-        payload = read(self._connection, length)
+        code = receive_exactly(self._connection, CODE)
+        payload = receive_exactly(self._connection, length)
         if not hmac.compare_digest(code, _code(self._incoming, self._received, payload)):
             raise ConnectionAbortedError("the message is not signed with this launch's secret")
         self._received += 1
@@ -127,35 +127,35 @@ class Channel:
         return self.receive()
 
 
-def accepted(connection: socket.socket, secret: bytes) -> Channel:
+def accept(connection: socket.socket, secret: bytes) -> Channel:
     """The listening side: let nobody in who does not know the secret. OSError for all others."""
-    connection.settimeout(PATIENCE)
+    connection.settimeout(TIMEOUT)
     mine = os.urandom(NONCE)
-    connection.sendall(GREETING + mine)
-    deadline = time.monotonic() + PATIENCE  # for all of it: who sends a byte now and then is no node
-    theirs, proof = read(connection, NONCE, deadline), read(connection, PROOF, deadline)
-    connection.settimeout(PATIENCE)
-    if not hmac.compare_digest(proof, _derived(secret, b"I forward", mine + theirs)):
-        raise ConnectionAbortedError("a peer connected without this launch's secret")
-    connection.sendall(_derived(secret, b"I receive", mine + theirs))
+    connection.sendall(PROTOCOL_VERSION + mine)
+    deadline = time.monotonic() + TIMEOUT  # for all of it: who sends a byte now and then is no node
+    theirs, proof = receive_exactly(connection, NONCE, deadline), receive_exactly(connection, PROOF, deadline)
+    connection.settimeout(TIMEOUT)
+    if not hmac.compare_digest(proof, _derive(secret, b"I forward", mine + theirs)):
+        raise ConnectionAbortedError("a peer connect without this launch's secret")
+    connection.sendall(_derive(secret, b"I receive", mine + theirs))
     return Channel(
-        connection, _derived(secret, b"from leader", mine + theirs), _derived(secret, b"to leader", mine + theirs)
+        connection, _derive(secret, b"from leader", mine + theirs), _derive(secret, b"to leader", mine + theirs)
     )
 
 
-def connected(connection: socket.socket, secret: bytes) -> Channel:
+def connect(connection: socket.socket, secret: bytes) -> Channel:
     """The connecting side: prove to know the secret, and have the other side prove it. OSError if it does not."""
-    connection.settimeout(PATIENCE)
-    if read(connection, len(GREETING)) != GREETING:
+    connection.settimeout(TIMEOUT)
+    if receive_exactly(connection, len(PROTOCOL_VERSION)) != PROTOCOL_VERSION:
         raise ConnectionAbortedError("the peer is not this version of tracelet")
-    nonces = read(connection, NONCE) + (mine := os.urandom(NONCE))
-    connection.sendall(mine + _derived(secret, b"I forward", nonces))
-    if not hmac.compare_digest(read(connection, PROOF), _derived(secret, b"I receive", nonces)):
+    nonces = receive_exactly(connection, NONCE) + (mine := os.urandom(NONCE))
+    connection.sendall(mine + _derive(secret, b"I forward", nonces))
+    if not hmac.compare_digest(receive_exactly(connection, PROOF), _derive(secret, b"I receive", nonces)):
         raise ConnectionAbortedError("the peer does not know this launch's secret")
-    return Channel(connection, _derived(secret, b"to leader", nonces), _derived(secret, b"from leader", nonces))
+    return Channel(connection, _derive(secret, b"to leader", nonces), _derive(secret, b"from leader", nonces))
 
 
-def _derived(secret: bytes, purpose: bytes, nonces: bytes) -> bytes:
+def _derive(secret: bytes, purpose: bytes, nonces: bytes) -> bytes:
     return blake2b(purpose + b":" + nonces, key=secret, digest_size=PROOF).digest()
 
 
@@ -165,7 +165,7 @@ def _code(key: bytes, number: int, payload: bytes) -> bytes:
     return digest.digest()
 
 
-def read(connection: socket.socket, length: int, deadline: float | None = None) -> bytes:
+def receive_exactly(connection: socket.socket, length: int, deadline: float | None = None) -> bytes:
     """Exactly so many bytes, before the moment `deadline` of the monotonic clock if one is given."""
     found = bytearray()
     while len(found) < length:

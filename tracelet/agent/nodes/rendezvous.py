@@ -23,66 +23,66 @@ from typing import Any
 import msgspec
 
 from tracelet.agent.nodes.journal_receiver import read_endpoint
-from tracelet.agent.process.configuration import Leader, Order
+from tracelet.agent.process.configuration import AgentConfig, Leader
 from tracelet.guard import guard, logger, say
 
 PREFIX = "tracelet"
-SOON = 0.1
+ENDPOINT_POLL = 0.1
 """Seconds between two looks for the port on which the agent beside us listens."""
-FIRST_POLL, LONGEST_POLL = 0.2, 2.0
+FIRST_POLL, MAX_POLL = 0.2, 2.0
 """Seconds between two questions for what rank 0 leaves."""
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds for rank 0 to leave it: its process has come as far as ours, only its agent may still be starting."""
-ANSWER = 5.0
+STORE_TIMEOUT = 5.0
 """Seconds for the store to answer; it does at once or not at all."""
-LEAVE_TAKING = 3.0
+STOP_TIMEOUT = 3.0
 """Seconds that the end of a run waits which is so short that the nodes have not met yet: no longer than they take."""
-_nth = itertools.count()
+_run_numbers = itertools.count()
 """The runs of a process meet one after another, in all ranks alike."""
 
 
-class Meeting:
+class Rendezvous:
     """One run's: leave or fetch the word, and tell the agent."""
 
-    def __init__(self, folder: Path, leads: bool, direct: Callable[[Order], None]) -> None:
+    def __init__(self, folder: Path, is_leader: bool, configure: Callable[[AgentConfig], None]) -> None:
         self.folder = folder
-        self._leads = leads
-        self._direct = direct
-        self._key = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_nth)}"
-        self._ending = threading.Event()
+        self._is_leader = is_leader
+        self._configure = configure
+        self._key = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_run_numbers)}"
+        self._run_ending = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tracelet-meeting", daemon=True)
-        self._place = store_address()
+        self._thread = threading.Thread(target=self._run, name="tracelet-rendezvous", daemon=True)
+        self._store_address = store_address()
 
     def start(self) -> None:
         """Begin, if the ranks have met in a TCPStore."""
-        if self._place is not None:
+        if self._store_address is not None:
             self._thread.start()
 
     def stop(self) -> None:
         """Give up what cannot be done within a moment."""
-        self._ending.set()
+        self._run_ending.set()
         if self._thread.is_alive():
-            self._thread.join(LEAVE_TAKING)
+            self._thread.join(STOP_TIMEOUT)
         self._stopping.set()
 
     def _run(self) -> None:
-        assert self._place is not None  # else it is not started
+        assert self._store_address is not None  # else it is not started
         with guard("meeting the other nodes"):
             try:
-                if self._leads:
-                    self._leave(*self._place)
+                if self._is_leader:
+                    self._publish(*self._store_address)
                 else:
-                    self._fetch(*self._place)
+                    self._fetch(*self._store_address)
             except (OSError, RuntimeError) as error:  # torch's own errors are RuntimeErrors: the store is gone
                 logger.debug("tracelet: the other nodes were not met: %s", error)
 
-    def _leave(self, host: str, port: int) -> None:
+    def _publish(self, host: str, port: int) -> None:
         """As rank 0: have our agent listen, and leave word where."""
-        self._direct(Order(receive=True))
-        deadline = time.monotonic() + PATIENCE
-        while (endpoint := read_endpoint(self.folder, living=True)) is None:
-            if self._stopping.wait(SOON) or time.monotonic() > deadline:
+        self._configure(AgentConfig(receive=True))
+        deadline = time.monotonic() + TIMEOUT
+        while (endpoint := read_endpoint(self.folder, must_be_alive=True)) is None:
+            if self._stopping.wait(ENDPOINT_POLL) or time.monotonic() > deadline:
                 return
         hosts = [host, _own_address(host, port), socket.gethostname()]
         leader = Leader(addresses=[(one, endpoint.port) for one in dict.fromkeys(hosts) if one], secret=endpoint.secret)
@@ -92,17 +92,17 @@ class Meeting:
 
     def _fetch(self, host: str, port: int) -> None:
         """As another node: wait for the word, and have our agent forward there."""
-        store, pause, deadline = None, FIRST_POLL, time.monotonic() + PATIENCE
+        store, pause, deadline = None, FIRST_POLL, time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             # Asked of the system first, for torch prints a page of warnings when its store is gone.
-            if not _answers(host, port):
+            if not _is_reachable(host, port):
                 return
             store = store or _store(host, port)
             if store is None or store.check([self._key]):
                 break
-            if self._gave_up_after(pause):
+            if self._stopped_within(pause):
                 return
-            pause = min(LONGEST_POLL, pause * 1.5)
+            pause = min(MAX_POLL, pause * 1.5)
         else:
             say(
                 f"rank 0's node did not publish its address; the data of this node stays in {self.folder}. If that "
@@ -113,11 +113,11 @@ class Meeting:
             leader = msgspec.json.decode(store.get(self._key), type=Leader)
             here = (host, leader.addresses[0][1]) if leader.addresses else None
             known = [here, *leader.addresses] if here else []
-            self._direct(Order(leader=Leader(addresses=list(dict.fromkeys(known)), secret=leader.secret)))
+            self._configure(AgentConfig(leader=Leader(addresses=list(dict.fromkeys(known)), secret=leader.secret)))
 
-    def _gave_up_after(self, pause: float) -> bool:
+    def _stopped_within(self, pause: float) -> bool:
         """Wait; at the end of the run, which waits for us, only as long as rank 0's word may take."""
-        return self._ending.wait(pause) and self._stopping.wait(SOON)
+        return self._run_ending.wait(pause) and self._stopping.wait(ENDPOINT_POLL)
 
 
 def store_address() -> tuple[str, int] | None:
@@ -137,17 +137,17 @@ def store_address() -> tuple[str, int] | None:
 
 def _store(host: str, port: int) -> Any:
     """A connection of our own to the store, and in it a corner of our own; None when nobody answers."""
-    if not _answers(host, port):
+    if not _is_reachable(host, port):
         return None
     distributed = sys.modules["torch.distributed"]
-    patience = timedelta(seconds=ANSWER)
+    patience = timedelta(seconds=STORE_TIMEOUT)
     store = distributed.TCPStore(host, port, is_master=False, timeout=patience, wait_for_workers=False)
     return distributed.PrefixStore(PREFIX, store)
 
 
-def _answers(host: str, port: int) -> bool:
+def _is_reachable(host: str, port: int) -> bool:
     try:
-        socket.create_connection((host, port), ANSWER).close()
+        socket.create_connection((host, port), STORE_TIMEOUT).close()
     except OSError:
         return False
     return True

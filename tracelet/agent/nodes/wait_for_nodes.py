@@ -11,31 +11,33 @@ from pathlib import Path
 from tracelet.agent.nodes.journal_receiver import read_endpoint
 from tracelet.agent.nodes.journal_sender import FORWARDING, read_state
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds. The agents go on afterwards, unless a cluster ends them together with the job."""
 POLL = 0.05
-ALIVE_EVERY = 1.0
+CHECK_INTERVAL = 1.0
 """Seconds between two questions whether the agent lives."""
 
 
-def wait_for_nodes(folder: Path, leads: bool, deadline: float, alive: Callable[[], bool]) -> bool:
+def wait_for_nodes(folder: Path, is_leader: bool, deadline: float, is_agent_alive: Callable[[], bool]) -> bool:
     """Wait, to the moment `deadline` of the monotonic clock at the longest; whether all has come. Ctrl-C ends it."""
-    deadline, asked = min(deadline, time.monotonic() + PATIENCE), 0.0
+    deadline, asked = min(deadline, time.monotonic() + TIMEOUT), 0.0
     try:
-        while _awaited(folder, leads):
+        while _is_incomplete(folder, is_leader):
             now = time.monotonic()
-            if now >= deadline or (now - asked > ALIVE_EVERY and not alive()):
-                return not _awaited(folder, leads)  # it may have come, and the agent have left, since the last look
-            asked = now if now - asked > ALIVE_EVERY else asked
+            if now >= deadline or (now - asked > CHECK_INTERVAL and not is_agent_alive()):
+                return not _is_incomplete(
+                    folder, is_leader
+                )  # it may have come, and the agent have left, since the last look
+            asked = now if now - asked > CHECK_INTERVAL else asked
             time.sleep(POLL)
     except KeyboardInterrupt:
         return False
     return True
 
 
-def _awaited(folder: Path, leads: bool) -> bool:
-    if leads:
-        endpoint = read_endpoint(folder, living=True)
+def _is_incomplete(folder: Path, is_leader: bool) -> bool:
+    if is_leader:
+        endpoint = read_endpoint(folder, must_be_alive=True)
         return endpoint is not None and not endpoint.settled
     state = read_state(folder)
     return state is None or state.state == FORWARDING

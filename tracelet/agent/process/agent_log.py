@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-LARGEST = 1_000_000
+MAX_SIZE = 1_000_000
 """Bytes; an SDK that complains in a loop for a week must not fill the disk."""
-LAST_WORDS = 1.0
+FLUSH_TIMEOUT = 1.0
 """Seconds to wait for the last lines at the end."""
 FULL = "this log has reached its size limit; further messages are dropped\n"
 
@@ -37,7 +37,7 @@ class AgentLog:
         os.close(writing)
         self._thread.start()
 
-    def say(self, sentence: str) -> None:
+    def write(self, sentence: str) -> None:
         """One line with the time."""
         sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sentence}\n")
         sys.stderr.flush()
@@ -49,7 +49,7 @@ class AgentLog:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for descriptor in (1, 2):
             os.dup2(nowhere, descriptor)
-        self._thread.join(LAST_WORDS)  # a child of an SDK may hold the pipe for longer
+        self._thread.join(FLUSH_TIMEOUT)  # a child of an SDK may hold the pipe for longer
 
     def _copy(self) -> None:
         with (
@@ -58,8 +58,8 @@ class AgentLog:
         ):
             size = file.tell()
             for line in lines:
-                if size > LARGEST:
+                if size > MAX_SIZE:
                     continue  # still read: a full pipe would hold whoever prints
                 text = self._redact(line)
                 size += len(text)
-                file.write(text if size <= LARGEST else FULL)
+                file.write(text if size <= MAX_SIZE else FULL)

@@ -12,7 +12,7 @@ LOG = "agent.log"
 """The name of the agent's log in the run's folder."""
 
 
-class Posting(msgspec.Struct, frozen=True, kw_only=True):
+class BackendConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Where to deliver: a backend's name, the class that speaks to it, and its options, credentials among them."""
 
     name: str
@@ -27,7 +27,7 @@ class Leader(msgspec.Struct, frozen=True, kw_only=True):
     secret: str
 
 
-class Order(msgspec.Struct, kw_only=True):
+class AgentConfig(msgspec.Struct, kw_only=True):
     """The first line says everything; a later one brings more backends, or other nodes."""
 
     journal: str = ""
@@ -40,7 +40,7 @@ class Order(msgspec.Struct, kw_only=True):
     """Seconds to go on trying after the end of the training."""
     rank_deadline: float = 30.0
     """Seconds to wait for a rank that has not written its part of a step."""
-    backends: list[Posting] = []
+    backends: list[BackendConfig] = []
     path: list[bytes] = []
     """Where the training finds its modules: that is where the SDKs are. Bytes: a folder's name need not be text."""
     receive: bool = False

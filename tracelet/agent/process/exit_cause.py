@@ -25,49 +25,49 @@ PIDFD_INFO_SIZE = 64
 PIDFD_GET_INFO = 3 << 30 | PIDFD_INFO_SIZE << 16 | 0xFF << 8 | 11
 WINDOW = 30.0
 """Seconds that an out-of-memory kill may lie back: the kernel counts first, and a large process takes long to go."""
-ANNOUNCING = frozenset({"SIGTERM", "SIGUSR1", "SIGUSR2", "SIGXCPU"})
+PREEMPTION_SIGNALS = frozenset({"SIGTERM", "SIGUSR1", "SIGUSR2", "SIGXCPU"})
 """With these clusters say that a job's time is over; a program that does not handle them is ended by them."""
-LEAVING = frozenset({"SIGINT", "SIGHUP"})
+INTERRUPT_SIGNALS = frozenset({"SIGINT", "SIGHUP"})
 """Ctrl-C, and a terminal that was closed."""
 CRASHES = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP"})
 OUT_OF_MEMORY = "out of memory: the kernel killed the process"
 
 
-class Witness:
+class ExitWatcher:
     """Keeps an eye on one process of this host while it lives."""
 
     def __init__(self, pid: int, started: float) -> None:
         self._pid = pid
         self._descriptor = _open(pid, started)
-        self._counter = counter_of(pid)
+        self._counter = oom_counter_path(pid)
         self._counts: deque[tuple[float, int]] = deque()
         self._status: int | None = None
 
-    def look(self) -> None:
+    def update(self) -> None:
         """While it lives: how many the kernel has killed so far."""
         now = time.monotonic()
-        self._counts.append((now, count_in(self._counter)))
+        self._counts.append((now, read_oom_count(self._counter)))
         while len(self._counts) > 2 and self._counts[1][0] < now - WINDOW:
             self._counts.popleft()
 
-    def testimony(self) -> tuple[str, str]:
+    def status_and_reason(self) -> tuple[str, str]:
         """(status, reason) of the process, which is gone."""
         if self._status is None:
             self._status = self._wait_status()
-        short_of_memory = bool(self._counts) and count_in(self._counter) > self._counts[0][1]
-        return judged(self._status, short_of_memory)
+        short_of_memory = bool(self._counts) and read_oom_count(self._counter) > self._counts[0][1]
+        return classify(self._status, short_of_memory)
 
     def _wait_status(self) -> int | None:
-        return _asked(self._descriptor) if (status := _of_zombie(self._pid)) is None else status
+        return _pidfd_status(self._descriptor) if (status := _zombie_status(self._pid)) is None else status
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Let go of the process."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
 
-def judged(wait_status: int | None, short_of_memory: bool) -> tuple[str, str]:
+def classify(wait_status: int | None, short_of_memory: bool) -> tuple[str, str]:
     """(status, reason) out of a wait status, None if unknown, and whether the kernel has just run out of memory."""
     if wait_status is None:
         return KILLED, OUT_OF_MEMORY if short_of_memory else NO_EXIT_RECORD
@@ -80,7 +80,7 @@ def judged(wait_status: int | None, short_of_memory: bool) -> tuple[str, str]:
         return KILLED, OUT_OF_MEMORY if short_of_memory else name
     if name in CRASHES:
         return FAILED, f"crash: {name}"
-    return PREEMPTED if name in ANNOUNCING else INTERRUPTED if name in LEAVING else KILLED, name
+    return PREEMPTED if name in PREEMPTION_SIGNALS else INTERRUPTED if name in INTERRUPT_SIGNALS else KILLED, name
 
 
 def _open(pid: int, started: float) -> int:
@@ -97,7 +97,7 @@ def _open(pid: int, started: float) -> int:
     return -1
 
 
-def _asked(descriptor: int) -> int | None:
+def _pidfd_status(descriptor: int) -> int | None:
     if descriptor < 0:
         return None
     import fcntl
@@ -113,7 +113,7 @@ def _asked(descriptor: int) -> int | None:
     return int(status) if mask & PIDFD_INFO_EXIT else None
 
 
-def _of_zombie(pid: int) -> int | None:
+def _zombie_status(pid: int) -> int | None:
     """The wait status of a process that its parent has not waited for yet."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
@@ -122,7 +122,7 @@ def _of_zombie(pid: int) -> int | None:
         return None
 
 
-def counter_of(pid: int, proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> Path:
+def oom_counter_path(pid: int, proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> Path:
     """The file that counts the kernel's kills where this process belongs: its cgroup's, else the whole machine's."""
     lines = []
     with suppress(OSError):
@@ -139,7 +139,7 @@ def counter_of(pid: int, proc: Path = Path("/proc"), groups: Path = Path("/sys/f
     return proc / "vmstat"
 
 
-def count_in(counter: Path) -> int:
+def read_oom_count(counter: Path) -> int:
     """How many processes the kernel has killed for want of memory; 0 where that cannot be read."""
     with suppress(OSError, ValueError):
         for line in counter.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -18,9 +18,9 @@ from tracelet.store.process_liveness import is_alive, process_start
 if os.name == "posix":
     import fcntl
 
-PAUSE = 0.1
+RETRY_INTERVAL = 0.1
 """Seconds between two attempts."""
-LEFT = "left"
+COMPLETED = "left"
 """First line of what a process leaves that let go by itself; one that was killed leaves its pid."""
 
 
@@ -31,29 +31,29 @@ class Lock:
         self.path = path
         self._descriptor = -1
 
-    def acquire(self, patience: float = 0.0) -> bool:
-        """Take the lock, waiting for it up to `patience` seconds. OSError when its file cannot be made."""
+    def acquire(self, timeout: float = 0.0) -> bool:
+        """Take the lock, waiting for it up to `timeout` seconds. OSError when its file cannot be made."""
         self.path.parent.mkdir(exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while not _locked(descriptor):
             if time.monotonic() >= deadline:
                 os.close(descriptor)
                 return False
-            time.sleep(PAUSE)
+            time.sleep(RETRY_INTERVAL)
         pid = os.getpid()
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{pid} {process_start(pid)} {socket.gethostname()}".encode(), 0)
         self._descriptor = descriptor
         return True
 
-    def release(self, last_words: Sequence[str] = ()) -> None:
-        """Let go, and leave these lines in the file: see `last_words`."""
+    def release(self, completed: Sequence[str] = ()) -> None:
+        """Let go, and leave these lines in the file: see `read_completed`."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.ftruncate(descriptor, 0)
-            if last_words:
-                os.pwrite(descriptor, "\n".join((LEFT, *last_words)).encode(), 0)
+            if completed:
+                os.pwrite(descriptor, "\n".join((COMPLETED, *completed)).encode(), 0)
             os.close(descriptor)
 
 
@@ -78,16 +78,16 @@ def holder(path: Path) -> int:
     return number if host == socket.gethostname() and is_alive(number, moment) else 0
 
 
-def last_words(path: Path) -> list[str]:
+def read_completed(path: Path) -> list[str]:
     """What the process that let go of the lock last has left; empty while one holds it, and after one was killed."""
     try:
         first, *lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, ValueError):
         return []
-    return lines if first == LEFT else []
+    return lines if first == COMPLETED else []
 
 
-def backend_line(name: str) -> str:
+def backend_entry(name: str) -> str:
     """The last word on a backend."""
     return f"backend {name}"
 

@@ -17,128 +17,129 @@ from pathlib import Path
 import msgspec
 
 from tracelet import guard
-from tracelet.agent.process.configuration import LOG, Order, Posting
-from tracelet.agent.process.locks import backend_line, holder, last_words, lock_path
+from tracelet.agent.process.configuration import LOG, AgentConfig, BackendConfig
+from tracelet.agent.process.locks import backend_entry, holder, lock_path, read_completed
 
-LOOK_EVERY = 2.0
+CHECK_INTERVAL = 2.0
 """Seconds between two looks whether it lives."""
-BIRTH = 10.0
+START_TIMEOUT = 10.0
 """Seconds that a new agent gets before it counts as dead: Python starts slowly from a network disk under load."""
-MAIN = Path(__file__).parent.parent / "__main__.py"
+AGENT_PROGRAM = Path(__file__).parent.parent / "__main__.py"
 
 
-class Keeper:
+class AgentSupervisor:
     """The training's side of the agent."""
 
-    def __init__(self, folder: Path, order: Order) -> None:
+    def __init__(self, folder: Path, config: AgentConfig) -> None:
         self.folder = folder
-        self._order = order
+        self._config = config
         self._process: subprocess.Popen[bytes] | None = None
-        self._spawned = 0.0
-        self._spawns = 0
-        self._seen = False
+        self._started_at = 0.0
+        self._starts = 0
+        self._seen_alive = False
         self._lock = threading.Lock()
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._look_after, name="tracelet-agent-keeper", daemon=True)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._supervise, name="tracelet-agent-supervisor", daemon=True)
         self._pid = os.getpid()
 
     def start(self) -> None:
         """Start the agent. Raises OSError when no process can be started."""
-        self._spawn()
+        self._start_process()
         self._thread.start()
 
-    def add(self, postings: Sequence[Posting]) -> None:
+    def add(self, backend_configs: Sequence[BackendConfig]) -> None:
         """More backends for the same run."""
         if self._pid != os.getpid():
             return
         with self._lock:
-            self._order.backends += postings
-            self._tell(Order(backends=list(postings)))
+            self._config.backends += backend_configs
+            self._send(AgentConfig(backends=list(backend_configs)))
 
     @property
     def receives(self) -> bool:
         """Whether other nodes bring their journals to this one."""
-        return self._order.receive
+        return self._config.receive
 
     @property
-    def directed(self) -> bool:
+    def spans_nodes(self) -> bool:
         """Whether the agent has been told of other nodes."""
-        return self._order.receive or self._order.leader is not None
+        return self._config.receive or self._config.leader is not None
 
-    def direct(self, order: Order) -> None:
+    def configure_nodes(self, config: AgentConfig) -> None:
         """What has been found out about the other nodes."""
         if self._pid != os.getpid():
             return
         with self._lock:
-            self._order.receive, self._order.leader = order.receive, order.leader
-            self._tell(order)
+            self._config.receive, self._config.leader = config.receive, config.leader
+            self._send(config)
 
-    def _spawn(self) -> None:
-        self._release()
+    def _start_process(self) -> None:
+        self._close_pipe()
         with open(self.folder / LOG, "ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", str(MAIN), str(self.folder.absolute())], stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL, stderr=log, start_new_session=True, env=_environment(),
+                [sys.executable, "-W", "ignore", str(AGENT_PROGRAM), str(self.folder.absolute())],
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True,
+                env=_environment(),
             )  # fmt: skip
-        self._spawned = time.monotonic()
-        self._spawns += 1
-        self._seen = False
-        self._tell(self._order)
+        self._started_at = time.monotonic()
+        self._starts += 1
+        self._seen_alive = False
+        self._send(self._config)
 
-    def _tell(self, order: Order) -> None:
+    def _send(self, config: AgentConfig) -> None:
         process = self._process
         if process is None or process.stdin is None:
             return
         try:
-            process.stdin.write(msgspec.json.encode(order, enc_hook=str) + b"\n")
+            process.stdin.write(msgspec.json.encode(config, enc_hook=str) + b"\n")
             process.stdin.flush()
-        except OSError as error:  # it has died; `_look_after` sees to it
+        except OSError as error:  # it has died; `_supervise` sees to it
             guard.logger.debug("tracelet: the agent does not listen: %s", error)
 
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether the agent lives, or may yet be about to come to life."""
         if holder(lock_path(self.folder)):
-            self._seen = True
+            self._seen_alive = True
             return True
-        return not self._seen and time.monotonic() - self._spawned < BIRTH
+        return not self._seen_alive and time.monotonic() - self._started_at < START_TIMEOUT
 
-    def _look_after(self) -> None:
+    def _supervise(self) -> None:
         with guard.guard("looking after the agent"):
-            self._see_off(self._process)
-        while not self._ending.wait(LOOK_EVERY):
+            self._reap(self._process)
+        while not self._stopping.wait(CHECK_INTERVAL):
             with guard.guard("looking after the agent"):
-                self.revive()
+                self.ensure_running()
 
-    def revive(self) -> bool:
+    def ensure_running(self) -> bool:
         """Start the agent again if it has died for the first time; whether one lives."""
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 return True  # on its way
-            left = {self._order.journal, *(backend_line(posting.name) for posting in self._order.backends)}
-            if left <= set(last_words(lock_path(self.folder))):
+            left = {self._config.journal, *(backend_entry(config.name) for config in self._config.backends)}
+            if left <= set(read_completed(lock_path(self.folder))):
                 return False  # it saw the end of this training, and left when it had done what there was to do
-            if self.alive():
+            if self.is_alive():
                 return True
-            if self._spawns > 1:
+            if self._starts > 1:
                 guard.say(
                     "the agent process has died twice; the training and its recording continue. See agent.log in "
                     f"{self.folder}. To deliver: tracelet sync {self.folder.name}",
                     once=f"agent:{self.folder}",
                 )
                 return False
-            self._spawn()
+            self._start_process()
             return True
 
     def stop(self) -> None:
         """Look after it no more. The agent goes on."""
-        self._ending.set()
+        self._stopping.set()
         if self._pid != os.getpid() or self._thread is threading.current_thread():
             return
         if self._thread.is_alive():
-            self._thread.join(LOOK_EVERY)
-        self._release()
+            self._thread.join(CHECK_INTERVAL)
+        self._close_pipe()
 
-    def _release(self) -> None:
+    def _close_pipe(self) -> None:
         """Close the pipe, which tells the agent that we are done, and see the starting process off."""
         process, self._process = self._process, None
         if process is None:
@@ -148,17 +149,17 @@ class Keeper:
                 process.stdin.close()
             except OSError as error:
                 guard.logger.debug("tracelet: the agent does not listen: %s", error)
-        self._see_off(process)
+        self._reap(process)
 
     @staticmethod
-    def _see_off(process: subprocess.Popen[bytes] | None) -> None:
+    def _reap(process: subprocess.Popen[bytes] | None) -> None:
         """Wait for the process that was started, which ends as soon as it has forked: a program that waits for its
         children is not to meet it.
         """
         if process is None:
             return
         try:
-            process.wait(BIRTH)
+            process.wait(START_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.returncode = 0  # nobody waits any more; lest Python warn of it
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.journals import footer
 from tracelet.agent.delivery import batch_reader as feed_module
-from tracelet.agent.delivery.batch_reader import Feed, Portion
+from tracelet.agent.delivery.batch_reader import BatchReader, JournalSlice
 from tracelet.backends.base import Batch
 from tracelet.capture.packer import Packer
 from tracelet.capture.sink import SeriesKey
@@ -45,14 +45,14 @@ def write(path: Path, first: Started, records: list[list[Record]], seal: bool = 
     journal.close()
 
 
-def portions(folder: Path, cursors: Cursors | None = None) -> list[Portion]:
+def portions(folder: Path, cursors: Cursors | None = None) -> list[JournalSlice]:
     """All that a courier would deliver from here on."""
     place: Cursors = dict(cursors or {})
-    feed = Feed(folder)
+    feed = BatchReader(folder)
     found = []
-    while (portion := feed.next(place)) is not None:
-        place[portion.pending.journal] = portion.pending.stop
-        found.append(portion)
+    while (journal_slice := feed.next(place)) is not None:
+        place[journal_slice.pending.journal] = journal_slice.pending.stop
+        found.append(journal_slice)
     return found
 
 
@@ -63,8 +63,8 @@ def delivered(batches: list[Batch]) -> list[tuple[str, int, float]]:
     ]  # fmt: skip
 
 
-def batches(found: list[Portion]) -> list[Batch]:
-    return [portion.batch for portion in found if portion.batch is not None]
+def batches(found: list[JournalSlice]) -> list[Batch]:
+    return [journal_slice.batch for journal_slice in found if journal_slice.batch is not None]
 
 
 def test_every_kind_of_record_has_its_place(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_batches_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     found = batches(portions(tmp_path))
     assert [len(batch) for batch in found] == [5000, 5000, 5000, 5000, 3000]
     assert delivered(found) == [("loss", step, float(step)) for step in range(23_000)]
-    monkeypatch.setattr(feed_module, "MOST_FRAMES", 3)
+    monkeypatch.setattr(feed_module, "MAX_FRAMES", 3)
     assert [len(batch) for batch in batches(portions(tmp_path))][:3] == [2000, 3000, 3000]
 
 
@@ -129,7 +129,7 @@ def test_damage_costs_what_it_hits_and_is_told(tmp_path: Path) -> None:
     path.write_bytes(raw)
     found = portions(tmp_path)
     assert 3 <= len(delivered(batches(found))) < 5
-    assert any(portion.damage for portion in found)
+    assert any(journal_slice.damage for journal_slice in found)
 
 
 def test_a_journal_that_grows_is_followed(tmp_path: Path) -> None:
@@ -137,13 +137,13 @@ def test_a_journal_that_grows_is_followed(tmp_path: Path) -> None:
     packer = Packer()
     journal = JournalWriter.create(journal_path(tmp_path, "rank-0", 0), redact)
     journal.append([started()])
-    feed, cursors = Feed(tmp_path), Cursors()
-    got: list[Portion] = []
+    feed, cursors = BatchReader(tmp_path), Cursors()
+    got: list[JournalSlice] = []
     for n in range(10):
         journal.append(points(packer, "loss", range(n * 3, n * 3 + 3)))
-        while (portion := feed.next(cursors)) is not None:
-            cursors[portion.pending.journal] = portion.pending.stop
-            got += [portion]
+        while (journal_slice := feed.next(cursors)) is not None:
+            cursors[journal_slice.pending.journal] = journal_slice.pending.stop
+            got += [journal_slice]
         assert feed.next(cursors) is None
     journal.close()
     assert delivered(batches(got)) == [("loss", step, float(step)) for step in range(30)]
@@ -179,8 +179,8 @@ def test_a_begun_batch_comes_again_as_it_was(tmp_path_factory: Any, seed: int, f
         step += count
         flushes.append(flush or [Event(time=n, name="filler")])
     path = journal_path(folder, "rank-0", 0)
-    before, limits = feed_module.MOST_FRAMES, (feed_module.MOST_POINTS,)
-    feed_module.MOST_FRAMES = frames
+    before, limits = feed_module.MAX_FRAMES, (feed_module.MAX_POINTS,)
+    feed_module.MAX_FRAMES = frames
     try:
         write(path, started(), flushes, seal=True)
         live = portions(folder)
@@ -188,11 +188,11 @@ def test_a_begun_batch_comes_again_as_it_was(tmp_path_factory: Any, seed: int, f
         if compacted:
             assert compact(path)
         pending: Pending = live[cut].pending
-        repeated = Feed(folder).again(pending)
+        repeated = BatchReader(folder).repeat(pending)
         assert repeated is not None
         assert content(repeated.batch) == content(live[cut].batch)
         rest = portions(folder, {path.name: pending.stop})
     finally:
-        feed_module.MOST_FRAMES, (feed_module.MOST_POINTS,) = before, limits
+        feed_module.MAX_FRAMES, (feed_module.MAX_POINTS,) = before, limits
     everything = delivered(batches(live[:cut])) + delivered(batches([repeated])) + delivered(batches(rest))
     assert sorted(everything) == sorted(delivered(batches(live)))

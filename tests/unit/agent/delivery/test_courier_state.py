@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tracelet.agent.delivery.courier_state import Progress
+from tracelet.agent.delivery.courier_state import CourierState
 from tracelet.backends.base import SeriesPart
 from tracelet.errors import Unavailable
 from tracelet.store import delivery_state
@@ -16,17 +16,17 @@ from tracelet.store.delivery_state import Pending
 PENDING = Pending(journal="rank-0.0.tlj", start=(0, 16), stop=(4, 99))
 
 
-def progress(folder: Path, said: list[str]) -> Progress:
-    return Progress(folder, "probe", lambda text: text.replace("s3cret", "***"), said.append)
+def progress(folder: Path, said: list[str]) -> CourierState:
+    return CourierState(folder, "probe", lambda text: text.replace("s3cret", "***"), said.append)
 
 
 def test_a_new_courier_goes_on_where_the_former_one_was(tmp_path: Path) -> None:
     """Cursors, counts, memory and a batch that was begun are there again."""
     first = progress(tmp_path, [])
     first.remember("run", "remote-1")
-    first.begin(PENDING)
+    first.begin_batch(PENDING)
     first.delivered(PENDING, 7)
-    first.begin(Pending(journal="rank-0.0.tlj", start=(4, 99), stop=(6, 120)))
+    first.begin_batch(Pending(journal="rank-0.0.tlj", start=(4, 99), stop=(6, 120)))
     second = progress(tmp_path, []).delivery
     assert second.cursors == {"rank-0.0.tlj": (4, 99)}
     assert (second.points, second.batches, second.memory) == (7, 1, {"run": "remote-1"})

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from tests.journals import finish
-from tracelet.agent.delivery.batch_reader import Feed
-from tracelet.agent.delivery.rank_aggregation import Gatherer
-from tracelet.agent.delivery.reduction import Part, reduced
+from tracelet.agent.delivery.batch_reader import BatchReader
+from tracelet.agent.delivery.rank_aggregation import RankAggregator
+from tracelet.agent.delivery.reduction import RankValue, reduce_values
 from tracelet.journal.columns import pack_floats, pack_integers
 from tracelet.journal.compaction import compact
 from tracelet.journal.journal_writer import JournalWriter
@@ -58,7 +58,7 @@ class Rank:
 
 def delivered(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """What a backend would have got by now."""
-    feed, cursors = Feed(folder), dict[str, tuple[int, int]]()
+    feed, cursors = BatchReader(folder), dict[str, tuple[int, int]]()
     found: dict[str, list[tuple[int, float]]] = defaultdict(list)
     while (portion := feed.next(cursors)) is not None:
         cursors[portion.pending.journal] = portion.pending.stop
@@ -70,18 +70,18 @@ def delivered(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_a_step_is_written_when_all_ranks_have_written_it(tmp_path: Path) -> None:
     """What one rank has and another one lacks waits; the end comes when all have ended."""
     first, second = Rank(tmp_path, 0), Rank(tmp_path, 1)
-    gatherer = Gatherer(tmp_path)
+    aggregator = RankAggregator(tmp_path)
     first.log("m", {0: 1.0, 1: 2.0, 2: 3.0})
     second.log("m", {0: 10.0})
-    assert not gatherer.gather()
+    assert not aggregator.aggregate()
     assert delivered(tmp_path) == {"m": [(0, 11.0)]}
     second.log("m", {1: 20.0, 2: 30.0})
-    assert not gatherer.gather()
+    assert not aggregator.aggregate()
     assert delivered(tmp_path) == {"m": [(0, 11.0), (1, 22.0), (2, 33.0)]}
     first.end()
     second.end()
-    assert gatherer.gather()
-    gatherer.close()
+    assert aggregator.aggregate()
+    aggregator.close()
 
 
 def test_a_rank_that_ended_is_not_waited_for(tmp_path: Path) -> None:
@@ -90,12 +90,12 @@ def test_a_rank_that_ended_is_not_waited_for(tmp_path: Path) -> None:
     first.log("m", {0: 1.0, 1: 2.0})
     second.log("m", {0: 10.0})
     second.end()
-    gatherer = Gatherer(tmp_path)
-    gatherer.gather()
+    aggregator = RankAggregator(tmp_path)
+    aggregator.aggregate()
     assert delivered(tmp_path) == {"m": [(0, 11.0), (1, 2.0)]}
     first.end()
-    assert gatherer.gather()
-    gatherer.close()
+    assert aggregator.aggregate()
+    aggregator.close()
 
 
 def test_a_late_rank_is_waited_for_until_the_deadline_and_never_doubled(tmp_path: Path) -> None:
@@ -103,38 +103,38 @@ def test_a_late_rank_is_waited_for_until_the_deadline_and_never_doubled(tmp_path
     first, second = Rank(tmp_path, 0), Rank(tmp_path, 1)
     first.log("m", {0: 1.0, 1: 2.0})
     second.log("m", {0: 10.0})
-    gatherer = Gatherer(tmp_path, deadline=1e-9)
-    gatherer.gather()
+    aggregator = RankAggregator(tmp_path, deadline=1e-9)
+    aggregator.aggregate()
     assert delivered(tmp_path) == {"m": [(0, 11.0), (1, 2.0)]}
     second.log("m", {1: 20.0, 2: 30.0})
     first.log("m", {2: 3.0})
-    gatherer.gather()
+    aggregator.aggregate()
     assert delivered(tmp_path) == {"m": [(0, 11.0), (1, 2.0), (2, 33.0)]}
     for rank in (first, second):
         rank.end()
-    assert gatherer.gather()
-    gatherer.close()
+    assert aggregator.aggregate()
+    aggregator.close()
 
 
 def test_a_metric_of_one_rank_waits_once(tmp_path: Path) -> None:
     """What only one rank logs costs the deadline once, and what is synced costs nothing."""
     first, second = Rank(tmp_path, 0), Rank(tmp_path, 1)
-    gatherer = Gatherer(tmp_path, deadline=0.05)
+    aggregator = RankAggregator(tmp_path, deadline=0.05)
     first.log("alone", {0: 1.0})
     first.log("synced", {0: 5.0}, "synced")
-    gatherer.gather()
+    aggregator.aggregate()
     assert delivered(tmp_path) == {"synced": [(0, 5.0)]}
     time.sleep(0.06)
-    gatherer.gather()
-    slow = Gatherer(tmp_path, deadline=1000.0)
-    gatherer._deadline = 1000.0
+    aggregator.aggregate()
+    slow = RankAggregator(tmp_path, deadline=1000.0)
+    aggregator._deadline = 1000.0
     first.log("alone", {1: 2.0})
-    gatherer.gather()
+    aggregator.aggregate()
     assert delivered(tmp_path)["alone"] == [(0, 1.0), (1, 2.0)]
     for rank in (first, second):
         rank.end()
-    assert gatherer.gather()
-    gatherer.close()
+    assert aggregator.aggregate()
+    aggregator.close()
     slow.close()
 
 
@@ -144,18 +144,18 @@ def test_a_gatherer_goes_on_where_another_one_died(tmp_path: Path) -> None:
     for rank in (first, second):
         rank.log("m", {0: 1.0, 1: 2.0, 5: 3.0})
         rank.log("m", {1: 7.0})  # a step that comes again
-    one = Gatherer(tmp_path)
-    one.gather()
+    one = RankAggregator(tmp_path)
+    one.aggregate()
     before = delivered(tmp_path)
     assert before == {"m": [(0, 2.0), (1, 4.0), (5, 6.0), (1, 14.0)]}
     one.close()
-    two = Gatherer(tmp_path)
-    two.gather()
+    two = RankAggregator(tmp_path)
+    two.aggregate()
     assert delivered(tmp_path) == before
     for rank in (first, second):
         rank.log("m", {6: 1.0})
         rank.end()
-    assert two.gather()
+    assert two.aggregate()
     assert delivered(tmp_path) == {"m": [*before["m"], (6, 2.0)]}
     two.close()
 
@@ -165,13 +165,13 @@ def test_only_one_process_gathers(tmp_path: Path) -> None:
     ranks = [Rank(tmp_path, 0), Rank(tmp_path, 1)]
     for rank in ranks:
         rank.log("m", {0: 1.0})
-    one, two = Gatherer(tmp_path), Gatherer(tmp_path)
-    one.gather()
-    assert not two.gather()
+    one, two = RankAggregator(tmp_path), RankAggregator(tmp_path)
+    one.aggregate()
+    assert not two.aggregate()
     for rank in ranks:
         rank.end()
-    assert one.gather()
-    assert two.gather()
+    assert one.aggregate()
+    assert two.aggregate()
     assert delivered(tmp_path) == {"m": [(0, 2.0)]}
     one.close()
     two.close()
@@ -184,17 +184,17 @@ def test_steps_trained_again_after_a_rollback_are_not_delivered_again(tmp_path: 
     for rank in ranks:
         rank.log("m", dict.fromkeys(range(5), 1.0))
         rank.end()
-    gatherer = Gatherer(tmp_path)
-    assert gatherer.gather()
+    aggregator = RankAggregator(tmp_path)
+    assert aggregator.aggregate()
     resumed = [Rank(tmp_path, rank, attempt=1, branch=1, world=world) for rank in range(world)]
     for rank in resumed:
         rank.log("m", dict.fromkeys(range(3, 8), 2.0))
         rank.end()
-    assert gatherer.gather()
+    assert aggregator.aggregate()
     scale = float(world)
     expected = [(step, scale) for step in range(5)] + [(step, 2 * scale) for step in range(5, 8)]
     assert delivered(tmp_path) == {"m": expected}
-    gatherer.close()
+    aggregator.close()
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -206,13 +206,13 @@ def test_branches_that_ended_before_anybody_looked_are_gathered_at_once(tmp_path
             rank.log("m", dict.fromkeys(range(branch * 4, branch * 4 + 6), 1.0))
             rank.end()
         if known and not branch:  # an earlier agent has come to its end
-            earlier = Gatherer(tmp_path)
-            assert earlier.gather()
+            earlier = RankAggregator(tmp_path)
+            assert earlier.aggregate()
             earlier.close()
-    gatherer = Gatherer(tmp_path)
-    assert gatherer.gather()
+    aggregator = RankAggregator(tmp_path)
+    assert aggregator.aggregate()
     assert delivered(tmp_path) == {"m": [(step, 2.0) for step in range(14)]}
-    gatherer.close()
+    aggregator.close()
 
 
 def test_what_was_logged_before_the_process_group_is_rank_0s(tmp_path: Path) -> None:
@@ -224,10 +224,10 @@ def test_what_was_logged_before_the_process_group_is_rank_0s(tmp_path: Path) -> 
     for rank in (first, second):
         rank.log("after", {0: 1.0})
         rank.end()
-    gatherer = Gatherer(tmp_path)
-    assert gatherer.gather()
+    aggregator = RankAggregator(tmp_path)
+    assert aggregator.aggregate()
     assert delivered(tmp_path) == {"before": [(0, 1.0)], "after": [(0, 2.0)]}
-    gatherer.close()
+    aggregator.close()
 
 
 def test_the_reductions_of_the_agent_are_those_of_readers() -> None:
@@ -245,7 +245,9 @@ def test_the_reductions_of_the_agent_are_those_of_readers() -> None:
         for weight, total in ((unknown, unknown), (weights, totals.astype(np.float64))):
             expected = reduce(name, Grid(values.astype(np.float64), weight, total, there))
             found = [
-                reduced(name, [Part(float(values[r, c]), float(weight[r, c]), float(total[r, c])) for r in range(3)])
+                reduce_values(
+                    name, [RankValue(float(values[r, c]), float(weight[r, c]), float(total[r, c])) for r in range(3)]
+                )
                 for c in range(200)
             ]
             assert found == expected.tolist(), name
@@ -254,26 +256,26 @@ def test_the_reductions_of_the_agent_are_those_of_readers() -> None:
 def test_the_tail_of_a_journal_that_was_compacted_at_once_is_not_lost(tmp_path: Path) -> None:
     """What a rank wrote last is gathered, though its file is a shorter one by the time the gatherer looks."""
     first, second = Rank(tmp_path, 0), Rank(tmp_path, 1)
-    gatherer = Gatherer(tmp_path)
+    aggregator = RankAggregator(tmp_path)
     for step in range(50):
         first.log("m", {step: 1.0})
         second.log("m", {step: 10.0})
-    assert not gatherer.gather()
+    assert not aggregator.aggregate()
     for rank in (first, second):
         rank.log("m", {50: 1.0})
         before = rank.journal.size
         finish(rank.journal, rank.started)
         assert compact(rank.journal.path)
         assert rank.journal.path.stat().st_size < before
-    assert gatherer.gather()
-    gatherer.close()
+    assert aggregator.aggregate()
+    aggregator.close()
     assert delivered(tmp_path)["m"][-1] == (50, 2.0)
 
 
 def test_what_a_dead_rank_of_another_node_wrote_may_still_be_on_its_way(tmp_path: Path) -> None:
     """Its process is gone and its journal is not here to the end: its steps wait for the other node, ours do not."""
     awaited = [True]
-    gatherer = Gatherer(tmp_path, awaits=lambda: awaited[0])
+    aggregator = RankAggregator(tmp_path, expects_more=lambda: awaited[0])
     ours, dead = Rank(tmp_path, 0, world=3), Rank(tmp_path, 1, world=3)
     away = Rank(tmp_path, 2, world=3, node=1)
     ours.log("m", {0: 1.0, 1: 1.0})
@@ -282,31 +284,31 @@ def test_what_a_dead_rank_of_another_node_wrote_may_still_be_on_its_way(tmp_path
     long_ago = time.time() - 1000
     for rank in (dead, away):
         os.utime(rank.journal.path, (long_ago, long_ago))
-    assert not gatherer.gather()
+    assert not aggregator.aggregate()
     assert delivered(tmp_path) == {"m": [(0, 111.0)]}
     away.log("m", {1: 100.0})
     os.utime(away.journal.path, (long_ago, long_ago))
-    assert not gatherer.gather()
+    assert not aggregator.aggregate()
     assert delivered(tmp_path) == {"m": [(0, 111.0), (1, 101.0)]}
     ours.end()
     awaited[0] = False
-    assert gatherer.gather()
-    gatherer.close()
+    assert aggregator.aggregate()
+    aggregator.close()
 
 
 def test_ranks_of_nodes_that_are_awaited_are_waited_for(tmp_path: Path) -> None:
     """When all ranks that are known have ended, others may still be on their way from another node."""
     awaited = [True]
-    gatherer = Gatherer(tmp_path, awaits=lambda: awaited[0])
+    aggregator = RankAggregator(tmp_path, expects_more=lambda: awaited[0])
     first = Rank(tmp_path, 0)
     first.log("m", {0: 1.0})
     first.end()
-    assert not gatherer.gather()
+    assert not aggregator.aggregate()
     assert delivered(tmp_path) == {}
     second = Rank(tmp_path, 1)
     second.log("m", {0: 10.0})
     second.end()
     awaited[0] = False
-    assert gatherer.gather()
-    gatherer.close()
+    assert aggregator.aggregate()
+    aggregator.close()
     assert delivered(tmp_path) == {"m": [(0, 11.0)]}

@@ -16,12 +16,12 @@ import pytest
 from tests.journals import finish
 from tests.probes.agents import until
 from tracelet.agent.nodes import protocol
-from tracelet.agent.nodes.journal_receiver import MOST_STRANGERS, Receiver, read_endpoint
-from tracelet.agent.nodes.journal_sender import DONE, SHARED, Forwarder, read_state
-from tracelet.agent.nodes.node_link import Exchange
+from tracelet.agent.nodes.journal_receiver import MAX_UNAUTHENTICATED, JournalReceiver, read_endpoint
+from tracelet.agent.nodes.journal_sender import DONE, SHARED, JournalSender, read_state
+from tracelet.agent.nodes.node_link import NodeLink
 from tracelet.agent.nodes.wait_for_nodes import wait_for_nodes
-from tracelet.agent.process.configuration import Leader, Order
-from tracelet.agent.process.process_watch import Watch
+from tracelet.agent.process.configuration import AgentConfig, Leader
+from tracelet.agent.process.process_watch import ProcessWatch
 from tracelet.journal.chunk_merging import Columns
 from tracelet.journal.columns import pack_floats, pack_integers
 from tracelet.journal.compaction import compact
@@ -69,9 +69,9 @@ class Nodes:
         self.log: list[str] = []
         self._running: list[Any] = []
 
-    def receive(self) -> Receiver:
+    def receive(self) -> JournalReceiver:
         """The leading node begins to listen."""
-        receiver = Receiver(self.here, self.log.append)
+        receiver = JournalReceiver(self.here, self.log.append)
         receiver.start()
         self._running.append(receiver.stop)
         return receiver
@@ -82,19 +82,19 @@ class Nodes:
         assert endpoint is not None
         return Leader(addresses=[("localhost", endpoint.port)], secret=endpoint.secret)
 
-    def forward(self, leader: Leader | None = None, folder: Path | None = None) -> Forwarder:
+    def forward(self, leader: Leader | None = None, folder: Path | None = None) -> JournalSender:
         """The other node begins to forward."""
-        forwarder = Forwarder(folder or self.there, leader or self.leader(), self.log.append)
-        forwarder.start()
-        self._running.append(lambda: self.leave(forwarder))
-        return forwarder
+        sender = JournalSender(folder or self.there, leader or self.leader(), self.log.append)
+        sender.start()
+        self._running.append(lambda: self.close(sender))
+        return sender
 
     @staticmethod
-    def leave(forwarder: Forwarder) -> None:
+    def close(sender: JournalSender) -> None:
         """The other node's agent ends."""
-        forwarder.cease()
-        forwarder.ending.set()
-        forwarder.join()
+        sender.stop()
+        sender.training_ended.set()
+        sender.join()
 
     def same(self, process: Process) -> bool:
         """Whether the leading node has all of a journal."""
@@ -126,21 +126,21 @@ def test_journals_are_brought_while_they_grow(nodes: Nodes) -> None:
     """What is written on the other node is here soon after, to the last byte; then it says farewell."""
     receiver = nodes.receive()
     receiver.missing = False
-    assert not receiver.awaits()
+    assert not receiver.expects_more()
     process, node = Process(nodes.there, 2), Process(nodes.there, 0, "node")
-    forwarder = nodes.forward()
+    sender = nodes.forward()
     for _ in range(3):
         process.log()
         until(lambda: nodes.same(process) and nodes.same(node))
-    assert receiver.awaits()
+    assert receiver.expects_more()
     assert not wait_for_nodes(nodes.there, False, time.monotonic(), lambda: True)
     process.log(5000)
     process.end()
-    forwarder.ending.set()
-    forwarder.join()
+    sender.training_ended.set()
+    sender.join()
     assert nodes.same(process)
     assert steps_of(nodes.here) == list(range(5300))
-    until(lambda: not receiver.awaits())
+    until(lambda: not receiver.expects_more())
     assert wait_for_nodes(nodes.there, False, time.monotonic(), lambda: True)
     state = read_state(nodes.there)
     assert state is not None
@@ -154,7 +154,7 @@ def test_a_lost_leader_is_found_again_and_nothing_is_doubled(nodes: Nodes) -> No
     endpoint = (nodes.here / "endpoint.json").read_bytes()
     process = Process(nodes.there, 2)
     process.log()
-    forwarder = nodes.forward()
+    sender = nodes.forward()
     until(lambda: nodes.same(process))
     first.stop()
     (nodes.here / "endpoint.json").write_bytes(endpoint)  # which an agent that is killed leaves
@@ -164,8 +164,8 @@ def test_a_lost_leader_is_found_again_and_nothing_is_doubled(nodes: Nodes) -> No
     assert nodes.leader() == before
     until(lambda: nodes.same(process))
     process.end()
-    forwarder.ending.set()
-    forwarder.join()
+    sender.training_ended.set()
+    sender.join()
     assert nodes.same(process)
     assert steps_of(nodes.here) == list(range(200))
 
@@ -192,14 +192,14 @@ def test_a_forwarder_that_is_started_again_goes_on_where_the_other_was(nodes: No
     process = Process(nodes.there, 2)
     process.log()
     for _ in range(2):
-        forwarder = nodes.forward()
+        sender = nodes.forward()
         until(lambda: nodes.same(process))
-        nodes.leave(forwarder)
+        nodes.close(sender)
         process.log()
     process.end()
     assert compact(process.path)
     last = nodes.forward()
-    last.ending.set()
+    last.training_ended.set()
     last.join()
     assert nodes.same(process)
     assert steps_of(nodes.here) == list(range(300))
@@ -210,14 +210,14 @@ def test_compaction_at_the_end_costs_nothing(nodes: Nodes) -> None:
     nodes.receive()
     process = Process(nodes.there, 2)
     process.log()
-    forwarder = nodes.forward()
+    sender = nodes.forward()
     until(lambda: nodes.same(process))
     process.log()
     process.end()
     whole = process.path.read_bytes()
     assert compact(process.path)
-    forwarder.ending.set()
-    forwarder.join()
+    sender.training_ended.set()
+    sender.join()
     assert (nodes.here / process.path.name).read_bytes() == whole
 
 
@@ -227,14 +227,14 @@ def test_a_shared_folder_is_recognised(nodes: Nodes) -> None:
     receiver.missing = False
     process = Process(nodes.here, 2)
     before = process.path.read_bytes()
-    forwarder = nodes.forward(folder=nodes.here)
-    forwarder.join()
+    sender = nodes.forward(folder=nodes.here)
+    sender.join()
     state = read_state(nodes.here)
     assert state is not None
     assert state.state == SHARED
     assert process.path.read_bytes() == before
     assert len(list(nodes.here.glob("*.tlj"))) == 1
-    until(lambda: not receiver.awaits())
+    until(lambda: not receiver.expects_more())
 
 
 def test_a_name_that_is_taken_becomes_the_next_one(nodes: Nodes) -> None:
@@ -243,10 +243,10 @@ def test_a_name_that_is_taken_becomes_the_next_one(nodes: Nodes) -> None:
     before, copy = mine.path.read_bytes(), nodes.here / "node-0.1.tlj"
     for _ in range(2):
         receiver = nodes.receive()
-        forwarder = nodes.forward()
+        sender = nodes.forward()
         theirs.log()
         until(lambda: copy.exists() and copy.read_bytes() == theirs.path.read_bytes())
-        nodes.leave(forwarder)
+        nodes.close(sender)
         receiver.stop()
     assert mine.path.read_bytes() == before
     assert len(list(nodes.here.glob("node-*.tlj"))) == 2
@@ -261,10 +261,10 @@ def test_who_does_not_know_the_secret_is_not_let_in(nodes: Nodes, said: bytes) -
         stranger.sendall(said)
         stranger.shutdown(socket.SHUT_WR)
         stranger.settimeout(10)
-        heard = b"".join(iter(lambda: _heard(stranger), b""))
-    assert heard.startswith(b"tracelet nodes")
-    assert len(heard) < 64
-    assert bytes.fromhex(leader.secret) not in heard
+        last_seen = b"".join(iter(lambda: _heard(stranger), b""))
+    assert last_seen.startswith(b"tracelet nodes")
+    assert len(last_seen) < 64
+    assert bytes.fromhex(leader.secret) not in last_seen
     Process(nodes.there, 2)
     nodes.forward(Leader(addresses=leader.addresses, secret="00" * 32))
     until(lambda: any("cannot be reached" in line for line in nodes.log))
@@ -281,14 +281,14 @@ def _heard(stranger: socket.socket) -> bytes:
 
 def test_many_silent_strangers_keep_no_node_out(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """They get so many threads and no more, for a moment; a system that has no thread left is asked again later."""
-    monkeypatch.setattr(protocol, "PATIENCE", 0.5)
+    monkeypatch.setattr(protocol, "TIMEOUT", 0.5)
     nodes.receive()
     leader = nodes.leader()
     before = threading.active_count()
     with ExitStack() as strangers:
-        for _ in range(MOST_STRANGERS + 20):
+        for _ in range(MAX_UNAUTHENTICATED + 20):
             strangers.enter_context(socket.create_connection(leader.addresses[0]))
-        assert threading.active_count() <= before + MOST_STRANGERS
+        assert threading.active_count() <= before + MAX_UNAUTHENTICATED
         process = Process(nodes.there, 2)
         nodes.forward(leader)
         until(lambda: list(nodes.here.glob("*.tlj")) and process.path.stat().st_size)
@@ -324,25 +324,25 @@ def test_a_silent_process_is_seen_from_afar(nodes: Nodes) -> None:
     until(lambda: nodes.same(process))
     copy = nodes.here / process.path.name
     until(lambda: abs(copy.stat().st_mtime - long_ago) < 20)
-    watch = Watch(nodes.here)
-    watch.look()
+    watch = ProcessWatch(nodes.here)
+    watch.update()
     assert watch.ended()
     process.journal.touch()
     until(lambda: time.time() - copy.stat().st_mtime < 20)
-    watch.look()
+    watch.update()
     assert not watch.ended()
 
 
 def test_the_training_waits_for_last_words_within_a_limit(nodes: Nodes) -> None:
     """Rank 0's process, at its end, waits until no node is awaited, or until its time is over."""
-    exchange = Exchange(nodes.here, nodes.log.append)
-    exchange.obey(Order(receive=True))
+    exchange = NodeLink(nodes.here, nodes.log.append)
+    exchange.apply(AgentConfig(receive=True))
     try:
-        exchange.look(missing=True)
+        exchange.update(missing=True)
         before = exchange.busy
         assert not wait_for_nodes(nodes.here, True, time.monotonic() + 0.2, lambda: True)
         assert not wait_for_nodes(nodes.here, True, time.monotonic() + 60, lambda: False)
-        exchange.look(missing=False)
+        exchange.update(missing=False)
         assert wait_for_nodes(nodes.here, True, time.monotonic() + 60, lambda: True)
         assert (before, exchange.busy) == (True, False)
     finally:
@@ -353,26 +353,26 @@ def test_the_training_waits_for_last_words_within_a_limit(nodes: Nodes) -> None:
 def test_an_exchange_forwards_again_when_another_training_begins(nodes: Nodes) -> None:
     """torchrun starts the workers again while the agent is about to leave: it forwards theirs too."""
     nodes.receive()
-    exchange = Exchange(nodes.there, nodes.log.append)
+    exchange = NodeLink(nodes.there, nodes.log.append)
     first = Process(nodes.there, 2)
     try:
-        exchange.obey(Order(leader=nodes.leader()))
+        exchange.apply(AgentConfig(leader=nodes.leader()))
         first.end()
-        exchange.ending()
+        exchange.training_ended()
         until(lambda: not exchange.busy)
-        exchange.begin()
+        exchange.training_started()
         second = Process(nodes.there, 3)
         until(lambda: nodes.same(second))
         second.end()
-        exchange.ending()
+        exchange.training_ended()
         until(lambda: not exchange.busy)
         assert nodes.same(first)
         assert nodes.same(second)
     finally:
         exchange.stop()
-        _joined(exchange.forwarder)
+        _joined(exchange.sender)
 
 
-def _joined(forwarder: Forwarder | None) -> None:
-    assert forwarder is not None
-    Nodes.leave(forwarder)
+def _joined(sender: JournalSender | None) -> None:
+    assert sender is not None
+    Nodes.close(sender)

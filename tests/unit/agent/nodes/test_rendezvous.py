@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tracelet import settings
-from tracelet.agent.nodes.rendezvous import Meeting, store_address
-from tracelet.agent.process.configuration import Order
-from tracelet.agent.process.supervisor import Keeper
-from tracelet.agent.session_delivery import Dispatch
+from tracelet.agent.nodes.rendezvous import Rendezvous, store_address
+from tracelet.agent.process.configuration import AgentConfig
+from tracelet.agent.process.supervisor import AgentSupervisor
+from tracelet.agent.session_delivery import SessionDelivery
 from tracelet.journal.records import Started
 from tracelet.session.launch import several_nodes
 
@@ -52,11 +52,13 @@ def test_nobody_meets_who_does_not_want_to_or_has_no_agent(tmp_path: Path, monke
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
 
-    def meeting(local_rank: int = 0, **config: object) -> Meeting | None:
+    def meeting(local_rank: int = 0, **config: object) -> Rendezvous | None:
         started = Started(run="r", name="n", project="p", time=1, host="h", pid=1, local_rank=local_rank)
-        dispatch = Dispatch(settings.load(config=config), started, tmp_path / "rank-0.0.tlj", [], [], several_nodes)
-        dispatch._deliverer = Keeper(tmp_path, Order()) if config.get("delivery") == "agent" else None
-        return dispatch.meeting(0)
+        dispatch = SessionDelivery(
+            settings.load(config=config), started, tmp_path / "rank-0.0.tlj", [], [], several_nodes
+        )
+        dispatch._runner = AgentSupervisor(tmp_path, AgentConfig()) if config.get("delivery") == "agent" else None
+        return dispatch.rendezvous(0)
 
     assert meeting(delivery="agent") is not None
     assert meeting(delivery="agent", gather_nodes=False) is None
@@ -66,61 +68,61 @@ def test_nobody_meets_who_does_not_want_to_or_has_no_agent(tmp_path: Path, monke
 
 def test_without_a_store_there_is_no_place_to_meet(tmp_path: Path) -> None:
     """A process without a process group has nothing to do: no thread, no order."""
-    orders: list[Order] = []
-    meeting = Meeting(tmp_path, True, orders.append)
+    configs: list[AgentConfig] = []
+    meeting = Rendezvous(tmp_path, True, configs.append)
     meeting.start()
     meeting.stop()
     assert store_address() is None
-    assert orders == []
+    assert configs == []
 
 
-MEETING = """
+RENDEZVOUS = """
     import sys
     from pathlib import Path
     from torch import distributed
-    from tracelet.agent.nodes import rendezvous as meeting
-    from tracelet.agent.nodes.journal_receiver import Receiver
+    from tracelet.agent.nodes import rendezvous
+    from tracelet.agent.nodes.journal_receiver import JournalReceiver
 
     here, there = Path("here"), Path("there")
     here.mkdir()
     there.mkdir()
     distributed.init_process_group("gloo", init_method="tcp://localhost:{port}", rank=0, world_size=1)
-    orders, receivers = [], []
+    configs, receivers = [], []
 
-    def listen(order):
-        assert order.receive
-        receivers.append(Receiver(here, lambda line: None))
+    def listen(config):
+        assert config.receive
+        receivers.append(JournalReceiver(here, lambda line: None))
         receivers[0].start()
 
-    follower = meeting.Meeting(there, False, orders.append)
+    follower = rendezvous.Rendezvous(there, False, configs.append)
     follower.start()
     follower._thread.join(1)
-    print("early", orders)
-    meeting._nth = iter(range(5))
-    leader = meeting.Meeting(here, True, listen)
+    print("early", configs)
+    rendezvous._run_numbers = iter(range(5))
+    leader = rendezvous.Rendezvous(here, True, listen)
     leader.start()
     leader.stop()
     follower._thread.join(20)
-    found = orders[0].leader
-    print("same", found.secret == receivers[0]._told.secret, found.addresses[0][1] == receivers[0]._told.port)
+    found = configs[0].leader
+    print("same", found.secret == receivers[0]._endpoint.secret, found.addresses[0][1] == receivers[0]._endpoint.port)
 
-    meeting._nth = iter([7, 7, 8])
-    meeting.FIRST_POLL = 600.0
-    short = meeting.Meeting(there, False, orders.append)
+    rendezvous._run_numbers = iter([7, 7, 8])
+    rendezvous.FIRST_POLL = 600.0
+    short = rendezvous.Rendezvous(there, False, configs.append)
     short.start()
     short._thread.join(1)
-    late = meeting.Meeting(here, True, lambda order: None)
+    late = rendezvous.Rendezvous(here, True, lambda config: None)
     late.start()
     late.stop()
     short.stop()
-    print("short", len(orders))
+    print("short", len(configs))
 
     distributed.destroy_process_group()
-    lost = meeting.Meeting(there, False, orders.append)
-    lost._place = ("localhost", {port})
+    lost = rendezvous.Rendezvous(there, False, configs.append)
+    lost._store_address = ("localhost", {port})
     lost.start()
     lost._thread.join(20)
-    print("gone", len(orders), lost._thread.is_alive())
+    print("gone", len(configs), lost._thread.is_alive())
     receivers[0].stop()
 """
 
@@ -133,7 +135,7 @@ def test_word_is_left_in_the_store_and_fetched(tmp_path: Path) -> None:
     """
     with socket.create_server(("localhost", 0)) as free:
         port = int(free.getsockname()[1])
-    code = textwrap.dedent(MEETING).replace("{port}", str(port))
+    code = textwrap.dedent(RENDEZVOUS).replace("{port}", str(port))
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
     )

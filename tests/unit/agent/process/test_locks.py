@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.probes.agents import environment
-from tracelet.agent.process.locks import Lock, holder, last_words
+from tracelet.agent.process.locks import Lock, holder, read_completed
 
 HOLD = """
 import sys, time
@@ -33,7 +33,7 @@ def test_one_process_holds_it_until_it_ends(tmp_path: Path) -> None:
         assert holder(path) == other.pid
         other.kill()
     assert holder(path) == 0
-    assert lock.acquire(patience=5.0)
+    assert lock.acquire(timeout=5.0)
     lock.release()
     assert holder(path) == 0
 
@@ -50,10 +50,10 @@ def test_who_lets_go_may_leave_word(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     lock = Lock(path)
     assert lock.acquire()
-    assert last_words(path) == []
+    assert read_completed(path) == []
     lock.release(["one", "two"])
-    assert (last_words(path), holder(path)) == (["one", "two"], 0)
+    assert (read_completed(path), holder(path)) == (["one", "two"], 0)
     assert lock.acquire()
-    assert (last_words(path), holder(path)) == ([], os.getpid())
+    assert (read_completed(path), holder(path)) == ([], os.getpid())
     lock.release()
-    assert (last_words(path), last_words(tmp_path / "none")) == ([], [])
+    assert (read_completed(path), read_completed(tmp_path / "none")) == ([], [])
