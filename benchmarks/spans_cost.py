@@ -26,7 +26,7 @@ import psutil
 import tracelet
 from tracelet.capture.sink import Item
 from tracelet.capture.span_packing import ITERATION_WIDTH, pack_iterations
-from tracelet.integrations.lightning.iteration_timer import WITHIN, Lap
+from tracelet.integrations.lightning.iteration_timer import INNER_HOOKS, IterationTimer
 from tracelet.telemetry.names import (
     DATA_LOADING,
     MODEL_BACKWARD,
@@ -35,9 +35,9 @@ from tracelet.telemetry.names import (
     TRAINING_ITERATION,
     ZERO_GRAD,
 )
-from tracelet.telemetry.recording.span_recorder import Recorder
-from tracelet.telemetry.recording.training_context import Place
-from tracelet.telemetry.recording.training_job import Job
+from tracelet.telemetry.recording.span_recorder import SpanRecorder
+from tracelet.telemetry.recording.training_context import ProcessInfo
+from tracelet.telemetry.recording.training_job import TrainingJob
 
 WARM_UP = 50
 REPEAT = 20_000
@@ -112,33 +112,33 @@ def tracked(steps: int, store: Path, spans: bool) -> float:
         return train(steps)
 
 
-def iteration(lap: Lap) -> None:
+def iteration(timer: IterationTimer) -> None:
     """What the wrappers of one automatic training step do."""
-    lap.start()
-    lap.marks += DATA_LOADING, time.perf_counter_ns()
-    hook(lap, "on_train_batch_start", BATCH, 0)
-    lap.marks += MODEL_FORWARD, time.perf_counter_ns()
-    hook(lap, "on_before_zero_grad")
-    lap.marks += ZERO_GRAD, time.perf_counter_ns()
-    hook(lap, "on_before_backward")
-    hook(lap, "on_after_backward")
-    lap.marks += MODEL_BACKWARD, time.perf_counter_ns()
-    hook(lap, "on_before_optimizer_step")
-    lap.marks += OPTIMIZER_UPDATE, time.perf_counter_ns()
-    hook(lap, "on_train_batch_end", OUTPUTS, BATCH, 0)
-    lap.finish()
+    timer.start()
+    timer.marks += DATA_LOADING, time.perf_counter_ns()
+    hook(timer, "on_train_batch_start", BATCH, 0)
+    timer.marks += MODEL_FORWARD, time.perf_counter_ns()
+    hook(timer, "on_before_zero_grad")
+    timer.marks += ZERO_GRAD, time.perf_counter_ns()
+    hook(timer, "on_before_backward")
+    hook(timer, "on_after_backward")
+    timer.marks += MODEL_BACKWARD, time.perf_counter_ns()
+    hook(timer, "on_before_optimizer_step")
+    timer.marks += OPTIMIZER_UPDATE, time.perf_counter_ns()
+    hook(timer, "on_train_batch_end", OUTPUTS, BATCH, 0)
+    timer.finish()
 
 
-def hook(lap: Lap, name: str, *args: Any) -> None:
+def hook(timer: IterationTimer, name: str, *args: Any) -> None:
     """The wrapper of Lightning's callback hooks; nobody has overridden those within phases."""
-    if name in WITHIN:
+    if name in INNER_HOOKS:
         _nothing(None, name, *args)
         return
     began = time.perf_counter_ns()
     try:
         _nothing(None, name, *args)
     finally:
-        lap.called(name, began, args)
+        timer.callbacks_finished(name, began, args)
 
 
 class _Shaped:
@@ -164,36 +164,36 @@ def each(call: Callable[[], Any], times: int = REPEAT) -> float:
     return best
 
 
-def fresh(keep: int = 0) -> tuple[Lap, Nowhere]:
+def fresh(keep: int = 0) -> tuple[IterationTimer, Nowhere]:
     """The laps of one training loop of a new recorder."""
     sink = Nowhere(keep)
-    recorder = Recorder(sink)
-    job = Job(recorder, Place(), 50)
-    job.training.opened(recorder.begin("training_loop", job.training.begin_loop(0)))
-    return Lap(TRAINING_ITERATION, recorder, job), sink
+    recorder = SpanRecorder(sink)
+    job = TrainingJob(recorder, ProcessInfo(), 50)
+    job.training.loop_started(recorder.begin("training_loop", job.training.begin_loop(0)))
+    return IterationTimer(TRAINING_ITERATION, recorder, job), sink
 
 
 def hooks() -> None:
     """The share of each hook."""
-    lap, _ = fresh()
-    whole = each(lambda: iteration(lap))
+    timer, _ = fresh()
+    whole = each(lambda: iteration(timer))
     measure.row("all hooks of one step", f"{whole / 1e3:.2f} us", "aim 15 us")
 
     def of_mark() -> None:
-        lap.marks += MODEL_FORWARD, time.perf_counter_ns()
-        lap.marks.clear()
+        timer.marks += MODEL_FORWARD, time.perf_counter_ns()
+        timer.marks.clear()
 
     def of_nobody() -> None:
-        hook(lap, "on_after_backward")
+        hook(timer, "on_after_backward")
 
     def of_batch() -> None:
-        hook(lap, "on_train_batch_start", BATCH, 0)
-        hook(lap, "on_train_batch_end", OUTPUTS, BATCH, 0)
-        lap.marks.clear()
+        hook(timer, "on_train_batch_start", BATCH, 0)
+        hook(timer, "on_train_batch_end", OUTPUTS, BATCH, 0)
+        timer.marks.clear()
 
     def of_frame() -> None:
-        lap.start()
-        lap.finish()
+        timer.start()
+        timer.finish()
 
     mark, nobody, batch, frame = map(each, (of_mark, of_nobody, of_batch, of_frame))
     measure.row("a phase's end (5 in a step)", f"{mark:.0f} ns  {5 * mark / whole:.0%}")
@@ -215,16 +215,16 @@ def hooks() -> None:
 
 def endurance(many: int) -> None:
     """An iteration late in a run, against one early in it."""
-    lap, _ = fresh()
+    timer, _ = fresh()
     process = psutil.Process()
     for _ in range(1000):
-        iteration(lap)
-    early = each(lambda: iteration(lap), 1000)
+        iteration(timer)
+    early = each(lambda: iteration(timer), 1000)
     before = process.memory_info().rss
     for _ in range(many):
-        iteration(lap)
+        iteration(timer)
     grown = (process.memory_info().rss - before) / 1e6
-    late = each(lambda: iteration(lap), 1000)
+    late = each(lambda: iteration(timer), 1000)
     measure.row(f"an iteration at {many:,} / at 1,000", f"{late / early:.2f}", "budget 1.1")
     measure.row("memory grown meanwhile", f"{grown:.1f} MB", "budget 64 MB")
 
@@ -233,9 +233,9 @@ def packing() -> None:
     """What the writer thread does for it."""
     import msgspec
 
-    lap, sink = fresh(keep=500)
+    timer, sink = fresh(keep=500)
     for _ in range(600):
-        iteration(lap)
+        iteration(timer)
     items: list[Any] = [item for item in sink.kept if isinstance(item, tuple) and len(item) == ITERATION_WIDTH]
     took = each(lambda: pack_iterations(items), 20)
     measure.row("packing an iteration, on the writer thread", f"{took / len(items) / 1e3:.2f} us")

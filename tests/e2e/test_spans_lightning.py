@@ -22,7 +22,7 @@ from tracelet import telemetry
 from tracelet.journal.records import Event, Span
 from tracelet.store.run import Run
 from tracelet.telemetry.names import ITERATIONS, PHASES
-from tracelet.telemetry.reading.span_node import Node
+from tracelet.telemetry.reading.span_node import SpanNode
 from tracelet.telemetry.reading.span_tree import ProcessSpans, processes
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning says about tiny loaders is not our subject
@@ -58,10 +58,10 @@ class Recorded:
         """The tree as nested lists of names; `callbacks` hooks outside iterations left out."""
         return [_shape(node, depth) for node in self.process.roots]
 
-    def named(self, name: str) -> list[Node]:
+    def named(self, name: str) -> list[SpanNode]:
         return [node for node in self.process if node.span.name == name]
 
-    def one(self, name: str) -> Node:
+    def one(self, name: str) -> SpanNode:
         (found,) = self.named(name)
         return found
 
@@ -72,7 +72,7 @@ class Recorded:
         return [event for event in self.run.events(name) if event.span]
 
 
-def _shape(node: Node, depth: int) -> Any:
+def _shape(node: SpanNode, depth: int) -> Any:
     inside = [
         child for child in node.children if not (child.span.name == "callbacks" and "hook" in child.span.attributes)
     ]

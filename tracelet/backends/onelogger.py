@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 from tracelet.backends.base import Batch, Outcome, RunDescription, SpanPart
 from tracelet.errors import Misconfigured, Unavailable
 from tracelet.journal.records import Event, Span
-from tracelet.telemetry.reading.onelogger_records import Author
-from tracelet.telemetry.reading.span_node import Node, by_time
+from tracelet.telemetry.reading.onelogger_records import RecordBuilder
+from tracelet.telemetry.reading.span_node import SpanNode, by_time
 from tracelet.telemetry.reading.span_selection import Selection
 
 COUNT = ',"count":'
@@ -85,7 +85,7 @@ class OneloggerBackend:
         if batch.again and batch.id == self._sent:
             return
         source, begun = batch.source, dict(self._begun)
-        author = Author(self._run.id, source.rank, source.attempt, source.pid)
+        author = RecordBuilder(self._run.id, source.rank, source.attempt, source.pid)
         lines = [_line(record) for record in author.records(self._items(batch, begun))]
         if lines:
             try:
@@ -99,7 +99,7 @@ class OneloggerBackend:
     def close(self, outcome: Outcome | None) -> None:
         """Nothing is open between two batches; how a run ended, its spans say."""
 
-    def _items(self, batch: Batch, begun: dict[str, tuple[str, int]]) -> list[Node | Event]:
+    def _items(self, batch: Batch, begun: dict[str, tuple[str, int]]) -> list[SpanNode | Event]:
         """The batch's spans and events as trees; `begun` is brought up to date."""
         process = batch.id.rpartition(":")[0]
         before = {key for key in begun if key.rpartition("/")[0] == process}
@@ -110,19 +110,19 @@ class OneloggerBackend:
         for part in batch.spans:
             begun.pop(f"{process}/{part.id}", None)
         nodes = {
-            number: Node(
+            number: SpanNode(
                 _span(part), above=self._selection.parent(part.parent, above),
                 begun_before=f"{process}/{number}" in before,
             )
-            for number, part in parts.items() if self._selection.keeps(part.name)
+            for number, part in parts.items() if self._selection.includes(part.name)
         }  # fmt: skip
-        top: list[Node | Event] = []
+        top: list[SpanNode | Event] = []
         for node in nodes.values():
             (nodes[node.above].children if node.above in nodes else top).append(node)
         for event in sorted(batch.events, key=lambda event: event.time):
             if event.span in nodes:
                 nodes[event.span].events.append(event)
-            elif event.span in above and self._selection.keeps(above[event.span][0]):
+            elif event.span in above and self._selection.includes(above[event.span][0]):
                 top.append(event)
         return by_time(top)
 

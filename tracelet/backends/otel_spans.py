@@ -66,7 +66,7 @@ class SpanStream:
         """The spans that never ended, because their process did: as if they had ended with the run."""
         for key, known in self._begun.items():
             process, _, number = key.rpartition("/")
-            if self._selection.keeps(known["name"]) and (start := known.get("start", 0)):
+            if self._selection.includes(known["name"]) and (start := known.get("start", 0)):
                 parent = self._selection.parent(known["parent"], _above(process, self._begun))
                 error = "" if outcome.status == "finished" else f"{outcome.status}: {outcome.reason}".rstrip(": ")
                 end = max(start, round(outcome.ended * 1e9))
@@ -99,7 +99,7 @@ class SpanStream:
         above.update({part.id: (part.name, part.parent) for part in batch.spans})
         for part in batch.spans:
             earlier = begun.pop(f"{process}/{part.id}", {"events": []})["events"]
-            if self._selection.keeps(part.name):
+            if self._selection.includes(part.name):
                 parent = self._selection.parent(part.parent, above)
                 yield self._readable(part, process, parent, [*earlier, *loose.get(part.id, ())], batch.source)
 

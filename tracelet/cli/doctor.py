@@ -79,7 +79,7 @@ def _answers(settled: Settings, owed: Sequence[Debt], offline: bool) -> Iterator
     backend_configs = {debt.config.name: debt.config for debt in owed}
     configured = backend_arguments.parse(settled.backend, settled.tables)
     if len(configured) == 1:
-        configured = backend_arguments.addressed(configured, settled.api_key, settled.backend_url)
+        configured = backend_arguments.with_address(configured, settled.api_key, settled.backend_url)
     backend_configs.update((config.name, config) for config in registry.backend_configs(configured))
     for name, config in backend_configs.items():
         yield {"backend": name, **(_not_asked() if offline else _asked(config))}

@@ -21,7 +21,7 @@ class Moment(NamedTuple):
     whose: str
 
 
-def telling(found: Iterable[Moment]) -> list[Moment]:
+def notable(found: Iterable[Moment]) -> list[Moment]:
     """Those that people are told without asking."""
     return [moment for moment in found if not is_routine(moment.event)]
 

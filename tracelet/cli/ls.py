@@ -68,8 +68,8 @@ def ls(
         click.echo(as_json([_described(row) for row in rows]))
     elif rows:
         named = [column for name in sorted(chosen.names if chosen else ()) for column in meant(name, _seen(rows))]
-        telling = [] if asked else _telling(rows)
-        _print(rows, [*asked, *([by] if by else []), *named], telling)
+        notable = [] if asked else _telling(rows)
+        _print(rows, [*asked, *([by] if by else []), *named], notable)
     else:
         click.echo(_nothing(store, quoted, dir_hint(ctx)), err=True)
 
@@ -147,11 +147,11 @@ def _described(row: Row) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _print(rows: list[Row], asked: list[Column], telling: list[Column]) -> None:
+def _print(rows: list[Row], asked: list[Column], notable: list[Column]) -> None:
     """The table; in a narrow terminal without some columns, but those asked for by name stay."""
     target = console()
-    columns = list(dict.fromkeys([*FIXED, *asked, *telling]))
-    droppable = [column for column in (*reversed(telling), *map(Column, ("project", "duration", "started")))
+    columns = list(dict.fromkeys([*FIXED, *asked, *notable]))
+    droppable = [column for column in (*reversed(notable), *map(Column, ("project", "duration", "started")))
                  if column not in asked]  # fmt: skip
     put(target, fitting(target, lambda kept: _table(target, rows, kept), columns, droppable))
 

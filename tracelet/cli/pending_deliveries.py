@@ -74,7 +74,7 @@ def debts(run: Run, settings: Settings, asked: Sequence[str] = (), begun: bool =
     tables = {name: {**recorded.get(name, {}), **settings.tables.get(name, {})} for name in names}
     backends = backend_arguments.parse(names, tables)
     if len(backends) == 1:
-        backends = backend_arguments.addressed(backends, settings.api_key, settings.backend_url)
+        backends = backend_arguments.with_address(backends, settings.api_key, settings.backend_url)
     total = _points(run)
     for config in registry.backend_configs(backends):
         delivery = delivery_state.read(run.path, config.name) or Delivery(backend=config.name)

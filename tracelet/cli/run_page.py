@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from tracelet.cli.event_text import moments, telling, told
+from tracelet.cli.event_text import moments, notable, told
 from tracelet.cli.formatting import ago, counted, date, duration, number, size, value, visible
 from tracelet.cli.output import STATUS_STYLES, fitting, put, short, speaks_unicode, table
 from tracelet.cli.sparkline import sparkline
@@ -165,7 +165,7 @@ class Page:
     def events(self, everything: bool = False) -> None:
         """The latest notable events: fits, early stopping, events of the program; all events with `everything`."""
         found = moments(self.run)
-        shown = found if everything else telling(found)[-MOST_EVENTS:]
+        shown = found if everything else notable(found)[-MOST_EVENTS:]
         if shown:
             self._title("Events")
             self._pairs((date(event.time / 1e6), whose + told(event)) for event, whose in shown)

@@ -127,7 +127,7 @@ def _trend(times: ProcessTimes, name: str) -> tuple[str, ...]:
 
 def _extremes(target: Console, processes: list[ProcessTimes]) -> None:
     """One row for each part of the time: its mean over the ranks, and the ranks with the minimum and the maximum."""
-    from tracelet.telemetry.reading.process_times import in_order
+    from tracelet.telemetry.reading.process_times import sorted_by_category
 
     target.print()
     target.print(f"{len(processes)} processes (show one of them: --rank N)", style="bold")
@@ -135,7 +135,7 @@ def _extremes(target: Console, processes: list[ProcessTimes]) -> None:
         "", "mean s", "share", " ", "min s", "rank", "max s", "rank ", right=("mean s", "share", "min s", "max s")
     )
     whole = sum(times.total for times in processes)
-    names = in_order(name for times in processes for name in times.parts)
+    names = sorted_by_category(name for times in processes for name in times.parts)
     sums = {name: sum(times.parts.get(name, 0.0) for times in processes) for name in names}
     for name, seconds in sums.items():
         ordered = sorted((times.parts.get(name, 0.0), times.rank) for times in processes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracelet.cli.event_text import moments, telling
+from tracelet.cli.event_text import moments, notable
 from tracelet.cli.formatting import ago, duration, number, value, visible
 from tracelet.cli.options import checked_metrics, store_option
 from tracelet.cli.output import STATUS_STYLES, console, put, short, speaks_unicode, table
@@ -72,7 +72,7 @@ def page(target: Console, run: Run, chosen: list[str], everything: bool) -> Rend
     why = [Text(visible(info.reason), "red")] if info.reason else []
     events = [
         Text(f"+{duration(max(0.0, event.time / 1e6 - info.started)):>8}  {whose}{value(event.name)}")
-        for event, whose in telling(moments(run))[-LATELY:]
+        for event, whose in notable(moments(run))[-LATELY:]
     ]
     rest = max(3, target.height - len(events) - 8)
     foot = [Text("Ctrl-C exits this view; the run continues", "dim")] if info.status == RUNNING else []

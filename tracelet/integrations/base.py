@@ -59,14 +59,14 @@ class Integration:
         if self.folder is not None and os.path.isfile(path):
             self.sink.emit(artifacts.store_artifact(self.folder, path, name, kind, time.time_ns() // 1000))
 
-    def trace(self, on_checkpoint: Callable[[str], None]) -> None:
+    def watch_resumes(self, on_checkpoint: Callable[[str], None]) -> None:
         """Before `start`: call this, on any thread, with the path of each checkpoint that the program goes on from."""
 
-    def carry(self) -> dict[str, int]:
+    def launch_counts(self) -> dict[str, int]:
         """What processes that this one launches have to go on counting from."""
         return {}
 
-    def restore(self, carried: Mapping[str, int]) -> None:
+    def restore_counts(self, counts: Mapping[str, int]) -> None:
         """In a launched process, before `start`: go on counting from there."""
 
     def start(self) -> None:

@@ -47,7 +47,7 @@ def _dispatcher(switch: Switch) -> Function:
     return dispatch
 
 
-def _disguised(function: Any, switch: Switch) -> Function:
+def _with_metadata_of(function: Any, switch: Switch) -> Function:
     """The function, looking like the original."""
     functools.update_wrapper(function, switch.original)
     try:
@@ -83,46 +83,46 @@ def _raw_attribute(owner: Any, name: str) -> tuple[Any, Any]:
     return UNOWNED, UNOWNED
 
 
-class Application:
+class AppliedPatch:
     """One wrapper in one place."""
 
-    def __init__(self, owner: Any, name: str, own: Any, switch: Switch, placed: Any) -> None:
+    def __init__(self, owner: Any, name: str, own: Any, switch: Switch, replacement: Any) -> None:
         self.owner = owner
         self.name = name
         self.own = own
         self.switch = switch
-        self.placed = placed
-        self.resting = False
+        self.replacement = replacement
+        self.suspended = False
 
     def revert(self) -> None:
         """Put the raw attribute back, delete ours where there was none, or go inert where somebody wrapped over us."""
         self.switch.turn_off()
         if self.on_top:
-            self._uncover()
+            self._restore_original()
 
     @property
     def on_top(self) -> bool:
         """Whether nobody has wrapped over us."""
-        return vars(self.owner).get(self.name) is self.placed
+        return vars(self.owner).get(self.name) is self.replacement
 
-    def rest(self) -> None:
+    def suspend(self) -> None:
         """Put what was there back for a while, unless somebody has wrapped over us."""
         if self.on_top:
-            self._uncover()
-            self.resting = True
+            self._restore_original()
+            self.suspended = True
 
-    def wake(self) -> bool:
+    def resume(self) -> bool:
         """Stand in place again after a rest; False where somebody has put something else there meanwhile."""
-        if not self.resting:
+        if not self.suspended:
             return True
         if vars(self.owner).get(self.name, UNOWNED) is not self.own:
             self.switch.turn_off()
             return False
-        setattr(self.owner, self.name, self.placed)
-        self.resting = False
+        setattr(self.owner, self.name, self.replacement)
+        self.suspended = False
         return True
 
-    def _uncover(self) -> None:
+    def _restore_original(self) -> None:
         own = self.own
         # What we covered may be a dispatcher of ours that was reverted meanwhile: it covers the real one.
         while (under := _switch_of(own)) is not None and not under.live:
@@ -135,7 +135,7 @@ class Application:
 
 def apply(
     owner: Any, name: str, make_wrapper: Callable[[Function], Function], direct: bool = False
-) -> Application | None:
+) -> AppliedPatch | None:
     """Wrap `owner.name` now; None when there is no such function. For `direct` see `Patch`."""
     own, found = _raw_attribute(owner, name)
     original = _function_of(found)
@@ -143,9 +143,9 @@ def apply(
         return None
     switch = Switch(original, own)
     wrapper = make_wrapper(original)
-    placed: Any = _disguised(wrapper if direct and wrapper is not original else _dispatcher(switch), switch)
+    replacement: Any = _with_metadata_of(wrapper if direct and wrapper is not original else _dispatcher(switch), switch)
     if isinstance(found, (staticmethod, classmethod)):
-        placed = type(found)(placed)
+        replacement = type(found)(replacement)
     switch.turn_on(wrapper)
-    setattr(owner, name, placed)
-    return Application(owner, name, own, switch, placed)
+    setattr(owner, name, replacement)
+    return AppliedPatch(owner, name, own, switch, replacement)

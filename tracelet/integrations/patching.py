@@ -18,18 +18,18 @@ from types import ModuleType
 from typing import Any
 
 from tracelet.guard import guard, say
-from tracelet.integrations.function_wrapper import UNOWNED, Application, Function, apply
+from tracelet.integrations.function_wrapper import UNOWNED, AppliedPatch, Function, apply
 
-__all__ = ["Function", "Patch", "Patcher", "Standby", "renew"]
+__all__ = ["Function", "Patch", "Patcher", "PatchGroup", "reset_lock"]
 
-changing = threading.RLock()
+patch_lock = threading.RLock()
 """Held while patches are applied, taken away or put back: that may meet an import or a trainer on another thread."""
 
 
-def renew() -> None:
+def reset_lock() -> None:
     """In a forked child: the lock may have been held by a thread that does not exist there."""
-    global changing
-    changing = threading.RLock()
+    global patch_lock
+    patch_lock = threading.RLock()
 
 
 @dataclass
@@ -47,9 +47,9 @@ class Patch:
     make_wrapper: Callable[[Function], Function]
     optional: bool = False
     direct: bool = False
-    awake: bool = True
-    """Whether it stands in place once it is applied; see `Standby`."""
-    applications: list[Application] = field(default_factory=list)
+    active: bool = True
+    """Whether it stands in place once it is applied; see `PatchGroup`."""
+    applications: list[AppliedPatch] = field(default_factory=list)
 
     def apply(self, module: ModuleType) -> None:
         """Wrap the attribute in this module, once for each class object that it is found in."""
@@ -63,8 +63,8 @@ class Patch:
             done = apply(owner, name, self.make_wrapper, self.direct)
             if done is not None:
                 self.applications.append(done)
-                if not self.awake:
-                    done.rest()
+                if not self.active:
+                    done.suspend()
                 return
         if not self.optional and not _is_executing(module):
             say(
@@ -73,17 +73,17 @@ class Patch:
                 once=f"patch:{self.module}:{self.target}",
             )
 
-    def rest(self) -> None:
-        """Take the wrappers away for a while, where nobody has wrapped over them; the caller holds `changing`."""
-        self.awake = False
+    def suspend(self) -> None:
+        """Take the wrappers away for a while, where nobody has wrapped over them; the caller holds `patch_lock`."""
+        self.active = False
         for done in self.applications:
-            done.rest()
+            done.suspend()
 
-    def wake(self) -> None:
+    def resume(self) -> None:
         """Put them back; where somebody has wrapped what was there meanwhile, over that; as for `rest`."""
-        self.awake = True
+        self.active = True
         for done in tuple(self.applications):
-            if not done.wake():
+            if not done.resume():
                 self.applications.remove(done)
                 module = sys.modules.get(self.module)
                 if module is not None:
@@ -95,7 +95,7 @@ class Patch:
             self.applications.pop().revert()
 
 
-class Standby:
+class PatchGroup:
     """Patches that stand in place only while somebody needs them, on any thread: the others need not pay for them."""
 
     def __init__(self, needed: int) -> None:
@@ -105,14 +105,14 @@ class Standby:
     def add(self, patches: Iterable[Patch]) -> None:
         """Look after these, too."""
         self.patches += patches
-        self.need(0)
+        self.adjust_users(0)
 
-    def need(self, change: int) -> None:
+    def adjust_users(self, change: int) -> None:
         """So many more (or fewer) need them. They are in place while the sum is above 0."""
-        with changing:
+        with patch_lock:
             self._needed += change
             for patch in self.patches:
-                patch.wake() if self._needed > 0 else patch.rest()
+                patch.resume() if self._needed > 0 else patch.suspend()
 
 
 def _is_executing(module: ModuleType) -> bool:
@@ -180,7 +180,7 @@ class Patcher:
 
     def apply(self) -> None:
         """Patch the modules that are there and wait for the others."""
-        with changing:
+        with patch_lock:
             if self._active:
                 return
             self._active = True
@@ -192,7 +192,7 @@ class Patcher:
 
     def revert(self) -> None:
         """Put everything back, the last patch first, and stop waiting."""
-        with changing:
+        with patch_lock:
             if not self._active:
                 return
             self._active = False
@@ -204,7 +204,7 @@ class Patcher:
                         patch.revert()
 
     def _executed(self, module: ModuleType) -> None:
-        with changing:
+        with patch_lock:
             if not self._active:
                 return
             for patch in self._patches.get(module.__name__, ()):

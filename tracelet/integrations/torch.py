@@ -39,7 +39,7 @@ def _begin(name: str, attributes: dict[str, Any] | None = None) -> ActiveSpan | 
     if recorder is None:
         return None
     with guard(f"opening the span {name}"):
-        return recorder.begin_found(name, attributes)
+        return recorder.begin_automatic(name, attributes)
     return None
 
 

@@ -13,18 +13,18 @@ from typing import Any
 from tracelet.guard import guard
 from tracelet.integrations.patching import Function, Patch, Patcher
 
-Prepare = Callable[[Any, int], Any]
+WrapRankFunction = Callable[[Any, int], Any]
 """(function, number of processes) -> the function that each of them calls instead"""
-Place = Callable[[int, int], None]
+SetRank = Callable[[int, int], None]
 """(rank, world size) of this process"""
 
 
 class Launchers:
     """The patches that let launched processes record as ranks of the run."""
 
-    def __init__(self, prepare: Prepare, place: Place) -> None:
-        self._prepare = prepare
-        self._place = place
+    def __init__(self, prepare: WrapRankFunction, set_rank: SetRank) -> None:
+        self._wrap = prepare
+        self._set_rank = set_rank
         self._patcher: Patcher | None = None
 
     def start(self) -> None:
@@ -50,7 +50,7 @@ class Launchers:
         def start_processes(fn: Any, args: Any = (), nprocs: int = 1, *rest: Any, **kwargs: Any) -> Any:
             prepared = fn
             with guard("preparing the start of ranks"):
-                prepared = self._prepare(fn, nprocs)
+                prepared = self._wrap(fn, nprocs)
             return original(prepared, args, nprocs, *rest, **kwargs)
 
         return start_processes
@@ -67,7 +67,7 @@ class Launchers:
     def _look(self) -> None:
         found = group_place()
         if found is not None:
-            self._place(*found)
+            self._set_rank(*found)
 
 
 def group_place() -> tuple[int, int] | None:

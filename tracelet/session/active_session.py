@@ -31,8 +31,8 @@ from tracelet.session import notebook, repeated_start, resume
 from tracelet.session.backend_arguments import without_credentials
 from tracelet.session.experiment import Experiment
 from tracelet.session.launch import in_worker_process, is_daemon, launched_index
-from tracelet.session.session import Conductor, Session
-from tracelet.session.spawned_ranks import Coordinates
+from tracelet.session.session import Session, SessionCallbacks
+from tracelet.session.spawned_ranks import LaunchedRankConfig
 from tracelet.settings import Settings
 
 _lock = threading.RLock()
@@ -41,50 +41,50 @@ _started_here = 0
 """Runs started by this process so far: the nth run of every rank of a launch is the same run."""
 _inherited: Session | None = None
 """In a forked child: the parent's session, which must not be written to."""
-_muted: Experiment | None = None
+_disabled: Experiment | None = None
 """The handle given out when nothing is recorded: switched off, or in a worker process."""
-_hooked_fork = False
+_fork_hook_registered = False
 
 
 def start(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
     """Start the run of this process, or hand out the one that is active if it was asked for again."""
-    global _muted, _started_here
+    global _disabled, _started_here
     with _lock:
-        if _current is not None and not _cell_repeats(_current):
-            return _same_again(_current, settings, backends)
+        if _current is not None and not _cell_was_rerun(_current):
+            return _repeated_start(_current, settings, backends)
         if _inherited is not None:
-            return _inherited.experiment.lend()
+            return _inherited.experiment.reenter()
         if not settings.enabled or (in_worker_process() and not _is_rank()):
-            if _muted is not None:
-                return _muted.lend()
-            _muted = _mute(settings)
-            return _muted
+            if _disabled is not None:
+                return _disabled.reenter()
+            _disabled = _disabled_experiment(settings)
+            return _disabled
         backend_configs = registry.validated_backends(backends)
         guard.reset()
-        _muted = None
+        _disabled = None
         writer, _started_here = resume.open_writer(settings, without_credentials(backends), _started_here)
-        session = Session(settings, writer, backend_configs, _conductor, {})
-        _begin(session)
+        session = Session(settings, writer, backend_configs, _callbacks, {})
+        _activate(session)
         _announce(session)
         return session.experiment
 
 
-def _cell_repeats(session: Session) -> bool:
+def _cell_was_rerun(session: Session) -> bool:
     """Whether the cell of a notebook that started this run is executed again: then it means another run."""
     cell = notebook.current_cell()
-    if cell is None or not cell.repeats(session.cell):
+    if cell is None or not cell.is_rerun_of(session.cell):
         return False
-    session.end_with(session.cell_error(), notebook.EXIT_PATIENCE)
+    session.end_with(session.cell_error(), notebook.EXIT_TIMEOUT)
     return True
 
 
-def _begin(session: Session) -> None:
-    global _current, _hooked_fork
+def _activate(session: Session) -> None:
+    global _current, _fork_hook_registered
     _current = session
     session.start()
-    if not _hooked_fork:
+    if not _fork_hook_registered:
         os.register_at_fork(after_in_child=_in_forked_child)
-        _hooked_fork = True
+        _fork_hook_registered = True
 
 
 def _is_rank() -> bool:
@@ -92,31 +92,31 @@ def _is_rank() -> bool:
     return launched_index() is not None or (not is_daemon() and group_place() is not None)
 
 
-def attach(coordinates: Coordinates, index: int, known: tuple[int, int] | None = None) -> Experiment:
+def attach(rank_config: LaunchedRankConfig, index: int, known: tuple[int, int] | None = None) -> Experiment:
     """Record this launched process as a rank of its launcher's run. OSError where the store cannot be written."""
-    global _inherited, _muted
+    global _inherited, _disabled
     with _lock:
         if _current is not None:
             return _current.experiment
         before, _inherited = _inherited, None
         if before is not None:
-            before.dismantle()
+            before.unpatch()
         session = Session(
-            coordinates.settings, coordinates.open_writer(index, known), (), _conductor, coordinates.carried
+            rank_config.settings, rank_config.open_writer(index, known), (), _callbacks, rank_config.carried_counts
         )
-        handle, _muted = before.experiment if before is not None else _muted, None
+        handle, _disabled = before.experiment if before is not None else _disabled, None
         if handle is not None:  # what the program holds already goes on to be the run's handle
-            session.take_over(handle)
-        _begin(session)
+            session.adopt_handle(handle)
+        _activate(session)
         return session.experiment
 
 
-def place(rank: int, world_size: int) -> None:
+def set_rank(rank: int, world_size: int) -> None:
     """`torch.distributed` has told the rank: put it right where the environment did not know; join as a forked rank."""
     session = _current
     if session is None:
         if _inherited is not None and in_worker_process() and not is_daemon():
-            attach(_inherited.coordinates(world_size), rank, (rank, world_size))
+            attach(_inherited.rank_config(world_size), rank, (rank, world_size))
         return
     known = session.writer.started
     placed = msgspec.structs.replace(
@@ -124,7 +124,7 @@ def place(rank: int, world_size: int) -> None:
         node_rank=int(os.environ.get("GROUP_RANK", os.environ.get("NODE_RANK", known.node_rank))),
     )  # fmt: skip
     if placed != known:
-        session.restate(placed)
+        session.update_started(placed)
     session.find_nodes()
 
 
@@ -133,37 +133,37 @@ def stop(timeout: float | None = None) -> None:
     session = _current
     if session is not None:
         _end(session, FINISHED, timeout=scalars.checked_timeout(timeout))
-    _unmute()
+    _clear_disabled()
 
 
-def _unmute(**_: object) -> None:
-    global _muted
-    _muted = None
+def _clear_disabled(**_: object) -> None:
+    global _disabled
+    _disabled = None
 
 
 def active() -> Experiment | None:
     """The active run's handle. In a forked child that is the parent's, which takes everything and keeps nothing."""
     session = _current or _inherited
-    return session.experiment if session is not None else _muted
+    return session.experiment if session is not None else _disabled
 
 
 def _end(session: Session, status: str, reason: str = "", trace: str = "", timeout: float | None = None) -> None:
     global _current
-    began = time.monotonic()
+    stop_started = time.monotonic()
     with _lock:
         if _current is session:
             _current = None
         session.stop(status, reason, trace, timeout)
-    session.deliver(began, timeout)
+    session.wait_for_delivery(stop_started, timeout)
 
 
-def await_script(given: frozenset[str]) -> None:
+def allow_adoption(given: frozenset[str]) -> None:
     """The active run was started for a script that may still say what it is: see `tracelet.session.repeated_start`."""
     if _current is not None:
         _current.adoptable = _current.asked_by_command = given
 
 
-def expect(status: str, reason: str) -> None:
+def expect_status(status: str, reason: str) -> None:
     """The active run ends so if it ends without an exception or another word."""
     if _current is not None:
         _current.writer.expect(status, reason)
@@ -179,28 +179,28 @@ def follow(session: Session, suffix: str, error: BaseException | None) -> None:
         backends, name = session.writer.started.backends, f"{session.base_name}-{suffix}"
         settings = session.settings.replaced(experiment_name=name)
         writer, _started_here = resume.open_writer(settings, backends, _started_here)
-        next_one = Session(settings, writer, session.dispatch.postings, _conductor, {})
+        next_one = Session(settings, writer, session.delivery.postings, _callbacks, {})
         next_one.base_name, next_one.asked_by_command = session.base_name, session.asked_by_command
         next_one.adoptable = session.asked_by_command
-        _begin(next_one)
+        _activate(next_one)
         _announce(next_one)
 
 
-def _adopt(session: Session, settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
+def _adopt_run(session: Session, settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
     given, session.adoptable = session.adoptable or frozenset(), None
-    started = repeated_start.adopted(session.writer.started, settings, without_credentials(backends), given)
+    started = repeated_start.adopted_start(session.writer.started, settings, without_credentials(backends), given)
     if "backend" not in given:
         session.delivery.add(registry.validated_backends(backends))
-    repeated_start.tell_late(session.settings, settings, given)
+    repeated_start.warn_late_settings(session.settings, settings, given)
     if started != session.writer.started:
-        session.restate(started)
+        session.update_started(started)
     return session.experiment
 
 
-def _same_again(session: Session, settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
+def _repeated_start(session: Session, settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
     """A second `start_logging()`: fine if it asks for the run that is active, an error if it asks for another one."""
     if session.adoptable is not None:
-        return _adopt(session, settings, backends)
+        return _adopt_run(session, settings, backends)
     experiment = session.experiment
     identity = {"experiment_name": experiment.name, "project": experiment.project, "run_id": experiment.id}
     for key, active_value in identity.items():
@@ -211,8 +211,8 @@ def _same_again(session: Session, settings: Settings, backends: Mapping[str, dic
                 "another one. Type tracelet.stop_logging() first, or use `with tracelet.start_logging(...):`."
             )
     _extend(session, without_credentials(backends), registry.validated_backends(backends))
-    repeated_start.tell_again(session.settings, settings)
-    return experiment.lend()
+    repeated_start.warn_ignored_settings(session.settings, settings)
+    return experiment.reenter()
 
 
 def _extend(session: Session, backends: Mapping[str, dict[str, Any]], backend_configs: Sequence[BackendConfig]) -> None:
@@ -220,13 +220,13 @@ def _extend(session: Session, backends: Mapping[str, dict[str, Any]], backend_co
     started = session.writer.started
     if not backends.keys() <= started.backends.keys():
         session.delivery.add(backend_configs)
-        session.restate(msgspec.structs.replace(started, backends={**backends, **started.backends}))
+        session.update_started(msgspec.structs.replace(started, backends={**backends, **started.backends}))
 
 
-def _mute(settings: Settings) -> Experiment:
+def _disabled_experiment(settings: Settings) -> Experiment:
     """A handle that records nothing: tracking is switched off, or this is a worker of the process that records."""
     started = Started(run="", name=settings.experiment_name, project=settings.project, time=now(), host="", pid=0)
-    return Experiment(started, Path(), NullWriter(), _unmute)
+    return Experiment(started, Path(), NullWriter(), _clear_disabled)
 
 
 def _announce(session: Session) -> None:
@@ -242,11 +242,11 @@ def _in_forked_child() -> None:
     """The child of a fork shares our memory and our file, and must use neither."""
     global _current, _inherited, _lock
     _lock = threading.RLock()  # the parent's may have been held by a thread that does not exist here
-    patching.renew()
+    patching.reset_lock()
     if _current is not None:
         _inherited, _current = _current, None
         with guard.guard("letting go of the run in a forked child"):
             _inherited.discard()
 
 
-_conductor = Conductor(_end, place, attach, follow)
+_callbacks = SessionCallbacks(_end, set_rank, attach, follow)

@@ -22,7 +22,7 @@ ARGUMENTS = ("experiment_name", "project")
 """Settings that `start_logging()` takes as arguments of their own, and not in `config`."""
 
 
-def begin(text: str) -> None:
+def start_from_command_line(text: str) -> None:
     """Start recording with the options of `tracelet run`, as JSON: `given` by the user, else the `name`."""
     with guard.guard("starting the recording that `tracelet run` asked for"):
         options: dict[str, Any] = json.loads(text)
@@ -36,20 +36,20 @@ def begin(text: str) -> None:
             end = "" if str(error).endswith((".", "?")) else "."
             guard.say(f"{error}{end} The program runs, but is not recorded.")
             return
-        active_session.await_script(frozenset(given))
-        target = _looked_for(sys.argv[:1], sys.orig_argv)
+        active_session.allow_adoption(frozenset(given))
+        target = _missing_target(sys.argv[:1], sys.orig_argv)
         if target:
-            atexit.register(_tell_missing, target)  # runs before the session's own, which was registered earlier
+            atexit.register(_report_missing, target)  # runs before the session's own, which was registered earlier
 
 
-def _looked_for(program: list[str], command: list[str]) -> str:
+def _missing_target(program: list[str], command: list[str]) -> str:
     """What Python has yet to find a program in, before it does: a module, or a folder. Empty for a script."""
     if program == ["-m"] and "-m" in command[:-1]:
         return f"module {command[command.index('-m') + 1]!r}"
     return f"folder {program[0]!r}" if program and os.path.isdir(program[0]) else ""
 
 
-def _tell_missing(target: str) -> None:
+def _report_missing(target: str) -> None:
     """At the exit: a module or a folder without a program leaves no exception behind, only an exit code."""
     if not hasattr(sys.modules.get("__main__"), "__file__"):
-        active_session.expect(FAILED, f"Python found nothing to run in {target}")
+        active_session.expect_status(FAILED, f"Python found nothing to run in {target}")

@@ -20,7 +20,7 @@ SPAN_BACKENDS = frozenset({"otlp", "onelogger"})
 """Deliver spans, and have options by which they are chosen."""
 
 
-def settle(backend: object, settings: Settings) -> Backends:
+def resolve_backends(backend: object, settings: Settings) -> Backends:
     """Where the run goes: `backend` as `start_logging()` was given it, or what the settings say, with all options."""
     backends = parse(settings.backend if backend is None else backend, settings.tables)
     lost = [key for key in ("backend_url", "api_key") if settings.sources[key] == "arguments" and settings[key]]
@@ -29,8 +29,8 @@ def settle(backend: object, settings: Settings) -> Backends:
             f"{lost[0]} is given without a backend. Name the backend, e.g. "
             f"start_logging(backend='mlflow', {lost[0]}=...)"
         )
-    backends = addressed(backends, settings.api_key, settings.backend_url)
-    return choosing_spans(backends, settings.spans, settings.spans_deny)
+    backends = with_address(backends, settings.api_key, settings.backend_url)
+    return with_span_selection(backends, settings.spans, settings.spans_deny)
 
 
 def parse(backend: object, tables: Mapping[str, Mapping[str, Any]]) -> Backends:
@@ -61,7 +61,7 @@ def _options(name: object, options: object) -> dict[str, Any]:
     return {str(key): value for key, value in options.items()}
 
 
-def addressed(backends: Backends, api_key: str, url: str) -> Backends:
+def with_address(backends: Backends, api_key: str, url: str) -> Backends:
     """The same with `api_key` and `backend_url` among the options of the one backend that they can be meant for."""
     given = {name: value for name, value in (("api_key", api_key), ("url", url)) if value}
     if not given or not backends:
@@ -75,7 +75,7 @@ def addressed(backends: Backends, api_key: str, url: str) -> Backends:
     return {name: {**given, **options} for name, options in backends.items()}
 
 
-def choosing_spans(backends: Backends, spans: str, deny: str) -> Backends:
+def with_span_selection(backends: Backends, spans: str, deny: str) -> Backends:
     """The same with the settings `spans` and `spans_deny` as options of backends for spans, whose own options win."""
     if not SPAN_BACKENDS & backends.keys():
         return backends
@@ -85,18 +85,18 @@ def choosing_spans(backends: Backends, spans: str, deny: str) -> Backends:
 
 def without_credentials(backends: Mapping[str, Mapping[str, Any]]) -> Backends:
     """The same without options that look like secrets, and with credentials taken out of addresses."""
-    return {name: _kept(options) for name, options in backends.items()}
+    return {name: _without_secrets(options) for name, options in backends.items()}
 
 
-def _kept(options: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(key): _masked(value) for key, value in options.items() if not looks_secret(str(key))}
+def _without_secrets(options: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key): _mask(value) for key, value in options.items() if not looks_secret(str(key))}
 
 
-def _masked(value: Any) -> Any:
+def _mask(value: Any) -> Any:
     if isinstance(value, str):
         return mask_url(value)
     if isinstance(value, Mapping):
-        return _kept(value)
+        return _without_secrets(value)
     if isinstance(value, (list, tuple)):
-        return [_masked(item) for item in value]
+        return [_mask(item) for item in value]
     return to_scalar(value)

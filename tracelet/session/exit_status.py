@@ -11,7 +11,7 @@ from tracelet.redaction.masking import mask_text
 from tracelet.session.launch import in_worker_process, launched_index
 
 
-def passing() -> BaseException | None:
+def current_exception() -> BaseException | None:
     """In a process of multiprocessing that is ending: the exception that ends it."""
     error = sys.exc_info()[1] if in_worker_process() else None
     if isinstance(error, SystemExit) and error.code and launched_index() is not None:
@@ -19,7 +19,7 @@ def passing() -> BaseException | None:
     return error
 
 
-def outcome(error: BaseException | None, expected: tuple[str, str]) -> tuple[str, str, str]:
+def exit_status(error: BaseException | None, expected: tuple[str, str]) -> tuple[str, str, str]:
     """(status, reason, traceback) of a run that ends because of `error`, or without one."""
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         status, reason = expected

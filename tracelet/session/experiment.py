@@ -32,21 +32,21 @@ from tracelet.journal.records import Notice, Params, Started, Tags
 from tracelet.store import artifacts, delivery_state
 
 _clock = time.time
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """No room, or no more of it for this user; other errors are not mended by deleting something."""
 
-JUST_TEXT = {str}
-MOST_GROUPS = 1000
+ONLY_STR = {str}
+MAX_GROUPS = 1000
 """Different sets of metrics that are remembered; a program that logs ever new names must not fill the memory."""
 
 
-class _Blocks(threading.local):
+class _WithBlocks(threading.local):
     """The `with` blocks of one run that a thread is in."""
 
     def __init__(self) -> None:
-        self.lent = False
+        self.reentered = False
         """Whether the thread asked for a run that was active already and has not entered a block since."""
-        self.ending: list[bool] = []
+        self.ends_run: list[bool] = []
         """Whether each block ends the run, the innermost last."""
 
 
@@ -62,8 +62,8 @@ class Experiment:
         self._stop = stop
         self._iteration: int | None = None
         self._groups: dict[tuple[str, ...], SeriesGroup] = {}
-        self._blocks = _Blocks()
-        self._owned = False
+        self._with_blocks = _WithBlocks()
+        self._end_block_entered = False
         """Whether the block that ends the run has been entered."""
 
     @property
@@ -121,18 +121,18 @@ class Experiment:
                 f"metrics are a {type(metrics).__name__}, not a mapping of names to numbers; nothing was recorded. "
                 "E.g. log_metrics({'loss': 0.5}, step=3)"
             )
-        sound = [
+        checked_values = [
             value if type(value) is float and type(name) is str and name else checked_value(name, value)
             for name, value in metrics.items()
         ]
         at = self._iteration if step is None else _index("", step)
         names, seconds = tuple(metrics), _clock()
-        if set(map(type, names)) != JUST_TEXT:
+        if set(map(type, names)) != ONLY_STR:
             names = tuple(map(str.__str__, names))
-        if at is not None and sound:
-            self._writer.emit((self._group(names), at, sound, seconds, None))
+        if at is not None and checked_values:
+            self._writer.emit((self._group(names), at, checked_values, seconds, None))
         else:
-            for name, value in zip(names, sound):
+            for name, value in zip(names, checked_values):
                 self._writer.emit((name, at, value, seconds))
 
     def _group(self, names: tuple[str, ...]) -> SeriesGroup:
@@ -140,7 +140,7 @@ class Experiment:
         group = self._groups.get(names)
         if group is None:
             group = SeriesGroup(names)
-            if len(self._groups) < MOST_GROUPS:
+            if len(self._groups) < MAX_GROUPS:
                 self._groups[names] = group
         return group
 
@@ -151,7 +151,7 @@ class Experiment:
         """
         values = parameters.checked_params(params)
         self._writer.emit(Params(time=now(), values=values))
-        self._tell_late("parameter", values)
+        self._warn_if_ended("parameter", values)
 
     def log_hyperparameter(self, name: str, value: Any) -> None:
         """Record one hyperparameter."""
@@ -161,7 +161,7 @@ class Experiment:
         """Set tags of the run: name to text, or names. None or an empty text removes one. Raises `InvalidArgument`."""
         values = checked_tags(tags)
         self._writer.emit(Tags(time=now(), values=values))
-        self._tell_late("tag", values)
+        self._warn_if_ended("tag", values)
 
     def log_artifact(self, path: str | os.PathLike[str], name: str | None = None, kind: str | None = None) -> None:
         """Copy a file or a folder, as it is now, into the run. `kind`: a word of yours such as `plot` or `model`.
@@ -169,7 +169,7 @@ class Experiment:
         Copies on the calling thread, streaming. Raises `ArtifactNotFound`; a disk that refuses is said, not raised.
         """
         if not self._writer.recording:
-            self._tell_late("artifact", [str(path)])
+            self._warn_if_ended("artifact", [str(path)])
             return
         try:
             self._writer.emit(artifacts.store_artifact(self._folder, path, name, kind, now()))
@@ -177,14 +177,14 @@ class Experiment:
             raise
         except OSError as error:
             message = f"the artifact {os.fspath(path)!r} was not stored ({error.strerror or error})"
-            say(f"{message}. The training continues; {_remedy(error)} and log it again.")
+            say(f"{message}. The training continues; {_fix_for(error)} and log it again.")
             self._writer.emit(Notice(time=now(), code="artifact", message=message, count=1))
 
     def log_file_artifact(self, path: str | os.PathLike[str], name: str | None = None) -> None:
         """The same as `log_artifact` for one file."""
         self.log_artifact(path, name, "file")
 
-    def _tell_late(self, kind: str, names: Iterable[Any]) -> None:
+    def _warn_if_ended(self, kind: str, names: Iterable[Any]) -> None:
         """Say it if the run has ended, once for each kind of what is logged."""
         if type(self._writer.items) is EndedBuffer:
             for name in islice(names, 1):
@@ -202,22 +202,23 @@ class Experiment:
         """End the run; the same as `tracelet.stop_logging(timeout)` while this run is the active one."""
         self._stop(timeout=timeout)
 
-    def lend(self) -> Experiment:
+    def reenter(self) -> Experiment:
         """The handle, for a caller who asked for a run that others had started: its `with` does not end that run."""
-        self._blocks.lent = True
+        self._with_blocks.reentered = True
         return self
 
     def __enter__(self) -> Experiment:
-        ends = not self._owned and not self._blocks.lent
-        self._owned, self._blocks.lent = self._owned or ends, False
-        self._blocks.ending.append(ends)
+        ends = not self._end_block_entered and not self._with_blocks.reentered
+        self._end_block_entered, self._with_blocks.reentered = self._end_block_entered or ends, False
+        self._with_blocks.ends_run.append(ends)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        ending = self._blocks.ending
-        if not ending or ending.pop():  # none: the block was entered on another thread, or before a rank had its run
+        ends_run = self._with_blocks.ends_run
+        # Empty where the block was entered on another thread, or before a rank had its run.
+        if not ends_run or ends_run.pop():
             self._stop(error=error)
 
     def __copy__(self) -> Experiment:
@@ -233,9 +234,9 @@ class Experiment:
         return f"<tracelet.Experiment {self.name!r} {self.id} in {self._folder}>"
 
 
-def _remedy(error: OSError) -> str:
+def _fix_for(error: OSError) -> str:
     """What to do against an artifact that could not be copied."""
-    if error.errno in FULL:
+    if error.errno in DISK_FULL:
         return "free some space"
     if isinstance(error, PermissionError):
         return f"allow this user to use {error.filename or 'the file and the store'}"

@@ -8,7 +8,7 @@ while it brings the run to its end, so it sets the flag again. Called by the ses
 from __future__ import annotations
 
 
-def remind() -> None:
+def restore_interrupt_flag() -> None:
     """Make CPython remember the KeyboardInterrupt: evaluating a text that raises one is how it came to know."""
     try:
         exec("raise KeyboardInterrupt")  # noqa: S102 - a constant

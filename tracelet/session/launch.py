@@ -19,15 +19,15 @@ from pathlib import Path
 from tracelet.store.process_liveness import process_start, stat_fields
 from tracelet.store.run_ids import short_id
 
-Row = tuple[str, str, str, str]
-SLURM: Row = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS")
-TORCHRUN: Row = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE")
-HYDRA: Row = ("PMI_RANK", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "PMI_SIZE")
+VariableNames = tuple[str, str, str, str]
+SLURM: VariableNames = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS")
+TORCHRUN: VariableNames = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE")
+MPICH: VariableNames = ("PMI_RANK", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "PMI_SIZE")
 """MPICH's launcher and Intel's; srun and Cray's set PMI_RANK as well, but no local rank of this name."""
-RANK_VARIABLES: tuple[Row, ...] = (
+RANK_VARIABLES: tuple[VariableNames, ...] = (
     TORCHRUN,
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", "OMPI_COMM_WORLD_SIZE"),
-    HYDRA,
+    MPICH,
     SLURM,
     ("PMI_RANK", "PMI_LOCAL_RANK", "PALS_NODEID", "PMI_SIZE"),
 )
@@ -74,7 +74,7 @@ class Identity:
 def identify(environ: Mapping[str, str] | None = None, known: tuple[int, int] | None = None) -> Identity:
     """Who this process is, from its environment and its parent; `known`: torch's rank and world size."""
     env = os.environ if environ is None else environ
-    rank, local_rank, node_rank, world_size = _place(env)
+    rank, local_rank, node_rank, world_size = _ranks_from(env)
     index = launched_index() if environ is None else None
     if index is not None and "RANK" not in env:
         rank = local_rank = index
@@ -90,7 +90,7 @@ def identify(environ: Mapping[str, str] | None = None, known: tuple[int, int] | 
     )  # fmt: skip
 
 
-def _place(env: Mapping[str, str]) -> tuple[int, int, int, int]:
+def _ranks_from(env: Mapping[str, str]) -> tuple[int, int, int, int]:
     names = _launcher(env)
     if names is not None:
         rank, local, node = (_number(env, name, 0) for name in names[:3])
@@ -104,10 +104,10 @@ def _place(env: Mapping[str, str]) -> tuple[int, int, int, int]:
     return 0, 0, 0, world
 
 
-def _launcher(env: Mapping[str, str]) -> Row | None:
+def _launcher(env: Mapping[str, str]) -> VariableNames | None:
     """The variables of whoever started this process as one of several ranks."""
     for names in RANK_VARIABLES:
-        told = names[0] in env and (names is not HYDRA or names[1] in env) and (names is not SLURM or _in_step(env))
+        told = names[0] in env and (names is not MPICH or names[1] in env) and (names is not SLURM or _in_step(env))
         if told and _number(env, names[3], 1) > 1:
             return names
     return None
@@ -169,7 +169,7 @@ def _group(env: Mapping[str, str], first: Mapping[str, str], index: int | None) 
     return _process(os.getppid() if _is_child(env) else os.getpid()), False
 
 
-def _mpi_group(env: Mapping[str, str], names: Row) -> tuple[str, bool]:
+def _mpi_group(env: Mapping[str, str], names: VariableNames) -> tuple[str, bool]:
     launch = next((env[name] for name in MPI_LAUNCHES if env.get(name)), "")
     shared = ":".join(env.get(name, "") for name in SHARED_BY_NODES)
     if launch or (_ranks_here(env, names) < _number(env, names[3], 1) and shared.strip(":")):
@@ -177,7 +177,7 @@ def _mpi_group(env: Mapping[str, str], names: Row) -> tuple[str, bool]:
     return "mpi:" + _process(_above(names[0])), True
 
 
-def _ranks_here(env: Mapping[str, str], names: Row) -> int:
+def _ranks_here(env: Mapping[str, str], names: VariableNames) -> int:
     return _number(env, names[2] if names[2] in RANKS_ON_NODE else "PMI_LOCAL_SIZE", 1)
 
 

@@ -20,13 +20,13 @@ from tracelet.journal.records import MetricSummary
 from tracelet.session.launch import in_worker_process
 from tracelet.store.run import Run
 
-EVERY = 1.0
+REFRESH_INTERVAL = 1.0
 """Seconds between two looks."""
-CLOCK = 10.0
+CLOCK_INTERVAL = 10.0
 """Seconds after which the text is shown anew although no value has come: so that the clock goes on."""
-ROWS = 12
+MAX_ROWS = 12
 """Metrics that are shown; a cell is no dashboard."""
-EXIT_PATIENCE = 1.0
+EXIT_TIMEOUT = 1.0
 """Seconds that a kernel's end waits for the delivery. Jupyter kills a kernel that takes longer than 2.5 to end."""
 
 
@@ -39,7 +39,7 @@ class Cell(NamedTuple):
     source: str
     """What IPython calls its text."""
 
-    def repeats(self, other: Cell | None) -> bool:
+    def is_rerun_of(self, other: Cell | None) -> bool:
         """Whether this is the same cell, executed again."""
         if other is None or other.number == self.number:
             return False
@@ -71,7 +71,7 @@ def _source(names: dict[str, Any]) -> str:
     return found
 
 
-def error_of(cell: Cell | None, before: BaseException | None) -> BaseException | None:
+def error_from_cell(cell: Cell | None, before: BaseException | None) -> BaseException | None:
     """The exception that was shown last, if it came out of this cell and is not the one that was shown `before`."""
     error: BaseException | None = getattr(sys, "last_value", None)
     trace = error.__traceback__ if error is not None and error is not before and cell is not None else None
@@ -82,18 +82,18 @@ def error_of(cell: Cell | None, before: BaseException | None) -> BaseException |
     return None
 
 
-class Panel:
+class StatusPanel:
     """The lines in the cell."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._began = time.monotonic()
-        self._display = f"tracelet-{writer.started.run}-{self._began}"
+        self._started_at = time.monotonic()
+        self._display = f"tracelet-{writer.started.run}-{self._started_at}"
         self._run: Run | None = None
         self._rows: list[str] = []
         self._shown = 0.0
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="tracelet-notebook", daemon=True)
+        self._thread = threading.Thread(target=self._refresh, name="tracelet-notebook", daemon=True)
         self._pid = os.getpid()
 
     def start(self) -> None:
@@ -105,22 +105,22 @@ class Panel:
         """Show the last text; nothing in a child of the kernel."""
         if self._pid == os.getpid():
             self._ended.set()
-            self._thread.join(EVERY)
-            self._writer.flush(EVERY)
+            self._thread.join(REFRESH_INTERVAL)
+            self._writer.flush(REFRESH_INTERVAL)
             self._rows = self._table()
             self._publish("ended")
 
-    def _follow(self) -> None:
-        while not self._ended.wait(EVERY):
+    def _refresh(self) -> None:
+        while not self._ended.wait(REFRESH_INTERVAL):
             with guard("showing the run in the notebook"):
                 rows = self._table()
-                if rows != self._rows or time.monotonic() - self._shown > CLOCK:
+                if rows != self._rows or time.monotonic() - self._shown > CLOCK_INTERVAL:
                     self._rows = rows
                     self._publish("running")
 
     def _publish(self, state: str, update: bool = True) -> None:
         self._shown = time.monotonic()
-        minutes, seconds = divmod(int(self._shown - self._began), 60)
+        minutes, seconds = divmod(int(self._shown - self._started_at), 60)
         started = self._writer.started
         head = f"tracelet: {started.name} ({started.run}) {state}, {minutes // 60}:{minutes % 60:02}:{seconds:02}"
         running = shell()
@@ -134,7 +134,7 @@ class Panel:
         found = [one for one in self._summaries() if not one.automatic]
         if not found:
             return []
-        shown = sorted(found, key=lambda one: one.name)[:ROWS]
+        shown = sorted(found, key=lambda one: one.name)[:MAX_ROWS]
         width = max(len(one.name) for one in shown)
         rows = [f"  {one.name:{width}}  {one.last:<11.5g}  step {one.last_step:,}" for one in shown]
         more = len(found) - len(shown)

@@ -1,8 +1,8 @@
 """How a script's own `start_logging("name", ...)` takes over the run that `tracelet run` has started for it.
 
-Called by the session on the user's thread, at most once a run (and `tell_again` by each further `start_logging()`).
-What was said on the command line stands, for it was said last; the script fills in the rest. What cannot be changed
-any more, because recording has begun, is told and left.
+Called by the session on the user's thread, at most once per run (`warn_ignored_settings` by each further
+`start_logging()`). The command line wins, because it was given last; the script fills in the rest. A setting that can
+no longer change, because recording has started, is reported and ignored.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from tracelet.guard import say
 from tracelet.journal.records import Started
 from tracelet.settings import Settings
 
-CHANGEABLE = frozenset({"experiment_name", "project", "backend", "api_key", "backend_url"})
+ADOPTABLE = frozenset({"experiment_name", "project", "backend", "api_key", "backend_url"})
 """What is only written down at the start; the other settings have begun to act."""
 
 
-def adopted(started: Started, asked: Settings, backends: Mapping[str, dict[str, Any]], given: Set[str]) -> Started:
+def adopted_start(
+    started: Started, asked: Settings, backends: Mapping[str, dict[str, Any]], given: Set[str]
+) -> Started:
     """The run's first record as it would be had the script started it; `given` is what the command line decided."""
     changes: dict[str, Any] = {}
     if "experiment_name" not in given and asked.experiment_name:
@@ -32,9 +34,9 @@ def adopted(started: Started, asked: Settings, backends: Mapping[str, dict[str, 
     return msgspec.structs.replace(started, **changes)
 
 
-def tell_late(running: Settings, asked: Settings, given: Set[str]) -> None:
+def warn_late_settings(running: Settings, asked: Settings, given: Set[str]) -> None:
     """Say which settings of the script come too late."""
-    late = _late(running, asked, given)
+    late = _ignored(running, asked, given)
     if late:
         example = " ".join(f"--config {key}={asked[key]}" for key in late)
         say(
@@ -43,9 +45,9 @@ def tell_late(running: Settings, asked: Settings, given: Set[str]) -> None:
         )
 
 
-def tell_again(running: Settings, asked: Settings) -> None:
+def warn_ignored_settings(running: Settings, asked: Settings) -> None:
     """Say which settings of a second `start_logging()` come too late."""
-    late = _late(running, asked, frozenset())
+    late = _ignored(running, asked, frozenset())
     if late:
         say(
             f"a run is active and keeps its settings; {', '.join(late)} cannot be changed any more. "
@@ -53,10 +55,10 @@ def tell_again(running: Settings, asked: Settings) -> None:
         )
 
 
-def _late(running: Settings, asked: Settings, given: Set[str]) -> list[str]:
+def _ignored(running: Settings, asked: Settings, given: Set[str]) -> list[str]:
     return [
         key
         for key in asked
-        if asked.sources[key] in ("arguments", "config") and key not in CHANGEABLE and key not in given
+        if asked.sources[key] in ("arguments", "config") and key not in ADOPTABLE and key not in given
         and asked[key] != running[key]
     ]  # fmt: skip

@@ -37,15 +37,20 @@ from tracelet.store.run_ids import short_id
 from tracelet.store.store import LATEST, STORE_NAME, Store, prepare
 
 AUTO = "auto"
-LEGAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """What may be a folder on every file system, and part of an address."""
-JOBS = (("SLURM_JOB_ID", "slurm"), ("TORCHELASTIC_RUN_ID", "torchrun"), ("LSB_JOBID", "lsf"), ("PBS_JOBID", "pbs"))
+JOB_ID_VARIABLES = (
+    ("SLURM_JOB_ID", "slurm"),
+    ("TORCHELASTIC_RUN_ID", "torchrun"),
+    ("LSB_JOBID", "lsf"),
+    ("PBS_JOBID", "pbs"),
+)
 """Where clusters and torchrun tell which job this is; a job that is started again keeps it."""
-PATIENCE = 5.0
+STOP_TIMEOUT = 5.0
 """Seconds that the end of a run waits for the answer where a checkpoint comes from."""
-SOME = 16
+MAX_OTHER_RANKS = 16
 """Journals of other ranks that are asked for their branch."""
-NO_JOB = frozenset({"", "none"})
+NO_JOB_ID = frozenset({"", "none"})
 """`none` is torchrun's default for all that were not given an id."""
 
 
@@ -56,7 +61,7 @@ def open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]], nth:
     """
     identity = identify(known=group_place())
     try:
-        run, nth = _choose(prepare(settings.dir), settings, identity, nth)
+        run, nth = _choose_run(prepare(settings.dir), settings, identity, nth)
         folder = prepare(settings.dir) / run
         folder.mkdir(exist_ok=True)
         earlier = list(_ranks(folder, identity.stem))
@@ -77,10 +82,10 @@ def open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]], nth:
     return writer, nth + 1
 
 
-def _choose(runs: Path, settings: Settings, identity: Identity, nth: int) -> tuple[str, int]:
+def _choose_run(runs: Path, settings: Settings, identity: Identity, nth: int) -> tuple[str, int]:
     """The run's id, and which run of this process it is."""
     if settings.run_id:
-        if not LEGAL_ID.fullmatch(settings.run_id):
+        if not VALID_ID.fullmatch(settings.run_id):
             raise SettingsError(
                 f"run_id cannot be {settings.run_id!r}: expected up to 64 letters, digits, dots, dashes and underscores"
             )
@@ -110,8 +115,8 @@ def _choose(runs: Path, settings: Settings, identity: Identity, nth: int) -> tup
 
 def job_key(environ: Mapping[str, str]) -> str:
     """What stays the same when a cluster, or torchrun, starts this job again; empty when this is no such job."""
-    for variable, system in JOBS:
-        if environ.get(variable, "") not in NO_JOB:
+    for variable, system in JOB_ID_VARIABLES:
+        if environ.get(variable, "") not in NO_JOB_ID:
             step = environ.get("SLURM_STEP_ID", "") if system == "slurm" else ""
             return f"{system}:{environ[variable]}:{step}"
     return ""
@@ -138,14 +143,14 @@ def writer_of(runs: Path, checkpoint: str) -> str:
     return ""
 
 
-class Ancestry:
+class CheckpointOrigin:
     """Looks for the run that wrote a checkpoint, on a thread of its own: a store may hold thousands of runs."""
 
     def __init__(self, folder: Path, checkpoint: str, found: Callable[[str], None]) -> None:
         self._folder = folder
         self._checkpoint = checkpoint
         self._found = found
-        self._thread = threading.Thread(target=self._look, name="tracelet-ancestry", daemon=True)
+        self._thread = threading.Thread(target=self._search, name="tracelet-checkpoint-origin", daemon=True)
 
     def start(self) -> None:
         """Begin to look."""
@@ -153,9 +158,9 @@ class Ancestry:
 
     def stop(self) -> None:
         """Wait for the answer, within a limit."""
-        self._thread.join(PATIENCE)
+        self._thread.join(STOP_TIMEOUT)
 
-    def _look(self) -> None:
+    def _search(self) -> None:
         with guard("tracing a checkpoint"):
             written = writer_of(self._folder.parent, self._checkpoint)
             if written not in ("", self._folder.name):
@@ -165,7 +170,7 @@ class Ancestry:
 def _ranks(folder: Path, stem: str) -> Iterator[tuple[Path, Started]]:
     """The journals of this rank, of rank 0, and some of others: a thousand ranks must not all read a thousand files."""
     mine, leading = set(folder.glob(f"{stem}.*{SUFFIX}")), set(folder.glob(f"rank-0.*{SUFFIX}"))
-    for path in sorted(mine | leading) + list(islice(folder.glob("rank-*" + SUFFIX), SOME)):
+    for path in sorted(mine | leading) + list(islice(folder.glob("rank-*" + SUFFIX), MAX_OTHER_RANKS)):
         started = first_record(path)
         if started is not None and started.role == "rank":
             yield path, started

@@ -23,27 +23,26 @@ from tracelet.capture.console import ConsoleCapture
 from tracelet.capture.writer import Writer
 from tracelet.collectors.scheduler import Scheduler
 from tracelet.integrations.base import Integration
-from tracelet.integrations.torch_launchers import Launchers
-from tracelet.integrations.torch_launchers import Place as Placing
+from tracelet.integrations.torch_launchers import Launchers, SetRank
 from tracelet.journal.records import Started, Status
 from tracelet.session import keyboard_interrupt, notebook
-from tracelet.session.exit_status import outcome, passing
+from tracelet.session.exit_status import current_exception, exit_status
 from tracelet.session.experiment import Experiment
 from tracelet.session.job_runs import JobRuns
 from tracelet.session.launch import in_worker_process, several_nodes
-from tracelet.session.resume import Ancestry
-from tracelet.session.spawned_ranks import Attach, Carried, Coordinates, RankFunction, inherited_settings
+from tracelet.session.resume import CheckpointOrigin
+from tracelet.session.spawned_ranks import Attach, CarriedCounts, LaunchedRankConfig, RankFunction, inherited_settings
 from tracelet.settings import Settings
 from tracelet.telemetry.recording import active_recorder as telemetry
-from tracelet.telemetry.recording.training_context import Place
+from tracelet.telemetry.recording.training_context import ProcessInfo
 
-LAST_OF_ALL = -1000
+FINALIZER_PRIORITY = -1000
 """The priority of what multiprocessing calls when everything else in a process of its has ended."""
-SEALING = 1.0
+MIN_CLOSE_TIMEOUT = 1.0
 """Seconds that the disk gets at least, whatever the timeout: that is for deliveries, and sealing takes milliseconds."""
 
 
-class Ending(Protocol):
+class EndSession(Protocol):
     """Ends a session with a status, a reason and a traceback."""
 
     def __call__(
@@ -52,11 +51,11 @@ class Ending(Protocol):
         """End it."""
 
 
-class Conductor(NamedTuple):
+class SessionCallbacks(NamedTuple):
     """What a session asks of the module that holds it."""
 
-    end: Ending
-    place: Placing
+    end: EndSession
+    set_rank: SetRank
     attach: Attach
     follow: Callable[[Session, str, BaseException | None], None]
     """End a session with an error or without, and start one like it with the next job's name."""
@@ -70,19 +69,19 @@ class Session:
         settings: Settings,
         writer: Writer,
         backend_configs: Sequence[BackendConfig],
-        conductor: Conductor,
-        carried: Carried,
+        callbacks: SessionCallbacks,
+        carried_counts: CarriedCounts,
     ) -> None:
         self.settings = settings
         self.writer = writer
-        self._conductor = conductor
-        self._carried = carried
+        self._callbacks = callbacks
+        self._carried_counts = carried_counts
         self.experiment = Experiment(writer.started, writer.path.parent, writer, self._stop_from_handle)
         self.cell = notebook.current_cell()
         self._parts: list[tuple[str, Any]] = []
         self._last_error = getattr(sys, "last_value", None)
         self._error: BaseException | None = None
-        self._abandoned = self._met = False
+        self._abandoned = self._nodes_searched = False
         self._ending: Status | None = None
         sampled = list(registry.COLLECTORS.values()) if settings.track_system else []
         self.delivery = SessionDelivery(settings, writer.started, writer.path, backend_configs, sampled, several_nodes)
@@ -97,68 +96,72 @@ class Session:
         """Bring up everything that records by itself."""
         atexit.register(self._at_exit)
         if in_worker_process():
-            Finalize(None, self._at_exit, exitpriority=LAST_OF_ALL)  # such a process runs no atexit functions
+            Finalize(None, self._at_exit, exitpriority=FINALIZER_PRIORITY)  # such a process runs no atexit functions
         self.delivery.start()
         if self.settings.track_console:
-            self._add("listening to the console", lambda: ConsoleCapture(self.writer))
+            self._start_part("listening to the console", lambda: ConsoleCapture(self.writer))
         if self.settings.track_spans:
-            self._add("recording spans", self._telemetry)
+            self._start_part("recording spans", self._telemetry)
         self._start_collectors()
         for name, reference in registry.INTEGRATIONS.items():
             if self.settings[f"track_{name}"]:
-                self._add(f"tracking {name}", lambda name=name, reference=reference: self._integration(name, reference))
-        self._add("following ranks", lambda: Launchers(self._prepare, self._conductor.place))
+                self._start_part(
+                    f"tracking {name}", lambda name=name, reference=reference: self._integration(name, reference)
+                )
+        self._start_part("following ranks", lambda: Launchers(self._wrap_rank_function, self._callbacks.set_rank))
         if notebook.shell() is not None and not self.settings.quiet:
-            self._add("showing the run in the notebook", lambda: notebook.Panel(self.writer))
+            self._start_part("showing the run in the notebook", lambda: notebook.StatusPanel(self.writer))
 
     def _telemetry(self) -> Any:
         started = self.writer.started
-        return telemetry.Telemetry(self.writer, self.settings, _placed(started), lambda: self._error)
+        return telemetry.Telemetry(self.writer, self.settings, _process_info(started), lambda: self._error)
 
     def _integration(self, name: str, reference: str) -> Any:
         integration = registry.load(reference)(self.writer, self.settings)
-        integration.folder, integration.runs = self.experiment.folder, JobRuns(self, self._conductor.follow)
-        integration.trace(self._trace)
-        if name in self._carried:
-            integration.restore(self._carried[name])
+        integration.folder, integration.runs = self.experiment.folder, JobRuns(self, self._callbacks.follow)
+        integration.watch_resumes(self._trace_checkpoint)
+        if name in self._carried_counts:
+            integration.restore_counts(self._carried_counts[name])
         return integration
 
-    def _trace(self, checkpoint: str) -> None:
+    def _trace_checkpoint(self, checkpoint: str) -> None:
         """Find out, where nobody waits for it, which run wrote the checkpoint that this one goes on from."""
-        self._add("tracing a checkpoint", lambda: Ancestry(self.experiment.folder, checkpoint, self._descend))
+        self._start_part(
+            "tracing a checkpoint", lambda: CheckpointOrigin(self.experiment.folder, checkpoint, self._set_origin)
+        )
 
-    def _descend(self, run: str) -> None:
-        self.restate(msgspec.structs.replace(self.writer.started, resumed_from=run))
+    def _set_origin(self, run: str) -> None:
+        self.update_started(msgspec.structs.replace(self.writer.started, resumed_from=run))
 
-    def coordinates(self, count: int) -> Coordinates:
+    def rank_config(self, count: int) -> LaunchedRankConfig:
         """What `count` launched processes have to know to record as ranks of this run."""
         parts = [part for _, part in self._parts]
-        carried = {part.name: part.carry() for part in parts if isinstance(part, Integration)}
-        return Coordinates(
+        carried_counts = {part.name: part.launch_counts() for part in parts if isinstance(part, Integration)}
+        return LaunchedRankConfig(
             self.experiment.folder.absolute(), self.writer.path.name, self.writer.started,
-            inherited_settings(self.settings), carried, count,
+            inherited_settings(self.settings), carried_counts, count,
         )  # fmt: skip
 
-    def _prepare(self, function: Any, count: int) -> Any:
+    def _wrap_rank_function(self, function: Any, count: int) -> Any:
         if isinstance(function, RankFunction):
             return function
-        return RankFunction(function, self.coordinates(count), self._conductor.attach)
+        return RankFunction(function, self.rank_config(count), self._callbacks.attach)
 
     def find_nodes(self) -> None:
         """The ranks know one another now: find the other nodes, once."""
-        if not self._met:
-            self._met = True
+        if not self._nodes_searched:
+            self._nodes_searched = True
             rendezvous = self.delivery.rendezvous(self.writer.started.rank)
             if rendezvous is not None:
-                self._add("meeting the other nodes", lambda: rendezvous)
+                self._start_part("meeting the other nodes", lambda: rendezvous)
 
     def _start_collectors(self) -> None:
         wanted = [row for name, row in registry.FACT_COLLECTORS.items() if self.settings[f"track_{name}"]]
-        facts = _made(wanted)
-        periodic = _made(registry.COLLECTORS.values()) if self._samples_machine() else []
+        facts = _load_all(wanted)
+        periodic = _load_all(registry.COLLECTORS.values()) if self._samples_machine() else []
         if facts or periodic:
             interval = self.settings.metrics_interval
-            self._add("collecting", lambda: Scheduler(periodic, self.writer.emit, interval, facts=facts))
+            self._start_part("collecting", lambda: Scheduler(periodic, self.writer.emit, interval, facts=facts))
 
     def _samples_machine(self) -> bool:
         return (
@@ -167,7 +170,7 @@ class Session:
             and not self.delivery.samples_system
         )
 
-    def _add(self, what: str, make: Any) -> None:
+    def _start_part(self, what: str, make: Any) -> None:
         with guard.guard(what):
             part = make()
             part.start()
@@ -179,65 +182,65 @@ class Session:
         """
         if self._abandoned:
             return
-        patience = self._patience(timeout)
+        seconds = self._timeout(timeout)
         if self._ending is None:
             self._ending = Status(time=now(), status=status, reason=reason, traceback=trace)
         while self._parts:
             what, part = self._parts.pop()
             with guard.guard(f"stopping {what}"):
                 part.stop()
-        self.writer.close(self._ending, max(patience, SEALING))
+        self.writer.close(self._ending, max(seconds, MIN_CLOSE_TIMEOUT))
         atexit.unregister(self._at_exit)  # not before: after a Ctrl-C in here, the exit finishes what is left
 
-    def _patience(self, timeout: float | None) -> float:
+    def _timeout(self, timeout: float | None) -> float:
         return float(self.settings.stop_timeout) if timeout is None else timeout
 
-    def deliver(self, began: float, timeout: float | None) -> None:
-        """Wait for what is not delivered yet; the stop that `began` then takes no longer than `timeout` in all."""
-        self.delivery.finish(began + self._patience(timeout))
+    def wait_for_delivery(self, started_at: float, timeout: float | None) -> None:
+        """Wait for the rest of the delivery, at most until `timeout` seconds after `started_at`."""
+        self.delivery.finish(started_at + self._timeout(timeout))
 
-    def take_over(self, handle: Experiment) -> None:
+    def adopt_handle(self, handle: Experiment) -> None:
         """Have a handle that the program holds already be the one of this session."""
         Experiment.__init__(handle, self.writer.started, self.experiment.folder, self.writer, self._stop_from_handle)
         self.experiment = handle
 
-    def restate(self, started: Started) -> None:
+    def update_started(self, started: Started) -> None:
         """Replace the first record by one that knows more."""
         self.writer.started = self.experiment._started = started
         self.writer.emit(started)
         job = telemetry.job()
         if job is not None:
-            job.place = _placed(started)
+            job.process = _process_info(started)
 
     def _stop_from_handle(self, timeout: float | None = None, error: BaseException | None = None) -> None:
         self.end_with(error, scalars.checked_timeout(timeout))
 
     def _at_exit(self) -> None:
         """The process ends without `stop_logging()`: an uncaught exception is the reason, if there was one."""
-        error = passing() or getattr(sys, "last_value", None)
+        error = current_exception() or getattr(sys, "last_value", None)
         if error is self._last_error or hasattr(sys, "ps1"):
             error = self.cell_error()
-        self.end_with(error, None if self.cell is None else notebook.EXIT_PATIENCE)
+        self.end_with(error, None if self.cell is None else notebook.EXIT_TIMEOUT)
         if isinstance(error, KeyboardInterrupt) and self.cell is None:  # a kernel has ended for another reason
-            keyboard_interrupt.remind()
+            keyboard_interrupt.restore_interrupt_flag()
 
     def cell_error(self) -> BaseException | None:
         """In a notebook: the exception that came out of the cell that started the run."""
-        return notebook.error_of(self.cell, self._last_error)
+        return notebook.error_from_cell(self.cell, self._last_error)
 
     def end_with(self, error: BaseException | None, timeout: float | None) -> None:
         """End the run as one that this exception has ended, or none."""
         self._error = error
-        self._conductor.end(self, *outcome(error, self.writer.expected), timeout=timeout)
+        self._callbacks.end(self, *exit_status(error, self.writer.expected), timeout=timeout)
 
-    def discard(self) -> None:
+    def detach(self) -> None:
         """In a forked child: become inert without touching what the parent goes on using."""
         self._abandoned = True
         atexit.unregister(self._at_exit)
-        telemetry.forget()
+        telemetry.clear()
         self.writer.discard()
 
-    def dismantle(self) -> None:
+    def unpatch(self) -> None:
         """In a forked child that is to record by itself: put back what the parent had patched."""
         while self._parts:
             what, part = self._parts.pop()
@@ -245,11 +248,11 @@ class Session:
                 part.stop()
 
 
-def _placed(started: Started) -> Place:
-    return Place(started.rank, started.world_size, started.host, started.run, started.name)
+def _process_info(started: Started) -> ProcessInfo:
+    return ProcessInfo(started.rank, started.world_size, started.host, started.run, started.name)
 
 
-def _made(references: Iterable[str]) -> list[Any]:
+def _load_all(references: Iterable[str]) -> list[Any]:
     """One object for each row that can be loaded."""
     made: list[Any] = []
     for reference in references:

@@ -24,14 +24,14 @@ from tracelet.redaction.known_secrets import redact
 from tracelet.session.launch import identify
 from tracelet.settings import Settings
 
-Carried = Mapping[str, Mapping[str, int]]
+CarriedCounts = Mapping[str, Mapping[str, int]]
 """Integration to what it counts."""
-INHERITED = {"delivery": "off", "track_system": False, "track_git": False, "track_env": False, "quiet": True}
+RANK_SETTINGS = {"delivery": "off", "track_system": False, "track_git": False, "track_env": False, "quiet": True}
 """What the launching process does for all its ranks."""
 
 
 @dataclass(frozen=True)
-class Coordinates:
+class LaunchedRankConfig:
     """What a launched process has to know of the run."""
 
     folder: Path
@@ -39,7 +39,7 @@ class Coordinates:
     started: Started
     """The launching process's first record."""
     settings: Settings
-    carried: Carried
+    carried_counts: CarriedCounts
     count: int
     """How many processes are launched together."""
 
@@ -59,25 +59,25 @@ class Coordinates:
 
 def inherited_settings(settings: Settings) -> Settings:
     """The settings of a launched process: its own metrics and spans, and nothing that is done once a run or a host."""
-    return Settings({**settings, **INHERITED}, dict(settings.sources), {})
+    return Settings({**settings, **RANK_SETTINGS}, dict(settings.sources), {})
 
 
-Attach = Callable[[Coordinates, int], AbstractContextManager[Any]]
+Attach = Callable[[LaunchedRankConfig, int], AbstractContextManager[Any]]
 """Has this process record as the rank with this number; pickled by its name, so it has to be a module's function."""
 
 
 class RankFunction:
     """The function of a launched process: called there in place of the user's, which it calls."""
 
-    def __init__(self, function: Any, coordinates: Coordinates, attach: Attach) -> None:
+    def __init__(self, function: Any, rank_config: LaunchedRankConfig, attach: Attach) -> None:
         self.function = function
-        self.coordinates = coordinates
+        self.rank_config = rank_config
         self.attach = attach
 
     def __call__(self, index: int, *args: Any) -> Any:
         """Join the run, call, leave."""
         joined: AbstractContextManager[Any] = nullcontext()
         with guard("recording a launched rank"):
-            joined = self.attach(self.coordinates, index)
+            joined = self.attach(self.rank_config, index)
         with joined:
             return self.function(index, *args)

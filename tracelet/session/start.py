@@ -29,7 +29,7 @@ def start(
     settled = settings.load(arguments, config)
     values = checked_params({} if params is None else params)
     texts = checked_tags({} if tags is None else tags)
-    experiment = active_session.start(settled, backend_arguments.settle(backend, settled))
+    experiment = active_session.start(settled, backend_arguments.resolve_backends(backend, settled))
     if values:
         experiment.log_params(params)
     if texts:

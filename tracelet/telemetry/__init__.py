@@ -40,7 +40,7 @@ from tracelet.telemetry.recording.callbacks import (
     on_validation_single_iteration_start,
     on_validation_start,
 )
-from tracelet.telemetry.recording.configuration import TelemetryConfig, keep_for_next_run
+from tracelet.telemetry.recording.configuration import TelemetryConfig, save_for_next_run
 from tracelet.telemetry.recording.context_managers import (
     application,
     checkpoint_load,
@@ -88,14 +88,14 @@ def configure(**facts: Any) -> None:
     """
     job = _active.job()
     if job is None:
-        keep_for_next_run(facts)
+        save_for_next_run(facts)
     else:
         job.configure(facts)
 
 
 def current_span() -> Any:
     """The innermost open span of the calling thread, or one that keeps nothing."""
-    from tracelet.telemetry.recording.span import NOTHING
+    from tracelet.telemetry.recording.span import NOOP_SPAN
 
     recorder = _active.recorder()
-    return (recorder.current() if recorder is not None else None) or NOTHING
+    return (recorder.current() if recorder is not None else None) or NOOP_SPAN

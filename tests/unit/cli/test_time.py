@@ -20,7 +20,7 @@ from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Record, Span, Spans
 from tracelet.journal.run_folder import journal_path
 from tracelet.redaction.known_secrets import redact
-from tracelet.session.backend_arguments import choosing_spans
+from tracelet.session.backend_arguments import with_span_selection
 
 SETTINGS = {
     "track_git": False, "track_env": False, "track_lightning": False, "delivery": "off", "quiet": True,
@@ -169,9 +169,9 @@ def test_names_from_the_settings(trained: str, monkeypatch: pytest.MonkeyPatch) 
     names = {event["name"] for event in found["traceEvents"] if event["ph"] == "X"}
     assert "model_forward" in names and not names & {"data_loading", "training_single_iteration"}
     assert "data_loading" in invoked("trace", trained, "--deny", "")
-    given = choosing_spans({"otlp": {"spans": "mine"}, "jsonl": {}}, "other", "x,y")
+    given = with_span_selection({"otlp": {"spans": "mine"}, "jsonl": {}}, "other", "x,y")
     assert given == {"otlp": {"spans": "mine", "spans_deny": "x,y"}, "jsonl": {}}
-    assert choosing_spans({"jsonl": {}}, "a", "b") == {"jsonl": {}}
+    assert with_span_selection({"jsonl": {}}, "a", "b") == {"jsonl": {}}
 
 
 def test_a_file_that_cannot_be_written(trained: str, tmp_path: Path) -> None:

@@ -131,17 +131,17 @@ def test_a_patch_that_rests_is_gone_until_it_wakes(name: str) -> None:
     patcher.apply()
     awake = vars(module.Library)["method"]
     for patch in patches:
-        patch.rest()
+        patch.suspend()
     assert contents(module) == before
     use(module)
     assert calls == []
     for patch in patches:
-        patch.wake()
+        patch.resume()
     assert vars(module.Library)["method"] is awake
     use(module)
     assert calls == EXPECTED
     for patch in patches:
-        patch.rest()
+        patch.suspend()
     patcher.revert()
     assert contents(module) == before
 
@@ -163,9 +163,9 @@ def test_somebody_who_wraps_around_a_rest_keeps_the_wrapper(name: str, wrapped: 
         return module.function
 
     theirs = wrap() if wrapped == "before the rest" else None
-    patches[0].rest()
+    patches[0].suspend()
     theirs = theirs or wrap()
-    patches[0].wake()
+    patches[0].resume()
     assert module.function(1, c=2) == ("theirs", (1, 1, (), 2, {}))
     assert calls == ["function"]
     patcher.revert()

@@ -22,15 +22,15 @@ from tracelet.session.notebook import Cell
 )
 def test_which_cell_is_executed_again(earlier: Cell, later: Cell, repeats: bool) -> None:
     """By what the notebook calls it, else by its text; never within one execution."""
-    assert later.repeats(earlier) is repeats
-    assert not later.repeats(None)
+    assert later.is_rerun_of(earlier) is repeats
+    assert not later.is_rerun_of(None)
 
 
 def test_outside_a_kernel_there_is_no_cell(capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is shown, no thread is started, and a second start is what it always was."""
     assert notebook.shell() is None
     assert notebook.current_cell() is None
-    assert notebook.error_of(None, None) is None
+    assert notebook.error_from_cell(None, None) is None
     with tracelet.start_logging("plain") as run:
         assert tracelet.start_logging("plain") is run
     assert "running" not in capsys.readouterr().out
@@ -43,7 +43,7 @@ def test_only_errors_of_the_cell_are_its_own(monkeypatch: pytest.MonkeyPatch) ->
         raise error
     except ValueError:
         monkeypatch.setattr("sys.last_value", error, raising=False)
-    assert notebook.error_of(Cell(1, "", __file__), None) is error
-    assert notebook.error_of(Cell(1, "", __file__), error) is None
-    assert notebook.error_of(Cell(1, "", "/tmp/other.py"), None) is None
-    assert notebook.error_of(Cell(1, "a", ""), None) is None
+    assert notebook.error_from_cell(Cell(1, "", __file__), None) is error
+    assert notebook.error_from_cell(Cell(1, "", __file__), error) is None
+    assert notebook.error_from_cell(Cell(1, "", "/tmp/other.py"), None) is None
+    assert notebook.error_from_cell(Cell(1, "a", ""), None) is None

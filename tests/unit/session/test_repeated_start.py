@@ -16,7 +16,9 @@ BARE = {f"track_{name}": "false" for name in ("lightning", "system", "git", "env
 
 def begin(name: str = "script", tags: dict[str, str] | None = None, **given: str) -> None:
     """What happens before the script's first line."""
-    autostart.begin(json.dumps({"given": {**BARE, "quiet": "true", **given}, "name": name, "tags": tags or {}}))
+    autostart.start_from_command_line(
+        json.dumps({"given": {**BARE, "quiet": "true", **given}, "name": name, "tags": tags or {}})
+    )
 
 
 def test_the_script_fills_in_what_was_not_said() -> None:
@@ -87,6 +89,6 @@ def test_a_start_that_fails_is_only_said(caplog: pytest.LogCaptureFixture) -> No
     """Neither a bad setting nor nonsense in the variable raises."""
     with caplog.at_level(logging.WARNING, "tracelet"):
         begin(metrics_interval="never")
-        autostart.begin("{")
+        autostart.start_from_command_line("{")
     assert "but is not recorded" in caplog.text
     assert tracelet.get_active_experiment() is None

@@ -64,8 +64,8 @@ finally:
     _options = meant()
     if _options is not None:
         try:
-            from tracelet.session.autostart import begin
+            from tracelet.session.autostart import start_from_command_line
         except ImportError:
             sys.stderr.write("tracelet: this Python has no tracelet and records nothing: %s\n" % sys.executable)
         else:
-            begin(_options)
+            start_from_command_line(_options)

@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from tracelet.integrations.base import Integration, Sink
-from tracelet.integrations.lightning.checkpoint_resume import Resumption
+from tracelet.integrations.lightning.checkpoint_resume import CheckpointResume
 from tracelet.integrations.lightning.checkpoints import Checkpoints
 from tracelet.integrations.lightning.fabric import FABRICS, FabricMetrics
 from tracelet.integrations.lightning.hyperparameters import Hyperparameters
 from tracelet.integrations.lightning.learning_rate import GradientNorms, LearningRates
 from tracelet.integrations.lightning.logger_calls import LoggerCalls
 from tracelet.integrations.lightning.metrics import MetricCapture
-from tracelet.integrations.lightning.shutdown_signals import Interruptions
-from tracelet.integrations.lightning.spans import Spans
-from tracelet.integrations.lightning.trainer_calls import Lifecycle
-from tracelet.integrations.lightning.trainerless import Standalone
+from tracelet.integrations.lightning.shutdown_signals import ShutdownSignals
+from tracelet.integrations.lightning.spans import LightningSpans
+from tracelet.integrations.lightning.trainer_calls import TrainerCalls
+from tracelet.integrations.lightning.trainerless import TrainerlessLogging
 from tracelet.integrations.patching import Patch
 
 FLAVOURS = ("lightning.pytorch", "pytorch_lightning")
@@ -38,29 +38,29 @@ class LightningIntegration(Integration):
 
     def __init__(self, sink: Sink, settings: Mapping[str, object]) -> None:
         super().__init__(sink, settings)
-        self.lifecycle = Lifecycle(sink)
-        self._loggers = LoggerCalls(sink, self.lifecycle)
-        self._standalone = Standalone(sink, self.lifecycle)
-        self._fabric = FabricMetrics(sink, self.lifecycle)
-        self._resumption = Resumption(self.lifecycle)
-        metrics, checkpoints = MetricCapture(sink, self.lifecycle), Checkpoints(sink, self.lifecycle)
+        self.trainer_calls = TrainerCalls(sink)
+        self._loggers = LoggerCalls(sink, self.trainer_calls)
+        self._trainerless = TrainerlessLogging(sink, self.trainer_calls)
+        self._fabric = FabricMetrics(sink, self.trainer_calls)
+        self._checkpoint_resume = CheckpointResume(self.trainer_calls)
+        metrics, checkpoints = MetricCapture(sink, self.trainer_calls), Checkpoints(sink, self.trainer_calls)
         checkpoints.saving.append(metrics.before_checkpoint)
         self._parts: list[_Part] = [
-            self.lifecycle,
-            self._resumption,
-            Interruptions(sink, self.lifecycle),
+            self.trainer_calls,
+            self._checkpoint_resume,
+            ShutdownSignals(sink, self.trainer_calls),
             self._loggers,
-            Hyperparameters(sink, self.lifecycle, self._loggers),
+            Hyperparameters(sink, self.trainer_calls, self._loggers),
             metrics,
             checkpoints,
-            self._standalone,
+            self._trainerless,
         ]
         if settings.get("track_learning_rate", True):
-            self._parts.append(LearningRates(sink, self.lifecycle))
+            self._parts.append(LearningRates(sink, self.trainer_calls))
         if settings.get("track_gradients", False):
-            self._parts.append(GradientNorms(sink, self.lifecycle))
+            self._parts.append(GradientNorms(sink, self.trainer_calls))
 
-        self._spans = Spans(sink, self.lifecycle) if settings.get("track_spans") else None
+        self._spans = LightningSpans(sink, self.trainer_calls) if settings.get("track_spans") else None
         if self._spans is not None:
             self._parts.append(self._spans)
 
@@ -71,28 +71,28 @@ class LightningIntegration(Integration):
             trainers += self._spans.common()
         return trainers + [patch for root in FABRICS for patch in self._fabric.patches(root)]
 
-    def trace(self, on_checkpoint: Callable[[str], None]) -> None:
+    def watch_resumes(self, on_checkpoint: Callable[[str], None]) -> None:
         """Have the paths of checkpoints from which trainings go on told."""
-        self._resumption.on_checkpoint = on_checkpoint
+        self._checkpoint_resume.on_checkpoint = on_checkpoint
 
-    def carry(self) -> dict[str, int]:
+    def launch_counts(self) -> dict[str, int]:
         """A launched process numbers its fits as this one does; the one that launches it is both's."""
-        return {"fits": self.lifecycle.before}
+        return {"fits": self.trainer_calls.fits_before}
 
-    def restore(self, carried: Mapping[str, int]) -> None:
+    def restore_counts(self, counts: Mapping[str, int]) -> None:
         """Go on numbering fits from there."""
-        self.lifecycle.before = carried.get("fits", 0)
+        self.trainer_calls.fits_before = counts.get("fits", 0)
 
     def start(self) -> None:
         """Patch every flavour that is imported and wait for the others."""
-        self.lifecycle.recording = True
+        self.trainer_calls.recording = True
         super().start()
 
     def stop(self) -> None:
         """Put everything back, on classes and on instances."""
         super().stop()
-        self.lifecycle.recording = False
+        self.trainer_calls.recording = False
         if self._spans is not None:
             self._spans.stop()
         self._loggers.stop()
-        self._standalone.stop()
+        self._trainerless.stop()

@@ -11,16 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 from tracelet.guard import guard
-from tracelet.integrations.lightning.trainer_calls import Lifecycle
+from tracelet.integrations.lightning.trainer_calls import TrainerCalls
 from tracelet.integrations.patching import Function, Patch
 from tracelet.store.resumed_series import RESUMED_EVENT
 
 
-class Resumption:
+class CheckpointResume:
     """Tells of fits that go on. `on_checkpoint` is called with the path, on rank 0."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
-        self._lifecycle = lifecycle
+    def __init__(self, trainer_calls: TrainerCalls) -> None:
+        self._trainer_calls = trainer_calls
         self.on_checkpoint: Callable[[str], None] | None = None
 
     def patches(self, root: str) -> list[Patch]:
@@ -36,7 +36,7 @@ class Resumption:
         return on_run_start
 
     def _tell(self, trainer: Any) -> None:
-        fit = self._lifecycle.fit_of(trainer)
+        fit = self._trainer_calls.fit_of(trainer)
         if fit.trials or fit.cache.get(RESUMED_EVENT):
             return
         fit.cache[RESUMED_EVENT] = True
@@ -46,6 +46,6 @@ class Resumption:
             return
         place = os.path.abspath(path) if path and "://" not in str(path) else str(path or "")
         attributes = {"fit": fit.number, "step": int(step), "epoch": int(trainer.current_epoch), "checkpoint": place}
-        self._lifecycle.tell(RESUMED_EVENT, dict(attributes))
+        self._trainer_calls.emit_event(RESUMED_EVENT, dict(attributes))
         if place and self.on_checkpoint is not None and trainer.is_global_zero:
             self.on_checkpoint(place)

@@ -11,21 +11,21 @@ from contextlib import suppress
 from typing import Any
 
 from tracelet.guard import guard
-from tracelet.integrations.lightning.trainer_calls import Lifecycle
+from tracelet.integrations.lightning.trainer_calls import TrainerCalls
 from tracelet.integrations.patching import Function, Patch
 from tracelet.journal.records import Span
 from tracelet.telemetry.names import CHECKPOINT_SAVE_ASYNC, CHECKPOINT_SAVE_FINALIZATION, CHECKPOINT_SAVE_SYNC
-from tracelet.telemetry.recording.span_recorder import ActiveSpan, Recorder, describe
-from tracelet.telemetry.recording.training_job import Job
+from tracelet.telemetry.recording.span_recorder import ActiveSpan, SpanRecorder, describe_error
+from tracelet.telemetry.recording.training_job import TrainingJob
 
 
-class Saving:
+class CheckpointSpans:
     """One span for each checkpoint that a trainer saves, and one for its way to the disk if that goes on behind."""
 
-    def __init__(self, recorder: Recorder, job: Job | None, lifecycle: Lifecycle) -> None:
+    def __init__(self, recorder: SpanRecorder, job: TrainingJob | None, trainer_calls: TrainerCalls) -> None:
         self._recorder = recorder
         self._job = job
-        self._lifecycle = lifecycle
+        self._trainer_calls = trainer_calls
         self._saving: list[tuple[int, bool]] = []
         """(step, trial) of the saves that are going on, the innermost last."""
 
@@ -52,11 +52,11 @@ class Saving:
         return save_checkpoint
 
     def _begin(self, trainer: Any, path: str) -> ActiveSpan | None:
-        trial = self._lifecycle.is_running(trainer) and bool(self._lifecycle.fit_of(trainer).trials)
+        trial = self._trainer_calls.is_running(trainer) and bool(self._trainer_calls.fit_of(trainer).trials)
         name = CHECKPOINT_SAVE_ASYNC if _is_async(trainer.strategy.checkpoint_io) else CHECKPOINT_SAVE_SYNC
         step = int(trainer.global_step)
         self._saving.append((step, trial))
-        span = self._recorder.begin_found(name, {"path": path})
+        span = self._recorder.begin_automatic(name, {"path": path})
         if span is None:
             self._saving.pop()
             return None
@@ -111,9 +111,9 @@ class Saving:
 
     def _finalized(self, path: str, step: int, trial: bool, parent: int, began: int, error: Any) -> None:
         recorder, now = self._recorder, self._recorder.now_ns()
-        number = recorder.reserve()
+        number = recorder.reserve_id()
         there = "://" in path or os.path.exists(path)
-        failure = describe(error) if error is not None else "" if there else "the file is not there"
+        failure = describe_error(error) if error is not None else "" if there else "the file is not there"
         attributes: dict[str, Any] = {"current_iteration": step, "path": path, **({"trial": True} if trial else {})}
         recorder.sink.emit(
             Span(

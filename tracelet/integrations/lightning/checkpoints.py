@@ -17,7 +17,7 @@ from typing import Any
 from tracelet.capture.parameters import to_scalar
 from tracelet.guard import guard
 from tracelet.integrations.base import Sink
-from tracelet.integrations.lightning.trainer_calls import Fit, Lifecycle
+from tracelet.integrations.lightning.trainer_calls import Fit, TrainerCalls
 from tracelet.integrations.patching import Function, Patch
 from tracelet.journal.records import Artifact, Scalar
 
@@ -29,15 +29,15 @@ nobody waits again."""
 class Checkpoints:
     """One artifact for each checkpoint file, and events for what callbacks decided."""
 
-    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+    def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._sink = sink
-        self._lifecycle = lifecycle
+        self._trainer_calls = trainer_calls
         self._saving: set[str] = set()
         """Files that a ModelCheckpoint is saving: it tells more about them than the trainer can."""
         self.saving: list[Callable[[Any], None]] = []
         """Called with the trainer before a ModelCheckpoint saves."""
         self._patience = PATIENCE
-        lifecycle.finishing.append(best_of)
+        trainer_calls.on_finish.append(best_of)
 
     def patches(self, root: str) -> list[Patch]:
         """Where checkpoints are saved and removed, and where training is stopped early."""
@@ -85,13 +85,13 @@ class Checkpoints:
             result = original(callback, trainer, filepath, *args, **kwargs)
             with guard("recording a removed checkpoint"):
                 if trainer.is_global_zero:
-                    self._lifecycle.tell("checkpoint_removed", {"path": _absolute(str(filepath))})
+                    self._trainer_calls.emit_event("checkpoint_removed", {"path": _absolute(str(filepath))})
             return result
 
         return remove_checkpoint
 
     def _record(self, trainer: Any, path: str, judged: dict[str, Scalar]) -> None:
-        fit = self._lifecycle.fit_of(trainer) if self._lifecycle.is_running(trainer) else None
+        fit = self._trainer_calls.fit_of(trainer) if self._trainer_calls.is_running(trainer) else None
         if not trainer.is_global_zero or (fit is not None and fit.trials):
             return
         metadata: dict[str, Scalar] = {"step": trainer.global_step, "epoch": trainer.current_epoch, **judged}
@@ -121,12 +121,12 @@ class Checkpoints:
         return run_early_stopping_check
 
     def _stopped(self, callback: Any, trainer: Any, value: Any, reason: str) -> None:
-        self._lifecycle.tell(
+        self._trainer_calls.emit_event(
             "early_stopping",
             {
                 "monitor": callback.monitor, "value": to_scalar(value.cpu()), "reason": reason,
                 "epoch": trainer.current_epoch, "step": trainer.global_step,
-                "fit": self._lifecycle.fit_of(trainer).number,
+                "fit": self._trainer_calls.fit_of(trainer).number,
             },
         )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """What the phases of an iteration took on the GPU, without ever waiting for it.
 
-Called on the training thread by `lap`. An event is put into the stream where a phase ends; events are read in a later
-iteration, when the device has passed them by itself. They are asked on the training thread, because another thread's
-question would break a CUDA graph that is being captured. Iterations are sampled, so that the price per second is the
+Called on the training thread by `iteration_timer`. An event is put into the stream where a phase ends, and read in a
+later iteration, once the device has passed it. Events are queried on the training thread, because a query from another
+thread would break a CUDA graph that is being captured. Iterations are sampled, so that the price per second is the
 same for short and long steps.
 """
 
@@ -18,7 +18,7 @@ from tracelet.guard import guard
 
 SAMPLE_EVERY = 100_000_000
 """Nanoseconds between two iterations with device times: recording and reading one takes about 30 us."""
-MOST_WAITING = 64
+MAX_WAITING = 64
 """Iterations that wait for the device. A program that runs further ahead of it gets no more device times until it is
 back.
 """
@@ -56,7 +56,7 @@ class DeviceClock:
     def begin(self, now: int) -> None:
         """The iteration's work is about to be put into the stream: decide whether to time it."""
         self._events, self._phases = [], []
-        if now - self._sampled < SAMPLE_EVERY or len(self._waiting) >= MOST_WAITING:
+        if now - self._sampled < SAMPLE_EVERY or len(self._waiting) >= MAX_WAITING:
             return
         self._sampled = now
         self._record()
@@ -75,18 +75,18 @@ class DeviceClock:
             if len(self._events) > before:
                 self._phases.append(phase)
 
-    def finish(self, lap: FinishedIteration) -> None:
+    def finish(self, iteration: FinishedIteration) -> None:
         """The iteration is over on the host; it is told when the device is there too."""
         if self._phases:
-            self._waiting.append((lap, self._events, self._phases))
+            self._waiting.append((iteration, self._events, self._phases))
             self._events, self._phases = [], []
         else:
-            self._sink.emit(lap)
+            self._sink.emit(iteration)
 
     def collect(self) -> None:
         """Tell the iterations that the device has finished meanwhile."""
         while self._waiting and self._passed(self._waiting[0]):
-            self._tell(self._waiting.popleft())
+            self._emit(self._waiting.popleft())
 
     @staticmethod
     def _passed(waiting: Waiting) -> bool:
@@ -100,9 +100,9 @@ class DeviceClock:
         while self._waiting:
             self._sink.emit(self._waiting.popleft()[0])
 
-    def _tell(self, waiting: Waiting) -> None:
-        lap, events, phases = waiting
-        rows = iteration_spans(lap)
+    def _emit(self, waiting: Waiting) -> None:
+        iteration, events, phases = waiting
+        rows = iteration_spans(iteration)
         with guard("reading CUDA events"):
             times = [before.elapsed_time(after) for before, after in zip(events, events[1:])]
             for phase, milliseconds in zip(phases, times):

@@ -9,22 +9,24 @@ from __future__ import annotations
 from typing import Any
 
 from tracelet.guard import guard
-from tracelet.integrations.lightning.iteration_timer import Here, Lap
-from tracelet.integrations.lightning.trainer_calls import Lifecycle
+from tracelet.integrations.lightning.iteration_timer import CurrentIteration, IterationTimer
+from tracelet.integrations.lightning.trainer_calls import TrainerCalls
 from tracelet.integrations.patching import Function, Patch
 from tracelet.telemetry.names import LOOP_OF, PREDICT_ITERATION, TESTING_ITERATION, VALIDATION_ITERATION
-from tracelet.telemetry.recording.span_recorder import ActiveSpan, Recorder
-from tracelet.telemetry.recording.training_job import Evaluations, Job
+from tracelet.telemetry.recording.span_recorder import ActiveSpan, SpanRecorder
+from tracelet.telemetry.recording.training_job import EvaluationDurations, TrainingJob
 
 
-class Evaluating:
+class EvaluationLoops:
     """Spans for each evaluation and each of its batches."""
 
-    def __init__(self, recorder: Recorder, job: Job | None, lifecycle: Lifecycle, here: Here) -> None:
+    def __init__(
+        self, recorder: SpanRecorder, job: TrainingJob | None, trainer_calls: TrainerCalls, current: CurrentIteration
+    ) -> None:
         self._recorder = recorder
         self._job = job
-        self._lifecycle = lifecycle
-        self._here = here
+        self._trainer_calls = trainer_calls
+        self._current = current
 
     def patches(self, root: str) -> list[Patch]:
         """The two loops, for one flavour of Lightning."""
@@ -39,9 +41,9 @@ class Evaluating:
 
     def _around_evaluation(self, original: Function) -> Function:
         def run(loop: Any, *args: Any, **kwargs: Any) -> Any:
-            here = self._here
-            outer = here.loop, here.lap
-            here.loop = here.lap = None
+            current = self._current
+            outer = current.loop, current.timer
+            current.loop = current.timer = None
             span: ActiveSpan | None = None
             with guard("opening the span of an evaluation"):
                 span = self._begin_evaluation(loop)
@@ -53,7 +55,7 @@ class Evaluating:
             else:
                 self._end_evaluation(span, None)
             finally:
-                here.loop, here.lap = outer
+                current.loop, current.timer = outer
             return result
 
         return run
@@ -62,60 +64,60 @@ class Evaluating:
         trainer = loop.trainer
         kind = TESTING_ITERATION if trainer.testing else VALIDATION_ITERATION
         kind = PREDICT_ITERATION if trainer.predicting else kind
-        fit = self._lifecycle.fit_of(trainer)
+        fit = self._trainer_calls.fit_of(trainer)
         attributes: dict[str, Any] = {"fit": fit.number}
         if trainer.sanity_checking:
             attributes["sanity_check"] = True
         if fit.trials:
             attributes["trial"] = True
-        span = self._recorder.begin_found(LOOP_OF[kind], attributes)
-        self._here.loop = lap = Lap(kind, self._recorder, self._job)
-        told = self._evaluations(kind)
-        lap.meter = told.meter if told is not None and not fit.trials else None
+        span = self._recorder.begin_automatic(LOOP_OF[kind], attributes)
+        self._current.loop = timer = IterationTimer(kind, self._recorder, self._job)
+        durations_of_kind = self._evaluations(kind)
+        timer.durations = durations_of_kind.durations if durations_of_kind is not None and not fit.trials else None
         return span
 
     def _end_evaluation(self, span: ActiveSpan | None, error: BaseException | None) -> None:
         with guard("closing the span of an evaluation"):
-            lap, loop = self._here.lap, self._here.loop
-            if lap is not None:
+            timer, loop = self._current.timer, self._current.loop
+            if timer is not None:
                 if error is None:
-                    lap.drop()  # the last request found nothing
+                    timer.discard()  # the last request found nothing
                 else:
-                    lap.fail(error)
+                    timer.fail(error)
             if span is not None:
-                told = self._evaluations(loop.name if loop is not None else "")
-                if told is not None and not span.ended and not span.attributes.get("trial"):
-                    told.ended(span)
+                durations_of_kind = self._evaluations(loop.name if loop is not None else "")
+                if durations_of_kind is not None and not span.ended and not span.attributes.get("trial"):
+                    durations_of_kind.ended(span)
                 span.end(error)
 
-    def _evaluations(self, name: str) -> Evaluations | None:
+    def _evaluations(self, name: str) -> EvaluationDurations | None:
         if self._job is None:
             return None
         return {VALIDATION_ITERATION: self._job.validation, TESTING_ITERATION: self._job.testing}.get(name)
 
     def _around_step(self, original: Function) -> Function:
         def step(loop: Any, *args: Any, **kwargs: Any) -> Any:
-            here = self._here
-            if here.lap is None:
-                if here.loop is None:
+            current = self._current
+            if current.timer is None:
+                if current.loop is None:
                     return original(loop, *args, **kwargs)
-                here.lap = here.loop  # a step that fetches its batch itself
-                here.lap.start()
-            lap = here.lap
+                current.timer = current.loop  # a step that fetches its batch itself
+                current.timer.start()
+            timer = current.timer
             try:
                 result = original(loop, *args, **kwargs)
             except StopIteration:
-                here.lap = None
-                lap.drop()
+                current.timer = None
+                timer.discard()
                 raise
             except BaseException as error:
-                here.lap = None
+                current.timer = None
                 with guard("closing the span of an iteration"):
-                    lap.fail(error)
+                    timer.fail(error)
                 raise
-            here.lap = None
+            current.timer = None
             with guard("closing the span of an iteration"):
-                lap.finish()
+                timer.finish()
             return result
 
         return step

@@ -13,8 +13,8 @@ from typing import Any
 
 from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
-from tracelet.integrations.lightning.step_metrics import frozen
-from tracelet.integrations.lightning.trainer_calls import Lifecycle
+from tracelet.integrations.lightning.step_metrics import detached
+from tracelet.integrations.lightning.trainer_calls import TrainerCalls
 from tracelet.integrations.lightning.trainerless import is_number
 from tracelet.integrations.patching import Function, Patch
 
@@ -24,9 +24,9 @@ FABRICS = ("lightning.fabric", "lightning_fabric")
 class FabricMetrics:
     """Takes what `Fabric.log_dict` is given; without a step, points of a name are counted."""
 
-    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+    def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._emit = sink.emit
-        self._lifecycle = lifecycle
+        self._trainer_calls = trainer_calls
         self._keys: dict[str, SeriesKey] = {}
 
     def patches(self, root: str) -> list[Patch]:
@@ -37,7 +37,7 @@ class FabricMetrics:
         def log_dict(fabric: Any, *args: Any, **kwargs: Any) -> Any:
             with guard("capturing metrics logged through Fabric"):
                 self._take(*args, **kwargs)
-            with self._lifecycle.relaying():
+            with self._trainer_calls.relaying():
                 return original(fabric, *args, **kwargs)
 
         return log_dict
@@ -49,4 +49,4 @@ class FabricMetrics:
                 key = self._keys.get(name)
                 if key is None:
                     key = self._keys[name] = SeriesKey(name, reduce="mean")
-                self._emit((key, step, frozen(value), now, -1, None))
+                self._emit((key, step, detached(value), now, -1, None))

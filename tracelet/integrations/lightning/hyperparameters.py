@@ -18,7 +18,7 @@ from tracelet.guard import guard
 from tracelet.integrations.base import Sink
 from tracelet.integrations.lightning.logger_calls import LoggerCalls
 from tracelet.integrations.lightning.model_description import describe_model, describe_optimizers
-from tracelet.integrations.lightning.trainer_calls import Lifecycle
+from tracelet.integrations.lightning.trainer_calls import TrainerCalls
 from tracelet.integrations.patching import Function, Patch
 from tracelet.journal.records import Facts, Params, Scalar
 
@@ -37,9 +37,9 @@ READABLE = (
 class Hyperparameters:
     """Emits `Params` and the model's `Facts`."""
 
-    def __init__(self, sink: Sink, lifecycle: Lifecycle, loggers: LoggerCalls) -> None:
+    def __init__(self, sink: Sink, trainer_calls: TrainerCalls, loggers: LoggerCalls) -> None:
         self._sink = sink
-        self._lifecycle = lifecycle
+        self._trainer_calls = trainer_calls
         self._told: dict[str, Scalar] = {}
         self._loggers = loggers
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -84,7 +84,7 @@ class Hyperparameters:
     def _tell_arguments(self, trainer: Any, given: Mapping[str, Any]) -> None:
         self._known.add(trainer)
         # The first trainer has the short names; a later one adds what it was given otherwise.
-        index = self._lifecycle.index_of(trainer)
+        index = self._trainer_calls.index_of(trainer)
         values = flatten(given)
         if index > 1:
             values = {
@@ -116,7 +116,7 @@ class Hyperparameters:
     def _around_stage(self, original: Function) -> Function:
         def run_stage(trainer: Any, *args: Any, **kwargs: Any) -> Any:
             with guard("recording how the trainer was set up"):
-                if not self._lifecycle.fit_of(trainer).trials:
+                if not self._trainer_calls.fit_of(trainer).trials:
                     self._loggers.watch(trainer)
                     self._tell_setup(trainer)
             return original(trainer, *args, **kwargs)
@@ -126,7 +126,7 @@ class Hyperparameters:
     def _tell_setup(self, trainer: Any) -> None:
         module = trainer.lightning_module
         # In a process that another one launched, the trainer was made and told there, with what it was given.
-        if trainer not in self._known and not self._lifecycle.launched:
+        if trainer not in self._known and not self._trainer_calls.launched:
             shown = {name: getattr(trainer, name, None) for name in READABLE}
             self._tell_arguments(trainer, {name: value for name, value in shown.items() if value is not None})
         setup: dict[str, Any] = {
@@ -159,7 +159,7 @@ class Hyperparameters:
 
     def _tell_loaders(self, loop: Any) -> None:
         trainer, loaders = loop.trainer, loop._combined_loader
-        fit = self._lifecycle.fit_of(trainer)
+        fit = self._trainer_calls.fit_of(trainer)
         stage = str(getattr(trainer.state.stage, "value", "train")).replace("sanity_check", "validate")
         if fit.trials or loaders is None or fit.cache.get(("loaders", stage)) is loaders:
             return

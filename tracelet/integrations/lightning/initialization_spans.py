@@ -12,16 +12,16 @@ from types import FrameType
 from typing import Any
 
 from tracelet.guard import guard
-from tracelet.integrations.lightning.model_construction import Constructor, UntilReturn, outermost_constructor
+from tracelet.integrations.lightning.model_construction import ConstructorCall, ReturnHook, outermost_constructor
 from tracelet.integrations.patching import Function, Patch
 from tracelet.telemetry.names import CHECKPOINT_LOAD, DATA_LOADER_INIT, DATA_LOADING, MODEL_INIT, OPTIMIZER_INIT
-from tracelet.telemetry.recording.span_recorder import ActiveSpan, Recorder
+from tracelet.telemetry.recording.span_recorder import ActiveSpan, SpanRecorder
 
 
-class Initialization:
+class InitializationSpans:
     """Spans for the parts of a training that are made once."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: SpanRecorder) -> None:
         self._recorder = recorder
 
     def patches(self, root: str) -> list[Patch]:
@@ -59,15 +59,15 @@ class Initialization:
         outermost = outermost_constructor(module, frame)
         if outermost is None or sys.gettrace() is not None or outermost.f_trace is not None:
             return
-        span = self._recorder.begin_found(MODEL_INIT, {"class": type(module).__qualname__})
+        span = self._recorder.begin_automatic(MODEL_INIT, {"class": type(module).__qualname__})
         if span is not None:
-            outermost.f_trace = mark = UntilReturn(span, module)
-            span.watch = Constructor(mark)
+            outermost.f_trace = mark = ReturnHook(span, module)
+            span.owner = ConstructorCall(mark)
 
     def _around(self, name: str, original: Function, attributes: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         span: ActiveSpan | None = None
         with guard(f"opening the span {name}"):
-            span = self._recorder.begin_found(name, attributes)
+            span = self._recorder.begin_automatic(name, attributes)
         try:
             result = original(*args, **kwargs)
         except BaseException as error:

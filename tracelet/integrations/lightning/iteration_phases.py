@@ -11,7 +11,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from tracelet.guard import guard
-from tracelet.integrations.lightning.iteration_timer import WITHIN, WORTH_TELLING, Here
+from tracelet.integrations.lightning.iteration_timer import INNER_HOOKS, MIN_HOOK_NS, CurrentIteration
 from tracelet.integrations.patching import Function, Patch
 from tracelet.telemetry.names import (
     CALLBACKS,
@@ -22,20 +22,20 @@ from tracelet.telemetry.names import (
     TRAINING_ITERATION,
     ZERO_GRAD,
 )
-from tracelet.telemetry.recording.span_recorder import ActiveSpan, Recorder
+from tracelet.telemetry.recording.span_recorder import ActiveSpan, SpanRecorder
 
 BASES = ("lightning.pytorch.callbacks.callback", "pytorch_lightning.callbacks.callback")
 
 
-class Phases:
+class IterationPhases:
     """The phases of all iterations, and callbacks between them."""
 
-    def __init__(self, recorder: Recorder, here: Here) -> None:
+    def __init__(self, recorder: SpanRecorder, current: CurrentIteration) -> None:
         self._recorder = recorder
-        self._here = here
+        self._current = current
         self.recording = True
         """Whether the run still records; where somebody has kept a wrapper it outlives the run."""
-        self._empty = set(WITHIN)
+        self._empty = set(INNER_HOOKS)
         """The hooks within phases that no callback has: most of them, and they take no time. Looked up before each
         epoch, when a hook outside of iterations is called.
         """
@@ -67,70 +67,70 @@ class Phases:
         """A wrapper of what is the phase, in a manual optimization, and of what it ends with in an automatic one."""
 
         def around(original: Function) -> Function:
-            here = self._here
+            current = self._current
 
             def call(subject: Any, *args: Any, **kwargs: Any) -> Any:
-                lap = here.lap
-                if lap is None:
+                timer = current.timer
+                if timer is None:
                     return original(subject, *args, **kwargs)
-                if lap.manual:
-                    lap.interrupted()
+                if timer.manual:
+                    timer.user_code_finished()
                 try:
                     return original(subject, *args, **kwargs)
                 finally:
-                    lap.marks += phase, perf_counter_ns()
-                    if lap.clock is not None:
-                        lap.marked()
+                    timer.marks += phase, perf_counter_ns()
+                    if timer.clock is not None:
+                        timer.phase_finished()
 
             return call
 
         return around
 
     def _around_manual(self, original: Function) -> Function:
-        here = self._here
+        current = self._current
 
         def run(loop: Any, *args: Any, **kwargs: Any) -> Any:
-            lap = here.lap
-            if lap is None:
+            timer = current.timer
+            if timer is None:
                 return original(loop, *args, **kwargs)
             try:
                 return original(loop, *args, **kwargs)
             finally:
-                lap.interrupted()
+                timer.user_code_finished()
 
         return run
 
     def zero_grad(self, original: Function) -> Function:
         """A wrapper of PyTorch's `Optimizer.zero_grad`, which only a manual optimization calls by itself."""
-        here = self._here
+        current = self._current
 
         def zero_grad(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-            lap = here.lap
-            if lap is None or not lap.manual:
+            timer = current.timer
+            if timer is None or not timer.manual:
                 return original(optimizer, *args, **kwargs)
-            lap.interrupted()
+            timer.user_code_finished()
             try:
                 return original(optimizer, *args, **kwargs)
             finally:
-                lap.marks += ZERO_GRAD, perf_counter_ns()
-                lap.marked()
+                timer.marks += ZERO_GRAD, perf_counter_ns()
+                timer.phase_finished()
 
         return zero_grad
 
     def _around_callbacks(self, original: Function) -> Function:
-        here, empty = self._here, self._empty
+        current, empty = self._current, self._empty
 
         def call_callback_hooks(trainer: Any, hook_name: str, *args: Any, **kwargs: Any) -> Any:
             if hook_name in empty:
                 return original(trainer, hook_name, *args, **kwargs)
-            lap = here.lap
-            if lap is not None:
+            timer = current.timer
+            if timer is not None:
                 began = perf_counter_ns()
                 try:
                     return original(trainer, hook_name, *args, **kwargs)
                 finally:
-                    if hook_name not in WITHIN or perf_counter_ns() - began > WORTH_TELLING:
-                        lap.called(hook_name, began, args)
+                    if hook_name not in INNER_HOOKS or perf_counter_ns() - began > MIN_HOOK_NS:
+                        timer.callbacks_finished(hook_name, began, args)
             if not self.recording or not trainer.callbacks:
                 return original(trainer, hook_name, *args, **kwargs)
             return self._between(original, trainer, hook_name, *args, **kwargs)
@@ -141,7 +141,7 @@ class Phases:
         """Callbacks outside iterations are rare and may be long: each hook is a span."""
         span: ActiveSpan | None = None
         with guard("opening the span of callbacks"):
-            for hook in WITHIN:
+            for hook in INNER_HOOKS:
                 if hook in self._empty and any(_has(callback, hook) for callback in trainer.callbacks):
                     self._empty.discard(hook)
             span = self._recorder.begin(CALLBACKS, {"hook": hook_name})
@@ -154,28 +154,28 @@ class Phases:
         return result
 
     def _before_fetch(self, original: Function) -> Function:
-        here = self._here
+        current = self._current
 
         def on_before_fetch(loop: Any) -> Any:
-            lap = here.lap
-            if lap is None:
-                if here.loop is not None and here.loop.name is not TRAINING_ITERATION:
-                    here.lap = here.loop
-                    here.loop.start()
-            elif lap.opened:
-                lap.interrupted()
+            timer = current.timer
+            if timer is None:
+                if current.loop is not None and current.loop.name is not TRAINING_ITERATION:
+                    current.timer = current.loop
+                    current.loop.start()
+            elif timer.opened:
+                timer.user_code_finished()
             return original(loop)
 
         return on_before_fetch
 
     def _after_fetch(self, original: Function) -> Function:
-        here = self._here
+        current = self._current
 
         def on_after_fetch(loop: Any) -> Any:
-            lap = here.lap
-            if lap is not None:
+            timer = current.timer
+            if timer is not None:
                 # Later in an iteration: to a step that fetches its batches itself.
-                lap.marks += DATA_LOADING, perf_counter_ns()
+                timer.marks += DATA_LOADING, perf_counter_ns()
             return original(loop)
 
         return on_after_fetch

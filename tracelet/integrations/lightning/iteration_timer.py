@@ -24,17 +24,19 @@ from tracelet.telemetry.names import (
     MODEL_FORWARD,
     TRAINING_ITERATION,
 )
-from tracelet.telemetry.recording.duration_stats import Meter
-from tracelet.telemetry.recording.span_recorder import Recorder, describe
-from tracelet.telemetry.recording.training_job import Job
+from tracelet.telemetry.recording.duration_stats import DurationStats
+from tracelet.telemetry.recording.span_recorder import SpanRecorder, describe_error
+from tracelet.telemetry.recording.training_job import TrainingJob
 
-OPENING = frozenset(
+BATCH_START_HOOKS = frozenset(
     {"on_train_batch_start", "on_validation_batch_start", "on_test_batch_start", "on_predict_batch_start"}
 )
-CLOSING = frozenset({"on_train_batch_end", "on_validation_batch_end", "on_test_batch_end", "on_predict_batch_end"})
-WITHIN = frozenset({"on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step"})
+BATCH_END_HOOKS = frozenset(
+    {"on_train_batch_end", "on_validation_batch_end", "on_test_batch_end", "on_predict_batch_end"}
+)
+INNER_HOOKS = frozenset({"on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step"})
 """Callback hooks inside a phase."""
-WORTH_TELLING = 1_000_000
+MIN_HOOK_NS = 1_000_000
 """Nanoseconds from which such a hook is a span inside its phase; a shorter one is not told apart."""
 NEGLIGIBLE = 20_000
 """Nanoseconds of the user's code between two phases of a manual optimization that are no phase of their own: nothing
@@ -43,11 +45,16 @@ DEPTH = 3
 """How deep the first tensor of a batch is looked for: `[{"ids": tensor}]` is the deepest that is usual."""
 
 
-class Lap:
+class IterationTimer:
     """The present iteration of one loop. One object serves all iterations of the loop."""
 
     def __init__(
-        self, name: str, recorder: Recorder, job: Job | None, trial: bool = False, clock: DeviceClock | None = None
+        self,
+        name: str,
+        recorder: SpanRecorder,
+        job: TrainingJob | None,
+        trial: bool = False,
+        clock: DeviceClock | None = None,
     ) -> None:
         self.name = name
         self.clock = clock
@@ -56,27 +63,27 @@ class Lap:
         self.begin = 0
         self.samples = 0
         self.measuring = 0
-        """At 1 the next iteration's operations are counted, above it a later one's; see `Loops`."""
+        """At 1 the next iteration's operations are counted, above it a later one's; see `TrainingLoop`."""
         self.manual = False
         self.loss: Any = None
         """The loss of the last batch, or whatever its step gave; read at the end of a window."""
         self.training = job.training if job is not None and name == TRAINING_ITERATION and not trial else None
-        self.meter: Meter | None = None
+        self.durations: DurationStats | None = None
         """Takes the durations of an evaluation's iterations."""
         self._opened = False
         self._recorder = recorder
         self._emit = recorder.sink.emit
-        self._reserve = recorder.reserve
+        self._reserve_id = recorder.reserve_id
         self._thread = threading.get_ident()
         self._stack = recorder.stack
-        self._bracket = recorder.bracket(name)
+        self._placeholder = recorder.placeholder(name)
         self._parent = self._stack[-1].id if self._stack else recorder.root
         self._origin = recorder.origin_ns
 
     def start(self) -> None:
         """The iteration begins: its batch is asked for."""
-        self._bracket.id = self._reserve()
-        self._stack.append(self._bracket)
+        self._placeholder.id = self._reserve_id()
+        self._stack.append(self._placeholder)
         self.samples = 0
         self._opened = False
         if self.clock is not None:
@@ -89,41 +96,41 @@ class Lap:
         return self._opened
 
     @property
-    def untouched(self) -> bool:
+    def batch_unused(self) -> bool:
         """Whether nothing was done with the batch after that."""
         return self._opened and self.marks[-2] == CALLBACKS
 
-    def marked(self) -> None:
+    def phase_finished(self) -> None:
         """A phase has ended: the clock of the device is to know."""
         if self.clock is not None:
             self.clock.mark(len(self.marks) // 2 - 1)
 
-    def interrupted(self) -> None:
+    def user_code_finished(self) -> None:
         """The user's own step reaches one of our phases: what lay before was the model."""
         now, marks = perf_counter_ns(), self.marks
         if marks and now - marks[-1] < NEGLIGIBLE and marks[-2] not in (DATA_LOADING, CALLBACKS):
             marks[-1] = now
         else:
             marks += MODEL_FORWARD, now
-            self.marked()
+            self.phase_finished()
 
-    def called(self, hook: str, began: int, args: tuple[Any, ...]) -> None:
+    def callbacks_finished(self, hook: str, began: int, args: tuple[Any, ...]) -> None:
         """The callbacks of one hook have run: tell their time from that of the phase around them."""
         now, marks = perf_counter_ns(), self.marks
-        if hook in WITHIN:
+        if hook in INNER_HOOKS:
             # Told only if it took long. The phase that it interrupts has no mark yet, but its number is known.
-            phase = self._bracket.id + len(marks) // 2 + 1
+            phase = self._placeholder.id + len(marks) // 2 + 1
             self._recorder.add(CALLBACKS, began + self._origin, now - began, phase, {"hook": hook})
-        elif hook in OPENING:
+        elif hook in BATCH_START_HOOKS:
             marks += BATCH_TRANSFER, began, CALLBACKS, now
             self._opened = True
             self.samples = samples_of(args[0]) if args else 0
-            if self.training is not None and self.training.sequences.wanted and args:
+            if self.training is not None and self.training.token_counts.enabled and args:
                 with guard("counting the tokens of a batch"):
-                    self.training.sequences.look(self.begin, args[0])
+                    self.training.token_counts.count(self.begin, args[0])
             if self.clock is not None:
                 self.clock.begin(now)
-        elif hook in CLOSING:
+        elif hook in BATCH_END_HOOKS:
             self._close_phase(began)
             marks += CALLBACKS, now
             outputs = args[0] if args else None
@@ -142,13 +149,13 @@ class Lap:
 
     def finish(self) -> None:
         """The iteration is over."""
-        end, marks, bracket = perf_counter_ns(), self.marks, self._bracket
-        if self._stack and self._stack[-1] is bracket:
+        end, marks, placeholder = perf_counter_ns(), self.marks, self._placeholder
+        if self._stack and self._stack[-1] is placeholder:
             self._stack.pop()
         self.marks = []
         marks += METRIC_LOGGING, end
         begin = self.begin
-        item = (self.name, bracket.id, self._parent, begin, end, self._thread, self._origin, marks)
+        item = (self.name, placeholder.id, self._parent, begin, end, self._thread, self._origin, marks)
         if self.clock is None:
             self._emit(item)
         else:
@@ -157,41 +164,41 @@ class Lap:
         if training is not None:
             pending = training.pending
             pending.append((begin, end, self.samples, marks))
-            if len(pending) >= training.room:
-                training.tell(loss_of(self.loss))
-        elif self.meter is not None:
-            self.meter.add(end - begin)
+            if len(pending) >= training.report_at:
+                training.report(loss_of(self.loss))
+        elif self.durations is not None:
+            self.durations.add(end - begin)
 
-    def drop(self) -> None:
+    def discard(self) -> None:
         """There was no batch: this was no iteration."""
-        self._leave()
+        self._pop_placeholder()
         self.marks = []
 
     def skip(self) -> None:
         """`on_train_batch_start` returned -1: the batch was fetched and not used."""
-        self._leave()
-        self._tell({"skipped": True}, None)
+        self._pop_placeholder()
+        self._emit_spans({"skipped": True}, None)
 
     def fail(self, error: BaseException) -> None:
         """An exception ends the iteration."""
-        self._leave()
-        self._tell({}, error)
+        self._pop_placeholder()
+        self._emit_spans({}, error)
 
-    def _leave(self) -> None:
-        while self._bracket in self._stack:
+    def _pop_placeholder(self) -> None:
+        while self._placeholder in self._stack:
             self._stack.pop()
 
-    def _tell(self, attributes: dict[str, Any], error: BaseException | None) -> None:
+    def _emit_spans(self, attributes: dict[str, Any], error: BaseException | None) -> None:
         """An iteration that is not like the others: span by span."""
         end, marks, self.marks = perf_counter_ns(), self.marks, []
-        begin, origin, number = self.begin, self._origin, self._bracket.id
+        begin, origin, number = self.begin, self._origin, self._placeholder.id
         if error is None:
             self._emit((self.name, number, self._parent, begin + origin, end - begin, self._thread, attributes))
         else:
             self._emit(
                 Span(
                     id=number, name=self.name, start_ns=begin + origin, duration_ns=end - begin, parent=self._parent,
-                    thread=self._thread, attributes=attributes, error=describe(error),
+                    thread=self._thread, attributes=attributes, error=describe_error(error),
                 )
             )  # fmt: skip
         for phase, until in zip(marks[::2], marks[1::2]):
@@ -199,12 +206,12 @@ class Lap:
             begin = until
 
 
-class Here(threading.local):
+class CurrentIteration(threading.local):
     """What runs on the present thread; one object for each integration."""
 
-    loop: Lap | None = None
+    loop: IterationTimer | None = None
     """The iterations of the innermost loop."""
-    lap: Lap | None = None
+    timer: IterationTimer | None = None
     """The same while one of them runs."""
 
 

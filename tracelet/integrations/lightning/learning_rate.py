@@ -12,8 +12,8 @@ from typing import Any
 
 from tracelet.guard import failed, guard
 from tracelet.integrations.base import SeriesKey, Sink
-from tracelet.integrations.lightning.step_metrics import frozen
-from tracelet.integrations.lightning.trainer_calls import Fit, Lifecycle
+from tracelet.integrations.lightning.step_metrics import detached
+from tracelet.integrations.lightning.trainer_calls import Fit, TrainerCalls
 from tracelet.integrations.patching import Function, Patch
 
 Rates = list[tuple[Any, list[SeriesKey]]]
@@ -25,9 +25,9 @@ GRADIENT_NORM = "tracelet/grad_norm"
 class LearningRates:
     """One automatic series for each parameter group."""
 
-    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+    def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._emit = sink.emit
-        self._lifecycle = lifecycle
+        self._trainer_calls = trainer_calls
 
     def patches(self, root: str) -> list[Patch]:
         """The last thing that Lightning does before the callbacks' `on_train_batch_start`, where its monitor reads."""
@@ -43,18 +43,18 @@ class LearningRates:
         def on_run_start(loop: Any, *args: Any, **kwargs: Any) -> Any:
             with guard("naming learning rates"):
                 # Before any callback can log a rate: whatever is in `automatic` is taken from us alone.
-                self._rates(loop.trainer, self._lifecycle.fit_of(loop.trainer), root)
+                self._rates(loop.trainer, self._trainer_calls.fit_of(loop.trainer), root)
             return original(loop, *args, **kwargs)
 
         return on_run_start
 
     def _around(self, original: Function, root: str) -> Function:
-        lifecycle = self._lifecycle
+        trainer_calls = self._trainer_calls
 
         def on_batch_start(connector: Any, *args: Any, **kwargs: Any) -> Any:
             try:
                 trainer = connector.trainer
-                if lifecycle.recording and getattr(trainer.state.stage, "value", "") == "train":
+                if trainer_calls.recording and getattr(trainer.state.stage, "value", "") == "train":
                     self._take(trainer, root)
             except Exception as error:  # noqa: BLE001  a guard by hand saves three calls in every step
                 failed("capturing learning rates", error)
@@ -63,7 +63,7 @@ class LearningRates:
         return on_batch_start
 
     def _take(self, trainer: Any, root: str) -> None:
-        fit = self._lifecycle.fit_of(trainer)
+        fit = self._trainer_calls.fit_of(trainer)
         loop = trainer.fit_loop
         step = loop.epoch_loop._batches_that_stepped
         # Under accumulation several batches belong to one step, and the rate does not change in between.
@@ -75,7 +75,7 @@ class LearningRates:
             for group, key in zip(optimizer.param_groups, keys):
                 rate = group.get("lr")
                 if rate is not None:
-                    emit((key, step, rate if type(rate) is float else frozen(rate), now, epoch, None))
+                    emit((key, step, rate if type(rate) is float else detached(rate), now, epoch, None))
 
     def _rates(self, trainer: Any, fit: Fit, root: str) -> Rates:
         optimizers = trainer.optimizers
@@ -91,7 +91,7 @@ class LearningRates:
             (optimizer, [fit.key(name, "train", "synced", automatic=True) for name in names])
             for optimizer, names in named(trainer, root)
         ]
-        self._lifecycle.automatic.update(key.name for _, keys in rates for key in keys)
+        self._trainer_calls.automatic.update(key.name for _, keys in rates for key in keys)
         fit.cache["lr"] = optimizers, rates
         return rates
 
@@ -111,9 +111,9 @@ def named(trainer: Any, root: str) -> list[tuple[Any, list[str]]]:
 class GradientNorms:
     """The 2-norm of all gradients that an optimizer is about to use, before clipping."""
 
-    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+    def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._emit = sink.emit
-        self._lifecycle = lifecycle
+        self._trainer_calls = trainer_calls
 
     def patches(self, root: str) -> list[Patch]:
         """Where gradients are complete and unscaled and nobody has clipped them yet."""
@@ -128,7 +128,7 @@ class GradientNorms:
         return after_closure
 
     def _take(self, trainer: Any, optimizer: Any) -> None:
-        fit = self._lifecycle.fit_of(trainer)
+        fit = self._trainer_calls.fit_of(trainer)
         norm = total_norm(optimizer)
         if fit.trials or norm is None:
             return

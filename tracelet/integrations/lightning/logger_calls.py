@@ -17,9 +17,9 @@ from typing import Any
 
 from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
-from tracelet.integrations.function_wrapper import Application, apply
-from tracelet.integrations.lightning.step_metrics import frozen
-from tracelet.integrations.lightning.trainer_calls import Lifecycle
+from tracelet.integrations.function_wrapper import AppliedPatch, apply
+from tracelet.integrations.lightning.step_metrics import detached
+from tracelet.integrations.lightning.trainer_calls import TrainerCalls
 from tracelet.integrations.lightning.trainerless import is_number
 from tracelet.integrations.patching import Function, Patch
 
@@ -28,11 +28,11 @@ BUILT_IN = (
     "comet.CometLogger", "neptune.NeptuneLogger", "litlogger.LitLogger",
 )  # fmt: skip
 """Lightning's own loggers; no version has them all."""
-REMEMBERED = 1000
+MAX_REMEMBERED = 1000
 """Values given to loggers without a Trainer that are known again when the next logger is given them."""
 
 
-class Echoes:
+class DuplicateFilter:
     """Knows a value that one logger was given from the same value given to the next one."""
 
     def __init__(self) -> None:
@@ -44,9 +44,9 @@ class Echoes:
         """Whether no other logger has been given this as often as this one now has."""
         number = self._loggers.setdefault(logger, next(self._numbers))
         # A tensor of another device is known by being the same object: reading it could wait for the device.
-        known = repr(frozen(value)) if getattr(value, "is_cpu", True) else id(value)
+        known = repr(detached(value)) if getattr(value, "is_cpu", True) else id(value)
         times = self._given.setdefault((name, step, known), Counter())
-        if len(self._given) > REMEMBERED:
+        if len(self._given) > MAX_REMEMBERED:
             del self._given[next(iter(self._given))]
         before = max(times.values(), default=0)
         times[number] += 1
@@ -56,14 +56,14 @@ class Echoes:
 class LoggerCalls:
     """Follows the loggers of every Trainer."""
 
-    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+    def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._emit = sink.emit
-        self._lifecycle = lifecycle
-        self._applications: dict[tuple[type, str], Application | None] = {}
+        self._trainer_calls = trainer_calls
+        self._applications: dict[tuple[type, str], AppliedPatch | None] = {}
         self._patches: list[Patch] = []
         self._places: weakref.WeakKeyDictionary[Any, tuple[weakref.ref[Any], int]] = weakref.WeakKeyDictionary()
         """The trainer that each logger was last met with, and its place among that trainer's loggers."""
-        self._echoes = Echoes()
+        self._duplicates = DuplicateFilter()
         self._keys: dict[str, SeriesKey] = {}
         self.tell: Callable[[Mapping[Any, Any]], None] | None = None
         """Takes hyperparameters given to a logger."""
@@ -104,25 +104,25 @@ class LoggerCalls:
 
     def _around_hyperparams(self, original: Function) -> Function:
         def log_hyperparams(logger: Any, *args: Any, **kwargs: Any) -> Any:
-            if self._lifecycle.is_relaying():
+            if self._trainer_calls.is_relaying():
                 return original(logger, *args, **kwargs)
             with guard("recording logged hyperparameters"):
                 params = args[0] if args else kwargs.get("params")
                 if params is not None and self.tell is not None:
                     self.tell(params)
             # TensorBoardLogger writes a placeholder metric from within.
-            with self._lifecycle.relaying():
+            with self._trainer_calls.relaying():
                 return original(logger, *args, **kwargs)
 
         return log_hyperparams
 
     def _around_metrics(self, original: Function) -> Function:
         def log_metrics(logger: Any, *args: Any, **kwargs: Any) -> Any:
-            if self._lifecycle.is_relaying():
+            if self._trainer_calls.is_relaying():
                 return original(logger, *args, **kwargs)
             with guard("recording metrics given to a logger"):
                 self._take(logger, *args, **kwargs)
-            with self._lifecycle.relaying():
+            with self._trainer_calls.relaying():
                 return original(logger, *args, **kwargs)
 
         return log_metrics
@@ -133,8 +133,8 @@ class LoggerCalls:
             return
         trainer = reference() if reference is not None else None
         fit, epoch = None, -1
-        if trainer is not None and self._lifecycle.is_running(trainer):
-            fit, epoch = self._lifecycle.fit_of(trainer), trainer.current_epoch
+        if trainer is not None and self._trainer_calls.is_running(trainer):
+            fit, epoch = self._trainer_calls.fit_of(trainer), trainer.current_epoch
             if fit.trials:
                 return
             if step is None:
@@ -142,12 +142,12 @@ class LoggerCalls:
         now = time.time()
         for name, value in metrics.items():
             # A LearningRateMonitor logs what we record anyway, under the same names.
-            if not is_number(value) or name in self._lifecycle.automatic:
+            if not is_number(value) or name in self._trainer_calls.automatic:
                 continue
-            if reference is None and not self._echoes.is_new(logger, name, step, value):
+            if reference is None and not self._duplicates.is_new(logger, name, step, value):
                 continue
             key = fit.key(name, "", "mean") if fit is not None else self._key(name)
-            self._emit((key, step, frozen(value), now, epoch, None))
+            self._emit((key, step, detached(value), now, epoch, None))
 
     def _key(self, name: str) -> SeriesKey:
         key = self._keys.get(name)

@@ -13,8 +13,8 @@ from typing import Any
 
 from tracelet.guard import failed, guard
 from tracelet.integrations.base import SeriesKey, Sink
-from tracelet.integrations.lightning.step_metrics import StepMetrics, as_step, frozen, reduction
-from tracelet.integrations.lightning.trainer_calls import Fit, Lifecycle
+from tracelet.integrations.lightning.step_metrics import StepMetrics, as_step, detached, reduction
+from tracelet.integrations.lightning.trainer_calls import Fit, TrainerCalls
 from tracelet.integrations.patching import Function, Patch
 
 SANITY = "sanity_check"
@@ -24,11 +24,11 @@ SANITY = "sanity_check"
 class MetricCapture:
     """Turns what Lightning logs into points."""
 
-    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+    def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._emit = sink.emit
         self._flush = sink.flush
-        self._lifecycle = lifecycle
-        self._steps = StepMetrics(sink, lifecycle)
+        self._trainer_calls = trainer_calls
+        self._steps = StepMetrics(sink, trainer_calls)
         self._saved = False
         """Whether a checkpoint was saved and nothing after it was written yet."""
         self._stepping: set[int] = set()
@@ -43,10 +43,10 @@ class MetricCapture:
         ]
 
     def _around_step(self, original: Function) -> Function:
-        lifecycle, stepping, metrics = self._lifecycle, self._stepping, self._steps
+        trainer_calls, stepping, metrics = self._trainer_calls, self._stepping, self._steps
 
         def update_train_step_metrics(connector: Any, *args: Any, **kwargs: Any) -> Any:
-            if not lifecycle.recording:
+            if not trainer_calls.recording:
                 return original(connector, *args, **kwargs)
             try:
                 metrics.take(connector)
@@ -69,7 +69,7 @@ class MetricCapture:
                     self._take_logged(connector, *args, **kwargs)
                     if self._saved:
                         self._hasten()
-            with self._lifecycle.relaying():
+            with self._trainer_calls.relaying():
                 return original(connector, *args, **kwargs)
 
         return log_metrics
@@ -77,7 +77,7 @@ class MetricCapture:
     def before_checkpoint(self, trainer: Any) -> None:
         """A checkpoint is about to be saved: what it covers is taken now, and what follows at once is hurried."""
         self._saved = True
-        self._steps.take_ahead(trainer)
+        self._steps.take_early(trainer)
 
     def _hasten(self) -> None:
         # An epoch's values come right after the callbacks that save it. Nobody waits for this.
@@ -90,7 +90,7 @@ class MetricCapture:
         stage = getattr(trainer.state.stage, "value", "")
         if not metrics or stage == SANITY:
             return
-        fit = self._lifecycle.fit_of(trainer)
+        fit = self._trainer_calls.fit_of(trainer)
         if fit.trials:
             return
         if step is None:
@@ -98,7 +98,7 @@ class MetricCapture:
             if override is None:
                 step = trainer.fit_loop.epoch_loop._batches_that_stepped
             else:
-                step = as_step(frozen(override))
+                step = as_step(detached(override))
                 metrics = {name: value for name, value in metrics.items() if name != "step"}
         on_step = connector._first_loop_iter is not None
         now, epoch = time.time(), trainer.current_epoch
@@ -107,7 +107,7 @@ class MetricCapture:
                 continue
             result, key = self._series(fit, trainer._results, name, str(stage), on_step)
             weight = None if on_step or result is None else weight_of(result, trainer.world_size > 1)
-            self._emit((key, step, frozen(value), now, epoch, weight))
+            self._emit((key, step, detached(value), now, epoch, weight))
 
     def _series(self, fit: Fit, results: Any, name: str, stage: str, on_step: bool) -> tuple[Any, SeriesKey]:
         """The result that a name stands for, if it came from `log`, and its series."""
@@ -127,5 +127,5 @@ def weight_of(result: Any, ranked: bool) -> Any:
     """How much an epoch's mean weighs among ranks: the examples behind it; with several ranks also their sum."""
     if not result.is_tensor or not result.meta.is_mean_reduction:
         return None
-    weight = frozen(result.cumulated_batch_size)
-    return (weight, frozen(result.value)) if ranked and reduction(result, False) == "mean" else weight
+    weight = detached(result.cumulated_batch_size)
+    return (weight, detached(result.value)) if ranked and reduction(result, False) == "mean" else weight

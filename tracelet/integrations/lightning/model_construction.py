@@ -17,7 +17,7 @@ from tracelet.telemetry.recording.span_recorder import ActiveSpan
 
 FOREIGN_FRAMES = 3
 """Frames between two constructors of one object that may belong to somebody's decorator."""
-MOST_CALLERS = 8
+MAX_CALLERS = 8
 """Frames between the constructor and where its exception was caught that are looked through for the exception."""
 
 
@@ -25,7 +25,7 @@ class NotConstructed(Exception):
     """Stands on the span of a constructor whose exception the program has caught: Python shows it to nobody else."""
 
 
-class UntilReturn:
+class ReturnHook:
     """Closes a span when the frame that holds it is gone, which is when the constructor has returned or, after an
     exception, when the program has done with that.
     """
@@ -44,10 +44,10 @@ class UntilReturn:
             self._span.end(None if returned else NotConstructed("the constructor raised an exception"))
 
 
-class Constructor:
+class ConstructorCall:
     """Tells whether a constructor still runs, for when something keeps its frame, as an exception does."""
 
-    def __init__(self, mark: UntilReturn) -> None:
+    def __init__(self, mark: ReturnHook) -> None:
         self._mark = weakref.ref(mark)  # the frame alone holds it
 
     def running(self) -> bool:
@@ -65,7 +65,7 @@ class Constructor:
         if not frames or mark is None or frames[0].f_trace is not mark:
             return None
         found: list[Any] = [one for one in gc.get_referrers(frames[0]) if _is_trace_of(one, frames[0])]
-        for _ in range(MOST_CALLERS):
+        for _ in range(MAX_CALLERS):
             holders = gc.get_referrers(*found) if found else []
             for one in holders:
                 if isinstance(one, BaseException) and any(one.__traceback__ is trace for trace in found):

@@ -12,7 +12,7 @@ from typing import Any
 
 from tracelet.guard import guard
 from tracelet.integrations.base import Sink
-from tracelet.integrations.lightning.trainer_calls import Lifecycle, how_it_ended
+from tracelet.integrations.lightning.trainer_calls import TrainerCalls, exit_status
 from tracelet.integrations.patching import Function, Patch
 from tracelet.journal.records import INTERRUPTED, PREEMPTED
 
@@ -20,12 +20,12 @@ PATIENCE = 0.5
 """Seconds that an end waits for the disk: it comes within milliseconds, and a launcher kills its other ranks then."""
 
 
-class Interruptions:
+class ShutdownSignals:
     """Says how the process would end as soon as Lightning knows."""
 
-    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+    def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._sink = sink
-        self._lifecycle = lifecycle
+        self._trainer_calls = trainer_calls
 
     def patches(self, root: str) -> list[Patch]:
         """Where Lightning takes a signal to requeue, and where it begins to handle an interruption."""
@@ -39,8 +39,8 @@ class Interruptions:
     def _around_requeue(self, original: Function) -> Function:
         def slurm_sigusr_handler_fn(connector: Any, number: int, *args: Any, **kwargs: Any) -> Any:
             with guard("noting that the job is requeued"):
-                self._lifecycle.announced = f"{signal.Signals(number).name}, requeued by SLURM"
-                self._sink.expect(PREEMPTED, self._lifecycle.announced)
+                self._trainer_calls.preemption_notice = f"{signal.Signals(number).name}, requeued by SLURM"
+                self._sink.expect(PREEMPTED, self._trainer_calls.preemption_notice)
             return original(connector, number, *args, **kwargs)
 
         return slurm_sigusr_handler_fn
@@ -49,7 +49,7 @@ class Interruptions:
         def sigterm_notifier_fn(connector: Any, *args: Any, **kwargs: Any) -> Any:
             with guard("noting a SIGTERM"):
                 # Lightning talks to the other ranks before it stops at the end of a batch, and may wait there for ever.
-                told = self._lifecycle.announced
+                told = self._trainer_calls.preemption_notice
                 self._sink.expect(PREEMPTED, f"SIGTERM after {told}" if told else "SIGTERM")
             return original(connector, *args, **kwargs)
 
@@ -58,7 +58,7 @@ class Interruptions:
     def _around_interrupt(self, original: Function) -> Function:
         def interrupt(trainer: Any, error: BaseException, *args: Any, **kwargs: Any) -> Any:
             with guard("noting an interruption"):
-                status, reason = how_it_ended(error)
+                status, reason = exit_status(error)
                 if status in {INTERRUPTED, PREEMPTED}:
                     self._sink.expect(status, reason)
                     self._sink.flush(PATIENCE)

@@ -7,25 +7,25 @@ Put together by `LightningIntegration` when spans are tracked; the wrappers are 
 from __future__ import annotations
 
 from tracelet.integrations.base import Sink
-from tracelet.integrations.lightning.checkpoint_spans import Saving
-from tracelet.integrations.lightning.initialization_spans import Initialization
-from tracelet.integrations.lightning.trainer_calls import Lifecycle
-from tracelet.integrations.lightning.training_loop import Loops
+from tracelet.integrations.lightning.checkpoint_spans import CheckpointSpans
+from tracelet.integrations.lightning.initialization_spans import InitializationSpans
+from tracelet.integrations.lightning.trainer_calls import TrainerCalls
+from tracelet.integrations.lightning.training_loop import TrainingLoop
 from tracelet.integrations.patching import Patch
 from tracelet.telemetry.recording import active_recorder
-from tracelet.telemetry.recording.span_recorder import Recorder
+from tracelet.telemetry.recording.span_recorder import SpanRecorder
 
 
-class Spans:
+class LightningSpans:
     """All patches that record spans, for the run that is active or, without one, for the sink given."""
 
-    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+    def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         recorder = active_recorder.recorder()
         job = active_recorder.job() if recorder is not None and recorder.sink is sink else None
         if recorder is None or recorder.sink is not sink:
-            recorder = Recorder(sink)
-        self._loops = Loops(recorder, job, lifecycle)
-        self._parts = (self._loops, Initialization(recorder), Saving(recorder, job, lifecycle))
+            recorder = SpanRecorder(sink)
+        self._loops = TrainingLoop(recorder, job, trainer_calls)
+        self._parts = (self._loops, InitializationSpans(recorder), CheckpointSpans(recorder, job, trainer_calls))
 
     def patches(self, root: str) -> list[Patch]:
         """The patches for one flavour of Lightning."""

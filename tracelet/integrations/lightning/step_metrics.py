@@ -12,7 +12,7 @@ from typing import Any
 
 from tracelet.capture.scalars import with_stream
 from tracelet.integrations.base import SeriesGroup, SeriesKey, Sink
-from tracelet.integrations.lightning.trainer_calls import Fit, Lifecycle
+from tracelet.integrations.lightning.trainer_calls import Fit, TrainerCalls
 
 STEP = "step"
 """The metric that Lightning takes for the step of all others."""
@@ -22,7 +22,7 @@ Given = dict[str, tuple[SeriesKey, Any, Any]]
 """By its name a series, its value, and Lightning's own object for that."""
 
 
-def frozen(value: Any) -> Any:
+def detached(value: Any) -> Any:
     """The value as something that no one changes any more: a number, or a detached copy on its device."""
     on_cpu = getattr(value, "is_cpu", None)
     if on_cpu is None:
@@ -49,7 +49,7 @@ def reduction(result: Any, on_step: bool) -> str:
     return "mean"
 
 
-class Plan:
+class StepPlan:
     """The results of a collection that are on-step series."""
 
     def __init__(self, fit: Fit, results: Any) -> None:
@@ -73,7 +73,7 @@ class Plan:
         """Whether every result is a point: no name is there twice, none is the step of the others."""
         self.group = SeriesGroup(tuple(keys))
 
-    def fits(self, results: Any) -> bool:
+    def matches(self, results: Any) -> bool:
         """Whether it still tells what is in the collection."""
         return results is self._results and len(results) == self._size and results.dataloader_idx == self._index
 
@@ -104,16 +104,16 @@ class Plan:
 
 def _kept(result: Any, value: Any) -> Any:
     # Lightning has cloned what was given as a number or tensor; a torchmetrics object may still change its own.
-    return with_stream(value.detach()) if result.is_tensor else frozen(value)
+    return with_stream(value.detach()) if result.is_tensor else detached(value)
 
 
 class StepMetrics:
     """Takes the values of each training step, once."""
 
-    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+    def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._emit = sink.emit
-        self._lifecycle = lifecycle
-        self._ahead: dict[str, Any] = {}
+        self._trainer_calls = trainer_calls
+        self._taken_early: dict[str, Any] = {}
         """What was taken before the end of its step: Lightning's own value by the name of the series."""
 
     def take(self, connector: Any) -> None:
@@ -122,7 +122,7 @@ class StepMetrics:
         plan = self._plan(trainer)
         if plan is None:
             return
-        values = plan.values() if plan.plain and not self._ahead else None
+        values = plan.values() if plan.plain and not self._taken_early else None
         if values is None:
             self._one_by_one(trainer, plan.given())
         else:
@@ -130,40 +130,40 @@ class StepMetrics:
             step, epoch = loop.epoch_loop._batches_that_stepped, loop.epoch_progress.current.completed
             self._emit((plan.group, step, values, time.time(), epoch))
 
-    def take_ahead(self, trainer: Any) -> None:
+    def take_early(self, trainer: Any) -> None:
         """The values of a batch whose end callbacks are running, before a checkpoint that holds what it has learned.
 
         They are not taken again. A kill between the checkpoint and the step's end must not cost them, because a
         training that goes on from the checkpoint does not come by here again.
         """
         progress = trainer.fit_loop.epoch_loop.batch_progress.current
-        if not trainer.training or progress.processed != progress.completed + 1 or self._ahead:
+        if not trainer.training or progress.processed != progress.completed + 1 or self._taken_early:
             return
         plan = self._plan(trainer)
         if plan is not None and plan.plain:
             given = {name: found for name, found in plan.given().items() if name not in plan.late}
             self._one_by_one(trainer, given)
-            self._ahead = {name: own for name, (_, _, own) in given.items()}
+            self._taken_early = {name: own for name, (_, _, own) in given.items()}
 
-    def _plan(self, trainer: Any) -> Plan | None:
+    def _plan(self, trainer: Any) -> StepPlan | None:
         """What is there to take in this step."""
         loop = trainer.fit_loop
         # The first comparison saves asking Lightning, on every step, what is False without accumulation.
         accumulating = trainer.accumulate_grad_batches > 1 and loop._should_accumulate()
         if accumulating and trainer.lightning_module.automatic_optimization:
             return None
-        fit = self._lifecycle.fit_of(trainer)
+        fit = self._trainer_calls.fit_of(trainer)
         results = loop.epoch_loop._results
         if fit.trials or not results:
             return None
-        plan: Plan | None = fit.cache.get("plan")
-        if plan is None or not plan.fits(results):
-            plan = fit.cache["plan"] = Plan(fit, results)
+        plan: StepPlan | None = fit.cache.get("plan")
+        if plan is None or not plan.matches(results):
+            plan = fit.cache["plan"] = StepPlan(fit, results)
         return plan if plan.found else None
 
     def _one_by_one(self, trainer: Any, taken: Given) -> None:
         """Where series have gaps, share names, say their step, or were taken ahead."""
-        ahead, self._ahead = self._ahead, {}
+        ahead, self._taken_early = self._taken_early, {}
         override = taken.pop(STEP, None)
         step = trainer.fit_loop.epoch_loop._batches_that_stepped if override is None else as_step(override[1])
         now, epoch = time.time(), trainer.current_epoch

@@ -35,7 +35,7 @@ class Fit:
         self.kind = kind
         self.trainer = trainer
         self.began = time.monotonic()
-        self.joined = False
+        self.began_before_us = False
         """It ran before we were started: no wrapper of ours stands around it to tell its end."""
         self.trials = 0
         """How deep we are inside a tuner's trial, whose metrics are no part of the run."""
@@ -52,7 +52,7 @@ class Fit:
         return found
 
 
-class Lifecycle:
+class TrainerCalls:
     """Numbers the fits of this process from 1 and says how the process would end."""
 
     def __init__(self, sink: Sink) -> None:
@@ -71,9 +71,9 @@ class Lifecycle:
         """Names of series that we record of ourselves, whoever else may log them."""
         self._relaying: set[int] = set()
         """Threads inside a call that hands to loggers what has been taken already."""
-        self.announced = ""
+        self.preemption_notice = ""
         """What the cluster has told of an end that is to come."""
-        self.finishing: list[Any] = []
+        self.on_finish: list[Any] = []
         """Called with (trainer, fit) before a fit is told to be finished: each adds attributes to return."""
 
     def fit_of(self, trainer: Any) -> Fit:
@@ -86,7 +86,7 @@ class Lifecycle:
             fit = running[-1]
         else:
             fit = self.begin(trainer)
-            fit.joined = True
+            fit.began_before_us = True
         self._latest = weakref.ref(trainer), fit
         return fit
 
@@ -112,16 +112,16 @@ class Lifecycle:
         attributes: dict[str, Scalar] = {"number": fit.number, "kind": fit.kind, "trainer": fit.trainer}
         if fit.kind == "fit":
             attributes.update(max_epochs=trainer.max_epochs, max_steps=trainer.max_steps)
-        self.tell("fit_started", attributes)
+        self.emit_event("fit_started", attributes)
         return fit
 
     @property
-    def before(self) -> int:
+    def fits_before(self) -> int:
         """How many fits have ended: the one that runs, in this process and in those that it launches, is the next."""
         return self._counted - bool(self._fits)
 
-    @before.setter
-    def before(self, number: int) -> None:
+    @fits_before.setter
+    def fits_before(self, number: int) -> None:
         self._counted = number
         self.launched = True
 
@@ -138,8 +138,8 @@ class Lifecycle:
         fit = running.pop()
         if not running:
             del self._fits[trainer]
-        if status == PREEMPTED and self.announced:
-            reason = f"{reason} after {self.announced}"
+        if status == PREEMPTED and self.preemption_notice:
+            reason = f"{reason} after {self.preemption_notice}"
         # An exception that the user catches ends no process, and Python itself tells of one that nobody catches.
         silent = status == FINISHED or (status == FAILED and not reason.startswith(EXIT))
         self._sink.expect(*(("", "") if silent else (status, reason)))
@@ -153,12 +153,12 @@ class Lifecycle:
             attributes["tuned"] = True
         if fit.kind == "fit":
             attributes.update(epochs=trainer.current_epoch, steps=trainer.global_step)
-        for add in self.finishing:
+        for add in self.on_finish:
             with guard("describing the end of a fit"):
                 attributes.update(add(trainer, fit))
-        self.tell("fit_finished", attributes)
+        self.emit_event("fit_finished", attributes)
 
-    def tell(self, name: str, attributes: dict[str, Scalar]) -> None:
+    def emit_event(self, name: str, attributes: dict[str, Scalar]) -> None:
         """Put an event into the run."""
         self._sink.emit(Event(time=time.time_ns() // 1000, name=name, attributes=attributes))
 
@@ -223,7 +223,7 @@ class Lifecycle:
             result = original(*args, **kwargs)
         except BaseException as error:
             with guard("following the trainer"):
-                self.end(trainer, *how_it_ended(error))
+                self.end(trainer, *exit_status(error))
             raise
         with guard("following the trainer"):
             # Lightning before 2.2 swallows a KeyboardInterrupt; all that is left of it is the trainer's status.
@@ -234,7 +234,7 @@ class Lifecycle:
         def teardown(trainer: Any, *args: Any, **kwargs: Any) -> Any:
             result = original(trainer, *args, **kwargs)
             with guard("following the trainer"):
-                if self.is_running(trainer) and self.fit_of(trainer).joined:
+                if self.is_running(trainer) and self.fit_of(trainer).began_before_us:
                     self.end(trainer, INTERRUPTED if _is_interrupted(trainer) else FINISHED)
             return result
 
@@ -252,7 +252,7 @@ def _is_interrupted(trainer: Any) -> bool:
     return str(getattr(trainer.state.status, "value", "")) == "interrupted"
 
 
-def how_it_ended(error: BaseException) -> tuple[str, str]:
+def exit_status(error: BaseException) -> tuple[str, str]:
     """(status, reason) of a process that this exception ends."""
     if type(error).__name__ == "SIGTERMException":
         return PREEMPTED, "SIGTERM"

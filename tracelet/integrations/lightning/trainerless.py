@@ -16,26 +16,26 @@ from typing import Any
 
 from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
-from tracelet.integrations.lightning.step_metrics import frozen
-from tracelet.integrations.lightning.trainer_calls import Lifecycle
-from tracelet.integrations.patching import Function, Patch, Standby
+from tracelet.integrations.lightning.step_metrics import detached
+from tracelet.integrations.lightning.trainer_calls import TrainerCalls
+from tracelet.integrations.patching import Function, Patch, PatchGroup
 
 REPLACED = ("log", "log_dict")
 """The two methods that other frameworks are known to replace on the instance."""
 
 
-class Standalone:
+class TrainerlessLogging:
     """Takes what modules log that nobody trains but the user, or a framework that is not Lightning."""
 
-    def __init__(self, sink: Sink, lifecycle: Lifecycle) -> None:
+    def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._emit = sink.emit
-        self._lifecycle = lifecycle
+        self._trainer_calls = trainer_calls
         self._keys: dict[str, SeriesKey] = {}
         self._inside: set[int] = set()
         """Modules whose replaced `log` is running: what it calls in turn has been taken already."""
-        self._recorded: weakref.WeakSet[Recorded] = weakref.WeakSet()
+        self._recorded: weakref.WeakSet[RecordedLog] = weakref.WeakSet()
         self._stopped = False
-        self._standby = Standby(needed=1)
+        self._patch_group = PatchGroup(needed=1)
         """Not needed while a trainer runs: a step logs several values and sets some forty attributes, and frameworks
         that replace `log` bring their own loop.
         """
@@ -48,7 +48,7 @@ class Standalone:
             Patch(module, "LightningModule.log", self._around_log, direct=True),
             Patch(module, "LightningModule.__setattr__", self._around_setattr, direct=True),
         ]
-        self._standby.add(alone)
+        self._patch_group.add(alone)
         return [
             *alone,
             Patch(f"{root}.trainer.trainer", "Trainer._run", self._around_run),
@@ -57,7 +57,7 @@ class Standalone:
     def stop(self) -> None:
         """From now on the replaced methods are called directly; instances get them back."""
         self._stopped = True
-        self._standby.patches.clear()
+        self._patch_group.patches.clear()
         for recorded in tuple(self._recorded):
             recorded.release()
 
@@ -74,20 +74,20 @@ class Standalone:
     def _around_run(self, original: Function) -> Function:
         def run(*args: Any, **kwargs: Any) -> Any:
             with guard("resting while a trainer runs"):
-                self._standby.need(-1)
+                self._patch_group.adjust_users(-1)
             try:
                 return original(*args, **kwargs)
             finally:
                 with guard("waking after a trainer ran"):
-                    self._standby.need(1)
+                    self._patch_group.adjust_users(1)
 
         return run
 
     def _around_setattr(self, original: Function) -> Function:
         def setattr_(module: Any, name: str, value: Any) -> None:
-            if name in REPLACED and not self._stopped and callable(value) and not isinstance(value, Recorded):
+            if name in REPLACED and not self._stopped and callable(value) and not isinstance(value, RecordedLog):
                 with guard("following a replaced log"):
-                    value = Recorded(self, module, name, value)
+                    value = RecordedLog(self, module, name, value)
                     self._recorded.add(value)
             original(module, name, value)
 
@@ -102,7 +102,7 @@ class Standalone:
         self._inside.add(id(module))
         try:
             # It may hand the value on to one of Lightning's loggers.
-            with self._lifecycle.relaying():
+            with self._trainer_calls.relaying():
                 return function(*args, **kwargs)
         finally:
             self._inside.discard(id(module))
@@ -121,19 +121,19 @@ class Standalone:
             key = self._keys.get(name)
             if key is None:
                 key = self._keys[name] = SeriesKey(name, reduce="mean")
-            self._emit((key, None, frozen(value), time.time(), -1, None))
+            self._emit((key, None, detached(value), time.time(), -1, None))
 
     def _take_all(self, dictionary: Mapping[str, Any], *_: Any, logger: Any = None, **__: Any) -> None:
         for name, value in dictionary.items():
             self._take(name, value, logger=logger)
 
 
-class Recorded:
+class RecordedLog:
     """What stands on an instance in place of its replaced `log`: calls it, and copies or pickles as it."""
 
-    def __init__(self, owner: Standalone, module: Any, name: str, function: Function) -> None:
+    def __init__(self, owner: TrainerlessLogging, module: Any, name: str, function: Function) -> None:
         functools.update_wrapper(self, function)
-        self._owner: Standalone | None = owner
+        self._owner: TrainerlessLogging | None = owner
         self._module = weakref.ref(module)
         self._name = name
         self._function = function

@@ -11,14 +11,14 @@ from typing import Any
 
 from tracelet.guard import failed, guard
 from tracelet.integrations.lightning.cuda_timing import device_clock
-from tracelet.integrations.lightning.evaluation_loops import Evaluating
-from tracelet.integrations.lightning.iteration_phases import Phases
-from tracelet.integrations.lightning.iteration_timer import Here, Lap, loss_of
-from tracelet.integrations.lightning.trainer_calls import Lifecycle
-from tracelet.integrations.patching import Function, Patch, Standby
+from tracelet.integrations.lightning.evaluation_loops import EvaluationLoops
+from tracelet.integrations.lightning.iteration_phases import IterationPhases
+from tracelet.integrations.lightning.iteration_timer import CurrentIteration, IterationTimer, loss_of
+from tracelet.integrations.lightning.trainer_calls import TrainerCalls
+from tracelet.integrations.patching import Function, Patch, PatchGroup
 from tracelet.telemetry.names import LOOP_OF, TRAINING_ITERATION
-from tracelet.telemetry.recording.span_recorder import Recorder
-from tracelet.telemetry.recording.training_job import Job
+from tracelet.telemetry.recording.span_recorder import SpanRecorder
+from tracelet.telemetry.recording.training_job import TrainingJob
 
 MEASURED_BATCH = 2
 """The batch whose operations are counted if the program asks for it: in the first one much happens that never does
@@ -26,17 +26,17 @@ again.
 """
 
 
-class Loops:
+class TrainingLoop:
     """Spans for training, validation, testing and prediction, and for each of their iterations."""
 
-    def __init__(self, recorder: Recorder, job: Job | None, lifecycle: Lifecycle) -> None:
+    def __init__(self, recorder: SpanRecorder, job: TrainingJob | None, trainer_calls: TrainerCalls) -> None:
         self._recorder = recorder
         self._job = job
-        self._lifecycle = lifecycle
-        self._here = Here()
-        self._evaluating = Evaluating(recorder, job, lifecycle, self._here)
-        self._phases = Phases(recorder, self._here)
-        self._by_hand = Standby(needed=0)
+        self._trainer_calls = trainer_calls
+        self._current = CurrentIteration()
+        self._evaluation_loops = EvaluationLoops(recorder, job, trainer_calls, self._current)
+        self._phases = IterationPhases(recorder, self._current)
+        self._manual_optimization_patches = PatchGroup(needed=0)
         """What only trainings with a manual optimization need."""
 
     def patches(self, root: str) -> list[Patch]:
@@ -45,26 +45,26 @@ class Loops:
             Patch(f"{root}.loops.fit_loop", "_FitLoop.on_run_start", self._around_start),
             Patch(f"{root}.loops.fit_loop", "_FitLoop.run", self._around_fit),
             Patch(f"{root}.loops.training_epoch_loop", "_TrainingEpochLoop.advance", self._around_advance, direct=True),
-            *self._evaluating.patches(root),
+            *self._evaluation_loops.patches(root),
             *self._phases.patches(root),
         ]
 
     def common(self) -> list[Patch]:
         """What both flavours share."""
         found = Patch("torch.optim.optimizer", "Optimizer.zero_grad", self._phases.zero_grad, direct=True)
-        self._by_hand.add([found])
+        self._manual_optimization_patches.add([found])
         return [found]
 
     def stop(self) -> None:
         """From now on every wrapper that somebody has kept calls its original."""
         self._phases.recording = False
-        self._here.loop = self._here.lap = None
+        self._current.loop = self._current.timer = None
 
     def _around_fit(self, original: Function) -> Function:
         def run(loop: Any, *args: Any, **kwargs: Any) -> Any:
-            here = self._here
-            outer = here.loop, here.lap
-            here.loop = here.lap = None
+            current = self._current
+            outer = current.loop, current.timer
+            current.loop = current.timer = None
             depth = len(self._recorder.stack)
             try:
                 result = original(loop, *args, **kwargs)
@@ -74,7 +74,7 @@ class Loops:
             else:
                 self._end_training(depth, None)
             finally:
-                here.loop, here.lap = outer
+                current.loop, current.timer = outer
             return result
 
         return run
@@ -89,7 +89,7 @@ class Loops:
 
     def _begin_training(self, loop: Any) -> None:
         trainer, job = loop.trainer, self._job
-        fit = self._lifecycle.fit_of(trainer)
+        fit = self._trainer_calls.fit_of(trainer)
         attributes: dict[str, Any] = {"fit": fit.number}
         if fit.trials:
             attributes["trial"] = True
@@ -98,32 +98,32 @@ class Loops:
             start = int(loop.epoch_loop.total_batch_idx + 1)
             target = _target(trainer, loop)
             attributes.update(job.training.begin_loop(start, iterations_target=target))
-        span = self._recorder.begin_found(LOOP_OF[TRAINING_ITERATION], attributes)
+        span = self._recorder.begin_automatic(LOOP_OF[TRAINING_ITERATION], attributes)
         if span is not None and job is not None and not fit.trials:
-            job.training.opened(span)
+            job.training.loop_started(span)
         clock = device_clock(trainer.strategy.root_device, self._recorder.sink)
-        self._here.loop = lap = Lap(TRAINING_ITERATION, self._recorder, job, bool(fit.trials), clock)
+        self._current.loop = timer = IterationTimer(TRAINING_ITERATION, self._recorder, job, bool(fit.trials), clock)
         if job is not None and job.config.measure_flops and job.training.measured_flops is None:
-            lap.measuring = MEASURED_BATCH
+            timer.measuring = MEASURED_BATCH
         if not trainer.lightning_module.automatic_optimization:
-            self._by_hand.need(1)
-            lap.manual = True
+            self._manual_optimization_patches.adjust_users(1)
+            timer.manual = True
 
     def _end_training(self, depth: int, error: BaseException | None) -> None:
         with guard("closing the span of the training"):
-            job, stack, lap = self._job, self._recorder.stack, self._here.loop
-            if lap is not None:
-                if lap.manual:
-                    self._by_hand.need(-1)
-                if lap.clock is not None:
-                    lap.clock.close()
+            job, stack, timer = self._job, self._recorder.stack, self._current.loop
+            if timer is not None:
+                if timer.manual:
+                    self._manual_optimization_patches.adjust_users(-1)
+                if timer.clock is not None:
+                    timer.clock.close()
             loops = [span for span in stack[depth:] if span.name == LOOP_OF[TRAINING_ITERATION] and not span.ended]
             for span in loops:
                 if job is not None and job.training.span is span:
-                    job.training.end_loop(loss_of(lap.loss) if lap is not None else None)
+                    job.training.end_loop(loss_of(timer.loss) if timer is not None else None)
                 span.end(error)
 
-    def _measured(self, original: Function, lap: Lap) -> Function:
+    def _measured(self, original: Function, timer: IterationTimer) -> Function:
         """The original, once, with its floating-point operations counted by PyTorch's own counter."""
 
         def advance(*args: Any, **kwargs: Any) -> Any:
@@ -135,38 +135,38 @@ class Loops:
                     counter = stack.enter_context(FlopCounterMode(display=False))
                 result = original(*args, **kwargs)
             with guard("counting operations"):
-                if self._job is not None and lap.samples and counter is not None:
-                    self._job.training.measured_flops = counter.get_total_flops() / lap.samples
+                if self._job is not None and timer.samples and counter is not None:
+                    self._job.training.measured_flops = counter.get_total_flops() / timer.samples
             return result
 
         return advance
 
     def _around_advance(self, original: Function) -> Function:
         def advance(loop: Any, *args: Any, **kwargs: Any) -> Any:
-            here = self._here
-            lap = here.loop
-            if lap is None:
+            current = self._current
+            timer = current.loop
+            if timer is None:
                 return original(loop, *args, **kwargs)
             call = original
-            if lap.measuring:
-                lap.measuring -= 1
-                call = original if lap.measuring else self._measured(original, lap)
-            lap.start()
-            here.lap = lap
+            if timer.measuring:
+                timer.measuring -= 1
+                call = original if timer.measuring else self._measured(original, timer)
+            timer.start()
+            current.timer = timer
             try:
                 result = call(loop, *args, **kwargs)
             except StopIteration:
                 with guard("closing the span of an iteration"):
-                    (lap.skip if lap.untouched else lap.drop)()
+                    (timer.skip if timer.batch_unused else timer.discard)()
                 raise
             except BaseException as error:
                 with guard("closing the span of an iteration"):
-                    lap.fail(error)
+                    timer.fail(error)
                 raise
             finally:
-                here.lap = None
+                current.timer = None
             try:
-                (lap.finish if lap.marks else lap.drop)()
+                (timer.finish if timer.marks else timer.discard)()
             except Exception as error:  # noqa: BLE001  a guard by hand saves three calls in every step
                 failed("closing the span of an iteration", error)
             return result

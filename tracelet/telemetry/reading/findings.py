@@ -15,7 +15,7 @@ from tracelet.telemetry.names import CHECKPOINT_LOAD, DATA_LOADER_INIT, DIST_INI
 from tracelet.telemetry.reading.process_times import ProcessTimes
 from tracelet.telemetry.reading.time_analysis import IN_TRAINING
 
-WORTH_SAYING = 0.1
+MIN_SHARE = 0.1
 """A tenth of the time is worth a sentence; below, there is little to win."""
 SHORTEST = 1.0
 """Seconds of training below which shares mean nothing."""
@@ -30,7 +30,7 @@ BEGINNINGS = {
     MODEL_INIT: "creating models", DATA_LOADER_INIT: "creating data loaders", OPTIMIZER_INIT: "creating optimizers",
     DIST_INIT: "initializing the process group", CHECKPOINT_LOAD: "loading checkpoints",
 }  # fmt: skip
-MOST = 0.5
+MAJORITY = 0.5
 """What takes half of a part is named."""
 
 
@@ -57,7 +57,7 @@ def findings(
         waiting = max(trained, key=lambda times: times.parts.get("loading", 0.0), default=lead)
         found += _loading(waiting, params, environment, len({times.rank for times in trained}) > 1)
         for part, what in (("callbacks", "callbacks"), ("logging", "logging metrics"), ("transfer", "copying batches")):
-            if lead.share_of_training(part) >= WORTH_SAYING:
+            if lead.share_of_training(part) >= MIN_SHARE:
                 found.append(_share(lead, part, what))
         found += _evaluations(lead) + _slow(lead) + _trend(lead) + _stragglers(processes)
     found += _initialization(lead) + _unexplained(lead)
@@ -68,7 +68,7 @@ def _share(times: ProcessTimes, part: str, what: str) -> Finding:
     seconds = times.parts[part]
     text = f"{times.share_of_training(part):.0%} of the training loop is spent in {what} ({seconds:.1f} s)"
     name, most = times.most_of(part)
-    text += f", {most:.1f} s of it in {name}." if most >= MOST * seconds else "."
+    text += f", {most:.1f} s of it in {name}." if most >= MAJORITY * seconds else "."
     return Finding(part, text, seconds)
 
 
@@ -76,7 +76,7 @@ def _loading(
     times: ProcessTimes, params: Mapping[str, Any], environment: Mapping[str, Any], several: bool
 ) -> list[Finding]:
     share = times.share_of_training("loading")
-    if share < WORTH_SAYING:
+    if share < MIN_SHARE:
         return []
     text = (
         f"{share:.0%} of the training loop"
@@ -101,7 +101,7 @@ def _evaluations(times: ProcessTimes) -> list[Finding]:
             seconds = times.parts[part]
             text = f"{what[0].upper()}{what[1:]} takes {seconds:.1f} s, or {share:.0%} of the time in training loops"
             name, most = times.most_of(part)
-            text += f"; {most:.1f} s of it is waiting for data." if name and most >= MOST * seconds else "."
+            text += f"; {most:.1f} s of it is waiting for data." if name and most >= MAJORITY * seconds else "."
             found.append(Finding(part, text, seconds))
     return found
 
@@ -152,11 +152,11 @@ def _stragglers(processes: Sequence[ProcessTimes]) -> list[Finding]:
 
 def _initialization(times: ProcessTimes) -> list[Finding]:
     seconds = times.parts.get("initialization", 0.0)
-    if times.share("initialization") < 2 * WORTH_SAYING or seconds < 10 * SHORTEST:
+    if times.share("initialization") < 2 * MIN_SHARE or seconds < 10 * SHORTEST:
         return []
     text = f"Initialization took {seconds:.0f} s: models, data loaders, optimizers"
     name, most = times.most_of("initialization")
-    if most >= MOST * seconds:
+    if most >= MAJORITY * seconds:
         text = f"Initialization took {seconds:.0f} s, {most:.0f} s of it {BEGINNINGS.get(name, name)}"
     text += "."
     return [Finding("initialization", text, seconds)]
@@ -165,7 +165,7 @@ def _initialization(times: ProcessTimes) -> list[Finding]:
 def _unexplained(times: ProcessTimes) -> list[Finding]:
     """No category and no span of the program's own: what the figures cannot tell."""
     seconds = sum(times.within.get("other", {}).values())
-    if times.total < SHORTEST or seconds < MOST * times.total:
+    if times.total < SHORTEST or seconds < MAJORITY * times.total:
         return []
     where, most = times.most_of("other")
     text = (

@@ -15,7 +15,7 @@ from typing import Any
 
 from tracelet.journal.records import Event
 from tracelet.telemetry.names import TRACEBACK
-from tracelet.telemetry.reading.span_node import Node
+from tracelet.telemetry.reading.span_node import SpanNode
 
 SPACE = uuid.UUID("6f1a2c1e-6c53-4b60-9d0c-3a1f5f2b7a10")
 """The namespace of our span ids: the same span has the same id in every export."""
@@ -23,7 +23,7 @@ MILLION = 1_000_000
 
 
 @dataclass(frozen=True)
-class Author:
+class RecordBuilder:
     """The process whose spans they are; makes their records."""
 
     run: str
@@ -31,15 +31,15 @@ class Author:
     attempt: int
     pid: int
 
-    def records(self, items: Iterable[Node | Event]) -> Iterator[dict[str, Any]]:
+    def records(self, items: Iterable[SpanNode | Event]) -> Iterator[dict[str, Any]]:
         """All records of these, with what is inside them; without `count`, which is the file's."""
         for item in items:
             for record in self._of(item):
                 yield {**record, "pid": self.pid, "rank": self.rank}
 
-    def _of(self, top: Node | Event) -> Iterator[dict[str, Any]]:
+    def _of(self, top: SpanNode | Event) -> Iterator[dict[str, Any]]:
         # A stack of our own: custom spans may nest deeper than Python recurses.
-        pending: list[tuple[bool, Node | Event]] = [(False, top)]
+        pending: list[tuple[bool, SpanNode | Event]] = [(False, top)]
         while pending:
             over, item = pending.pop()
             if isinstance(item, Event):
@@ -62,14 +62,14 @@ class Author:
     def _id(self, number: int) -> str:
         return str(uuid.uuid5(SPACE, f"{self.run}/{self.rank}/{self.attempt}/{number}"))
 
-    def _span(self, kind: str, node: Node) -> dict[str, Any]:
+    def _span(self, kind: str, node: SpanNode) -> dict[str, Any]:
         span = node.span
         attributes = {name: value for name, value in span.attributes.items() if name != TRACEBACK}
         if kind != "start":
             attributes["duration_msec"] = span.duration_ns // MILLION
         record: dict[str, Any] = {"type": kind, "id": self._id(span.id), "name": span.name}
-        if node.above:
-            record["parent_id"] = self._id(node.above)
+        if node.parent_id:
+            record["parent_id"] = self._id(node.parent_id)
         if attributes:
             record["attributes"] = attributes
         if kind != "stop":
@@ -85,7 +85,7 @@ class Author:
         told = {"name": event.name, "attributes": attributes}
         return {"type": "event", "span_id": self._id(event.span), "event": told}
 
-    def _error(self, node: Node) -> dict[str, Any]:
+    def _error(self, node: SpanNode) -> dict[str, Any]:
         kind, _, message = node.span.error.partition(": ")
         attributes = {
             "error_message": f"Error in {node.span.name}: ", "exception_type": kind, "exception_message": message,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tracelet.store.run import Run
-from tracelet.telemetry.reading.span_node import Node
+from tracelet.telemetry.reading.span_node import SpanNode
 from tracelet.telemetry.reading.span_selection import Selection
 from tracelet.telemetry.reading.span_tree import ProcessSpans, plain_attributes, processes
 
@@ -47,7 +47,7 @@ def _process(process: ProcessSpans, origin: int) -> Iterator[dict[str, Any]]:
         yield from _span(node, pid, threads[node.span.thread], origin, latest)
 
 
-def _span(node: Node, pid: int, thread: int, origin: int, latest: int) -> Iterator[dict[str, Any]]:
+def _span(node: SpanNode, pid: int, thread: int, origin: int, latest: int) -> Iterator[dict[str, Any]]:
     span = node.span
     duration = span.duration_ns if span.duration_ns >= 0 else latest - span.start_ns
     yield {

@@ -14,7 +14,7 @@ PRODUCTIVE = ("forward", "backward", "optimizer")
 """The numerator of goodput."""
 
 
-def in_order(parts: Iterable[str]) -> list[str]:
+def sorted_by_category(parts: Iterable[str]) -> list[str]:
     """These parts as tables show them: categories, then the program's own spans as they come, then `other`."""
     found = dict.fromkeys(parts)
     own = [name for name in found if name not in CATEGORIES]

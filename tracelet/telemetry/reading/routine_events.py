@@ -19,6 +19,6 @@ def is_routine(event: Event) -> bool:
     return event.name in ROUTINE
 
 
-def telling(events: Iterable[Event]) -> list[Event]:
+def notable(events: Iterable[Event]) -> list[Event]:
     """Fits, early stopping, errors and what the program says itself, without the bookkeeping of telemetry."""
     return [event for event in events if not is_routine(event)]

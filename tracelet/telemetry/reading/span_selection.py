@@ -30,7 +30,7 @@ class Selection:
         """Whether nothing is left out."""
         return not self.allowed and not self.denied
 
-    def keeps(self, name: str) -> bool:
+    def includes(self, name: str) -> bool:
         """Whether spans of this name are kept."""
         return name not in self.denied and (not self.allowed or name in self.allowed)
 
@@ -40,7 +40,7 @@ class Selection:
             if number not in known:
                 return number if self.everything else 0
             name, above = known[number]
-            if self.keeps(name):
+            if self.includes(name):
                 return number
             number = above
         return 0

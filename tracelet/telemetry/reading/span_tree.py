@@ -12,7 +12,7 @@ from typing import Any
 from tracelet.journal.records import Event, Span
 from tracelet.store.run import Run
 from tracelet.store.span_table import tabulate
-from tracelet.telemetry.reading.span_node import Node
+from tracelet.telemetry.reading.span_node import SpanNode
 from tracelet.telemetry.reading.span_selection import Selection
 
 
@@ -24,10 +24,10 @@ class ProcessSpans:
     attempt: int
     pid: int
     host: str
-    nodes: dict[int, Node]
-    roots: list[Node]
+    nodes: dict[int, SpanNode]
+    roots: list[SpanNode]
 
-    def __iter__(self) -> Iterator[Node]:
+    def __iter__(self) -> Iterator[SpanNode]:
         return iter(self.nodes.values())
 
 
@@ -40,20 +40,22 @@ def processes(run: Run, selection: Selection | None = None) -> list[ProcessSpans
             continue
         table = tabulate([(0, view.started.rank, view.records(Span), view.spans())])
         started = view.started
-        nodes, roots = _grown(list(table), view.records(Event), chosen)
+        nodes, roots = _build_tree(list(table), view.records(Event), chosen)
         if nodes:
             found.append(ProcessSpans(started.rank, started.attempt, started.pid, started.host, nodes, roots))
     return found
 
 
-def _grown(spans: list[Span], events: list[Event], chosen: Selection) -> tuple[dict[int, Node], list[Node]]:
+def _build_tree(
+    spans: list[Span], events: list[Event], chosen: Selection
+) -> tuple[dict[int, SpanNode], list[SpanNode]]:
     known = {span.id: (span.name, span.parent) for span in spans}
-    nodes = {span.id: Node(span) for span in spans if chosen.keeps(span.name)}
+    nodes = {span.id: SpanNode(span) for span in spans if chosen.includes(span.name)}
     roots = []
     for node in nodes.values():
         above = chosen.parent(node.span.parent, known)
         if above in nodes and above != node.span.id:
-            node.above = above
+            node.parent_id = above
             nodes[above].children.append(node)
         else:
             roots.append(node)
@@ -67,7 +69,7 @@ def _time(event: Event) -> int:
     return event.time
 
 
-def plain_attributes(node: Node) -> dict[str, Any]:
+def plain_attributes(node: SpanNode) -> dict[str, Any]:
     """The span's attributes, with its error if it has one."""
     found = dict(node.span.attributes)
     if node.span.error:

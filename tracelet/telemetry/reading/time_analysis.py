@@ -35,7 +35,7 @@ from tracelet.telemetry.names import (
     ZERO_GRAD,
 )
 from tracelet.telemetry.reading.intervals import Coverage, exclusive
-from tracelet.telemetry.reading.process_times import CATEGORIES, ProcessTimes, SlowIteration, in_order
+from tracelet.telemetry.reading.process_times import CATEGORIES, ProcessTimes, SlowIteration, sorted_by_category
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,9 +56,9 @@ CATEGORY_OF = {
 }  # fmt: skip
 EVALUATIONS = frozenset({VALIDATION_LOOP, TESTING_LOOP, PREDICT_LOOP})
 SLOWEST = 10
-MOST_OWN = 8
+MAX_PROGRAM_SPANS = 8
 """Spans of the program's own with a row each; a program may name thousands."""
-FEW = 6
+MIN_ITERATIONS = 6
 """Fewer iterations have no trend."""
 
 
@@ -151,7 +151,7 @@ class _Process:
         found = ProcessTimes(
             rank=self.rank, process=self.process, total=total / NANO,
             training=float(self.durations[training & ~tuned].sum()) / NANO,
-            parts={name: parts[name] for name in in_order(parts) if parts[name]}, within=within,
+            parts={name: parts[name] for name in sorted_by_category(parts) if parts[name]}, within=within,
             open=[self.names[self.kinds[place]] for place in self.open.tolist()],
         )  # fmt: skip
         self._iterations(found, self.named(TRAINING_ITERATION) & ~tuned)
@@ -209,7 +209,7 @@ class _Process:
             name = self.names[kind]
             label = f"{name} (span)" if name in CATEGORIES else name
             sums[label] = float(own[kinds == kind].sum()) / NANO
-        largest = sorted((name for name in sums if sums[name]), key=lambda name: -sums[name])[:MOST_OWN]
+        largest = sorted((name for name in sums if sums[name]), key=lambda name: -sums[name])[:MAX_PROGRAM_SPANS]
         return {name: sums[name] for name in largest}, program
 
     def _unexplained(self, told: Coverage, tuned: Mask) -> dict[str, float]:
@@ -260,7 +260,7 @@ class _Process:
                     phase=worst, phase_seconds=float(phases[worst][place]) / NANO if worst else 0.0,
                 )
             )  # fmt: skip
-        if len(places) >= FEW:
+        if len(places) >= MIN_ITERATIONS:
             third = len(places) // 3
             columns: dict[str, Any] = {"iteration": durations, **phases}
             found.first_third = {name: float(column[:third].mean()) / NANO for name, column in columns.items()}

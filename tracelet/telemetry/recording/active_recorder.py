@@ -13,20 +13,20 @@ from typing import Any
 from tracelet.capture.sink import Sink
 from tracelet.guard import guard
 from tracelet.telemetry.names import APPLICATION
-from tracelet.telemetry.recording.span_recorder import Recorder
-from tracelet.telemetry.recording.training_context import Place
-from tracelet.telemetry.recording.training_job import Job
+from tracelet.telemetry.recording.span_recorder import SpanRecorder
+from tracelet.telemetry.recording.training_context import ProcessInfo
+from tracelet.telemetry.recording.training_job import TrainingJob
 
-_recorder: Recorder | None = None
-_job: Job | None = None
+_recorder: SpanRecorder | None = None
+_job: TrainingJob | None = None
 
 
-def recorder() -> Recorder | None:
+def recorder() -> SpanRecorder | None:
     """The active run's recorder, or None."""
     return _recorder
 
 
-def job() -> Job | None:
+def job() -> TrainingJob | None:
     """What is counted and told about the active run's training, or None."""
     return _job
 
@@ -46,37 +46,37 @@ class Telemetry:
         self,
         sink: Sink,
         settings: Mapping[str, Any],
-        place: Place | None = None,
+        process: ProcessInfo | None = None,
         failure: Callable[[], BaseException | None] = no_failure,
     ) -> None:
         self._sink = sink
         self._interval = int(settings.get("telemetry_interval", 0)) or None
-        self._place = place or Place()
+        self._process = process or ProcessInfo()
         self._failure = failure
-        self._mine: Recorder | None = None
+        self._own_recorder: SpanRecorder | None = None
 
     def start(self) -> None:
         """Open the application's span."""
         global _recorder, _job
-        mine = Recorder(self._sink)
+        mine = SpanRecorder(self._sink)
         root = mine.begin(APPLICATION)
-        root.found = True
+        root.automatic = True
         mine.root = root.id
-        self._mine, _recorder, _job = mine, mine, Job(mine, self._place, self._interval)
-        _job.tell_start(root)
+        self._own_recorder, _recorder, _job = mine, mine, TrainingJob(mine, self._process, self._interval)
+        _job.report_start(root)
 
     def stop(self) -> None:
         """Close what is open; from now on the telemetry calls of the program do nothing."""
-        mine, self._mine = self._mine, None
+        mine, self._own_recorder = self._own_recorder, None
         if mine is None:
             return
         with guard("closing spans"):
             mine.close(self._failure())
         if _recorder is mine:
-            forget()
+            clear()
 
 
-def forget() -> None:
+def clear() -> None:
     """No run records spans in this process any more; all that a forked child may do."""
     global _recorder, _job
     _recorder = _job = None

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from tracelet.telemetry.names import SAVE_METRICS, SAVE_SUCCESS
-from tracelet.telemetry.recording.duration_stats import NANO, Meter
+from tracelet.telemetry.recording.duration_stats import NANO, DurationStats
 from tracelet.telemetry.recording.span_recorder import ActiveSpan
 from tracelet.telemetry.recording.training_context import TrainingContext
 
 
-class Saves:
+class CheckpointSaves:
     """The checkpoint saves of one process."""
 
     def __init__(self, job: TrainingContext) -> None:
         self._job = job
         self.attempts = 0
         self.successes = 0
-        self.meter = Meter()
+        self.durations = DurationStats()
         """How long saves held up the training."""
         self._first_success: float | None = None
         self._progress: dict[int, dict[str, object]] = {}
@@ -30,7 +30,7 @@ class Saves:
     def started(self, step: int, strategy: str) -> dict[str, Any]:
         """The attributes of the span of a save that begins now."""
         self.attempts += 1
-        self._job.settle()
+        self._job.flush_pending()
         self._progress[step] = self._job.productive()
         return {
             "checkpoint_strategy": strategy, "current_iteration": step, "save_checkpoint_attempt_count": self.attempts,
@@ -62,12 +62,12 @@ class Saves:
 
     def ended(self, span: ActiveSpan, duration_ns: int, time_ns: int | None = None) -> None:
         """The training goes on: tell what saves have cost it so far."""
-        self.meter.add(duration_ns)
-        total, mean = self.meter.total / NANO, self.meter.mean
+        self.durations.add(duration_ns)
+        total, mean = self.durations.total / NANO, self.durations.mean
         attributes = {
             "save_checkpoint_sync_time_total_sec": total,
-            "save_checkpoint_sync_time_min_sec": self.meter.min / NANO,
-            "save_checkpoint_sync_time_max_sec": self.meter.max / NANO,
+            "save_checkpoint_sync_time_min_sec": self.durations.min / NANO,
+            "save_checkpoint_sync_time_max_sec": self.durations.max / NANO,
             "save_checkpoint_sync_time_avg_sec": mean,
             "save_checkpoint_success_rate": self.successes / self.attempts if self.attempts else 0.0,
         }
@@ -84,7 +84,7 @@ def size_of(path: str) -> int | None:
         return None
     try:
         if os.path.isdir(path):
-            return sum(os.path.getsize(Path(place) / name) for place, _, names in os.walk(path) for name in names)
+            return sum(os.path.getsize(Path(process) / name) for process, _, names in os.walk(path) for name in names)
         return os.path.getsize(path)
     except OSError:
         return None

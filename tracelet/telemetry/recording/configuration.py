@@ -100,13 +100,13 @@ def _strategy(changes: Mapping[str, Any], before: TelemetryConfig) -> str:
 _pending: dict[str, Any] = {}
 
 
-def keep_for_next_run(changes: Mapping[str, Any]) -> None:
+def save_for_next_run(changes: Mapping[str, Any]) -> None:
     """Remember what was told before a run is active. Unknown names are a SettingsError at once."""
     TelemetryConfig().with_changes(changes)
     _pending.update(changes)
 
 
-def take_kept() -> dict[str, Any]:
+def pop_saved() -> dict[str, Any]:
     """What was told for the run that begins now; told once."""
     kept = dict(_pending)
     _pending.clear()

@@ -14,15 +14,15 @@ from tracelet.telemetry import names
 from tracelet.telemetry.recording import active_recorder, predefined_spans
 from tracelet.telemetry.recording.span import span
 from tracelet.telemetry.recording.span_recorder import ActiveSpan
-from tracelet.telemetry.recording.training_job import Job
+from tracelet.telemetry.recording.training_job import TrainingJob
 
-Prepare = Callable[[Job], Mapping[str, Any]]
+GetAttributes = Callable[[TrainingJob], Mapping[str, Any]]
 
 
-class Stage(span):
+class PredefinedSpan(span):
     """A span that counts: see `stages`."""
 
-    def __init__(self, name: str, prepare: Prepare | None = None) -> None:
+    def __init__(self, name: str, prepare: GetAttributes | None = None) -> None:
         super().__init__(name)
         self._prepare = prepare
 
@@ -36,7 +36,7 @@ class Stage(span):
         predefined_spans.end(opened, error)
 
 
-class _Save(Stage):
+class CheckpointSave(PredefinedSpan):
     """A checkpoint save: successful if its block ends without an exception, unless the strategy is `async`."""
 
     def __init__(self, step: int, path: str) -> None:
@@ -56,37 +56,37 @@ class _Save(Stage):
 
 def application() -> span:
     """The application's span, which the run has opened already; ends at the end of the block."""
-    return Stage(names.APPLICATION)
+    return PredefinedSpan(names.APPLICATION)
 
 
 def dist_init() -> span:
     """The processes find one another."""
-    return Stage(names.DIST_INIT)
+    return PredefinedSpan(names.DIST_INIT)
 
 
 def data_loader_init() -> span:
     """Data loaders are made."""
-    return Stage(names.DATA_LOADER_INIT)
+    return PredefinedSpan(names.DATA_LOADER_INIT)
 
 
 def model_init() -> span:
     """The model is made."""
-    return Stage(names.MODEL_INIT)
+    return PredefinedSpan(names.MODEL_INIT)
 
 
 def optimizer_init() -> span:
     """Optimizers are made."""
-    return Stage(names.OPTIMIZER_INIT)
+    return PredefinedSpan(names.OPTIMIZER_INIT)
 
 
 def checkpoint_load() -> span:
     """A checkpoint is loaded."""
-    return Stage(names.CHECKPOINT_LOAD)
+    return PredefinedSpan(names.CHECKPOINT_LOAD)
 
 
 def checkpoint_save(global_step: int, path: str = "") -> span:
     """A checkpoint is saved; with its path, size and folder are recorded too."""
-    return _Save(global_step, path)
+    return CheckpointSave(global_step, path)
 
 
 def training_loop(
@@ -97,59 +97,59 @@ def training_loop(
 ) -> span:
     """The loop over training iterations, all epochs of it."""
     targets = train_iterations_target_or_fn, train_samples_target_or_fn
-    return Stage(
+    return PredefinedSpan(
         names.TRAINING_LOOP, predefined_spans.loop_attributes(train_iterations_start, train_samples_start, *targets)
     )
 
 
 def training_iteration() -> span:
     """One training step, from asking for its batch to the optimizer's update."""
-    return Stage(names.TRAINING_ITERATION)
+    return PredefinedSpan(names.TRAINING_ITERATION)
 
 
 def data_loading() -> span:
     """Waiting for a batch."""
-    return Stage(names.DATA_LOADING)
+    return PredefinedSpan(names.DATA_LOADING)
 
 
 def model_forward() -> span:
     """The forward pass."""
-    return Stage(names.MODEL_FORWARD)
+    return PredefinedSpan(names.MODEL_FORWARD)
 
 
 def model_backward() -> span:
     """The backward pass."""
-    return Stage(names.MODEL_BACKWARD)
+    return PredefinedSpan(names.MODEL_BACKWARD)
 
 
 def zero_grad() -> span:
     """Gradients are cleared."""
-    return Stage(names.ZERO_GRAD)
+    return PredefinedSpan(names.ZERO_GRAD)
 
 
 def optimizer_update() -> span:
     """The optimizer changes the weights."""
-    return Stage(names.OPTIMIZER_UPDATE)
+    return PredefinedSpan(names.OPTIMIZER_UPDATE)
 
 
 def validation_loop() -> span:
     """One validation."""
-    return Stage(names.VALIDATION_LOOP)
+    return PredefinedSpan(names.VALIDATION_LOOP)
 
 
 def validation_iteration() -> span:
     """One batch of a validation."""
-    return Stage(names.VALIDATION_ITERATION)
+    return PredefinedSpan(names.VALIDATION_ITERATION)
 
 
 def testing_loop() -> span:
     """One test."""
-    return Stage(names.TESTING_LOOP)
+    return PredefinedSpan(names.TESTING_LOOP)
 
 
 def testing_iteration() -> span:
     """One batch of a test."""
-    return Stage(names.TESTING_ITERATION)
+    return PredefinedSpan(names.TESTING_ITERATION)
 
 
 dataloader_init = data_loader_init

@@ -13,7 +13,7 @@ NANO = 1e9
 """Nanoseconds in a second."""
 
 
-class Meter:
+class DurationStats:
     """Count, sum, min and max of durations in nanoseconds."""
 
     __slots__ = ("count", "max", "min", "total")

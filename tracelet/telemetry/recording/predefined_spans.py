@@ -28,9 +28,9 @@ from tracelet.telemetry.names import (
     VALIDATION_LOOP,
 )
 from tracelet.telemetry.recording import active_recorder
-from tracelet.telemetry.recording.span import NOTHING, Nothing, SpanLike
+from tracelet.telemetry.recording.span import NOOP_SPAN, NoopSpan, SpanLike
 from tracelet.telemetry.recording.span_recorder import ActiveSpan
-from tracelet.telemetry.recording.training_job import Job
+from tracelet.telemetry.recording.training_job import TrainingJob
 
 
 def begin(
@@ -38,40 +38,40 @@ def begin(
     attributes: Mapping[str, Any] | None = None,
     start_ns: int | None = None,
     frame: FrameType | None = None,
-    prepare: Callable[[Job], Mapping[str, Any]] | None = None,
+    prepare: Callable[[TrainingJob], Mapping[str, Any]] | None = None,
 ) -> SpanLike:
     """Open a predefined span; `prepare` counts its beginning and gives the attributes that need the counters."""
     recorder, job = active_recorder.recorder(), active_recorder.job()
     if recorder is None or job is None:
-        return NOTHING
+        return NOOP_SPAN
     with guard(f"opening the span {name}"):
         if (name in PHASES or name in ITERATIONS) and any(span.ended for span in recorder.stack):
-            return NOTHING  # inside a bracket Lightning's integration times the iteration and all its phases
+            return NOOP_SPAN  # inside a bracket Lightning's integration times the iteration and all its phases
         if name in INITS:
-            recorder.told.add(name)
+            recorder.manual_names.add(name)
         known = dict(attributes or {})
         if prepare is not None:
             known.update(prepare(job))
         opened = recorder.begin(name, known, start_ns, frame)
         if name == TRAINING_LOOP:
-            job.training.opened(opened)
+            job.training.loop_started(opened)
         return opened
-    return NOTHING
+    return NOOP_SPAN
 
 
 def end(opened: SpanLike | None, error: BaseException | None = None, end_ns: int | None = None) -> None:
     """Close a predefined span, with what its end tells."""
     job, recorder = active_recorder.job(), active_recorder.recorder()
-    if opened is None or isinstance(opened, Nothing) or job is None or recorder is None or opened.ended:
+    if opened is None or isinstance(opened, NoopSpan) or job is None or recorder is None or opened.ended:
         return
     with guard(f"closing the span {opened.name}"):
         stop = end_ns or recorder.now_ns()
-        told = ENDINGS.get(opened.name)
+        told = ON_END.get(opened.name)
         if told is not None:
             if error is None or opened.name not in ITERATIONS:
                 told(job, opened, stop)
         elif opened.name in PHASES:
-            job.training.phase(opened.name, stop - opened.start_ns)
+            job.training.add_phase(opened.name, stop - opened.start_ns)
         recorder.end(opened, error, stop)
 
 
@@ -82,7 +82,7 @@ def end_latest(name: str, end_ns: int | None = None) -> None:
         end(recorder.find(name), None, end_ns)
 
 
-def _end_application(job: Job, opened: ActiveSpan, stop: int) -> None:
+def _end_application(job: TrainingJob, opened: ActiveSpan, stop: int) -> None:
     if job.training.span is not None:
         job.training.end_loop()
     inside = opened.stack[opened.stack.index(opened) + 1 :] if opened in opened.stack else []
@@ -96,16 +96,16 @@ def _count(opened: ActiveSpan, name: str) -> int:
     return told if isinstance(told, int) else 0
 
 
-ENDINGS: dict[str, Callable[[Job, ActiveSpan, int], None]] = {
+ON_END: dict[str, Callable[[TrainingJob, ActiveSpan, int], None]] = {
     APPLICATION: _end_application,
     TRAINING_LOOP: lambda job, opened, stop: job.training.end_loop(),
-    TRAINING_ITERATION: lambda job, opened, stop: job.training.timed(
+    TRAINING_ITERATION: lambda job, opened, stop: job.training.add_iteration(
         opened.start_ns, stop, _count(opened, "samples"), _count(opened, "tokens")
     ),
     VALIDATION_LOOP: lambda job, opened, stop: job.validation.ended(opened, stop),
-    VALIDATION_ITERATION: lambda job, opened, stop: job.validation.meter.add(stop - opened.start_ns),
+    VALIDATION_ITERATION: lambda job, opened, stop: job.validation.durations.add(stop - opened.start_ns),
     TESTING_LOOP: lambda job, opened, stop: job.testing.ended(opened, stop),
-    TESTING_ITERATION: lambda job, opened, stop: job.testing.meter.add(stop - opened.start_ns),
+    TESTING_ITERATION: lambda job, opened, stop: job.testing.durations.add(stop - opened.start_ns),
     CHECKPOINT_SAVE_SYNC: lambda job, opened, stop: job.saves.ended(opened, stop - opened.start_ns, stop),
     CHECKPOINT_SAVE_ASYNC: lambda job, opened, stop: job.saves.ended(opened, stop - opened.start_ns, stop),
 }
@@ -133,10 +133,10 @@ def succeed_save(step: int, time_ns: int | None = None, path: str = "") -> None:
 
 def loop_attributes(
     iterations_start: int, samples_start: int | None, iterations_target: Any, samples_target: Any
-) -> Callable[[Job], Mapping[str, Any]]:
+) -> Callable[[TrainingJob], Mapping[str, Any]]:
     """What a training loop that begins here has to say; targets may be callables."""
 
-    def prepare(job: Job) -> Mapping[str, Any]:
+    def prepare(job: TrainingJob) -> Mapping[str, Any]:
         targets = [target() if callable(target) else target for target in (iterations_target, samples_target)]
         return job.training.begin_loop(iterations_start, samples_start, *targets)
 

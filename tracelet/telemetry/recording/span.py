@@ -20,7 +20,7 @@ from tracelet.telemetry.recording.span_recorder import ActiveSpan
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Nothing:
+class NoopSpan:
     """The span that is handed out while no run records spans: takes everything, keeps nothing."""
 
     id = 0
@@ -36,8 +36,8 @@ class Nothing:
         """Do nothing."""
 
 
-NOTHING = Nothing()
-SpanLike = ActiveSpan | Nothing
+NOOP_SPAN = NoopSpan()
+SpanLike = ActiveSpan | NoopSpan
 
 
 class span:  # noqa: N801  # it reads as a keyword: `with tracelet.span("tokenize"):`
@@ -57,7 +57,7 @@ class span:  # noqa: N801  # it reads as a keyword: `with tracelet.span("tokeniz
         opened = self._begin()
         if opened is not None:
             self._open.append(opened)
-        return opened or NOTHING
+        return opened or NOOP_SPAN
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -24,19 +24,19 @@ from tracelet.telemetry.names import TRACEBACK
 
 CO_GENERATOR_KINDS = 0x20 | 0x80 | 0x200
 """Code flags of generators, coroutines and asynchronous generators (see the `inspect` module)."""
-LONGEST_MESSAGE = 1000
+MAX_MESSAGE = 1000
 """Characters kept of an exception's message."""
-LONGEST_TRACEBACK = 8000
+MAX_TRACEBACK = 8000
 """Characters kept of its traceback, the last ones: where it was raised is at the end."""
 
 NO_FAILURES = frozenset({"_TunerExitException"})
 """Exceptions by which a framework leaves a part of itself when all is well: Lightning's tuner its trial fit."""
 
-MOST_TRACEBACKS = 100
+MAX_TRACEBACKS = 100
 """Told in one process: who raises exceptions by the thousand knows where."""
 
 
-class Watch(Protocol):
+class SpanOwner(Protocol):
     """Knows whether what a span is about still goes on, where nobody may come to close it."""
 
     def running(self) -> bool:
@@ -49,20 +49,20 @@ class Watch(Protocol):
 class ActiveSpan(OpenSpan):
     """A span that goes on, as the user holds it. Its methods may be called from any thread."""
 
-    __slots__ = ("_recorder", "found", "frame", "stack", "watch")
+    __slots__ = ("_recorder", "automatic", "frame", "owner", "stack")
 
     def __init__(
-        self, recorder: Recorder, id: int, name: str, parent: int, start_ns: int, frame: FrameType | None
+        self, recorder: SpanRecorder, id: int, name: str, parent: int, start_ns: int, frame: FrameType | None
     ) -> None:
         super().__init__(id, name, parent, start_ns, threading.get_ident())
         self._recorder = recorder
         self.frame = frame
-        """The generator's frame, where a generator opened it: see `Recorder._parent`."""
+        """The generator's frame, where a generator opened it: see `SpanRecorder._parent`."""
         self.stack = recorder.stack
         """That of the thread that opened it; another one may close it."""
-        self.found = False
+        self.automatic = False
         """Opened by us, not by the user's program."""
-        self.watch: Watch | None = None
+        self.owner: SpanOwner | None = None
 
     def add_attribute(self, name: str, value: Any) -> None:
         """Set one attribute; recorded when the span ends."""
@@ -77,27 +77,27 @@ class ActiveSpan(OpenSpan):
         self._recorder.event(str(getattr(name, "value", name)), attributes, span=self)
 
     def end(self, error: BaseException | None = None, end_ns: int | None = None) -> None:
-        """Close this span; see `Recorder.end`."""
+        """Close this span; see `SpanRecorder.end`."""
         self._recorder.end(self, error, end_ns)
 
 
-class Recorder:
+class SpanRecorder:
     """The spans of one process of one run."""
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
         self.root = 0
         """The id of the `application` span, under which threads without an open span hang theirs."""
-        self.told: set[str] = set()
+        self.manual_names: set[str] = set()
         """Names of which the program tells every span itself: we look for no more of them."""
         self._ids = itertools.count(1, IDS_PER_ITERATION)
-        self.reserve: Callable[[], int] = self._ids.__next__
+        self.reserve_id: Callable[[], int] = self._ids.__next__
         """An id for a span that will be added when it is over, so that its children can name it now."""
         self._local = threading.local()
         self._stacks: list[list[ActiveSpan]] = []
         """Of all threads that have anything open."""
-        self._traces = MOST_TRACEBACKS
-        self._passing = (0, 0)
+        self._tracebacks_left = MAX_TRACEBACKS
+        self._last_error = (0, 0)
         """The exception whose traceback was told last, and the span that it is going to end next."""
         # Wall time for the origin, the monotonic clock for everything after: spans never run backwards.
         self._origin_ns = time.time_ns() - time.perf_counter_ns()
@@ -146,8 +146,8 @@ class Recorder:
     ) -> ActiveSpan:
         """Open a span under the calling thread's innermost one. `frame`: the caller's, if it may be a generator's."""
         stack = self.stack
-        self._close_left(stack)
-        adopted = self._adopt(stack, name, attributes, start_ns)
+        self._close_abandoned(stack)
+        adopted = self._promote_automatic(stack, name, attributes, start_ns)
         if adopted is not None:
             return adopted
         suspended = frame if frame is not None and frame.f_code.co_flags & CO_GENERATOR_KINDS else None
@@ -160,30 +160,30 @@ class Recorder:
         self.sink.emit(span)
         return span
 
-    def begin_found(self, name: str, attributes: dict[str, Any] | None = None) -> ActiveSpan | None:
-        """Open a span that we found ourselves; None where the user has opened it by hand already.
+    def begin_automatic(self, name: str, attributes: dict[str, Any] | None = None) -> ActiveSpan | None:
+        """Open a span on tracelet's own account; None where the program has opened it already.
 
-        If the user opens one of the same name inside it, that is the same span told more exactly: see `_adopt`.
+        If the program opens one of the same name inside it, both are one span: see `_promote_automatic`.
         """
-        self._close_left(self.stack)
-        if name in self.told or any(span.name == name and not span.ended for span in self.stack):
+        self._close_abandoned(self.stack)
+        if name in self.manual_names or any(span.name == name and not span.ended for span in self.stack):
             return None
         span = self.begin(name, attributes)
-        span.found = True
+        span.automatic = True
         return span
 
-    def _close_left(self, stack: list[ActiveSpan]) -> None:
+    def _close_abandoned(self, stack: list[ActiveSpan]) -> None:
         """Close what is over although nobody has said so."""
-        while stack and stack[-1].watch is not None and not stack[-1].watch.running():
-            self.end(stack[-1], stack[-1].watch.error())
+        while stack and stack[-1].owner is not None and not stack[-1].owner.running():
+            self.end(stack[-1], stack[-1].owner.error())
 
     @staticmethod
-    def _adopt(
+    def _promote_automatic(
         stack: list[ActiveSpan], name: str, attributes: dict[str, Any] | None, start_ns: int | None
     ) -> ActiveSpan | None:
         for span in reversed(stack):
-            if span.found and span.name == name and not span.ended:
-                span.found = False
+            if span.automatic and span.name == name and not span.ended:
+                span.automatic = False
                 span.start_ns = start_ns or span.start_ns
                 span.attributes.update(attributes or {})
                 return span
@@ -209,8 +209,8 @@ class Recorder:
         self._finish(span, error, stop)
 
     def _end_inside(self, stack: list[ActiveSpan], span: ActiveSpan, error: BaseException | None, stop: int) -> None:
-        place = stack.index(span)
-        for inner in reversed(stack[place + 1 :]):
+        process = stack.index(span)
+        for inner in reversed(stack[process + 1 :]):
             # A generator's span may outlive the span that it was opened in; anything else inside is over with it.
             if inner.frame is None and not inner.ended:
                 stack.remove(inner)
@@ -219,21 +219,21 @@ class Recorder:
 
     def _finish(self, span: ActiveSpan, error: BaseException | None, stop: int) -> None:
         span.ended = True
-        span.frame = span.watch = None
+        span.frame = span.owner = None
         duration = max(0, stop - span.start_ns)
         if error is None or type(error).__name__ in NO_FAILURES:
             attributes = span.attributes or None
             self.sink.emit((span.name, span.id, span.parent, span.start_ns, duration, span.thread, attributes))
             return
         attributes = dict(span.attributes)
-        if self._passing != (id(error), span.id) and error.__traceback__ is not None and self._traces:
-            self._traces -= 1
-            attributes[TRACEBACK] = trace_of(error)
-        self._passing = id(error), span.parent
+        if self._last_error != (id(error), span.id) and error.__traceback__ is not None and self._tracebacks_left:
+            self._tracebacks_left -= 1
+            attributes[TRACEBACK] = format_traceback(error)
+        self._last_error = id(error), span.parent
         self.sink.emit(
             Span(
                 id=span.id, name=span.name, start_ns=span.start_ns, duration_ns=duration, parent=span.parent,
-                thread=span.thread, attributes=attributes, error=describe(error),
+                thread=span.thread, attributes=attributes, error=describe_error(error),
             )
         )  # fmt: skip
 
@@ -245,8 +245,8 @@ class Recorder:
         self.sink.emit((name, span_id, parent, start_ns, duration_ns, threading.get_ident(), attributes))
         return span_id
 
-    def bracket(self, name: str) -> ActiveSpan:
-        """Something to put on the stack under a reserved id, for work that is timed by other means: see `Lap`."""
+    def placeholder(self, name: str) -> ActiveSpan:
+        """An entry for the stack under a reserved id, for work that an `IterationTimer` times."""
         span = ActiveSpan(self, 0, name, 0, 0, None)
         span.ended = True
         return span
@@ -276,15 +276,13 @@ class Recorder:
             self.end(span, error)
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """What the exception says, cut to a readable length."""
-    return describe_exception(error)[:LONGEST_MESSAGE].rstrip(": ")
+    return describe_exception(error)[:MAX_MESSAGE].rstrip(": ")
 
 
-def trace_of(error: BaseException) -> str:
+def format_traceback(error: BaseException) -> str:
     """Where it was raised, as Python prints it; what looks like a secret is masked. Empty if that cannot be told."""
     with guard("reading a traceback"):
-        return mask_text("".join(traceback.format_exception(type(error), error, error.__traceback__)))[
-            -LONGEST_TRACEBACK:
-        ]
+        return mask_text("".join(traceback.format_exception(type(error), error, error.__traceback__)))[-MAX_TRACEBACK:]
     return ""

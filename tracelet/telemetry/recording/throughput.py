@@ -17,10 +17,10 @@ from tracelet.telemetry.names import (
     TRAINING_METRICS,
     ZERO_GRAD,
 )
-from tracelet.telemetry.recording.duration_stats import NANO, Meter
+from tracelet.telemetry.recording.duration_stats import NANO, DurationStats
 from tracelet.telemetry.recording.peak_flops import peak_of
 from tracelet.telemetry.recording.span_recorder import ActiveSpan
-from tracelet.telemetry.recording.token_counts import Sequences
+from tracelet.telemetry.recording.token_counts import TokenCounts
 from tracelet.telemetry.recording.training_context import DEFAULT_INTERVAL, TrainingContext
 
 PRODUCTIVE = (MODEL_FORWARD, MODEL_BACKWARD, ZERO_GRAD, OPTIMIZER_UPDATE)
@@ -30,19 +30,19 @@ Iteration = tuple[int, int, int, list[Any]]
 """(begin, end, samples or 0 if unknown, marks as in `sink.FinishedLap`); times of one monotonic clock."""
 
 
-class Training:
+class TrainingThroughput:
     """The training iterations of one process, over all its fits but the trials of tuners."""
 
     def __init__(self, job: TrainingContext) -> None:
         self._job = job
         self.pending: list[Iteration] = []
         """Iterations of the present window. The Lightning integration appends here by itself."""
-        self.room = DEFAULT_INTERVAL
+        self.report_at = DEFAULT_INTERVAL
         """The length of `pending` at which the figures are due."""
         self.span: ActiveSpan | None = None
         self.started_ns = 0
-        self.meter = Meter()
-        self.window = Meter()
+        self.durations = DurationStats()
+        self.window = DurationStats()
         self.productive_ns = 0
         self.device = ""
         """The accelerator's name, for its peak."""
@@ -51,7 +51,7 @@ class Training:
         self._phases = dict.fromkeys((DATA_LOADING, *PRODUCTIVE), 0)
         self._window_phases = dict(self._phases)
         self._samples = self._window_samples = 0
-        self.sequences = Sequences()
+        self.token_counts = TokenCounts()
         self._tokens = self._window_tokens = 0
         self._iterations_start = self._samples_start = 0
         self._earlier_iterations = 0
@@ -59,12 +59,12 @@ class Training:
         self._earlier_samples = 0
         self._throughputs: list[float] = []
         self._first_end = self._last_end = 0
-        self._told = 0
+        self._reported_count = 0
 
     @property
     def iterations_overall(self) -> int:
         """Iterations since the beginning of the training, earlier processes included."""
-        return self._iterations_start + self.meter.count - self._earlier_iterations
+        return self._iterations_start + self.durations.count - self._earlier_iterations
 
     @property
     def samples_overall(self) -> int:
@@ -96,7 +96,7 @@ class Training:
         """A training loop begins: the attributes of its span."""
         config = self._job.config
         batch = int(config.get("global_batch_size") or 0)
-        self._earlier_iterations, self._earlier_samples = self.meter.count, self._samples
+        self._earlier_iterations, self._earlier_samples = self.durations.count, self._samples
         self._iterations_start = iterations_start
         self._samples_start = iterations_start * batch if samples_start is None else samples_start
         iterations_target = iterations_target or config.get("train_iterations_target")
@@ -114,49 +114,49 @@ class Training:
             attributes["train_tokens_target"] = int(length) * int(samples_target)
         return attributes
 
-    def opened(self, span: ActiveSpan) -> None:
+    def loop_started(self, span: ActiveSpan) -> None:
         """The loop's span is open."""
         self.span = span
-        self.sequences.wanted = self._job.config.get("seq_length") is None
+        self.token_counts.enabled = self._job.config.get("seq_length") is None
         self.started_ns = self.started_ns or span.start_ns
-        self.make_room()
+        self.schedule_report()
 
-    def timed(self, start_ns: int, end_ns: int, samples: int = 0, tokens: int = 0) -> None:
+    def add_iteration(self, start_ns: int, end_ns: int, samples: int = 0, tokens: int = 0) -> None:
         """Take one iteration that was timed by hand, in times since the epoch; tells the figures when a window is
         full.
         """
         origin = self._job.recorder.origin_ns
         self.pending.append((start_ns - origin, end_ns - origin, samples, []))
         if tokens:
-            self.sequences.note(start_ns - origin, tokens, samples)
-        if len(self.pending) >= self.room:
-            self.tell()
+            self.token_counts.record(start_ns - origin, tokens, samples)
+        if len(self.pending) >= self.report_at:
+            self.report()
 
-    def phase(self, name: str, duration: int) -> None:
+    def add_phase(self, name: str, duration: int) -> None:
         """Take a phase that was timed by hand."""
         if name in self._phases:
             self._phases[name] += duration
             self._window_phases[name] += duration
 
-    def make_room(self) -> None:
+    def schedule_report(self) -> None:
         """Find out how many iterations the present window still takes: figures are told at multiples of the
         interval.
         """
         interval = self._job.interval
-        self.room = interval - self.iterations_overall % interval
+        self.report_at = interval - self.iterations_overall % interval
 
-    def settle(self) -> None:
+    def flush_pending(self) -> None:
         """Take what is pending into the sums."""
         pending = self.pending[:]
         self.pending.clear()
         if not pending:
             return
         durations = [end - begin for begin, end, _, _ in pending]
-        self.meter.extend(durations)
+        self.durations.extend(durations)
         self.window.extend(durations)
         batch = int(self._job.config.get("global_batch_size") or 0)
-        ranks = self._job.place.world_size
-        tokens, known = self.sequences.take([begin for begin, *_ in pending])
+        ranks = self._job.process.world_size
+        tokens, known = self.token_counts.pop([begin for begin, *_ in pending])
         samples = sum((item[2] or known.get(item[0], 0)) * ranks or batch for item in pending)
         self._samples += samples
         self._window_samples += samples
@@ -170,44 +170,44 @@ class Training:
         # An iteration without phases was timed by hand: all of it is taken as training.
         self.productive_ns += measured + sum(end - begin for begin, end, _, marks in pending if not marks)
         origin = self._job.recorder.origin_ns
-        self.make_room()
+        self.schedule_report()
         self._first_end = self._first_end or pending[0][1] + origin
         self._last_end = pending[-1][1] + origin
 
-    def tell(self, loss: Any = None, tail: bool = False) -> None:
+    def report(self, loss: Any = None, tail: bool = False) -> None:
         """Put the figures into the run, as an event on the loop's span, and begin a new window."""
-        self.settle()
-        if self.meter.count == self._told:
+        self.flush_pending()
+        if self.durations.count == self._reported_count:
             return
-        self._told = self.meter.count
-        attributes = self._cumulative() | self._of_window()
+        self._reported_count = self.durations.count
+        attributes = self._cumulative_metrics() | self._window_metrics()
         if loss is not None:
             attributes["latest_loss"] = loss
         if tail:
             attributes["tail"] = True
         self._job.recorder.event(TRAINING_METRICS, attributes, span=self.span)
-        self.window = Meter()
+        self.window = DurationStats()
         self._window_phases = dict.fromkeys(self._window_phases, 0)
         self._window_samples = self._window_tokens = 0
 
     def end_loop(self, loss: Any = None) -> None:
         """The loop ends: what no window was full enough for is told now."""
-        self.tell(loss, tail=True)
+        self.report(loss, tail=True)
         self.span = None
 
-    def _cumulative(self) -> dict[str, Any]:
-        count = self.meter.count
-        seconds = self.meter.total / NANO
+    def _cumulative_metrics(self) -> dict[str, Any]:
+        count = self.durations.count
+        seconds = self.durations.total / NANO
         found: dict[str, Any] = {
             "train_iterations_start": self._iterations_start, "current_iteration": self.iterations_overall - 1,
             "num_iterations": count, "train_samples_start": self._samples_start, "num_train_samples": self._samples,
-            "interval": self._job.interval, **self.meter.seconds("iteration_time"),
+            "interval": self._job.interval, **self.durations.seconds("iteration_time"),
             "first_logged_train_iterations_finish_timestamp_sec": self._first_end / NANO,
             "last_logged_train_iterations_finish_timestamp_sec": self._last_end / NANO,
             "goodput": self._job.goodput(self._job.recorder.now_ns()), "productive_sec": self.productive_ns / NANO,
         }  # fmt: skip
         found.update(_averages(self._phases, count, ""))
-        found.update(_rates(self._samples, self._told_or(self._tokens, self._samples), count, seconds, ""))
+        found.update(_rates(self._samples, self._token_count(self._tokens, self._samples), count, seconds, ""))
         per_sample = self.flops_per_sample
         if per_sample is not None and seconds:
             rate = self._samples * per_sample / (seconds * TERA * self._job.world_size)
@@ -220,7 +220,7 @@ class Training:
             )  # fmt: skip
         return found
 
-    def _of_window(self) -> dict[str, Any]:
+    def _window_metrics(self) -> dict[str, Any]:
         window, seconds = self.window, self.window.total / NANO
         found: dict[str, Any] = {
             "window_iterations": window.count, "window_samples": self._window_samples, **{
@@ -228,7 +228,7 @@ class Training:
             },
         }  # fmt: skip
         found.update(_averages(self._window_phases, window.count, "window_"))
-        tokens = self._told_or(self._window_tokens, self._window_samples)
+        tokens = self._token_count(self._window_tokens, self._window_samples)
         found.update(_rates(self._window_samples, tokens, window.count, seconds, "window_"))
         per_sample = self.flops_per_sample
         if per_sample is not None and seconds:
@@ -236,7 +236,7 @@ class Training:
             found.update(window_tflops=rate, **self._utilization(rate, "window_"))
         return found
 
-    def _told_or(self, counted: int, samples: int) -> int:
+    def _token_count(self, counted: int, samples: int) -> int:
         """Tokens of so many samples: by the length that the program has told, or else as counted."""
         length = self._job.config.get("seq_length")
         return counted if length is None else samples * int(length)

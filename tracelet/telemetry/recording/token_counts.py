@@ -16,27 +16,27 @@ DEPTH = 2
 """How deep the tokens of a batch are looked for: `({"input_ids": tensor}, label)` is the deepest that is usual."""
 
 
-class Sequences:
+class TokenCounts:
     """Tokens and samples of iterations, by their begin, until their window is taken in."""
 
     def __init__(self) -> None:
-        self.wanted = True
+        self.enabled = True
         """Whether batches are to be looked into: not once the first one had no tokens."""
         self._known: dict[int, tuple[int, int]] = {}
 
-    def look(self, begin: int, batch: Any) -> None:
+    def count(self, begin: int, batch: Any) -> None:
         """Count the tokens of the iteration that began then."""
         tokens = tokens_of(batch)
         if tokens is None:
-            self.wanted = False
+            self.enabled = False
         else:
-            self.note(begin, *tokens)
+            self.record(begin, *tokens)
 
-    def note(self, begin: int, tokens: int, samples: int) -> None:
+    def record(self, begin: int, tokens: int, samples: int) -> None:
         """Keep the count of the iteration that began then."""
         self._known[begin] = tokens, samples
 
-    def take(self, begins: list[int]) -> tuple[int, dict[int, int]]:
+    def pop(self, begins: list[int]) -> tuple[int, dict[int, int]]:
         """The tokens of these iterations, and samples by begin. What is older was of iterations that never ended."""
         if not self._known:
             return 0, {}

@@ -1,6 +1,6 @@
 """What the parts of a training job share: where the process stands, what the program told, and how far it has come.
 
-Held by `training_job.Job`, which is one; `throughput` and `checkpoint_saves` ask it, on the thread that trains.
+Held by `training_job.TrainingJob`, which is one; `throughput` and `checkpoint_saves` ask it, on the thread that trains.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracelet.telemetry.recording.configuration import TelemetryConfig
-from tracelet.telemetry.recording.span_recorder import ActiveSpan, Recorder
+from tracelet.telemetry.recording.span_recorder import ActiveSpan, SpanRecorder
 
 DEFAULT_INTERVAL = 50
 """Iterations between two training_metrics_update events, as nv-one-logger has it."""
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessInfo:
     """Where this process stands in the run."""
 
     rank: int = 0
@@ -30,9 +30,11 @@ class Place:
 class TrainingContext(ABC):
     """One training process as its counters see it."""
 
-    def __init__(self, recorder: Recorder, place: Place, config: TelemetryConfig, interval: int | None) -> None:
+    def __init__(
+        self, recorder: SpanRecorder, process: ProcessInfo, config: TelemetryConfig, interval: int | None
+    ) -> None:
         self.recorder = recorder
-        self.place = place
+        self.process = process
         self.config = config
         self._interval = interval
         self.application: ActiveSpan | None = None
@@ -45,10 +47,10 @@ class TrainingContext(ABC):
     @property
     def world_size(self) -> int:
         """Processes of the run."""
-        return int(self.config.get("world_size") or self.place.world_size)
+        return int(self.config.get("world_size") or self.process.world_size)
 
     @abstractmethod
-    def settle(self) -> None:
+    def flush_pending(self) -> None:
         """Count the iterations that have ended since the last window."""
 
     @abstractmethod

@@ -13,45 +13,45 @@ from typing import Any
 
 from tracelet._version import __version__
 from tracelet.telemetry.names import CONFIG_EVENT, INITIALIZATION_EVENT, TESTING_METRICS, VALIDATION_METRICS
-from tracelet.telemetry.recording.checkpoint_saves import Saves
-from tracelet.telemetry.recording.configuration import TelemetryConfig, take_kept
-from tracelet.telemetry.recording.duration_stats import NANO, Meter
-from tracelet.telemetry.recording.span_recorder import ActiveSpan, Recorder
-from tracelet.telemetry.recording.throughput import Training
-from tracelet.telemetry.recording.training_context import Place, TrainingContext
+from tracelet.telemetry.recording.checkpoint_saves import CheckpointSaves
+from tracelet.telemetry.recording.configuration import TelemetryConfig, pop_saved
+from tracelet.telemetry.recording.duration_stats import NANO, DurationStats
+from tracelet.telemetry.recording.span_recorder import ActiveSpan, SpanRecorder
+from tracelet.telemetry.recording.throughput import TrainingThroughput
+from tracelet.telemetry.recording.training_context import ProcessInfo, TrainingContext
 
 
-class Evaluations:
+class EvaluationDurations:
     """The validations, or the tests, of one process."""
 
-    def __init__(self, recorder: Recorder, event: str) -> None:
+    def __init__(self, recorder: SpanRecorder, event: str) -> None:
         self._recorder = recorder
         self._event = event
-        self.meter = Meter()
+        self.durations = DurationStats()
         self._told = 0
 
     def ended(self, span: ActiveSpan | None, time_ns: int | None = None) -> None:
         """Tell what the evaluation that ends here did."""
         attributes: dict[str, Any] = {
-            "current_iteration": max(0, self.meter.count - 1),
-            "interval": self.meter.count - self._told,
-            **self.meter.seconds("iteration_time"),
+            "current_iteration": max(0, self.durations.count - 1),
+            "interval": self.durations.count - self._told,
+            **self.durations.seconds("iteration_time"),
         }
-        self._told = self.meter.count
+        self._told = self.durations.count
         self._recorder.event(self._event, attributes, span=span, time_ns=time_ns)
 
 
-class Job(TrainingContext):
+class TrainingJob(TrainingContext):
     """The training of one process, from the application's start to its end."""
 
-    def __init__(self, recorder: Recorder, place: Place, interval: int | None) -> None:
-        told = take_kept()
-        super().__init__(recorder, place, TelemetryConfig().with_changes(told), interval)
+    def __init__(self, recorder: SpanRecorder, process: ProcessInfo, interval: int | None) -> None:
+        told = pop_saved()
+        super().__init__(recorder, process, TelemetryConfig().with_changes(told), interval)
         self._told_before = bool(told)
-        self.training = Training(self)
-        self.validation = Evaluations(recorder, VALIDATION_METRICS)
-        self.testing = Evaluations(recorder, TESTING_METRICS)
-        self.saves = Saves(self)
+        self.training = TrainingThroughput(self)
+        self.validation = EvaluationDurations(recorder, VALIDATION_METRICS)
+        self.testing = EvaluationDurations(recorder, TESTING_METRICS)
+        self.saves = CheckpointSaves(self)
 
     def goodput(self, now_ns: int) -> float:
         """The share of the time since the application began in which the model was trained."""
@@ -59,7 +59,7 @@ class Job(TrainingContext):
             return 0.0
         return min(1.0, self.training.productive_ns / (now_ns - self.application.start_ns))
 
-    def tell_start(self, application: ActiveSpan) -> None:
+    def report_start(self, application: ActiveSpan) -> None:
         """Say which process of which run this is."""
         self.application = application
         config = self.config
@@ -67,27 +67,27 @@ class Job(TrainingContext):
             "world_size": self.world_size,
             "one_logger_training_telemetry_version": f"tracelet {__version__}",
             "enable_for_current_rank": True,
-            "session_tag": str(config.get("session_tag") or self.place.run),
+            "session_tag": str(config.get("session_tag") or self.process.run),
             "is_baseline_run": bool(config.get("is_baseline_run")),
             "summary_data_schema_version": config.summary_data_schema_version,
-            "node_name": self.place.host,
-            "rank": self.place.rank,
-            "application_name": config.application_name or self.place.name,
+            "node_name": self.process.host,
+            "rank": self.process.rank,
+            "application_name": config.application_name or self.process.name,
             "pid": os.getpid(),
             **_metadata(config),
         }
         self.recorder.event(INITIALIZATION_EVENT, attributes, span=application, time_ns=application.start_ns)
         if self._told_before:
-            self._tell_config()
+            self._report_config()
 
     def configure(self, changes: Mapping[str, Any]) -> None:
         """Take over what the program tells about its training."""
         self.config = self.config.with_changes(changes)
-        self.training.settle()
-        self.training.make_room()
-        self._tell_config()
+        self.training.flush_pending()
+        self.training.schedule_report()
+        self._report_config()
 
-    def _tell_config(self) -> None:
+    def _report_config(self) -> None:
         config = self.config
         attributes: dict[str, Any] = {"log_every_n_train_iterations": self.interval}
         for name in (
@@ -103,9 +103,9 @@ class Job(TrainingContext):
         attributes.update(_metadata(config))
         self.recorder.event(CONFIG_EVENT, attributes, span=self.application)
 
-    def settle(self) -> None:
+    def flush_pending(self) -> None:
         """Count the iterations that have ended since the last window."""
-        self.training.settle()
+        self.training.flush_pending()
 
     def productive(self) -> dict[str, Any]:
         """What the checkpoint events say about the progress so far."""
@@ -113,8 +113,8 @@ class Job(TrainingContext):
         found: dict[str, Any] = {
             "productive_train_iterations": training.iterations_overall,
             "productive_train_samples": training.samples_overall,
-            "productive_train_iterations_sec": training.meter.total / NANO,
-            "productive_validation_iterations_sec": self.validation.meter.total / NANO,
+            "productive_train_iterations_sec": training.durations.total / NANO,
+            "productive_validation_iterations_sec": self.validation.durations.total / NANO,
         }
         if training.operations_overall is not None:
             found["productive_train_tflops"] = training.operations_overall / 1e12

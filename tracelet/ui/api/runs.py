@@ -11,7 +11,7 @@ from tracelet.journal.records import Event
 from tracelet.store.artifacts import replaced_references
 from tracelet.store.filtering import Filter
 from tracelet.store.run import Run
-from tracelet.telemetry.reading.routine_events import telling
+from tracelet.telemetry.reading.routine_events import notable
 from tracelet.ui.api.responses import Json, disposition
 from tracelet.ui.run_cache import Library, Row
 from tracelet.ui.run_edits import Edits
@@ -95,7 +95,7 @@ class RunsApi:
         """Everything about one run except points, spans, diff and console; by default only notable events."""
         row = self.library.row(run_id)
         with self.library.open(run_id) as run:
-            described = _whole(run, row, run.events() if events == "all" else telling(run.events()))
+            described = _whole(run, row, run.events() if events == "all" else notable(run.events()))
         described["read_only"] = self.edits.read_only
         return Json(described)
 

@@ -16,7 +16,7 @@ from tracelet.capture.sink import OpenSpan
 from tracelet.journal.records import Event, Span
 from tracelet.store.span_table import SpanTable
 from tracelet.telemetry.names import TRACEBACK
-from tracelet.telemetry.recording.span_recorder import MOST_TRACEBACKS, Recorder, describe
+from tracelet.telemetry.recording.span_recorder import MAX_TRACEBACKS, SpanRecorder, describe_error
 
 SETTINGS = {
     "track_git": False, "track_env": False, "track_system": False, "track_lightning": False, "track_torch": False,
@@ -194,7 +194,7 @@ def test_an_exception_that_cannot_speak() -> None:
 
     observers, guard.observers[:] = guard.observers[:], []
     try:
-        assert describe(Mute()) == "Mute"
+        assert describe_error(Mute()) == "Mute"
     finally:
         guard.observers[:] = observers
 
@@ -202,7 +202,7 @@ def test_an_exception_that_cannot_speak() -> None:
 def test_tracebacks() -> None:
     """The innermost span that an exception passes tells where it came from, secrets masked, a hundred times at most."""
     sink = ListSink()
-    recorder = Recorder(sink)
+    recorder = SpanRecorder(sink)
 
     def fail(number: int) -> None:
         outer, inner = recorder.begin("outer"), recorder.begin("inner")
@@ -212,11 +212,11 @@ def test_tracebacks() -> None:
             inner.end(error)
             outer.end(error)
 
-    for number in range(MOST_TRACEBACKS + 5):
+    for number in range(MAX_TRACEBACKS + 5):
         fail(number)
     told = [span for span in sink if isinstance(span, Span) and span.duration_ns >= 0]
     traces = [span.attributes.get(TRACEBACK) for span in told]
-    assert traces[1::2] == [None] * (MOST_TRACEBACKS + 5)
+    assert traces[1::2] == [None] * (MAX_TRACEBACKS + 5)
     assert all("raise ValueError" in str(trace) and "hunter" not in str(trace) for trace in traces[0:-10:2])
     assert traces[-10::2] == [None] * 5
 
@@ -250,12 +250,12 @@ def test_without_a_run() -> None:
 def test_adopting() -> None:
     """A span that the program opens inside one of the same name that we found is that span, from its own start."""
     kept = ListSink()
-    recorder = Recorder(kept)
-    found = recorder.begin_found("model_initialization", {"class": "M"})
+    recorder = SpanRecorder(kept)
+    found = recorder.begin_automatic("model_initialization", {"class": "M"})
     assert found is not None
     mine = recorder.begin("model_initialization", {"size": 3}, start_ns=5)
     assert mine is found and mine.start_ns == 5 and mine.attributes == {"class": "M", "size": 3}
-    assert recorder.begin_found("model_initialization") is None
+    assert recorder.begin_automatic("model_initialization") is None
     recorder.end(mine)
     recorder.end(found)
     assert len([item for item in kept if isinstance(item, tuple)]) == 1
@@ -264,7 +264,7 @@ def test_adopting() -> None:
 def test_inner_spans_end_with_outer_ones() -> None:
     """Closing a span closes what is open inside it; closing one twice does nothing."""
     kept = ListSink()
-    recorder = Recorder(kept)
+    recorder = SpanRecorder(kept)
     outer, inner = recorder.begin("outer"), recorder.begin("inner")
     recorder.end(outer)
     recorder.end(inner)
@@ -275,7 +275,7 @@ def test_inner_spans_end_with_outer_ones() -> None:
 def test_what_reaches_the_sink() -> None:
     """A span that ended is a tuple, one that failed a record, an event names its span or the root."""
     kept = ListSink()
-    recorder = Recorder(kept)
+    recorder = SpanRecorder(kept)
     root = recorder.begin("application")
     recorder.root = root.id
     number = recorder.add("phase", 10, 5, root.id, {"a": 1})

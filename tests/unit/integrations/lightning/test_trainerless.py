@@ -15,8 +15,8 @@ import pytest
 import tracelet
 from tests.sinks import ListSink
 from tracelet.integrations import patching
-from tracelet.integrations.lightning.trainer_calls import Lifecycle
-from tracelet.integrations.lightning.trainerless import Standalone
+from tracelet.integrations.lightning.trainer_calls import TrainerCalls
+from tracelet.integrations.lightning.trainerless import TrainerlessLogging
 from tracelet.integrations.patching import Patcher
 
 LONG = 10.0
@@ -75,10 +75,10 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
     Watched.before = Watched.after = staticmethod(lambda name: None)
 
 
-def recorded() -> tuple[Standalone, Patcher]:
+def recorded() -> tuple[TrainerlessLogging, Patcher]:
     """The library, recorded from now on."""
     sink = ListSink()
-    standalone = Standalone(sink, Lifecycle(sink))
+    standalone = TrainerlessLogging(sink, TrainerCalls(sink))
     patcher = Patcher(standalone.patches("small_lightning"))
     patcher.apply()
     return standalone, patcher
@@ -147,7 +147,7 @@ def test_a_fork_while_patches_change_on_another_thread(tmp_path: Path) -> None:
     held, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with patching.changing:
+        with patching.patch_lock:
             held.set()
             go_on.wait(LONG)
 
@@ -157,7 +157,7 @@ def test_a_fork_while_patches_change_on_another_thread(tmp_path: Path) -> None:
         assert held.wait(LONG)
         child = os.fork()
         if child == 0:
-            os._exit(0 if patching.changing.acquire(timeout=LONG) else 1)
+            os._exit(0 if patching.patch_lock.acquire(timeout=LONG) else 1)
         go_on.set()
         thread.join(LONG)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -1,4 +1,4 @@
-"""Meters, configuration, counted trainings by hand, peaks, and which spans are kept."""
+"""Metrics of trainings instrumented by hand: durations, configuration, throughput, evaluations, saves and tokens."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import tracelet
 from tracelet import telemetry
 from tracelet.errors import SettingsError
 from tracelet.journal.records import Event
-from tracelet.telemetry.reading.span_selection import Selection
-from tracelet.telemetry.recording.duration_stats import Meter
+from tracelet.telemetry.recording.duration_stats import DurationStats
 from tracelet.telemetry.recording.peak_flops import PEAKS, peak_of
 from tracelet.telemetry.recording.token_counts import tokens_of
 
@@ -31,7 +30,7 @@ BEGIN = 1_700_000_000_000
 @pytest.fixture
 def run() -> Iterator[Any]:
     """Ends an active run and gives its events by name."""
-    experiment = tracelet.start_logging("figures", config=SETTINGS)
+    experiment = tracelet.start_logging("metrics", config=SETTINGS)
 
     def events(name: str) -> list[dict[str, Any]]:
         tracelet.stop_logging()
@@ -48,14 +47,14 @@ def iterate(count: int, milliseconds: int = 100, start: int = 0) -> None:
         telemetry.on_training_single_iteration_end(BEGIN + (number + 1) * milliseconds)
 
 
-def test_meter() -> None:
+def test_duration_stats() -> None:
     """A meter knows count, sum, mean and extremes, in seconds where it tells them."""
-    meter = Meter()
-    assert meter.seconds("time") == {} and meter.mean == 0
-    meter.extend([3 * SECOND, SECOND])
-    meter.extend([])
-    meter.add(2 * SECOND)
-    assert meter.seconds("time") == {"avg_time_sec": 2, "min_time_sec": 1, "max_time_sec": 3, "total_time_sec": 6}
+    durations = DurationStats()
+    assert durations.seconds("time") == {} and durations.mean == 0
+    durations.extend([3 * SECOND, SECOND])
+    durations.extend([])
+    durations.add(2 * SECOND)
+    assert durations.seconds("time") == {"avg_time_sec": 2, "min_time_sec": 1, "max_time_sec": 3, "total_time_sec": 6}
 
 
 def test_a_training_by_hand(run: Any) -> None:
@@ -165,18 +164,6 @@ def test_peaks() -> None:
     assert peak_of("abacus") is None and peak_of("") is None
     for place, (name, _) in enumerate(PEAKS):
         assert not any(earlier in name for earlier, _ in PEAKS[:place]), f"{name} is never reached"
-
-
-def test_selection() -> None:
-    """Names are allowed or denied; a child of what is left out finds its nearest kept ancestor."""
-    known = {1: ("application", 0), 2: ("training_loop", 1), 3: ("step", 2), 4: ("mine", 3)}
-    assert Selection().everything and Selection().parent(3, known) == 3 and Selection.parse("all").everything
-    deny = Selection.parse(deny="training_loop, step")
-    assert deny.keeps("mine") and not deny.keeps("step") and deny.parent(3, known) == 1
-    allow = Selection.parse(["mine", "training_loop"])
-    assert allow.keeps("mine") and not allow.keeps("application") and allow.parent(2, known) == 2
-    assert allow.parent(1, known) == 0 and deny.parent(77, known) == 0 and Selection().parent(77, known) == 77
-    assert Selection.parse(deny="a").parent(5, {5: ("a", 6), 6: ("a", 5)}) == 0
 
 
 def test_samples_and_tokens_of_an_iteration(run: Any) -> None:

@@ -46,7 +46,7 @@ def iterate(clock: DeviceClock, device: Device, now: int, lap: FinishedIteration
     clock.mark(1)
     device.queued += 4.0
     clock.mark(2)
-    clock.finish(lap)
+    clock.finish(iteration)
 
 
 def test_times_come_when_the_device_is_there() -> None:
@@ -88,7 +88,7 @@ def test_a_device_far_behind() -> None:
     """No more than a bounded number of iterations waits; further ones are told without device times."""
     device, kept = Device(), ListSink()
     clock = DeviceClock(device.event, kept)
-    for number in range(MOST_WAITING + 5):
+    for number in range(MAX_WAITING + 5):
         iterate(clock, device, number * SAMPLE_EVERY)
     assert len(kept) == 5
 
