@@ -136,7 +136,7 @@ def checks(place: str) -> list[Callable[[], str]]:
 
 def test_places_for_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where files go is told whole and not made; a place below a file is an error that says what to type."""
-    monkeypatch.setattr("tracelet.backends.aim.installed", lambda package, extra: None)  # not for every Python
+    monkeypatch.setattr("tracelet.backends.aim.require_package", lambda package, extra: None)  # not for every Python
     for check in checks("some/place"):
         assert str(tmp_path / "some" / "place") in check()
     for check in checks(""):

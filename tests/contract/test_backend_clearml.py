@@ -28,7 +28,7 @@ def read(run: RunDescription) -> Delivered:
             sessions.append((path.parent, task))
     ((folder, task),) = sessions
     for artifact in task.get("execution", {}).get("artifacts", ()):
-        found.artifacts.update(contents(artifact["key"], artifact["uri"]))
+        found.artifacts.update(artifact_paths(artifact["key"], artifact["uri"]))
     for section, entries in task.get("hyperparams", {}).items():
         for name, entry in entries.items():
             found.params[name if section == "General" else f"{section}/{name}"] = str(entry["value"])
@@ -45,7 +45,7 @@ def read(run: RunDescription) -> Delivered:
     return found
 
 
-def contents(key: str, uri: str) -> Iterator[tuple[str, bytes]]:
+def artifact_paths(key: str, uri: str) -> Iterator[tuple[str, bytes]]:
     """A file, the files of an archive, or where a reference leads."""
     if uri.startswith("file:"):
         yield key, uri.encode()

@@ -12,7 +12,7 @@ import requests
 from tests.servers.mlflow_server import MlflowServer
 from tracelet.backends.base import RunDescription
 from tracelet.backends.mlflow.backend import MlflowBackend, MlflowOptions
-from tracelet.backends.mlflow.metric_rows import LARGEST
+from tracelet.backends.mlflow.metric_rows import MAX_VALUE
 from tracelet.testing import BackendConformance, Delivered, Traits
 
 KILLED = "KILLED"
@@ -20,7 +20,7 @@ STATUSES = {
     "finished": "FINISHED", "failed": "FAILED", "interrupted": KILLED, "preempted": KILLED, "killed": KILLED
 }  # fmt: skip
 TRAITS = Traits(
-    value=lambda value: math.copysign(LARGEST, value) if math.isinf(value) else value + 0.0,  # -0.0 becomes 0.0
+    value=lambda value: math.copysign(MAX_VALUE, value) if math.isinf(value) else value + 0.0,  # -0.0 becomes 0.0
     statuses=STATUSES,
 )
 

@@ -14,7 +14,7 @@ import tracelet
 from tests.servers.collector import Collector, collecting, plain
 from tracelet.agent.delivery.batch_reader import BatchReader
 from tracelet.backends.base import Batch, Outcome, RunDescription, Source, SpanPart
-from tracelet.backends.otel_spans import MOST_EVENTS
+from tracelet.backends.otel_spans import MAX_EVENTS
 from tracelet.backends.otlp.backend import GRPC, OtlpBackend, OtlpOptions
 from tracelet.errors import Misconfigured, Rejected, Unavailable
 from tracelet.journal.records import Event
@@ -115,7 +115,7 @@ def test_events_wait_for_their_span(collector: Collector, tmp_path: Path) -> Non
     first = OtlpBackend(OtlpOptions(url=collector.url))
     first.open(described(tmp_path, memory=memory))
     begun = SpanPart(1, 0, "training_loop", START, START - 1)
-    events = [Event(time=1_700_000_000_000_000 + n, name="update", span=1) for n in range(MOST_EVENTS + 5)]
+    events = [Event(time=1_700_000_000_000_000 + n, name="update", span=1) for n in range(MAX_EVENTS + 5)]
     first.write(Batch("rank-0:0-1", begun=[begun], events=events))
     first.close(None)
     assert collector.spans() == []
@@ -123,7 +123,7 @@ def test_events_wait_for_their_span(collector: Collector, tmp_path: Path) -> Non
     second.open(described(tmp_path, memory=memory))
     second.write(Batch("rank-0:1-2", spans=[span(1, name="training_loop")]))
     (one,) = collector.spans()
-    assert len(one.events) == MOST_EVENTS and one.events[-1].time_unix_nano == (1_700_000_000_000_000 + 132) * 1000
+    assert len(one.events) == MAX_EVENTS and one.events[-1].time_unix_nano == (1_700_000_000_000_000 + 132) * 1000
 
 
 def test_ranks(collector: Collector, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tracelet.backends.base import Batch, RunDescription, SeriesPart
 from tracelet.backends.wandb.backend import WandbBackend, WandbOptions
-from tracelet.backends.wandb.offline_file import Spool, message
+from tracelet.backends.wandb.offline_file import OfflineFile, message
 from tracelet.journal.records import Artifact
 from tracelet.store.artifacts import store_artifact
 from tracelet.testing import FINISHED, START, BackendConformance, Delivered, Traits
@@ -28,16 +28,16 @@ def read(run: RunDescription) -> Delivered:
     paths = sorted(run.store.glob(f"wandb/offline-run-*-{run.id}/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
     rows = []
     for path in paths:
-        for step, row in Spool(path).rows():
+        for step, row in OfflineFile(path).rows():
             assert step not in steps, f"row {step} is there twice"
             steps.add(step)
             rows.append(row)
-        for data in Spool(path)._records():
+        for data in OfflineFile(path)._records():
             record = message().FromString(data)
             for update in (*record.config.update, *record.run.config.update):
                 config[update.key or ".".join(update.nested_key)] = json.loads(update.value_json)
             if record.HasField("artifact"):
-                found.artifacts.update(contents(record.artifact))
+                found.artifacts.update(artifact_paths(record.artifact))
             if record.HasField("exit"):
                 found.status = str(record.exit.exit_code)
     names = config.get("tracelet/names", {})
@@ -50,10 +50,10 @@ def read(run: RunDescription) -> Delivered:
     return found
 
 
-def contents(artifact: Any) -> Iterator[tuple[str, bytes]]:
+def artifact_paths(artifact: Any) -> Iterator[tuple[str, bytes]]:
     """What `wandb sync` would upload; of a reference, where it leads."""
     folder = json.loads(artifact.metadata).get("folder")
-    for entry in artifact.manifest.contents:
+    for entry in artifact.manifest.artifact_paths:
         path = f"{artifact.name}/{entry.path}" if folder else entry.path
         yield path, entry.ref.encode() if entry.ref else Path(entry.local_path).read_bytes()
 
@@ -93,7 +93,9 @@ def test_artifacts_that_come_again(tmp_path: Path) -> None:
     delivered = read(run).artifacts
     assert delivered == {"deep/notes.txt": b"hello", "last.ckpt": b"file:///nowhere/last.ckpt"}
     records = [
-        message().FromString(data) for path in run.store.glob("wandb/*/*.wandb") for data in Spool(path)._records()
+        message().FromString(data)
+        for path in run.store.glob("wandb/*/*.wandb")
+        for data in OfflineFile(path)._records()
     ]
     logged = sorted(record.artifact.name for record in records if record.HasField("artifact"))
     assert logged == ["checkpoint-conformance-run", "deep-notes.txt-" + logged[1][-6:]]
@@ -112,7 +114,7 @@ def test_axes_and_what_the_sdk_leaves_alone(tmp_path: Path) -> None:
     batch = Batch(id="b:0-1", points=parts, params={"lr": 0.1}, tags={"stage": "first"})
     conformance.deliver(batch, outcome=FINISHED)
     (path,) = conformance.description().store.glob("wandb/offline-run-*/*.wandb")
-    records = [message().FromString(data) for data in Spool(path)._records()]
+    records = [message().FromString(data) for data in OfflineFile(path)._records()]
     axes = {one.metric.name: one.metric.step_metric for one in records if one.HasField("metric")}
     assert axes == {"loss": AXIS, "late": AXIS, "system/memory": "_timestamp"}
     run = [one.run for one in records if one.HasField("run")][-1]

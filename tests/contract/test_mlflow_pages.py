@@ -139,7 +139,7 @@ def test_a_killed_process_and_many_spans(
     tracking_server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each process has a trace; one that was killed has an end, as an error; past the limit only the roots come."""
-    monkeypatch.setattr(mlflow_traces, "MOST_SPANS", 3)
+    monkeypatch.setattr(mlflow_traces, "MAX_SPANS", 3)
     memory: dict[str, Any] = {}
     run = described(tmp_path, memory=memory, remember=memory.__setitem__)
     begun = SpanPart(1, 0, "application", 1_700_000_000 * NANO, 0)

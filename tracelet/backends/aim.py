@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tracelet.backends.artifact_files import placed
+from tracelet.backends.artifact_files import resolve_path
 from tracelet.backends.base import Batch, Outcome, RunDescription, SeriesPart
-from tracelet.backends.health_checks import installed, listening, writable
+from tracelet.backends.health_checks import require_package, check_listening, check_writable
 from tracelet.errors import Misconfigured, Unavailable, install_command
 
 FIX = "backend={'aim': {'repo': 'FOLDER'}}"
@@ -68,15 +68,15 @@ class AimBackend:
         run.announce(where)
 
     def _where(self, run: RunDescription) -> str:
-        return self._options.repo if "://" in self._options.repo else str(placed(run, self._options.repo))
+        return self._options.repo if "://" in self._options.repo else str(resolve_path(run, self._options.repo))
 
     def check(self) -> str:
         """For `doctor`: whether the package is there, and the repository can be written or its server listens."""
-        installed("aim", self.extra)
+        require_package("aim", self.extra)
         repo = self._options.repo
         if "://" in repo:
-            return listening(repo, AIM_PORT)
-        return f"files in {writable(repo, FIX)}" if repo else "files in the store"
+            return check_listening(repo, AIM_PORT)
+        return f"files in {check_writable(repo, FIX)}" if repo else "files in the store"
 
     def _describe(self, run: RunDescription) -> None:
         self._run.name = run.name

@@ -17,7 +17,7 @@ from tracelet.backends.legal_names import CONTROL, legal, trace
 from tracelet.journal.records import Artifact
 from tracelet.store.artifacts import manifest, object_path
 
-IMPOSSIBLE = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL})
+INVALID_NAME_ERRORS = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL})
 """What the names of files may meet with: `a` beside `a/b`, say, in a list that nothing of ours wrote."""
 
 LONGEST_PART = 255
@@ -25,12 +25,12 @@ LONGEST_PART = 255
 
 
 @contextmanager
-def laid_out(run: RunDescription, artifact: Artifact) -> Iterator[Path]:
+def link_tree(run: RunDescription, artifact: Artifact) -> Iterator[Path]:
     """A temporary folder that holds the artifact: a link to its file, or a tree of links.
 
     FileNotFoundError if it is gone, or cannot be laid out; that would be the same the next time.
     """
-    files = contents(run, artifact)
+    files = artifact_paths(run, artifact)
     with tempfile.TemporaryDirectory(prefix="tracelet-") as temporary:
         root = Path(temporary)
         inner = root / safe_path(artifact.name) if artifact.metadata.get("folder") else root
@@ -40,13 +40,13 @@ def laid_out(run: RunDescription, artifact: Artifact) -> Iterator[Path]:
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(source)
         except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno not in IMPOSSIBLE:
+            if isinstance(error, OSError) and error.errno not in INVALID_NAME_ERRORS:
                 raise
             raise FileNotFoundError(errno.ENOENT, f"its names cannot be used ({error})", artifact.name) from error
         yield root
 
 
-def contents(run: RunDescription, artifact: Artifact) -> dict[str, Path]:
+def artifact_paths(run: RunDescription, artifact: Artifact) -> dict[str, Path]:
     """The files of an artifact that was copied, by name. FileNotFoundError if one is gone, or their list is damaged."""
     folder = run.artifacts_folder.parent
     try:
@@ -58,7 +58,7 @@ def contents(run: RunDescription, artifact: Artifact) -> dict[str, Path]:
     return found
 
 
-def placed(run: RunDescription, given: str, *default: str) -> Path:
+def resolve_path(run: RunDescription, given: str, *default: str) -> Path:
     """Where an option points, seen from the training's folder; where it is empty, a place in the store."""
     path = Path(given).expanduser() if given else run.store.joinpath(*default)
     return path if path.is_absolute() else Path(run.folder) / path

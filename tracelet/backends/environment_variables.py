@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def given(variables: Mapping[str, str], without: Sequence[str] = ()) -> Iterator[None]:
+def temporary_environment(variables: Mapping[str, str], without: Sequence[str] = ()) -> Iterator[None]:
     """The environment with these variables and `without` those; as it was afterwards."""
     before = {name: os.environ.get(name) for name in (*variables, *without)}
     os.environ.update(variables)

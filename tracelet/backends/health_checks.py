@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 from tracelet.errors import Misconfigured, Unavailable, install_command
 from tracelet.redaction.masking import mask_url
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds that a server gets to answer."""
 
 
-def installed(package: str, extra: str) -> None:
+def require_package(package: str, extra: str) -> None:
     """Misconfigured if the package cannot be found; it is not imported."""
     try:
         found = find_spec(package)
@@ -28,7 +28,7 @@ def installed(package: str, extra: str) -> None:
         raise Misconfigured(f"the package {package} is not installed", f"Type {install_command(extra)}")
 
 
-def writable(path: str | Path, otherwise: str) -> str:
+def check_writable(path: str | Path, otherwise: str) -> str:
     """The place, whole, if files can be made there or below; Misconfigured if not. `otherwise`: what to give instead.
 
     A relative one means the folder of the training; this is asked in the folder that `doctor` is typed in.
@@ -41,11 +41,11 @@ def writable(path: str | Path, otherwise: str) -> str:
     return str(place)
 
 
-def listening(address: str, port: int) -> str:
+def check_listening(address: str, port: int) -> str:
     """The address without its password, if somebody listens there; Unavailable if not."""
     parts, shown = urlsplit(address), mask_url(address)
     try:
-        with socket.create_connection((parts.hostname or "localhost", parts.port or port), timeout=PATIENCE):
+        with socket.create_connection((parts.hostname or "localhost", parts.port or port), timeout=TIMEOUT):
             return shown
     except (OSError, ValueError) as error:
         raise Unavailable(f"nothing listens at {shown} ({error})") from error

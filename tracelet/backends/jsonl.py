@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from tracelet.backends.artifact_files import placed
+from tracelet.backends.artifact_files import resolve_path
 from tracelet.backends.base import Batch, Outcome, RunDescription
-from tracelet.backends.health_checks import writable
+from tracelet.backends.health_checks import check_writable
 from tracelet.errors import Misconfigured, Unavailable
 
 STDOUT = "-"
@@ -53,7 +53,7 @@ class JsonlBackend:
         """For `doctor`: whether the file can be written."""
         if self._options.path == STDOUT:
             return "the standard output of the agent"
-        return f"the file {writable(self._options.path, FIX)}" if self._options.path else "files in the store"
+        return f"the file {check_writable(self._options.path, FIX)}" if self._options.path else "files in the store"
 
     def open(self, run: RunDescription) -> None:
         """Open the file for appending and write what the run is."""
@@ -72,7 +72,7 @@ class JsonlBackend:
             run.remember("begun", True)
 
     def _open_path(self, run: RunDescription) -> int:
-        path = placed(run, self._options.path, "jsonl", f"{run.id}.jsonl")
+        path = resolve_path(run, self._options.path, "jsonl", f"{run.id}.jsonl")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # A pipe that nobody reads yet must not hold us; a regular file does not mind.

@@ -8,20 +8,20 @@ from __future__ import annotations
 import hashlib
 import re
 
-TRACE = 6
+HASH_LENGTH = 6
 """Hexadecimal digits that tell apart what became equal; sixteen million to one against two names of a run."""
 
 
-def legal(name: str, forbidden: re.Pattern[str], longest: int, instead: str = "_") -> str:
+def legal_name(name: str, forbidden: re.Pattern[str], max_length: int, replacement: str = "_") -> str:
     """The name where it is legal; else with forbidden characters replaced, cut, ended by a trace of the original."""
-    if name and len(name) <= longest and not forbidden.search(name):
+    if name and len(name) <= max_length and not forbidden.search(name):
         return name
-    return f"{forbidden.sub(instead, name)[: longest - TRACE - 1]}-{trace(name)}"
+    return f"{forbidden.sub(replacement, name)[: max_length - HASH_LENGTH - 1]}-{trace(name)}"
 
 
 def trace(name: str) -> str:
     """A few digits by which two names that would become equal differ."""
-    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()[:TRACE]
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()[:HASH_LENGTH]
 
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -35,8 +35,8 @@ def legal_file(name: str) -> str:
 
 
 def _legal_part(part: str) -> str:
-    clean = legal(part, CONTROL, LONGEST_FILE) if part else part
+    clean = legal_name(part, CONTROL, LONGEST_FILE) if part else part
     if len(clean.encode("utf-8", "replace")) <= LONGEST_FILE:
         return clean
-    room = clean.encode("utf-8", "replace")[: LONGEST_FILE - TRACE - 1].decode("utf-8", "ignore")
+    room = clean.encode("utf-8", "replace")[: LONGEST_FILE - HASH_LENGTH - 1].decode("utf-8", "ignore")
     return f"{room}-{trace(part)}"

@@ -24,7 +24,7 @@ from tracelet.telemetry.reading.span_selection import Selection
 COUNT = ',"count":'
 """Begins the end of a line: the same record may come again under another number."""
 
-LONGEST_LINE = 4 * 1024 * 1024
+MAX_LINE_LENGTH = 4 * 1024 * 1024
 """Bytes looked through for the end of the last whole line: lines have kilobytes."""
 
 
@@ -53,7 +53,7 @@ class OneloggerBackend:
         self._selection = Selection.parse(options.spans, options.spans_deny)
         self._run: RunDescription | None = None
         self._path = Path()
-        self._begun: dict[str, tuple[str, int]] = {}
+        self._open_spans: dict[str, tuple[str, int]] = {}
         """`JOURNAL/id` to name and parent."""
         self._sent = ""
         self._count = 0
@@ -61,7 +61,7 @@ class OneloggerBackend:
     def open(self, run: RunDescription) -> None:
         """Make the file, or take up the one that is there."""
         memory = run.memory.get("spans") or {}
-        self._begun = {key: (name, parent) for key, (name, parent) in memory.get("begun", {}).items()}
+        self._open_spans = {key: (name, parent) for key, (name, parent) in memory.get("begun", {}).items()}
         self._sent, self._run = memory.get("sent", ""), run
         path = Path(self._options.path or run.store / "onelogger" / f"{run.id}.jsonl").expanduser()
         self._path = path if path.is_absolute() else Path(run.folder) / path
@@ -84,7 +84,7 @@ class OneloggerBackend:
         assert self._run is not None  # `open` comes first
         if batch.again and batch.id == self._sent:
             return
-        source, begun = batch.source, dict(self._begun)
+        source, begun = batch.source, dict(self._open_spans)
         author = RecordBuilder(self._run.id, source.rank, source.attempt, source.pid)
         lines = [_line(record) for record in author.records(self._items(batch, begun))]
         if lines:
@@ -92,8 +92,8 @@ class OneloggerBackend:
                 self._append(lines, batch.again)
             except OSError as error:
                 raise Unavailable(f"{self._path} cannot be written ({error.strerror})") from error
-        if lines or begun != self._begun:
-            self._begun, self._sent = begun, batch.id
+        if lines or begun != self._open_spans:
+            self._open_spans, self._sent = begun, batch.id
             self._run.remember("spans", {"begun": begun, "sent": batch.id})
 
     def close(self, outcome: Outcome | None) -> None:
@@ -144,7 +144,7 @@ class OneloggerBackend:
 def _drop_torn_line(descriptor: int) -> None:
     """A line without its end was being written when its writer died; it comes again."""
     size = os.fstat(descriptor).st_size
-    tail = os.pread(descriptor, LONGEST_LINE, max(0, size - LONGEST_LINE))
+    tail = os.pread(descriptor, MAX_LINE_LENGTH, max(0, size - MAX_LINE_LENGTH))
     whole = tail.rfind(b"\n") + 1
     if whole != len(tail):
         os.ftruncate(descriptor, size - len(tail) + whole)

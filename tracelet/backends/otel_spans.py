@@ -22,52 +22,54 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import SpanContext
 
-MOST_EVENTS = 128
+MAX_EVENTS = 128
 """Events of one span, the latest ones: what OpenTelemetry's SDK allows, and collectors expect."""
 MEMORY = "spans"
 OPEN = "tracelet.open"
 """Attribute of a span whose end nobody saw: what ended it is told, and was no exception of its own."""
 
-Begun = dict[str, dict[str, Any]]
+OpenSpans = dict[str, dict[str, Any]]
 """By process and id, what is known of a span that has not ended."""
 
 
 class SpanStream:
-    """One trace for each run; with `apart` one for each of its processes. A batch is kept once it has been sent."""
+    """One trace per run, or per process with `trace_per_process`. Call `mark_sent` once a batch has been sent."""
 
-    def __init__(self, run: RunDescription, selection: Selection, service: str, apart: bool = False) -> None:
+    def __init__(
+        self, run: RunDescription, selection: Selection, service: str, trace_per_process: bool = False
+    ) -> None:
         memory = run.memory.get(MEMORY) or {}
-        self._begun: Begun = dict(memory.get("begun", {}))
+        self._open_spans: OpenSpans = dict(memory.get("begun", {}))
         self.sent: str = memory.get("sent", "")
         """The id of the last batch that was sent."""
         self._run = run
         self._selection = selection
         self._service = service
-        self._apart = apart
+        self._trace_per_process = trace_per_process
 
-    def take(self, batch: Batch) -> tuple[list[ReadableSpan], Begun]:
+    def convert(self, batch: Batch) -> tuple[list[ReadableSpan], OpenSpans]:
         """The spans that ended in this batch, and what is to be kept when they have been sent."""
-        begun = {key: {**known, "events": list(known["events"])} for key, known in self._begun.items()}
+        begun = {key: {**known, "events": list(known["events"])} for key, known in self._open_spans.items()}
         return list(self._finished(batch, begun)), begun
 
-    def keep(self, batch: Batch, spans: Sequence[ReadableSpan], begun: Begun) -> None:
+    def mark_sent(self, batch: Batch, spans: Sequence[ReadableSpan], begun: OpenSpans) -> None:
         """The batch has been sent."""
-        if begun != self._begun or spans:
-            self._begun, self.sent = begun, batch.id
+        if begun != self._open_spans or spans:
+            self._open_spans, self.sent = begun, batch.id
             self._run.remember(MEMORY, {"begun": begun, "sent": batch.id})
 
-    def forget(self) -> None:
+    def clear_open(self) -> None:
         """What never ended has been sent too."""
-        if self._begun:
-            self._begun = {}
+        if self._open_spans:
+            self._open_spans = {}
             self._run.remember(MEMORY, {"begun": {}, "sent": self.sent})
 
-    def cut_off(self, outcome: Outcome) -> Iterator[ReadableSpan]:
+    def end_open(self, outcome: Outcome) -> Iterator[ReadableSpan]:
         """The spans that never ended, because their process did: as if they had ended with the run."""
-        for key, known in self._begun.items():
+        for key, known in self._open_spans.items():
             process, _, number = key.rpartition("/")
             if self._selection.includes(known["name"]) and (start := known.get("start", 0)):
-                parent = self._selection.parent(known["parent"], _above(process, self._begun))
+                parent = self._selection.parent(known["parent"], _parents(process, self._open_spans))
                 error = "" if outcome.status == "finished" else f"{outcome.status}: {outcome.reason}".rstrip(": ")
                 end = max(start, round(outcome.ended * 1e9))
                 source = Source(**known["source"]) if "source" in known else Source(known.get("rank", 0))
@@ -78,7 +80,7 @@ class SpanStream:
                 )  # fmt: skip
                 yield self._readable(part, process, parent, known["events"], source)
 
-    def _finished(self, batch: Batch, begun: Begun) -> Iterator[ReadableSpan]:
+    def _finished(self, batch: Batch, begun: OpenSpans) -> Iterator[ReadableSpan]:
         """The spans that ended in this batch; `begun` is brought up to date."""
         process = batch.id.rpartition(":")[0]
         for part in batch.begun:
@@ -90,12 +92,12 @@ class SpanStream:
         loose: dict[int, list[dict[str, Any]]] = {}
         for event in batch.events:
             if event.span in ended:
-                loose.setdefault(event.span, []).append(_kept(event))
+                loose.setdefault(event.span, []).append(_event_record(event))
             elif f"{process}/{event.span}" in begun:
                 events = begun[f"{process}/{event.span}"]["events"]
-                events.append(_kept(event))
-                del events[:-MOST_EVENTS]
-        above = _above(process, begun)
+                events.append(_event_record(event))
+                del events[:-MAX_EVENTS]
+        above = _parents(process, begun)
         above.update({part.id: (part.name, part.parent) for part in batch.spans})
         for part in batch.spans:
             earlier = begun.pop(f"{process}/{part.id}", {"events": []})["events"]
@@ -122,7 +124,7 @@ class SpanStream:
         return ReadableSpan(
             name=part.name, context=self._context(process, part.id), kind=SpanKind.INTERNAL,
             resource=self._resource(source),
-            parent=self._context(process, parent) if parent else None, events=told[-MOST_EVENTS:], status=status,
+            parent=self._context(process, parent) if parent else None, events=told[-MAX_EVENTS:], status=status,
             attributes={
                 "tracelet.span_id": part.id, "tracelet.rank": source.rank, "thread.id": part.thread,
                 **_attributes({name: value for name, value in part.attributes.items() if name != TRACEBACK}),
@@ -133,7 +135,7 @@ class SpanStream:
     def _context(self, process: str, number: int) -> SpanContext:
         from opentelemetry.trace import SpanContext, TraceFlags
 
-        whole = f"{self._run.id}/{process}" if self._apart else self._run.id
+        whole = f"{self._run.id}/{process}" if self._trace_per_process else self._run.id
         trace = hashlib.sha256(whole.encode()).digest()[:16]
         span = hashlib.sha256(f"{self._run.id}/{process}/{number}".encode()).digest()[:8]
         sampled = TraceFlags(TraceFlags.SAMPLED)
@@ -161,7 +163,7 @@ def with_attributes(span: ReadableSpan, attributes: Mapping[str, Any]) -> Readab
     )  # fmt: skip
 
 
-def _above(process: str, begun: Begun) -> dict[int, tuple[str, int]]:
+def _parents(process: str, begun: OpenSpans) -> dict[int, tuple[str, int]]:
     """Name and parent, by id, of the spans of a process that have not ended."""
     found = {}
     for key, known in begun.items():
@@ -171,7 +173,7 @@ def _above(process: str, begun: Begun) -> dict[int, tuple[str, int]]:
     return found
 
 
-def _kept(event: Event) -> dict[str, Any]:
+def _event_record(event: Event) -> dict[str, Any]:
     return {"name": event.name, "time_ns": event.time * 1000, "attributes": dict(event.attributes)}
 
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tracelet.backends.artifact_files import placed
+from tracelet.backends.artifact_files import resolve_path
 from tracelet.backends.base import Batch, Outcome, RunDescription
-from tracelet.backends.health_checks import installed, writable
+from tracelet.backends.health_checks import require_package, check_writable
 from tracelet.errors import Misconfigured, Unavailable, install_command
 from tracelet.journal.records import Scalar
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 FIX = "backend={'tensorboard': {'log_dir': 'FOLDER'}}"
 PREFIX = "events.out.tfevents."
-LONGEST_TEXT = 100_000
+MAX_TEXT_LENGTH = 100_000
 """Characters of one text: TensorBoard shows it all on one page."""
 
-Mark = tuple[str, int, float, bytes]
+EventIdentity = tuple[str, int, float, bytes]
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,10 @@ class TensorboardBackend:
 
     def check(self) -> str:
         """For `doctor`: whether the package is there, and the folder can be written."""
-        installed("tensorboard", self.extra)
-        return f"files in {writable(self._options.log_dir, FIX)}" if self._options.log_dir else "files in the store"
+        require_package("tensorboard", self.extra)
+        return (
+            f"files in {check_writable(self._options.log_dir, FIX)}" if self._options.log_dir else "files in the store"
+        )
 
     def open(self, run: RunDescription) -> None:
         """Make the run's folder."""
@@ -70,9 +72,9 @@ class TensorboardBackend:
         except ImportError as error:
             fix = f"Type {install_command('tensorboard')}"
             raise Misconfigured(f"TensorBoard cannot be imported ({error})", fix) from error
-        root = placed(run, self._options.log_dir, "tensorboard")
-        name = "-".join(part for part in (_as_file(run.name), run.id) if part)
-        self._folder = Path(run.memory.get("folder") or root / _as_file(run.project or "default") / name)
+        root = resolve_path(run, self._options.log_dir, "tensorboard")
+        name = "-".join(part for part in (_file_name(run.name), run.id) if part)
+        self._folder = Path(run.memory.get("folder") or root / _file_name(run.project or "default") / name)
         self._run, self._params = run, dict(run.params)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +106,7 @@ class TensorboardBackend:
             self._file = None
 
     def _append(self, events: list[Event]) -> None:
-        data = _framed(events)
+        data = _encode(events)
         try:
             file = self._file or self._create()
             end = os.fstat(file.fileno()).st_size
@@ -123,28 +125,28 @@ class TensorboardBackend:
         from tensorboard.compat.proto.event_pb2 import Event
 
         # TensorBoard reads a folder's files in the order of their names and never goes back.
-        stamp = max([int(time.time()), *(_stamp(path) + 1 for path in self._files())])
+        stamp = max([int(time.time()), *(_event_file_name(path) + 1 for path in self._files())])
         path = self._folder / f"{PREFIX}{stamp:010d}.{socket.gethostname()}.{os.getpid()}.tracelet"
         file = io.FileIO(path, "ab")
-        file.write(_framed([Event(wall_time=time.time(), file_version="brain.Event:2")]))
+        file.write(_encode([Event(wall_time=time.time(), file_version="brain.Event:2")]))
         self._file = file
         return file
 
     def _files(self) -> list[Path]:
-        return sorted(path for path in self._folder.glob(f"{PREFIX}*") if _stamp(path))
+        return sorted(path for path in self._folder.glob(f"{PREFIX}*") if _event_file_name(path))
 
     def _missing(self, events: list[Event]) -> list[Event]:
         """The events that no file holds yet. Looks from the newest file back while there is something of the batch."""
-        wanted = Counter(_mark(event) for event in events)
-        there: Counter[Mark] = Counter()
+        wanted = Counter(_identity(event) for event in events)
+        there: Counter[EventIdentity] = Counter()
         for path in reversed(self._files()):
-            found = Counter(mark for mark in _marks(path) if mark in wanted)
-            if not found and path.stat().st_size > len(_framed([])) + 100:
+            found = Counter(mark for mark in _identities(path) if mark in wanted)
+            if not found and path.stat().st_size > len(_encode([])) + 100:
                 break
             there += found
         missing = []
         for event in events:
-            mark = _mark(event)
+            mark = _identity(event)
             if there[mark]:
                 there[mark] -= 1
             else:
@@ -168,22 +170,22 @@ class TensorboardBackend:
         target = self._folder / f"{PREFIX}{0:010d}.tracelet.hparams"
         beside = target.with_name(f".{target.name}")
         try:
-            beside.write_bytes(_framed(events))
+            beside.write_bytes(_encode(events))
             os.replace(beside, target)
         except OSError as error:
             raise Unavailable(f"{target} cannot be written ({error.strerror})") from error
 
 
-def _as_file(name: str) -> str:
+def _file_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name).lstrip(".")[:80]
 
 
-def _stamp(path: Path) -> int:
+def _event_file_name(path: Path) -> int:
     digits = path.name[len(PREFIX) :].partition(".")[0]
     return int(digits) if digits.isdigit() else 0
 
 
-def _framed(events: list[Event]) -> bytes:
+def _encode(events: list[Event]) -> bytes:
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     buffer = io.BytesIO()
@@ -227,7 +229,7 @@ def _text_summary(tag: str, text: str) -> Summary:
     from tensorboard.compat.proto.types_pb2 import DT_STRING
     from tensorboard.plugins.text import metadata
 
-    content = text[:LONGEST_TEXT].encode("utf-8", "replace")
+    content = text[:MAX_TEXT_LENGTH].encode("utf-8", "replace")
     tensor = TensorProto(dtype=DT_STRING, string_val=[content], tensor_shape=TensorShapeProto())
     about = metadata.create_summary_metadata(display_name=None, description=None)
     return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=tensor)])
@@ -253,16 +255,16 @@ def _cell(value: object) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def _mark(event: Event) -> Mark:
+def _identity(event: Event) -> EventIdentity:
     value = event.summary.value[0]
     return value.tag, event.step, event.wall_time, struct.pack("<f", value.simple_value)  # NaN equals itself as bytes
 
 
-def _marks(path: Path) -> Iterator[Mark]:
+def _identities(path: Path) -> Iterator[EventIdentity]:
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
     from tensorboard.compat.proto.event_pb2 import Event
 
     for raw in RawEventFileLoader(str(path)).Load():
         event = Event.FromString(raw)
         if event.summary.value and event.summary.value[0].HasField("simple_value"):
-            yield _mark(event)
+            yield _identity(event)

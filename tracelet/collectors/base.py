@@ -41,7 +41,7 @@ class FactCollector(Protocol):
 
 
 @runtime_checkable
-class PerishableFacts(FactCollector, Protocol):
+class RefreshableFacts(FactCollector, Protocol):
     """Facts of which more may be known later; a later answer replaces the earlier one."""
 
     def stale(self) -> bool:

@@ -64,11 +64,11 @@ class EnvironmentCollector:
     topic = "environment"
 
     def __init__(self) -> None:
-        self._told = (False, False)
+        self._torch_state_read = (False, False)
 
     def collect(self) -> Mapping[str, Any]:
         """The facts. What cannot be read on this platform is left out."""
-        self._told = _torch_state()
+        self._torch_state_read = _torch_state()
         facts: dict[str, Any] = {}
         for name, read in (
             ("python", _python),
@@ -86,7 +86,7 @@ class EnvironmentCollector:
 
     def stale(self) -> bool:
         """Torch was imported, or CUDA initialised by the user's program, after the facts were read."""
-        return self._told != _torch_state()
+        return self._torch_state_read != _torch_state()
 
 
 def _python() -> dict[str, Any]:

@@ -38,7 +38,7 @@ class GpuCollector:
         """Connect to the driver; raise `Absent` without one, or when no GPU is visible to us."""
         self._nvml = _connect()
         handles = _handles(self._nvml)
-        ours = _ours(self._nvml, len(handles))
+        ours = _visible_to_run(self._nvml, len(handles))
         self._devices = {index: handle for index, handle in enumerate(handles) if index in ours}
         if not self._devices:
             self.stop()
@@ -57,16 +57,16 @@ class GpuCollector:
                     figures = query(self._nvml, device)
                 except self._nvml.NVMLError as error:
                     failure = error
-                    if _for_good(self._nvml, error):
+                    if _is_permanent(self._nvml, error):
                         self._unsupported.add((index, query))
                     continue
                 found.update((f"{index}/{name}", value) for name, value in figures.items())
-            found.update(self._held(index, device, pids))
+            found.update(self._process_memory(index, device, pids))
         if failure is not None and not found:
             raise failure
         return found
 
-    def _held(self, index: int, device: Any, pids: set[int]) -> dict[str, float]:
+    def _process_memory(self, index: int, device: Any, pids: set[int]) -> dict[str, float]:
         try:
             users = self._nvml.nvmlDeviceGetComputeRunningProcesses(device)
         except self._nvml.NVMLError:
@@ -92,7 +92,7 @@ class GpuFacts:
         nvml = _connect()
         try:
             handles = _handles(nvml)
-            ours = _ours(nvml, len(handles))
+            ours = _visible_to_run(nvml, len(handles))
             return {
                 "driver": _text(nvml.nvmlSystemGetDriverVersion()),
                 "cuda_driver": nvml.nvmlSystemGetCudaDriverVersion_v2() / 1000,
@@ -127,7 +127,7 @@ def _handles(nvml: Any) -> list[Any]:
     return [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
 
 
-def _ours(nvml: Any, count: int) -> set[int]:
+def _visible_to_run(nvml: Any, count: int) -> set[int]:
     """The numbers of the GPUs that belong to this run on this node."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
@@ -158,7 +158,7 @@ def _index(nvml: Any, name: str) -> int | None:
     return next((index for index, uuid in enumerate(uuids) if uuid.startswith(name)), None)
 
 
-def _for_good(nvml: Any, error: Exception) -> bool:
+def _is_permanent(nvml: Any, error: Exception) -> bool:
     """Whether asking again is useless: this GPU, driver or user cannot."""
     return getattr(error, "value", None) in (
         nvml.NVML_ERROR_NOT_SUPPORTED,

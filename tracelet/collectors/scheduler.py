@@ -16,26 +16,26 @@ from collections.abc import Callable, Sequence
 
 from tracelet import guard
 from tracelet.capture.sink import Item, SeriesKey
-from tracelet.collectors.base import Collector, FactCollector, PerishableFacts
+from tracelet.collectors.base import Collector, FactCollector, RefreshableFacts
 from tracelet.errors import Absent
 from tracelet.journal.records import Facts
 
 Emit = Callable[[Item], None]
 
-STRIKES = 3
+MAX_FAILURES = 3
 """A collector that fails so often in a row will fail for ever, and is retired."""
 
-STOP_PATIENCE = 0.15
+STOP_TIMEOUT = 0.15
 """Longest wait of `stop()` for the last samples; a collector that hangs in the kernel must not hold the user's exit."""
 
-FACTS_PATIENCE = 3.0
+FACTS_TIMEOUT = 3.0
 """Longest wait of `stop()` for facts still outstanding: a run of half a second deserves its commit as well."""
 
 
 class Task:
     """One periodic collector with its timing and its series."""
 
-    __slots__ = ("collector", "due", "every", "keys", "samples", "strikes")
+    __slots__ = ("collector", "due", "every", "keys", "samples", "failures")
 
     def __init__(self, collector: Collector, interval: float) -> None:
         self.collector = collector
@@ -43,7 +43,7 @@ class Task:
         self.due = 0.0
         self.keys: dict[str, SeriesKey] = {}
         self.samples = 0
-        self.strikes = 0
+        self.failures = 0
 
     def key(self, metric: str) -> SeriesKey:
         """The one key of this metric's series."""
@@ -52,7 +52,7 @@ class Task:
             key = self.keys[metric] = SeriesKey(f"{self.collector.name}/{metric}", automatic=True)
         return key
 
-    def plan(self, now: float) -> None:
+    def schedule_next(self, now: float) -> None:
         """Set the next moment on this task's own grid, leaving out those that have passed."""
         self.due += self.every * max(1.0, (now - self.due) // self.every + 1.0)
 
@@ -71,7 +71,7 @@ class Scheduler:
         self._emit = emit
         self._interval = interval
         self._facts = deque(facts)
-        self._answered: list[PerishableFacts] = []
+        self._refreshable: list[RefreshableFacts] = []
         self._tasks: list[Task] = []
         self._stopping = threading.Event()
         self._facts_done = threading.Event()
@@ -92,8 +92,8 @@ class Scheduler:
             return
         self._thread = None
         self._stopping.set()
-        self._facts_done.wait(FACTS_PATIENCE)
-        thread.join(STOP_PATIENCE)
+        self._facts_done.wait(FACTS_TIMEOUT)
+        thread.join(STOP_TIMEOUT)
         if thread.is_alive():
             guard.logger.debug("tracelet: a collector does not respond; it is abandoned")
 
@@ -102,7 +102,7 @@ class Scheduler:
             self._start_task(collector)
         while not self._stopping.is_set():
             self._sample_due()
-            self._ask_again()
+            self._requeue_stale()
             if self._facts:
                 self._collect(self._facts.popleft())
                 continue
@@ -112,7 +112,7 @@ class Scheduler:
 
     def _finish(self) -> None:
         """The last round: facts that are still missing, one last sample of each collector, then let go of all."""
-        self._ask_again()
+        self._requeue_stale()
         while self._facts:
             self._collect(self._facts.popleft())
         self._facts_done.set()
@@ -124,7 +124,7 @@ class Scheduler:
 
     def _pause(self) -> float | None:
         if not self._tasks:
-            return self._interval if self._answered else None
+            return self._interval if self._refreshable else None
         return max(0.0, min(task.due for task in self._tasks) - time.monotonic())
 
     def _start_task(self, collector: Collector) -> None:
@@ -142,25 +142,25 @@ class Scheduler:
         for task in tuple(self._tasks):
             if task.due <= time.monotonic():
                 self._sample(task)
-                task.plan(time.monotonic())
+                task.schedule_next(time.monotonic())
 
     def _sample(self, task: Task) -> None:
-        task.strikes += 1
+        task.failures += 1
         with guard.guard(f"sampling {task.collector.name}"):
             reading = task.collector.sample()
             moment = time.time()
             for metric, value in reading.items():
                 self._emit((task.key(metric), task.samples, value, moment, -1, None))
             task.samples += 1
-            task.strikes = 0
-        if task.strikes >= STRIKES:
+            task.failures = 0
+        if task.failures >= MAX_FAILURES:
             self._retire(task)
 
     def _retire(self, task: Task) -> None:
         self._tasks.remove(task)
         name = task.collector.name
         guard.say(
-            f"{name} failed {STRIKES} times in a row and is not sampled any more in this run; other collectors continue"
+            f"{name} failed {MAX_FAILURES} times in a row and is not sampled any more in this run; other collectors continue"
         )
         with guard.guard(f"stopping the collector {name}"):
             task.collector.stop()
@@ -172,14 +172,14 @@ class Scheduler:
             except Absent as absent:
                 guard.logger.debug("tracelet: no %s facts: %s", collector.topic, absent)
                 return
-            if isinstance(collector, PerishableFacts):
-                self._answered.append(collector)
+            if isinstance(collector, RefreshableFacts):
+                self._refreshable.append(collector)
             self._emit(Facts(time=time.time_ns() // 1000, topic=collector.topic, values=values))
 
-    def _ask_again(self) -> None:
+    def _requeue_stale(self) -> None:
         """Put facts that have changed since they were read (torch was imported meanwhile) back into the queue."""
-        for collector in tuple(self._answered):
+        for collector in tuple(self._refreshable):
             with guard.guard(f"checking the {collector.topic} facts"):
                 if collector.stale():
-                    self._answered.remove(collector)
+                    self._refreshable.remove(collector)
                     self._facts.append(collector)

@@ -35,8 +35,8 @@ class SystemCollector:
         self._folder = folder
         self._counters: dict[str, float] = {}
         self._cpu: tuple[float, float] | None = None
-        self._spent: dict[tuple[int, float], float] = {}
-        self._moment: float | None = None
+        self._cpu_seconds: dict[tuple[int, float], float] = {}
+        self._sampled_at: float | None = None
 
     def start(self) -> None:
         """Fix the folder whose disk is watched, lest a later `chdir` of the user's program change the series."""
@@ -47,8 +47,8 @@ class SystemCollector:
     def sample(self) -> Mapping[str, float]:
         """One reading; rates from the second on."""
         now = time.monotonic()
-        seconds = 0.0 if self._moment is None else now - self._moment
-        self._moment = now
+        seconds = 0.0 if self._sampled_at is None else now - self._sampled_at
+        self._sampled_at = now
         found = self._load()
         found.update(self._memory())
         found.update(self._disk())
@@ -128,7 +128,7 @@ class SystemCollector:
                 continue  # it ended meanwhile, or is not ours to look at
         if not spent:
             return {}
-        before, self._spent = self._spent, spent
+        before, self._cpu_seconds = self._cpu_seconds, spent
         found = {"processes": float(len(spent)), "process_threads": float(threads)}
         found["process_memory_bytes"] = float(resident)
         if files:

@@ -246,7 +246,7 @@ def _in_forked_child() -> None:
     if _current is not None:
         _inherited, _current = _current, None
         with guard.guard("letting go of the run in a forked child"):
-            _inherited.discard()
+            _inherited.detach()
 
 
 _callbacks = SessionCallbacks(_end, set_rank, attach, follow)

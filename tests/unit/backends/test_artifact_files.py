@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tracelet.backends.artifact_files import laid_out, safe_path
+from tracelet.backends.artifact_files import link_tree, safe_path
 from tracelet.backends.base import RunDescription
 from tracelet.journal.records import Artifact
 from tracelet.store.artifacts import DIGEST_SIZE, FOLDER, object_path, store_artifact
@@ -42,7 +42,7 @@ def test_what_is_no_digest_leads_nowhere(run: RunDescription, tmp_path: Path, wh
     if digest:
         claims.append(Artifact(time=1, name="a", path="a", kind="file", size=1, digest=digest))
     for artifact in claims:
-        with pytest.raises(FileNotFoundError), laid_out(run, artifact):
+        with pytest.raises(FileNotFoundError), link_tree(run, artifact):
             pass
 
 
@@ -53,9 +53,9 @@ def test_lists_that_cannot_be_laid_out_are_as_good_as_gone(run: RunDescription, 
     bodies = ["{", "[]", '{"a": 1}', "[" * 5000]
     bodies += [json.dumps(dict.fromkeys(("a", "a/b"), entry))]
     for body in bodies:
-        with pytest.raises(FileNotFoundError), laid_out(run, listed(run, body)):
+        with pytest.raises(FileNotFoundError), link_tree(run, listed(run, body)):
             pass
-    with laid_out(run, listed(run, json.dumps({"../../b": entry}))) as folder:
+    with link_tree(run, listed(run, json.dumps({"../../b": entry}))) as folder:
         assert [path.relative_to(folder).as_posix() for path in folder.rglob("b-*")] == [
             str("f" / safe_path("../../b"))
         ]

@@ -13,11 +13,11 @@ import pytest
 
 from tracelet import guard
 from tracelet.capture.sink import Item, SeriesKey
-from tracelet.collectors.base import Collector, FactCollector, PerishableFacts
+from tracelet.collectors.base import Collector, FactCollector, RefreshableFacts
 from tracelet.collectors.environment import EnvironmentCollector
 from tracelet.collectors.git import GitCollector
 from tracelet.collectors.gpu import GpuCollector, GpuFacts
-from tracelet.collectors.scheduler import STRIKES, Scheduler, Task
+from tracelet.collectors.scheduler import MAX_FAILURES, Scheduler, Task
 from tracelet.collectors.system import SystemCollector
 from tracelet.errors import Absent
 from tracelet.journal.records import Facts
@@ -180,7 +180,7 @@ def test_facts_that_grow_are_told_again() -> None:
     """A collector that says it is stale is asked once more, at the next wake or at the end."""
     items: list[Item] = []
     growing = Growing()
-    assert isinstance(growing, PerishableFacts)
+    assert isinstance(growing, RefreshableFacts)
     scheduler = Scheduler([], items.append, LONG, facts=[growing, Topic()])
     scheduler.start()
     wait_for(lambda: len(items) == 2)
@@ -204,13 +204,13 @@ def test_time_is_kept_without_drift_and_missed_samples_are_not_made_up_for() -> 
     """The grid stays where it began; after a long sleep there is one sample, not one for each that was missed."""
     task = Task(Counting(), 10.0)
     task.due = 100.0
-    task.plan(100.3)
+    task.schedule_next(100.3)
     assert task.due == 110.0
-    task.plan(110.9)
+    task.schedule_next(110.9)
     assert task.due == 120.0
-    task.plan(3725.0)
+    task.schedule_next(3725.0)
     assert task.due == 3730.0
-    task.plan(3730.0)
+    task.schedule_next(3730.0)
     assert task.due == 3740.0
 
 
@@ -223,9 +223,9 @@ def test_a_collector_that_keeps_failing_is_retired_with_one_message(caplog: pyte
         scheduler.start()
         wait_for(lambda: sound.calls > 10)
         scheduler.stop()
-    assert (broken.calls, broken.stopped) == (STRIKES, 1)
+    assert (broken.calls, broken.stopped) == (MAX_FAILURES, 1)
     assert sum("not sampled any more" in message for message in caplog.messages) == 1
-    assert guard.failures["sampling broken"] == STRIKES
+    assert guard.failures["sampling broken"] == MAX_FAILURES
     assert sound.stopped == 1
 
 

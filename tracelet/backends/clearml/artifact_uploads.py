@@ -10,13 +10,13 @@ import mimetypes
 from pathlib import Path
 from typing import Any
 
-from tracelet.backends.artifact_files import laid_out, safe_path
+from tracelet.backends.artifact_files import link_tree, safe_path
 from tracelet.backends.base import RunDescription
 from tracelet.errors import Unavailable
 from tracelet.journal.records import Artifact
 from tracelet.store.artifacts import manifest
 
-MOST_SHOWN = 100
+MAX_SHOWN = 100
 """Files of a folder that the artifact's preview lists."""
 
 
@@ -24,9 +24,9 @@ def upload(task: Any, run: RunDescription, artifact: Artifact) -> bool:
     """Give the artifact to the task; False if its copy is gone. The SDK's errors pass: the server may be away."""
     about = {"path": artifact.path, "kind": artifact.kind, **artifact.metadata}
     if not artifact.digest:
-        return _refer(task, artifact, about)
+        return _register_reference(task, artifact, about)
     try:
-        with laid_out(run, artifact) as folder:
+        with link_tree(run, artifact) as folder:
             taken = task.upload_artifact(
                 artifact.name, folder / safe_path(artifact.name), metadata=about, preview=_preview(run, artifact),
                 wait_on_upload=True, auto_pickle=False,
@@ -42,12 +42,12 @@ def upload(task: Any, run: RunDescription, artifact: Artifact) -> bool:
 def _preview(run: RunDescription, artifact: Artifact) -> str:
     """What the archive or file holds; the SDK would show the name of a temporary folder."""
     files = manifest(run.artifacts_folder.parent, artifact)
-    lines = [f"{name} - {size:,} bytes" for name, (_, size) in list(files.items())[:MOST_SHOWN]]
+    lines = [f"{name} - {size:,} bytes" for name, (_, size) in list(files.items())[:MAX_SHOWN]]
     more = len(files) - len(lines)
     return "\n".join([*lines, f"... and {more:,} more"] if more else lines)
 
 
-def _refer(task: Any, artifact: Artifact, about: dict[str, Any]) -> bool:
+def _register_reference(task: Any, artifact: Artifact, about: dict[str, Any]) -> bool:
     """An entry that says where the file is, as ClearML itself registers models that it does not upload."""
     from clearml.backend_api.services import tasks
 

@@ -18,18 +18,18 @@ from typing import Any, ClassVar
 
 from tracelet.backends.base import Batch, Outcome, RunDescription
 from tracelet.backends.clearml.artifact_uploads import upload
-from tracelet.backends.clearml.scalar_events import mark, marks, scalar_events
-from tracelet.backends.environment_variables import given
+from tracelet.backends.clearml.scalar_events import event_identities, event_identity, scalar_events
+from tracelet.backends.environment_variables import temporary_environment
 from tracelet.errors import Misconfigured, Rejected, Unavailable, install_command
 
-MOST_EVENTS = 500
+MAX_EVENTS = 500
 """Events of one request."""
 FRAMEWORKS = (
     "artifacts", "matplotlib", "tensorflow", "tensorboard", "pytorch", "xgboost", "scikit", "fastai", "lightgbm",
     "hydra", "detect_repository", "tfdefines", "joblib", "megengine", "catboost", "gradio", "jsonargparse",
 )  # fmt: skip
 TAG = "tracelet:"
-LONGEST_DIFF = 500_000
+MAX_DIFF_LENGTH = 500_000
 """Characters of uncommitted changes that ClearML's server takes."""
 
 
@@ -127,7 +127,7 @@ class ClearmlBackend:
         task._update_script(script=tasks.Script(
             repository=str(remotes.get("origin") or next(iter(remotes.values()), git.get("root", ""))),
             branch=str(git.get("branch") or ""), version_num=str(git.get("commit") or ""),
-            diff=str(git.get("diff") or "")[:LONGEST_DIFF], working_dir=self._run.folder,
+            diff=str(git.get("diff") or "")[:MAX_DIFF_LENGTH], working_dir=self._run.folder,
             entry_point=scripts[0] if scripts else " ".join(command), requirements=_packages(self._run.environment),
         ))  # fmt: skip
 
@@ -139,7 +139,7 @@ class ClearmlBackend:
         with self._calling():
             events = list(scalar_events(batch.points))
             if self._offline:
-                self._spool(events, batch.again)
+                self._write_offline(events, batch.again)
             else:
                 self._send(events)
             if batch.params:
@@ -155,12 +155,12 @@ class ClearmlBackend:
         if refused:
             raise Rejected(refused, "its copy in the run's folder no longer exists")
 
-    def _spool(self, events: list[Any], again: bool) -> None:
-        there: Counter[Any] = marks(Path(self._task.get_offline_mode_folder())) if again else Counter()
+    def _write_offline(self, events: list[Any], again: bool) -> None:
+        there: Counter[Any] = event_identities(Path(self._task.get_offline_mode_folder())) if again else Counter()
         for event in events:
             event.update(task=self._task.id)
-            if there[mark(event)]:
-                there[mark(event)] -= 1
+            if there[event_identity(event)]:
+                there[event_identity(event)] -= 1
             else:
                 self._task._reporter._report(event)
         self._task.flush(wait_for_uploads=True)
@@ -169,7 +169,7 @@ class ClearmlBackend:
         from clearml.backend_api.services import events as service
 
         iterator = iter(events)
-        while group := list(islice(iterator, MOST_EVENTS)):
+        while group := list(islice(iterator, MAX_EVENTS)):
             for event in group:
                 event.update(task=self._task.id)
             requests = [service.AddRequest(event=event.get_api_event()) for event in group]
@@ -198,7 +198,7 @@ class ClearmlBackend:
                 task.update_parameters({f"tracelet/{name}": text for name, text in ended.items()})
             task.close()  # the SDK calls every task completed here
             if not self._offline:
-                _correct_status(task.id, outcome)
+                _set_final_status(task.id, outcome)
 
     def _folder(self) -> Path:
         assert self._run is not None
@@ -212,7 +212,7 @@ class ClearmlBackend:
             "CLEARML_CACHE_DIR": str(self._folder()), "CLEARML_LOG_LEVEL": "ERROR",
             "CLEARML_SUPPRESS_UPDATE_MESSAGE": "1",
         }  # fmt: skip
-        with given(wanted):
+        with temporary_environment(wanted):
             try:
                 from clearml.backend_api.session.errors import SessionError  # noqa: F401  # is it there?
             except ImportError as error:
@@ -223,10 +223,10 @@ class ClearmlBackend:
             try:
                 yield
             except (OSError, ValueError, RuntimeError) as error:
-                raise _translated(error) from error
+                raise _as_own_error(error) from error
 
 
-def _correct_status(task_id: str, outcome: Outcome | None) -> None:
+def _set_final_status(task_id: str, outcome: Outcome | None) -> None:
     from clearml import Task
 
     task: Any = Task.get_task(task_id=task_id)
@@ -238,7 +238,7 @@ def _correct_status(task_id: str, outcome: Outcome | None) -> None:
         task.mark_stopped(force=True, status_message=f"{outcome.status} {outcome.reason}".strip())
 
 
-def _translated(error: Exception) -> Exception:
+def _as_own_error(error: Exception) -> Exception:
     line = str(error).strip().partition("\n")[0][:300]
     if type(error).__name__ in ("MissingConfigError", "LoginError"):
         fix = "Type clearml-init, or set CLEARML_API_HOST, CLEARML_API_ACCESS_KEY and CLEARML_API_SECRET_KEY"

@@ -19,7 +19,7 @@ NOT_FINITE = {"nan": " (NaN)", "inf": " (inf)", "-inf": " (-inf)"}
 SYSTEM = ":monitor:machine"
 """The title that ClearML itself gives to readings of the machine."""
 
-Mark = tuple[str, str, int, int, str]
+EventIdentity = tuple[str, str, int, int, str]
 
 
 def titled(part: SeriesPart) -> tuple[str, str]:
@@ -42,19 +42,19 @@ def scalar_events(parts: Sequence[SeriesPart]) -> Iterator[Any]:
             yield ScalarEvent(title, series + beside, shown, step, timestamp=round(time * 1000))
 
 
-def mark(event: Any) -> Mark:
+def event_identity(event: Any) -> EventIdentity:
     """What makes two events the same."""
-    return _mark(event.get_api_event().to_dict())
+    return _identity(event.get_api_event().to_dict())
 
 
-def marks(offline: Path) -> Counter[Mark]:
+def event_identities(offline: Path) -> Counter[EventIdentity]:
     """What an offline session's folder holds; a line that was torn by a crash does not count."""
-    found: Counter[Mark] = Counter()
+    found: Counter[EventIdentity] = Counter()
     try:
         with open(offline / "metrics.jsonl", encoding="utf-8") as file:
             for line in file:
                 try:
-                    found.update(_mark(entry) for entry in json.loads(line))
+                    found.update(_identity(entry) for entry in json.loads(line))
                 except ValueError:
                     continue
     except FileNotFoundError:
@@ -62,5 +62,5 @@ def marks(offline: Path) -> Counter[Mark]:
     return found
 
 
-def _mark(entry: dict[str, Any]) -> Mark:
+def _identity(entry: dict[str, Any]) -> EventIdentity:
     return entry["metric"], entry["variant"], entry["iter"], entry["timestamp"], repr(float(entry.get("value", 0.0)))

@@ -12,25 +12,25 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tracelet.backends.base import Batch, Outcome, RunDescription
-from tracelet.backends.mlflow.client_calls import calling, checked
+from tracelet.backends.mlflow.client_calls import calling, check_address
 from tracelet.backends.mlflow.entries import Entries, Kind
 from tracelet.backends.mlflow.files import RunFiles
 from tracelet.backends.mlflow.health_check import check
-from tracelet.backends.mlflow.metric_rows import LONGEST_NAME, Row, legal_key, metric_key, metric_rows, missing
+from tracelet.backends.mlflow.metric_rows import MAX_NAME_LENGTH, Row, legal_key, metric_key, metric_rows, missing_rows
 from tracelet.backends.mlflow.runs import (
     KIND,
-    LONGEST_TAG,
+    MAX_TAG_LENGTH,
     PARENT,
     create,
-    experiment_of,
-    find,
+    find_run,
+    get_or_create_experiment,
+    get_or_create_group,
+    get_parent,
     git_tags,
-    group_of,
-    parent_of,
 )
 from tracelet.backends.mlflow.stamps import MEMORY as STAMPS
 from tracelet.backends.mlflow.stamps import Stamps
-from tracelet.backends.mlflow.traces import Traces
+from tracelet.backends.mlflow.traces import TraceUploader
 from tracelet.errors import Misconfigured, Rejected
 from tracelet.journal.records import Scalar
 
@@ -42,9 +42,9 @@ Letters = Iterator[tuple[list[Any], str]]
 """What was refused, and why."""
 MOVED = "moved"
 
-MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100
+MAX_METRICS, MAX_PARAMS, MAX_TAGS = 1000, 100, 100
 """What one `log_batch` takes."""
-LONGEST_TAG_NAME = 250
+MAX_TAG_NAME_LENGTH = 250
 PARAM_LENGTHS = (6000, 500)
 """Longest parameters: of MLflow since 2.10, and of older servers, which are tried where the first is refused."""
 STATUSES = {"finished": "FINISHED", "failed": "FAILED"}
@@ -85,11 +85,11 @@ class MlflowBackend:
         self._run_id = ""
         self._run: RunDescription | None = None
         self._params: dict[str, str] = {}
-        self._named: dict[str, str] = {}
+        self._renamed_keys: dict[str, str] = {}
         self._ended = False
         self._stamps = Stamps()
         self._entries: Entries | None = None
-        self._traces: Traces | None = None
+        self._traces: TraceUploader | None = None
 
     def check(self) -> str:
         """For `doctor`: what answers, and with whose credentials."""
@@ -100,10 +100,10 @@ class MlflowBackend:
         with self._calling():
             from mlflow.tracking import MlflowClient, get_tracking_uri
 
-            address = checked(self._options.url or get_tracking_uri())
+            address = check_address(self._options.url or get_tracking_uri())
             self._client = client = MlflowClient(tracking_uri=address)
-            experiment, parent = self._place(client, run.project)
-            found = find(client, experiment, run) or create(client, experiment, run)
+            experiment, parent = self._experiment_and_parent(client, run.project)
+            found = find_run(client, experiment, run) or create(client, experiment, run)
             if found.info.lifecycle_stage == "deleted":
                 raise Misconfigured(
                     "the MLflow run was deleted", f"Type mlflow runs restore --run-id {found.info.run_id}"
@@ -115,21 +115,25 @@ class MlflowBackend:
         self._stamps = Stamps(run.memory.get(STAMPS))
         self._entries = Entries(client, self._run_id, run.id, run.memory.get(MOVED) or {})
         if self._options.spans:
-            self._traces = Traces(client, found.info.experiment_id, self._run_id, run, self._options.spans)
+            self._traces = TraceUploader(client, found.info.experiment_id, self._run_id, run, self._options.spans)
         run.remember("run_id", self._run_id)
         if address.startswith(("http://", "https://")):
             run.announce(f"{address.rstrip('/')}/#/experiments/{found.info.experiment_id}/runs/{self._run_id}")
 
-    def _place(self, client: MlflowClient, project: str) -> tuple[str, str]:
+    def _experiment_and_parent(self, client: MlflowClient, project: str) -> tuple[str, str]:
         """The ids of the experiment and of the run to nest ours under, if any."""
         options, tags = self._options, KIND if self._options.spans else {}
         if options.parent:
-            parent = parent_of(client, options.parent)
+            parent = get_parent(client, options.parent)
             # MLflow's pages nest runs of one experiment.
-            own = experiment_of(client, options.experiment, tags) if options.experiment else parent.info.experiment_id
+            own = (
+                get_or_create_experiment(client, options.experiment, tags)
+                if options.experiment
+                else parent.info.experiment_id
+            )
             return own, parent.info.run_id
-        experiment = experiment_of(client, options.experiment or project, tags)
-        return experiment, group_of(client, experiment, options.group).info.run_id if options.group else ""
+        experiment = get_or_create_experiment(client, options.experiment or project, tags)
+        return experiment, get_or_create_group(client, experiment, options.group).info.run_id if options.group else ""
 
     def write(self, batch: Batch) -> None:
         """Deliver everything but files; what MLflow refuses is raised at the end."""
@@ -175,7 +179,7 @@ class MlflowBackend:
         if batch.again:
             rows = self._left(rows)
         kind = Kind("metrics", lambda row: row.metric.key, lambda row, key: row.named(key), self._left)
-        for group in _groups(rows, MOST_METRICS):
+        for group in _groups(rows, MAX_METRICS):
             for refused, why in self._sending().send(kind, group):
                 yield [row.record() for row in refused], why
 
@@ -185,7 +189,7 @@ class MlflowBackend:
     def _write_params(self, batch: Batch) -> Letters:
         if batch.again:
             self._params.update(self._opened().get_run(self._run_id).data.params)
-        fresh = dict(self._fresh(batch.params, PARAM_LENGTHS[0]))
+        fresh = dict(self._new_params(batch.params, PARAM_LENGTHS[0]))
         self._params.update(fresh)
         refused = dict.fromkeys(fresh, "")
         for longest in PARAM_LENGTHS:
@@ -206,15 +210,15 @@ class MlflowBackend:
             for keys, why in self._sending().send(Kind("params", str, made), group):
                 yield from ((key, why) for key in keys)
 
-    def _fresh(self, params: Mapping[str, Scalar], longest: int) -> Iterator[tuple[str, str]]:
+    def _new_params(self, params: Mapping[str, Scalar], max_length: int) -> Iterator[tuple[str, str]]:
         """MLflow never changes a parameter: a later value goes beside it, as `name.v2`, `name.v3` ..."""
         moved = self._sending().moved
         for name, value in params.items():
-            key, text, number = legal_key(name), str(value)[:longest], 1
+            key, text, number = legal_key(name), str(value)[:max_length], 1
             own = key
             while self._params.get(own, self._params.get(moved.get(own, own), text)) != text:
                 number += 1
-                own = f"{key[: LONGEST_NAME - 6]}.v{number}"
+                own = f"{key[: MAX_NAME_LENGTH - 6]}.v{number}"
             if own not in self._params and moved.get(own, own) not in self._params:
                 yield own, text
 
@@ -229,10 +233,10 @@ class MlflowBackend:
         from mlflow.entities import RunTag
 
         def made(tag: tuple[str, str], key: str) -> RunTag:
-            return RunTag(key, tag[1][:LONGEST_TAG])
+            return RunTag(key, tag[1][:MAX_TAG_LENGTH])
 
-        kind: Kind[tuple[str, str]] = Kind("tags", lambda tag: tag[0][:LONGEST_TAG_NAME], made)
-        for group in _groups(tags.items(), MOST_TAGS):
+        kind: Kind[tuple[str, str]] = Kind("tags", lambda tag: tag[0][:MAX_TAG_NAME_LENGTH], made)
+        for group in _groups(tags.items(), MAX_TAGS):
             for refused, why in self._sending().send(kind, group):
                 yield [dict(refused)], why
 
@@ -244,9 +248,9 @@ class MlflowBackend:
         keys.update({name: legal_key(name) for name in batch.params})
         there = {name: moved.get(key, key) for name, key in keys.items()}
         changed = {name: key for name, key in there.items() if key not in (name, f"system/{name}")}
-        fresh = {name: key for name, key in changed.items() if self._named.get(name) != key}
+        fresh = {name: key for name, key in changed.items() if self._renamed_keys.get(name) != key}
         if fresh:
-            self._named.update(fresh)
+            self._renamed_keys.update(fresh)
             self._run.renamed(fresh)
         return {f"tracelet.name.{key}": name for name, key in fresh.items()}
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tracelet.backends.environment_variables import given
+from tracelet.backends.environment_variables import temporary_environment
 from tracelet.errors import Misconfigured, Rejected, Unavailable, Unexplained, install_command
 
 REFUSED_CREDENTIALS = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
@@ -43,7 +43,7 @@ def calling(timeout: float, token: str = "", url: str = "") -> Iterator[None]:
         try:
             yield
         except mlflow.exceptions.MlflowException as error:
-            raise _translated(error) from error
+            raise _as_own_error(error) from error
         except (Unavailable, Misconfigured, Rejected):
             raise
         except (requests.RequestException, sqlalchemy.exc.OperationalError, ValueError) as error:
@@ -54,7 +54,7 @@ def calling(timeout: float, token: str = "", url: str = "") -> Iterator[None]:
             raise Misconfigured(f"MLflow lacks a package ({error})", f"Type pip install {package}") from error
 
 
-def checked(address: str) -> str:
+def check_address(address: str) -> str:
     """The tracking URI; Misconfigured if it is a server without its scheme, which MLflow takes for a folder."""
     if HOST_AND_PORT.fullmatch(address):
         raise Misconfigured(
@@ -63,7 +63,7 @@ def checked(address: str) -> str:
     return address
 
 
-def _translated(error: Exception) -> Exception:
+def _as_own_error(error: Exception) -> Exception:
     code, line = str(getattr(error, "error_code", "")), _first_line(error)
     if type(error).__name__ in UNKNOWN_ADDRESS:
         return Misconfigured(f"the tracking URI is invalid ({line})", "Give backend={'mlflow': {'url': ...}}")
@@ -98,5 +98,5 @@ def _environment(timeout: float, token: str, url: str) -> Iterator[None]:
         **({"MLFLOW_TRACKING_URI": url} if url else {}),  # older versions upload to this one, whatever the client says
     }
     unwanted = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD") if token else ()  # they would win over it
-    with given(wanted, unwanted):
+    with temporary_environment(wanted, unwanted):
         yield

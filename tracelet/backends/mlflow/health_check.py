@@ -12,13 +12,13 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tracelet.backends.health_checks import installed, writable
-from tracelet.backends.mlflow.client_calls import checked
+from tracelet.backends.health_checks import check_writable, require_package
+from tracelet.backends.mlflow.client_calls import check_address
 from tracelet.errors import Misconfigured, Unavailable
 from tracelet.redaction.masking import mask_url
 
-QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
-PATIENCE = 10.0
+CHECK_PATH = "/api/2.0/mlflow/experiments/search?max_results=1"
+TIMEOUT = 10.0
 """Seconds; `doctor` itself gives up after 15."""
 LOGIN = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 FILE = Path("~/.mlflow/credentials")
@@ -27,22 +27,22 @@ LOCAL = ("", "file", "sqlite")
 
 def check(url: str, api_key: str) -> str:
     """What was found, in a line. Raises what a backend raises where it was not what is needed."""
-    installed("mlflow", "mlflow")
+    require_package("mlflow", "mlflow")
     variable = os.environ.get("MLFLOW_TRACKING_URI", "")
-    address = checked(url or variable)
+    address = check_address(url or variable)
     where = " (given as an option)" if url else " (from MLFLOW_TRACKING_URI)" if variable else ""
     scheme = urlsplit(address).scheme
     if scheme in ("http", "https"):
-        return _asked(address, where, api_key)
+        return _request(address, where, api_key)
     if not address:
         return "no address is given: MLflow's own files in the folder of the training"
     if scheme in LOCAL:
         path = unquote(address.partition(":///" if scheme == "sqlite" else "://")[2] if scheme else address)
-        return f"files on this machine: {writable(path, 'MLFLOW_TRACKING_URI=sqlite:////FOLDER/mlflow.db')}{where}"
-    return f"{mask_url(address)}{where}, which cannot be checked from here"
+        return f"files on this machine: {check_writable(path, 'MLFLOW_TRACKING_URI=sqlite:////FOLDER/mlflow.db')}{where}"
+    return f"{mask_url(address)}{where}, which cannot be check_address from here"
 
 
-def _asked(address: str, where: str, api_key: str) -> str:
+def _request(address: str, where: str, api_key: str) -> str:
     import requests
 
     said, headers = _credential(address, api_key)
@@ -51,7 +51,7 @@ def _asked(address: str, where: str, api_key: str) -> str:
     if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
         verify = False
     try:
-        answer = requests.get(address.rstrip("/") + QUESTION, headers=headers, timeout=PATIENCE, verify=verify)
+        answer = requests.get(address.rstrip("/") + CHECK_PATH, headers=headers, timeout=TIMEOUT, verify=verify)
     except requests.RequestException as error:
         raise Unavailable(f"{found}; it does not respond ({type(error).__name__})") from error
     if answer.status_code in (401, 403):
@@ -72,7 +72,10 @@ def _credential(address: str, api_key: str) -> tuple[str, dict[str, str]]:
         return "with the user and password in the address", {}  # requests takes them from there
     if get_netrc_auth(address):
         return "with the user and password in ~/.netrc", {}  # ... and from there, whatever the header says
-    (file_user, file_password), variables = _from_file(), ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    (file_user, file_password), variables = (
+        _credentials_file(),
+        ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
+    )
     own_user, own_password = ("", "") if api_key else (os.environ.get(name, "") for name in variables)
     user, password = own_user or file_user, own_password or file_password
     if user and password:
@@ -86,7 +89,7 @@ def _credential(address: str, api_key: str) -> tuple[str, dict[str, str]]:
     return source, {"Authorization": f"Bearer {token}"}
 
 
-def _from_file() -> tuple[str, str]:
+def _credentials_file() -> tuple[str, str]:
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read(FILE.expanduser(), encoding="utf-8")

@@ -13,25 +13,25 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tracelet.backends.base import SeriesPart
-from tracelet.backends.legal_names import legal
+from tracelet.backends.legal_names import legal_name
 from tracelet.backends.mlflow.stamps import Stamps
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
-LONGEST_NAME = 230
+MAX_NAME_LENGTH = 230
 """MLflow takes 250; the tag that keeps the original name is longer than the legal one by a prefix."""
 FORBIDDEN = re.compile(r"[^/\w.\- ]")
 """Newer versions take colons; a server of the oldest would refuse all points of such a name."""
-UNTIDY = re.compile(r"^/|^\.\.?(/|$)|/\.\.?(/|$)|//|/$")
+NOT_NORMALIZED = re.compile(r"^/|^\.\.?(/|$)|/\.\.?(/|$)|//|/$")
 """MLflow takes a name only if it is a normalised relative path."""
-LARGEST = 1.7976931348623157e308
+MAX_VALUE = 1.7976931348623157e308
 """MLflow's databases hold this number where an infinity was logged."""
 SYSTEM = "system/"
 """What MLflow shows on its page of system metrics."""
 
-Mark = tuple[str, int, int, str]
+MetricIdentity = tuple[str, int, int, str]
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Row:
     part: SeriesPart
     place: int
 
-    def mark(self) -> Mark:
+    def identity(self) -> MetricIdentity:
         """What makes two metrics the same to MLflow."""
-        return _mark(self.metric)
+        return _identity(self.metric)
 
     def named(self, key: str) -> Metric:
         """The metric under this key."""
@@ -63,8 +63,8 @@ class Row:
 
 def legal_key(name: str) -> str:
     """The name as MLflow takes it."""
-    tidy = name.replace("/", "\\").replace("..", ".\\") if UNTIDY.search(name) else name
-    return legal(tidy, FORBIDDEN, LONGEST_NAME)
+    tidy = name.replace("/", "\\").replace("..", ".\\") if NOT_NORMALIZED.search(name) else name
+    return legal_name(tidy, FORBIDDEN, MAX_NAME_LENGTH)
 
 
 def metric_rows(parts: Sequence[SeriesPart], stamps: Stamps) -> Iterator[Row]:
@@ -82,28 +82,28 @@ def metric_key(part: SeriesPart) -> str:
     return legal_key(SYSTEM + part.name if part.system and not part.name.startswith(SYSTEM) else part.name)
 
 
-def missing(
+def missing_rows(
     rows: Sequence[Row], client: MlflowClient, run_id: str, moved: Mapping[str, str] = MappingProxyType({})
 ) -> list[Row]:
     """The rows that the run does not have yet. `moved`: keys that go by another name there."""
-    there: Counter[Mark] = Counter()
+    there: Counter[MetricIdentity] = Counter()
     for key in {row.metric.key for row in rows}:
         history = client.get_metric_history(run_id, moved.get(key, key))
-        there.update((key, *_mark(metric)[1:]) for metric in history)
+        there.update((key, *_identity(metric)[1:]) for metric in history)
     left = []
     for row in rows:
-        mark = row.mark()
-        if there[mark]:
-            there[mark] -= 1
+        identity = row.identity()
+        if there[identity]:
+            there[identity] -= 1
         else:
             left.append(row)
     return left
 
 
-def _mark(metric: Metric) -> Mark:
+def _identity(metric: Metric) -> MetricIdentity:
     return metric.key, metric.step, metric.timestamp, _text(metric.value)
 
 
 def _text(value: float) -> str:
     """The value as MLflow gives it back."""
-    return "nan" if value != value else repr(max(-LARGEST, min(LARGEST, float(value))))
+    return "nan" if value != value else repr(max(-MAX_VALUE, min(MAX_VALUE, float(value))))

@@ -21,10 +21,10 @@ PARENT = "mlflow.parentRunId"
 """By this tag MLflow's pages nest one run under another."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Without it MLflow 3 takes an experiment that holds traces for a chat application and opens it at another page."""
-LONGEST_TAG = 5000
+MAX_TAG_LENGTH = 5000
 
 
-def experiment_of(client: MlflowClient, name: str, tags: Mapping[str, str]) -> str:
+def get_or_create_experiment(client: MlflowClient, name: str, tags: Mapping[str, str]) -> str:
     """The id of the experiment with this name, which is made if it is not there."""
     from mlflow.exceptions import MlflowException
 
@@ -42,7 +42,7 @@ def experiment_of(client: MlflowClient, name: str, tags: Mapping[str, str]) -> s
     return str(found.experiment_id)
 
 
-def parent_of(client: MlflowClient, run_id: str) -> Run:
+def get_parent(client: MlflowClient, run_id: str) -> Run:
     """The run that ours is to be nested under. Misconfigured if there is none with this id."""
     from mlflow.exceptions import MlflowException
 
@@ -55,7 +55,7 @@ def parent_of(client: MlflowClient, run_id: str) -> Run:
         raise Misconfigured(f"there is no MLflow run {run_id!r} to nest this one under", fix) from error
 
 
-def group_of(client: MlflowClient, experiment: str, name: str) -> Run:
+def get_or_create_group(client: MlflowClient, experiment: str, name: str) -> Run:
     """The run that stands for a group: the oldest with our tag, so that two that are made at once become one."""
     key = legal_key(name).replace("'", "_")
     if (known := _oldest(client, experiment, key)) is not None:
@@ -74,7 +74,7 @@ def _oldest(client: MlflowClient, experiment: str, key: str) -> Run | None:
     return found[0] if found else None
 
 
-def find(client: MlflowClient, experiment: str, run: RunDescription) -> Run | None:
+def find_run(client: MlflowClient, experiment: str, run: RunDescription) -> Run | None:
     """The run that an earlier `open` made."""
     from mlflow.entities import ViewType
     from mlflow.exceptions import MlflowException
@@ -90,11 +90,11 @@ def find(client: MlflowClient, experiment: str, run: RunDescription) -> Run | No
     return runs[0] if runs else None
 
 
-def create(client: MlflowClient, experiment: str, run: RunDescription) -> Run:
+def create_run(client: MlflowClient, experiment: str, run: RunDescription) -> Run:
     """A new run, with what MLflow's pages show of its origin."""
     environment = run.environment.get("platform") or {}
     tags = {
-        RUN_ID: run.id, "mlflow.source.name": " ".join(run.command)[:LONGEST_TAG], "mlflow.source.type": "LOCAL",
+        RUN_ID: run.id, "mlflow.source.name": " ".join(run.command)[:MAX_TAG_LENGTH], "mlflow.source.type": "LOCAL",
         "mlflow.user": str(environment.get("user", "")), "mlflow.runName": run.name, "tracelet.host": run.host,
         "tracelet.folder": run.folder, **git_tags(run.git),
     }  # fmt: skip

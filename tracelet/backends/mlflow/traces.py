@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 OUTLINE = "outline"
 """All spans but those of single iterations: loops, checkpoints, initializations, and the user's own."""
-MOST_AT_ONCE = 500
+MAX_SPANS_PER_CALL = 500
 """Spans of one request: a server with SQLite takes about half a second for them."""
-MOST_SPANS = 10_000
+MAX_SPANS = 10_000
 """Spans of one run: MLflow's pages load a trace whole, and its database takes about 1 kB for each span."""
 NO_TRACES = frozenset({"NOT_IMPLEMENTED", "ENDPOINT_NOT_FOUND", "INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
 MEMORY = "traces"
 
 
-class Traces:
+class TraceUploader:
     """Sends what is chosen until MLflow refuses it, and then leaves it; metrics are none of its business."""
 
     def __init__(self, client: MlflowClient, experiment: str, run_id: str, run: RunDescription, spans: str) -> None:
         selection = Selection.parse("all", ITERATIONS | PHASES) if spans == OUTLINE else Selection.parse(spans)
-        self._stream = SpanStream(run, selection, run.project or run.name, apart=True)
+        self._stream = SpanStream(run, selection, run.project or run.name, trace_per_process=True)
         self._client, self._experiment, self._run_id, self._run = client, experiment, run_id, run
         memory = run.memory.get(MEMORY) or {}
         self._linked: set[str] = set(memory.get("linked", ()))
@@ -49,21 +49,21 @@ class Traces:
         if self._refused:
             return
         try:
-            spans, begun = self._stream.take(batch)
+            spans, begun = self._stream.convert(batch)
         except ImportError as error:  # MLflow 2 brings no OpenTelemetry
             self._refused = f"this version of MLflow does not accept spans ({error})"
             yield [{"spans": len(batch.spans)}], self._refused
             return
-        room = MOST_SPANS - self._count
+        room = MAX_SPANS - self._count
         chosen = [span for place, span in enumerate(spans) if place < room or span.parent is None]
         self._refused = self._send(chosen)
         if self._refused:
             yield [{"spans": len(spans)}], self._refused
         if len(chosen) < len(spans) and not self._full:
             self._full = True
-            yield [{"spans": len(spans) - len(chosen)}], f"MLflow gets {MOST_SPANS:,} spans of a run and no more"
+            yield [{"spans": len(spans) - len(chosen)}], f"MLflow gets {MAX_SPANS:,} spans of a run and no more"
         self._count += len(chosen)
-        self._stream.keep(batch, spans, begun)
+        self._stream.mark_sent(batch, spans, begun)
         if chosen:
             memory = {"linked": sorted(self._linked), "count": self._count, "full": self._full}
             self._run.remember(MEMORY, memory)
@@ -71,7 +71,7 @@ class Traces:
     def close(self, outcome: Outcome) -> None:
         """End what the process could not end itself, so that the trace does not look as if it were going on."""
         if not self._refused:
-            self._send(list(self._stream.cut_off(outcome)))
+            self._send(list(self._stream.end_open(outcome)))
 
     def _send(self, spans: Sequence[ReadableSpan]) -> str:
         """Why MLflow takes no spans; empty if it has these."""
@@ -79,8 +79,8 @@ class Traces:
 
         made = [_as_mlflow(span) for span in spans]
         try:
-            for start in range(0, len(made), MOST_AT_ONCE):
-                self._log(made[start : start + MOST_AT_ONCE])
+            for start in range(0, len(made), MAX_SPANS_PER_CALL):
+                self._log(made[start : start + MAX_SPANS_PER_CALL])
             self._link({str(span.trace_id) for span in made})
         except (NotImplementedError, AttributeError, ImportError) as error:
             return f"this version of MLflow does not accept spans ({error})"

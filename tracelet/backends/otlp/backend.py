@@ -21,7 +21,7 @@ from tracelet.telemetry.reading.span_selection import Selection
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-MOST_SPANS = 2048
+MAX_SPANS = 2048
 """Spans of one request; about 1 MB, a quarter of what gRPC servers take by default."""
 HTTP, GRPC = "http/protobuf", "grpc"
 
@@ -81,28 +81,28 @@ class OtlpBackend:
             pass  # it answers: nothing was sent that it could take
         finally:
             transport.close()
-        return transport.told
+        return transport.description
 
     def write(self, batch: Batch) -> None:
         """Send the batch's spans. One whose batch was sent before is left out."""
         assert self._transport is not None and self._stream is not None  # `open` comes first
         if batch.again and batch.id == self._stream.sent:
             return
-        spans, begun = self._stream.take(batch)
+        spans, begun = self._stream.convert(batch)
         self._send(spans)
-        self._stream.keep(batch, spans, begun)
+        self._stream.mark_sent(batch, spans, begun)
 
     def close(self, outcome: Outcome | None) -> None:
         """Let go of the connection. With the run, what its processes left open has ended: they were killed."""
         if self._transport is None or self._stream is None:
             return
         if outcome is not None:
-            self._send(list(self._stream.cut_off(outcome)))
-            self._stream.forget()
+            self._send(list(self._stream.end_open(outcome)))
+            self._stream.clear_open()
         transport, self._transport = self._transport, None
         transport.close()
 
     def _send(self, spans: Sequence[ReadableSpan]) -> None:
         assert self._transport is not None  # `open` comes first
-        for start in range(0, len(spans), MOST_SPANS):
-            self._transport.send(spans[start : start + MOST_SPANS])
+        for start in range(0, len(spans), MAX_SPANS):
+            self._transport.send(spans[start : start + MAX_SPANS])

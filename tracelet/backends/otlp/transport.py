@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 HTTP_ENDPOINT, GRPC_ENDPOINT = "http://localhost:4318", "localhost:4317"
 """Where collectors listen unless told otherwise."""
 PATH = "/v1/traces"
-REFUSED = frozenset({400, 413, 422})
+REJECTED_STATUS = frozenset({400, 413, 422})
 """HTTP: this request will never be taken."""
-FORBIDDEN = frozenset({401, 403, 404, 405})
+MISCONFIGURED_STATUS = frozenset({401, 403, 404, 405})
 """HTTP: no request will be taken until somebody mends the settings."""
 
 
-MOST_ANSWER = 1024 * 1024
+MAX_RESPONSE = 1024 * 1024
 """Bytes of an answer that are read; a collector's has a few."""
 
 
@@ -92,7 +92,7 @@ def _headers(api_key: str) -> tuple[dict[str, str], str]:
     return found, f"with the headers in {variable}" if found else "without a credential"
 
 
-class _Staying(urllib.request.HTTPRedirectHandler):
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """Follows nobody: urllib would take the credential along, leave the spans behind, and call that a success."""
 
     def redirect_request(self, *_: Any) -> None:
@@ -106,10 +106,10 @@ class HttpTransport:
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
             raise Misconfigured(f"{mask_url(url)!r} is not the URL of a collector", f"Give one such as {HTTP_ENDPOINT}")
         self._url, self._shown = url, mask_url(url)
-        self.told = f"{self._shown}, {source}"
+        self.description = f"{self._shown}, {source}"
         self._headers = {**headers, "content-type": "application/x-protobuf", "content-encoding": "gzip"}
         self._timeout = timeout
-        self._opener = urllib.request.build_opener(_Staying)
+        self._opener = urllib.request.build_opener(_NoRedirects)
 
     def send(self, spans: Sequence[ReadableSpan]) -> None:
         """One POST."""
@@ -119,20 +119,20 @@ class HttpTransport:
         request = urllib.request.Request(self._url, body, self._headers, method="POST")  # noqa: S310  # checked above
         try:
             with self._opener.open(request, timeout=self._timeout) as answer:
-                answer.read(MOST_ANSWER)
+                answer.read(MAX_RESPONSE)
         except urllib.error.HTTPError as error:
             with error:
-                self._told(error.code, error.reason)
+                self._raise_for_status(error.code, error.reason)
         except (OSError, ValueError) as error:
             raise Unavailable(f"the collector at {self._shown} does not answer ({error})") from error
 
-    def _told(self, code: int, reason: str) -> None:
+    def _raise_for_status(self, code: int, reason: str) -> None:
         said = f"the collector at {self._shown} answered {code} {reason}"
         if 300 <= code < 400:
             raise Misconfigured(f"{said}: it redirects elsewhere", "Set the url option to the address it redirects to")
-        if code in FORBIDDEN:
+        if code in MISCONFIGURED_STATUS:
             raise Misconfigured(said, "Check the url option and the api_key, or OTEL_EXPORTER_OTLP_HEADERS")
-        if code in REFUSED:
+        if code in REJECTED_STATUS:
             raise Rejected([], said)
         raise Unavailable(said)
 
@@ -159,7 +159,7 @@ class GrpcTransport:
         self._metadata = tuple(headers.items())
         self._timeout = timeout
         self._target = target.rpartition("@")[2]
-        self.told = f"{self._target}, {source}"
+        self.description = f"{self._target}, {source}"
 
     def send(self, spans: Sequence[ReadableSpan]) -> None:
         """One call."""

@@ -20,62 +20,62 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tracelet.backends.artifact_files import contents
+from tracelet.backends.artifact_files import artifact_paths
 from tracelet.backends.base import RunDescription
-from tracelet.backends.legal_names import legal
+from tracelet.backends.legal_names import legal_name
 from tracelet.backends.wandb.sdk_session import first_line
 from tracelet.journal.records import Artifact
 
 if TYPE_CHECKING:
     from wandb import Run
 
-UNFIT = re.compile(r"[^\w.\-]", re.ASCII)
-UNFIT_FOR_ALIASES = re.compile(r"[/:,\s]|[^ -~]")
-LONGEST = 120
+INVALID_IN_NAMES = re.compile(r"[^\w.\-]", re.ASCII)
+INVALID_IN_ALIASES = re.compile(r"[/:,\s]|[^ -~]")
+MAX_NAME_LENGTH = 120
 REFUSED = re.compile(r"\b4(?!08|29)\d\d\b")
 """What an answer says that would be the same the next time; others (5xx, timeouts) are tried again."""
-PAUSE = 5.0
+RETRY_INTERVAL = 5.0
 """Seconds before an upload that has failed is begun again; the SDK has tried for long by itself."""
 MEMORY = "artifacts"
 
 
-class Uploads:
+class ArtifactUploads:
     """What was logged and is not confirmed. `log()` each artifact, `settle()` now and then."""
 
     def __init__(self, run: Run, described: RunDescription, offline: bool) -> None:
         self._run, self._described, self._offline = run, described, offline
-        self._waiting: dict[str, _Waiter] = {}
-        self._owed: dict[str, Any] = dict(described.memory.get(MEMORY) or {})
+        self._waiting: dict[str, _Upload] = {}
+        self._unconfirmed: dict[str, Any] = dict(described.memory.get(MEMORY) or {})
         self.refused: list[tuple[Artifact, str]] = []
         """Those that the server will not have, and why."""
 
     def resume(self) -> None:
         """Log again what an earlier courier has handed over and seen no confirmation of."""
-        for value in list(self._owed.values()):
+        for value in list(self._unconfirmed.values()):
             self.log(msgspec.convert(value, Artifact))
 
-    def log(self, artifact: Artifact, there: Collection[tuple[str, str]] = ()) -> None:
+    def log(self, artifact: Artifact, confirmed: Collection[tuple[str, str]] = ()) -> None:
         """Hand it to the SDK, unless it is among those that are there. FileNotFoundError if its copy is gone."""
         key = f"{artifact.name}:{artifact.digest or artifact.time}"
         if key in self._waiting:
             return
         try:
-            made, aliases = self._made(artifact)
+            wandb_artifact, aliases = self._make_artifact(artifact)
         except FileNotFoundError as error:
             self._drop([key])
             self.refused.append((artifact, f"its copy no longer exists ({error.filename})"))
             return
-        if (made.name, made.digest) in there:
+        if (wandb_artifact.name, wandb_artifact.digest) in confirmed:
             return
-        self._owed[key] = msgspec.to_builtins(artifact)
-        self._described.remember(MEMORY, self._owed)
-        self._waiting[key] = _Waiter(self._run.log_artifact(made, aliases=aliases), start=not self._offline)
+        self._unconfirmed[key] = msgspec.to_builtins(artifact)
+        self._described.remember(MEMORY, self._unconfirmed)
+        self._waiting[key] = _Upload(self._run.log_artifact(wandb_artifact, aliases=aliases), start=not self._offline)
 
-    def settle(self, there: Collection[tuple[str, str]]) -> bool:
+    def drop_confirmed(self, confirmed: Collection[tuple[str, str]]) -> bool:
         """Forget those that have arrived (online) or are in the SDK's file (offline); whether that is all."""
         over = []
-        for key, waiter in self._waiting.items():
-            if waiter.identity in there if self._offline else self._arrived(key, waiter):
+        for key, upload in self._waiting.items():
+            if upload.identity in confirmed if self._offline else self._has_arrived(key, upload):
                 over.append(key)
         for key in over:
             del self._waiting[key]
@@ -84,41 +84,42 @@ class Uploads:
 
     def memory(self) -> dict[str, Any]:
         """What was remembered of them."""
-        return {MEMORY: self._owed}
+        return {MEMORY: self._unconfirmed}
 
     def _drop(self, keys: list[str]) -> None:
-        known = [key for key in keys if self._owed.pop(key, None) is not None]
+        known = [key for key in keys if self._unconfirmed.pop(key, None) is not None]
         if known:
-            self._described.remember(MEMORY, self._owed)
+            self._described.remember(MEMORY, self._unconfirmed)
 
-    def _arrived(self, key: str, waiter: _Waiter) -> bool:
-        if waiter.is_alive():
+    def _has_arrived(self, key: str, upload: _Upload) -> bool:
+        if upload.is_alive():
             return False
-        if waiter.arrived:
+        if upload.arrived:
             return True
-        artifact = msgspec.convert(self._owed[key], Artifact)
-        if REFUSED.search(waiter.why):
-            self.refused.append((artifact, waiter.why))
+        artifact = msgspec.convert(self._unconfirmed[key], Artifact)
+        if REFUSED.search(upload.why):
+            self.refused.append((artifact, upload.why))
             return True
-        if time.monotonic() - waiter.began > PAUSE:
-            made, aliases = self._made(artifact)
-            self._waiting[key] = _Waiter(self._run.log_artifact(made, aliases=aliases))
+        if time.monotonic() - upload.began > RETRY_INTERVAL:
+            wandb_artifact, aliases = self._make_artifact(artifact)
+            self._waiting[key] = _Upload(self._run.log_artifact(wandb_artifact, aliases=aliases))
         return False
 
-    def _made(self, artifact: Artifact) -> tuple[Any, list[str]]:
+    def _make_artifact(self, artifact: Artifact) -> tuple[Any, list[str]]:
         import wandb
 
         metadata = {**artifact.metadata, "path": artifact.path, "size": artifact.size}
         if not artifact.digest:
             return self._reference(artifact, metadata)
-        made = wandb.Artifact(legal(artifact.name, UNFIT, LONGEST, "-"), artifact.kind or "file", metadata=metadata)
-        known = inspect.signature(made.add_file).parameters
+        name = legal_name(artifact.name, INVALID_IN_NAMES, MAX_NAME_LENGTH, "-")
+        wandb_artifact = wandb.Artifact(name, artifact.kind or "file", metadata=metadata)
+        known = inspect.signature(wandb_artifact.add_file).parameters
         # Content addressed, so it stays as it is: no copy is made, and `wandb sync` finds it later. Old versions copy.
         more: dict[str, Any] = {"policy": "immutable", "skip_cache": True}
         more = {option: value for option, value in more.items() if option in known}
-        for name, path in contents(self._described, artifact).items():
-            made.add_file(str(path), name=name, **more)
-        return made, ["latest"]
+        for name, path in artifact_paths(self._described, artifact).items():
+            wandb_artifact.add_file(str(path), name=name, **more)
+        return wandb_artifact, ["latest"]
 
     def _reference(self, artifact: Artifact, metadata: dict[str, Any]) -> tuple[Any, list[str]]:
         """A file that stays where it is. The references of a run are versions of one artifact, called by file name.
@@ -129,31 +130,33 @@ class Uploads:
         from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
 
         kind = artifact.kind or "file"
-        made = wandb.Artifact(legal(f"{kind}-{self._described.id}", UNFIT, LONGEST, "-"), kind, metadata=metadata)
+        wandb_artifact = wandb.Artifact(
+            legal_name(f"{kind}-{self._described.id}", INVALID_IN_NAMES, MAX_NAME_LENGTH, "-"), kind, metadata=metadata
+        )
         where = Path(artifact.path).as_uri() if Path(artifact.path).is_absolute() else artifact.path
         entry: Any = ArtifactManifestEntry
         version = f"{where}#{artifact.time}"  # a file that was written over is another version
-        made.manifest.add_entry(entry(path=artifact.name, ref=where, digest=version, size=artifact.size))
-        return made, ["latest", legal(artifact.name, UNFIT_FOR_ALIASES, LONGEST, "-")]
+        wandb_artifact.manifest.add_entry(entry(path=artifact.name, ref=where, digest=version, size=artifact.size))
+        return wandb_artifact, ["latest", legal_name(artifact.name, INVALID_IN_ALIASES, MAX_NAME_LENGTH, "-")]
 
 
-class _Waiter(threading.Thread):
+class _Upload(threading.Thread):
     """Waits for one upload."""
 
-    def __init__(self, made: Any, start: bool = True) -> None:
+    def __init__(self, wandb_artifact: Any, start: bool = True) -> None:
         super().__init__(name="tracelet-wandb-upload", daemon=True)
-        self.identity: tuple[str, str] = (made.name, made.digest)
+        self.identity: tuple[str, str] = (wandb_artifact.name, wandb_artifact.digest)
         self.arrived = False
         self.why = ""
         self.began = time.monotonic()
-        self._made = made
+        self._artifact = wandb_artifact
         if start:
             self.start()
 
     def run(self) -> None:
         """Wait, and take note of the end."""
         try:
-            self._made.wait()
+            self._artifact.wait()
             self.arrived = True
         except _failures() as error:
             self.why = first_line(error)

@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tracelet.backends.base import Batch, Outcome, RunDescription
-from tracelet.backends.environment_variables import given
+from tracelet.backends.environment_variables import temporary_environment
 from tracelet.backends.wandb import sdk_session as session
-from tracelet.backends.wandb.artifact_uploads import Uploads
-from tracelet.backends.wandb.history_rows import Row, batch_rows, column, same
-from tracelet.backends.wandb.offline_file import Spool
+from tracelet.backends.wandb.artifact_uploads import ArtifactUploads
+from tracelet.backends.wandb.history_rows import Row, batch_rows, column, same_value
+from tracelet.backends.wandb.offline_file import OfflineFile
 from tracelet.backends.wandb.sdk_session import calling
-from tracelet.backends.wandb.write_ahead_log import Ledger
+from tracelet.backends.wandb.write_ahead_log import WriteAheadLog
 from tracelet.errors import Misconfigured, Rejected, Unavailable
 
 if TYPE_CHECKING:
     from wandb import Run
 
-LONGEST_TAG = 64
+MAX_TAG_LENGTH = 64
 MACHINE_AXIS = "_timestamp"
 
 
@@ -67,14 +67,14 @@ class WandbBackend:
         self._options = options
         self._run: Run | None = None
         self._described: RunDescription | None = None
-        self._spool = Spool(Path())
-        self._ledger: Ledger | None = None
-        self._uploads: Uploads | None = None
-        self._there: dict[int, Row] = {}
-        self._kept: set[tuple[str, str]] = set()
-        self._next = 0
-        self._noted: Mapping[str, Any] = {}
-        self._defined: set[str] = set()
+        self._offline_file = OfflineFile(Path())
+        self._write_ahead_log: WriteAheadLog | None = None
+        self._uploads: ArtifactUploads | None = None
+        self._rows_written: dict[int, Row] = {}
+        self._artifacts_written: set[tuple[str, str]] = set()
+        self._next_step = 0
+        self._batch_position: Mapping[str, Any] = {}
+        self._defined_metrics: set[str] = set()
 
     @property
     def _offline(self) -> bool:
@@ -90,16 +90,16 @@ class WandbBackend:
             if not self._offline and not self._options.api_key:
                 session.check_key(self._options.url)
             session.await_free_folder(folder, run.id)
-            with given(session.account(self._options.url, self._options.api_key)):
+            with temporary_environment(session.account_variables(self._options.url, self._options.api_key)):
                 self._run = wandb.init(
                     id=run.id, resume="allow", project=run.project or None, entity=self._options.entity or None,
                     name=run.name or None, group=self._options.group or None, job_type=self._options.job_type or None,
-                    notes=self._options.notes or None, dir=str(folder), mode=self._mode(), reinit=session.apart(),
+                    notes=self._options.notes or None, dir=str(folder), mode=self._mode(), reinit=session.reinit_mode(),
                     tags=_labels(run.tags), settings=self._settings(run),
                 )  # fmt: skip
-            self._described, self._noted, self._defined = run, run.memory.get("batch") or {}, set()
-            self._spool = Spool(Path(self._run.dir).parent / f"run-{run.id}.wandb")
-            self._uploads = Uploads(self._run, run, self._offline)
+            self._described, self._batch_position, self._defined_metrics = run, run.memory.get("batch") or {}, set()
+            self._offline_file = OfflineFile(Path(self._run.dir).parent / f"run-{run.id}.wandb")
+            self._uploads = ArtifactUploads(self._run, run, self._offline)
             self._restore(self._run, folder / "wandb" / f"{run.id}.rows.jsonl")
             _configure(self._run, run.params)
             self._uploads.resume()
@@ -117,17 +117,17 @@ class WandbBackend:
 
     def _restore(self, run: Run, path: Path) -> None:
         """Rows that were on disk when the SDK's process was killed, and that the server, or its file, does not have."""
-        self._ledger = None if session.flushes() else Ledger(path)
+        self._write_ahead_log = None if session.writes_promptly() else WriteAheadLog(path)
         lost: dict[int, Row] = {}
-        if self._ledger is not None:
-            lost = {step: row for step, row in self._ledger.rows.items() if step not in self._there}
-            self._there.update(lost)
-            _configure(run, self._ledger.config)
-        missing = lost if self._offline else [step for step in self._there if step >= run.step]
+        if self._write_ahead_log is not None:
+            lost = {step: row for step, row in self._write_ahead_log.rows.items() if step not in self._rows_written}
+            self._rows_written.update(lost)
+            _configure(run, self._write_ahead_log.config)
+        missing = lost if self._offline else [step for step in self._rows_written if step >= run.step]
         for step in sorted(missing):
-            row = {name: value for name, value in self._there[step].items() if name not in ("_step", "_runtime")}
+            row = {name: value for name, value in self._rows_written[step].items() if name not in ("_step", "_runtime")}
             run.log(row, step=step, commit=True)
-        self._next = max(self._there, default=-1) + 1
+        self._next_step = max(self._rows_written, default=-1) + 1
 
     def _folder(self, run: RunDescription) -> Path:
         folder = Path(self._options.dir or run.store).expanduser()
@@ -156,51 +156,51 @@ class WandbBackend:
         """Log one row for each step and moment; parameters and facts go to the config."""
         run, described, uploads = self._opened()
         with calling(None):
-            self._define(run, batch)
+            self._define_metrics(run, batch)
             rows = list(batch_rows(batch, self._options.step_axis))
-            base = self._base(batch, rows)
-            self._noted = {"id": batch.id, "base": base}
-            described.remember("batch", self._noted)
-            fresh = [(number, row) for number, row in enumerate(rows, base) if number >= self._next]
+            base = self._first_step(batch, rows)
+            self._batch_position = {"id": batch.id, "base": base}
+            described.remember("batch", self._batch_position)
+            fresh = [(number, row) for number, row in enumerate(rows, base) if number >= self._next_step]
             config: dict[str, Any] = dict(batch.params)
-            config.update({f"tracelet/{topic}": _brief(facts) for topic, facts in batch.facts.items()})
-            if self._ledger is not None:
-                self._ledger.keep(fresh, config)
+            config.update({f"tracelet/{topic}": _without_long_values(facts) for topic, facts in batch.facts.items()})
+            if self._write_ahead_log is not None:
+                self._write_ahead_log.append(fresh, config)
             for number, row in fresh:
                 run.log(row, step=number, commit=True)
-            self._next = max(self._next, base + len(rows))
+            self._next_step = max(self._next_step, base + len(rows))
             _configure(run, config)
             if batch.tags:
                 run.tags = tuple({*(run.tags or ()), *_labels(batch.tags)})
             for artifact in batch.artifacts:
-                uploads.log(artifact, there=self._kept if batch.again and self._offline else ())
-            self._settle(base + len(rows) - 1 if rows else -1)
-            uploads.settle(self._spool.artifacts)
-        self._tell_refused(uploads)
+                uploads.log(artifact, confirmed=self._artifacts_written if batch.again and self._offline else ())
+            self._wait_until_written(base + len(rows) - 1 if rows else -1)
+            uploads.drop_confirmed(self._offline_file.artifacts)
+        self._raise_refused(uploads)
 
-    def _tell_refused(self, uploads: Uploads) -> None:
+    def _raise_refused(self, uploads: ArtifactUploads) -> None:
         refused, uploads.refused = uploads.refused, []
         if refused:
             whys = sorted({why for _, why in refused})
             raise Rejected([artifact for artifact, _ in refused], f"wandb rejected the artifact: {'; '.join(whys)}")
 
-    def _base(self, batch: Batch, rows: list[Row]) -> int:
+    def _first_step(self, batch: Batch, rows: list[Row]) -> int:
         """The number of the batch's first row: what was noted, what is on disk, or the next."""
-        noted = self._noted
+        noted = self._batch_position
         if batch.again and noted.get("id") == batch.id:
             return int(noted["base"])
         if batch.again and rows:
-            for step, row in sorted(self._there.items()):
-                if all(same(row.get(name), value) for name, value in rows[0].items()):
+            for step, row in sorted(self._rows_written.items()):
+                if all(same_value(row.get(name), value) for name, value in rows[0].items()):
                     return step
-        return self._next
+        return self._next_step
 
-    def _define(self, run: Run, batch: Batch) -> None:
+    def _define_metrics(self, run: Run, batch: Batch) -> None:
         renamed = {}
         for part in batch.points:
-            if part.name in self._defined:
+            if part.name in self._defined_metrics:
                 continue
-            self._defined.add(part.name)
+            self._defined_metrics.add(part.name)
             name = column(part.name, self._options.step_axis)
             axis = MACHINE_AXIS if part.system else self._options.step_axis
             if "*" not in name:  # would be taken for a pattern
@@ -210,19 +210,19 @@ class WandbBackend:
         if renamed:
             _configure(run, {"tracelet/names": {**dict(run.config).get("tracelet/names", {}), **renamed}})
 
-    def _settle(self, last: int) -> None:
+    def _wait_until_written(self, last: int) -> None:
         """Wait until the SDK's other process has the rows on disk, or see how far it came and keep the rest."""
-        if self._ledger is not None:
-            self._spool.read()
-            self._ledger.reached(self._spool.highest)
+        if self._write_ahead_log is not None:
+            self._offline_file.read()
+            self._write_ahead_log.discard_through(self._offline_file.highest)
             return
-        self._await(lambda: self._spool.highest >= last or last in self._there, "what it was given")
+        self._wait_until(lambda: self._offline_file.highest >= last or last in self._rows_written, "what it was given")
 
-    def _await(self, true: Callable[[], bool], what: str) -> None:
+    def _wait_until(self, true: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + self._options.timeout
         while True:
-            self._spool.read()
-            if self._spool.ended or true():
+            self._offline_file.read()
+            if self._offline_file.ended or true():
                 return
             if time.monotonic() > deadline:
                 raise Unavailable(f"wandb did not take {what} within {self._options.timeout:g} seconds")
@@ -240,29 +240,29 @@ class WandbBackend:
                 return
             memory = {
                 **self._described.memory,
-                "batch": self._noted,
+                "batch": self._batch_position,
                 **(self._uploads.memory() if self._uploads else {}),
             }
             self.open(replace(self._described, memory=memory))
         run, _, uploads = self._opened()
         with calling(None):
             if outcome is not None and not self._offline:
-                self._await(lambda: uploads.settle(self._spool.artifacts), "the artifacts")
+                self._wait_until(lambda: uploads.drop_confirmed(self._offline_file.artifacts), "the artifacts")
             if outcome is not None:
                 _configure(run, {"tracelet/status": f"{outcome.status} {outcome.reason}".strip()})
                 if outcome.status == "preempted":
                     run.mark_preempting()
             self._run = None
             run.finish(exit_code=0 if outcome is not None and outcome.status == "finished" else 1)
-            self._await(lambda: False, "the end of the run")
+            self._wait_until(lambda: False, "the end of the run")
         if self._offline:
-            uploads.settle(self._spool.artifacts)
-        if self._ledger is not None:
-            self._ledger.clear()
+            uploads.drop_confirmed(self._offline_file.artifacts)
+        if self._write_ahead_log is not None:
+            self._write_ahead_log.clear()
         self._described = None
-        self._tell_refused(uploads)
+        self._raise_refused(uploads)
 
-    def _opened(self) -> tuple[Run, RunDescription, Uploads]:
+    def _opened(self) -> tuple[Run, RunDescription, ArtifactUploads]:
         assert self._run is not None and self._described is not None and self._uploads is not None, "open comes first"
         return self._run, self._described, self._uploads
 
@@ -273,9 +273,9 @@ def _configure(run: Run, values: Mapping[str, Any]) -> None:
 
 
 def _labels(tags: Mapping[str, str]) -> list[str]:
-    return [f"{name}: {text}"[:LONGEST_TAG] for name, text in tags.items() if text]
+    return [f"{name}: {text}"[:MAX_TAG_LENGTH] for name, text in tags.items() if text]
 
 
-def _brief(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _without_long_values(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What a config page can show: a diff of a megabyte is not."""
     return {name: value for name, value in facts.items() if not isinstance(value, str) or len(value) <= 2000}

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from tracelet.backends.base import Batch
-from tracelet.backends.legal_names import legal
+from tracelet.backends.legal_names import legal_name
 
 HIDDEN = re.compile(r"^_")
 """Weights & Biases keeps names with a leading underscore for itself."""
-LONGEST_NAME = 1000
+MAX_NAME_LENGTH = 1000
 TIME = "_timestamp"
 
 Row = dict[str, Any]
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 def column(name: str, axis: str) -> str:
     """The metric's name as a column; never that of the axis or of the SDK's own."""
-    return legal(name if name != axis else f"_{name}", HIDDEN, LONGEST_NAME, "hidden_")
+    return legal_name(name if name != axis else f"_{name}", HIDDEN, MAX_NAME_LENGTH, "hidden_")
 
 
 def batch_rows(batch: Batch, axis: str) -> Iterator[Row]:
@@ -39,6 +39,6 @@ def batch_rows(batch: Batch, axis: str) -> Iterator[Row]:
     yield from (rows[key] for key in sorted(rows, key=lambda key: key[1]))
 
 
-def same(kept: Any, value: float) -> bool:
+def same_value(kept: Any, value: float) -> bool:
     """Whether the SDK's file holds this number: it writes NaN and infinities as texts, and zero without its sign."""
     return kept is not None and repr(float(kept) + 0.0) == repr(float(value) + 0.0)

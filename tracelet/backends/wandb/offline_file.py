@@ -31,7 +31,7 @@ def message() -> Any:
     return wandb_internal_pb2.Record  # type: ignore[attr-defined]  # made at import time
 
 
-class Spool:
+class OfflineFile:
     """One `.wandb` file, read on from where the last reading ended."""
 
     def __init__(self, path: Path) -> None:

@@ -14,15 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tracelet.backends.environment_variables import given
+from tracelet.backends.environment_variables import temporary_environment
 from tracelet.errors import Misconfigured, Unavailable, install_command
 
 FLUSH = 0.05
 """Seconds after which the SDK writes to its file what it was given; rows count as delivered when they are in it."""
 
-DENIED = re.compile(r"\b(?:error|HTTP|status:?) 40[13]\b|\(40[13]\b")
+ACCESS_DENIED = re.compile(r"\b(?:error|HTTP|status:?) 40[13]\b|\(40[13]\b")
 """What the SDK says when the server does not know the key, or the key may not do it."""
-UNREACHED = re.compile("verif")
+VERIFICATION_FAILED = re.compile("verif")
 """The SDK calls it an authentication error, too, when it cannot reach the server to verify the key."""
 
 
@@ -53,7 +53,7 @@ def _known() -> set[str]:
     return {name for base in wandb.Settings.__mro__ for name in getattr(base, "__annotations__", ())}  # before 0.19
 
 
-def flushes() -> bool:
+def writes_promptly() -> bool:
     """Whether the SDK writes what it was given soon. Before 0.30 it keeps some kilobytes until the run ends."""
     return "x_transaction_log_flush_interval" in _known()
 
@@ -77,7 +77,7 @@ def check_key(url: str) -> None:
         raise Misconfigured("wandb has no API key", fix)
 
 
-def apart() -> Any:
+def reinit_mode() -> Any:
     """How the SDK is told to leave other runs alone. Before 0.19.10 a process had one run at a time."""
     import wandb
 
@@ -90,7 +90,7 @@ def await_free_folder(folder: Path, run_id: str) -> None:
         time.sleep(0.05)
 
 
-def account(url: str, api_key: str) -> dict[str, str]:
+def account_variables(url: str, api_key: str) -> dict[str, str]:
     """Variables for versions before 0.20, which do not take a key as a setting."""
     import wandb
 
@@ -112,18 +112,18 @@ def calling(folder: Path | None) -> Iterator[None]:
     except ImportError as error:
         raise Misconfigured(f"wandb cannot be imported ({error})", f"Type {install_command('wandb')}") from error
     try:
-        with given({name: place for name, place in places.items() if name not in os.environ}):
+        with temporary_environment({name: place for name, place in places.items() if name not in os.environ}):
             yield
     except wandb.errors.UsageError as error:
-        raise _refused(error) from error
+        raise _as_misconfigured(error) from error
     except (wandb.errors.Error, OSError, TimeoutError) as error:
-        unreached = not isinstance(error, wandb.errors.AuthenticationError) or UNREACHED.search(str(error))
-        if unreached and not DENIED.search(str(error)):
+        unreached = not isinstance(error, wandb.errors.AuthenticationError) or VERIFICATION_FAILED.search(str(error))
+        if unreached and not ACCESS_DENIED.search(str(error)):
             raise Unavailable(f"wandb does not respond ({first_line(error)})") from error
-        raise _refused(error) from error
+        raise _as_misconfigured(error) from error
 
 
-def _refused(error: Exception) -> Misconfigured:
+def _as_misconfigured(error: Exception) -> Misconfigured:
     fix = "Type wandb login, or set WANDB_API_KEY; WANDB_BASE_URL is the server's address"
     return Misconfigured(f"wandb rejects the request ({first_line(error)})", fix)
 

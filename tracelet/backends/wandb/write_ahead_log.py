@@ -14,8 +14,8 @@ from typing import Any
 Row = dict[str, Any]
 
 
-class Ledger:
-    """Rows by their numbers, and configuration. On disk when `keep` returns; never delays the SDK."""
+class WriteAheadLog:
+    """Rows by their numbers, and configuration. On disk when `append` returns; never delays the SDK."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,7 +40,7 @@ class Ledger:
             self.rows.update(known)
         self._highest = max(self.rows, default=-1)
 
-    def keep(self, rows: Sequence[tuple[int, Row]], config: Mapping[str, Any]) -> None:
+    def append(self, rows: Sequence[tuple[int, Row]], config: Mapping[str, Any]) -> None:
         """Write down what the SDK is about to be given."""
         entries: list[tuple[int, Mapping[str, Any]]] = [*rows]
         if config:
@@ -52,7 +52,7 @@ class Ledger:
                 file.writelines(json.dumps(entry, default=str) + "\n" for entry in entries)
             self._highest = max([self._highest, *(number for number, _ in rows)])
 
-    def reached(self, highest: int) -> None:
+    def discard_through(self, highest: int) -> None:
         """The SDK's file holds rows up to this one: forget them, if they are all."""
         if 0 <= self._highest <= highest:
             self.clear()
