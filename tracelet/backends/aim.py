@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from tracelet.backends.artifact_files import resolve_path
 from tracelet.backends.base import Batch, Outcome, RunDescription, SeriesPart
-from tracelet.backends.health_checks import require_package, check_listening, check_writable
+from tracelet.backends.health_checks import check_listening, check_writable, require_package
 from tracelet.errors import Misconfigured, Unavailable, install_command
 
 FIX = "backend={'aim': {'repo': 'FOLDER'}}"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tracelet.backends.artifact_files import resolve_path
 from tracelet.backends.base import Batch, Outcome, RunDescription
-from tracelet.backends.health_checks import require_package, check_writable
+from tracelet.backends.health_checks import check_writable, require_package
 from tracelet.errors import Misconfigured, Unavailable, install_command
 from tracelet.journal.records import Scalar
 
