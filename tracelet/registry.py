@@ -115,7 +115,7 @@ def backend_reference(name: str, options: Mapping[str, Any]) -> str:
 
 
 def validated_backends(backends: Mapping[str, Mapping[str, Any]]) -> list[BackendConfig]:
-    """The postings of a run that is to start: SettingsError also for an option that a built-in backend does not have.
+    """The backends of a run that is to start: SettingsError also for an option that a built-in backend does not have.
 
     Said by the agent it would be said when the training is over, and `tracelet sync` would fail over it too. Only what
     has options is looked up, and no plug-in of others is imported for it.

@@ -111,14 +111,14 @@ class OneloggerBackend:
             begun.pop(f"{process}/{part.id}", None)
         nodes = {
             number: SpanNode(
-                _span(part), above=self._selection.parent(part.parent, above),
+                _span(part), parent_id=self._selection.parent(part.parent, above),
                 begun_before=f"{process}/{number}" in before,
             )
             for number, part in parts.items() if self._selection.includes(part.name)
         }  # fmt: skip
         top: list[SpanNode | Event] = []
         for node in nodes.values():
-            (nodes[node.above].children if node.above in nodes else top).append(node)
+            (nodes[node.parent_id].children if node.above in nodes else top).append(node)
         for event in sorted(batch.events, key=lambda event: event.time):
             if event.span in nodes:
                 nodes[event.span].events.append(event)

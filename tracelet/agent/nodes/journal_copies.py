@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from tracelet.agent.nodes.protocol import CopyStatus, TryLater, OfferJournal, Segment, SharedFolder
+from tracelet.agent.nodes.protocol import CopyStatus, OfferJournal, Segment, SharedFolder, TryLater
 from tracelet.journal.run_folder import SUFFIX, journal_path
 
 REGISTRY = "mirrored.json"

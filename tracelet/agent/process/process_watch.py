@@ -167,7 +167,9 @@ class ProcessWatch:
     def outcome(self) -> Outcome:
         """How the run ended, as its leading process and the agents saw it."""
         ranks = self._with_role("rank")
-        found = [ProcessStatus(member.started, self._final_status(member)) for member in ranks if member.started is not None]
+        found = [
+            ProcessStatus(member.started, self._final_status(member)) for member in ranks if member.started is not None
+        ]
         if not found:
             return Outcome(KILLED, NO_EXIT_RECORD, time.time())
         status = combined_status(found)

@@ -21,7 +21,7 @@ from tracelet.backends.mlflow.runs import (
     KIND,
     MAX_TAG_LENGTH,
     PARENT,
-    create,
+    create_run,
     find_run,
     get_or_create_experiment,
     get_or_create_group,
@@ -103,7 +103,7 @@ class MlflowBackend:
             address = check_address(self._options.url or get_tracking_uri())
             self._client = client = MlflowClient(tracking_uri=address)
             experiment, parent = self._experiment_and_parent(client, run.project)
-            found = find_run(client, experiment, run) or create(client, experiment, run)
+            found = find_run(client, experiment, run) or create_run(client, experiment, run)
             if found.info.lifecycle_stage == "deleted":
                 raise Misconfigured(
                     "the MLflow run was deleted", f"Type mlflow runs restore --run-id {found.info.run_id}"

@@ -37,7 +37,7 @@ MAX_RESPONSE = 1024 * 1024
 class Transport(Protocol):
     """Sends spans. Raises what a backend may raise."""
 
-    told: str
+    description: str
     """Where to, and where the credential comes from, which is not told itself."""
 
     def send(self, spans: Sequence[ReadableSpan]) -> None:

@@ -109,11 +109,11 @@ class WandbBackend:
     def _read_earlier(self, folder: Path, run_id: str) -> None:
         """What couriers that were killed, or the SDK's processes of theirs, have left in files of this run."""
         for path in sorted(folder.glob(f"wandb/*run-*-{run_id}/run-{run_id}.wandb")):
-            spool = Spool(path)
-            self._there.update(spool.rows())
-            self._kept |= spool.artifacts
+            offline_file = OfflineFile(path)
+            self._rows_written.update(offline_file.rows())
+            self._artifacts_written |= offline_file.artifacts
             if self._offline:
-                spool.drop_incomplete()
+                offline_file.drop_incomplete()
 
     def _restore(self, run: Run, path: Path) -> None:
         """Rows that were on disk when the SDK's process was killed, and that the server, or its file, does not have."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.sinks import ListSink
 from tracelet.capture.sink import FinishedIteration
-from tracelet.integrations.lightning.cuda_timing import MOST_WAITING, SAMPLE_EVERY, DeviceClock
+from tracelet.integrations.lightning.cuda_timing import SAMPLE_EVERY, DeviceClock
 
 LAP: FinishedIteration = ("step", 256, 1, 0, 9, 7, 100, ["load", 2, "forward", 5, "backward", 9])
 
