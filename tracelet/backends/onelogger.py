@@ -118,7 +118,7 @@ class OneloggerBackend:
         }  # fmt: skip
         top: list[SpanNode | Event] = []
         for node in nodes.values():
-            (nodes[node.parent_id].children if node.above in nodes else top).append(node)
+            (nodes[node.parent_id].children if node.parent_id in nodes else top).append(node)
         for event in sorted(batch.events, key=lambda event: event.time):
             if event.span in nodes:
                 nodes[event.span].events.append(event)
