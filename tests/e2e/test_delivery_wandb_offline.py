@@ -12,7 +12,7 @@ import pytest
 import tracelet
 from tests.probes.agents import agents, ended_agents, environment, run_folder, train, until
 from tests.servers.wandb_server import wandb_server
-from tracelet.backends.wandb.offline_file import BLOCK, PIECE_HEADER, Spool
+from tracelet.backends.wandb.offline_file import BLOCK, PIECE_HEADER, OfflineFile
 from tracelet.store import delivery_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -37,7 +37,7 @@ def command(folder: Path, *words: str, **more: str) -> None:
 
 def cut_within_a_record(path: Path) -> None:
     """What a kill may leave: the record after the last one is there in part."""
-    spool = Spool(path)
+    spool = OfflineFile(path)
     spool.read()
     if not spool.incomplete:
         left = BLOCK - path.stat().st_size % BLOCK

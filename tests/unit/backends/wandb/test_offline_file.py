@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tracelet.backends.wandb.offline_file import BLOCK, FILE_HEADER, Spool
+from tracelet.backends.wandb.offline_file import BLOCK, FILE_HEADER, OfflineFile
 from tracelet.backends.wandb.sdk_session import calling, quiet_settings
 
 ROWS = 120
@@ -30,13 +30,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def rows(path: Path) -> list[int]:
     """The steps of the rows that are whole."""
-    return [step for step, _ in Spool(path).rows()]
+    return [step for step, _ in OfflineFile(path).rows()]
 
 
 def records(data: bytes, path: Path) -> list[int]:
     """Where each record ends."""
     path.write_bytes(data)
-    spool = Spool(path)
+    spool = OfflineFile(path)
     return [spool._place for _ in spool._records()]
 
 
@@ -50,7 +50,7 @@ def test_half_a_record_at_the_end_is_removed(written: bytes, tmp_path: Path) -> 
     for cut in [*range(ends[1], 2000, 13), *(end + more for end in ends[1:60:7] for more in (0, 1, 6, 7, 8)), *borders]:
         path.write_bytes(written[:cut])
         before = rows(path)
-        spool = Spool(path)
+        spool = OfflineFile(path)
         spool.read()
         spool.drop_incomplete()
         left, whole = path.read_bytes(), max(end for end in ends if end <= cut)
@@ -67,7 +67,7 @@ def test_a_file_without_a_run_is_removed(written: bytes, tmp_path: Path) -> None
     header = records(written, path)[0]
     for cut in (0, 3, FILE_HEADER, FILE_HEADER + 20, header, header + 20):
         path.write_bytes(written[:cut])
-        spool = Spool(path)
+        spool = OfflineFile(path)
         spool.read()
         spool.drop_incomplete()
         assert not path.exists(), f"cut at {cut}"
@@ -81,7 +81,7 @@ def test_other_files_stay_as_they_are(written: bytes, tmp_path: Path) -> None:
     broken[ends[9] + 6] = 0  # the kind of a record
     for content in (written, bytes(broken)):
         path.write_bytes(content)
-        spool = Spool(path)
+        spool = OfflineFile(path)
         spool.read()
         spool.drop_incomplete()
         assert path.read_bytes() == content

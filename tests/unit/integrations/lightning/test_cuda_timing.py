@@ -6,9 +6,9 @@ from typing import Any
 
 from tests.sinks import ListSink
 from tracelet.capture.sink import FinishedIteration
-from tracelet.integrations.lightning.cuda_timing import SAMPLE_EVERY, DeviceClock
+from tracelet.integrations.lightning.cuda_timing import MAX_WAITING, SAMPLE_EVERY, DeviceClock
 
-LAP: FinishedIteration = ("step", 256, 1, 0, 9, 7, 100, ["load", 2, "forward", 5, "backward", 9])
+ITERATION: FinishedIteration = ("step", 256, 1, 0, 9, 7, 100, ["load", 2, "forward", 5, "backward", 9])
 
 
 class Device:
@@ -39,7 +39,7 @@ class Device:
         return Event()
 
 
-def iterate(clock: DeviceClock, device: Device, now: int, lap: FinishedIteration = LAP) -> None:
+def iterate(clock: DeviceClock, device: Device, now: int, iteration: FinishedIteration = ITERATION) -> None:
     clock.collect()
     clock.begin(now)
     device.queued += 3.0
@@ -81,7 +81,7 @@ def test_iterations_are_sampled() -> None:
     clock = DeviceClock(device.event, kept)
     iterate(clock, device, 0)
     iterate(clock, device, SAMPLE_EVERY - 1)
-    assert kept == [LAP]
+    assert kept == [ITERATION]
 
 
 def test_a_device_far_behind() -> None:
@@ -101,4 +101,4 @@ def test_the_end_waits_for_nobody() -> None:
     device.done = device.queued
     iterate(clock, device, SAMPLE_EVERY)
     clock.close()
-    assert kept[-1] == LAP and len(kept) == 5
+    assert kept[-1] == ITERATION and len(kept) == 5
