@@ -68,9 +68,9 @@ class SessionDelivery:
         """Whether the machine is sampled by the agent."""
 
     @property
-    def postings(self) -> Sequence[Posting]:
+    def backend_configs(self) -> Sequence[BackendConfig]:
         """The backends that the run is delivered to, with their credentials."""
-        return tuple(self._postings)
+        return tuple(self._backend_configs)
 
     def start(self) -> None:
         """Bring up the agent, or the couriers here; without either the journal is as complete, and `sync` delivers."""

@@ -179,7 +179,7 @@ def follow(session: Session, suffix: str, error: BaseException | None) -> None:
         backends, name = session.writer.started.backends, f"{session.base_name}-{suffix}"
         settings = session.settings.replaced(experiment_name=name)
         writer, _started_here = resume.open_writer(settings, backends, _started_here)
-        next_one = Session(settings, writer, session.delivery.postings, _callbacks, {})
+        next_one = Session(settings, writer, session.delivery.backend_configs, _callbacks, {})
         next_one.base_name, next_one.asked_by_command = session.base_name, session.asked_by_command
         next_one.adoptable = session.asked_by_command
         _activate(next_one)

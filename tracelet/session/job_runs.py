@@ -24,7 +24,7 @@ class Divided(Protocol):
     base_name: str
     asked_by_command: frozenset[str] | None
 
-    def restate(self, started: Started) -> None:
+    def update_started(self, started: Started) -> None:
         """Replace the first record."""
 
 
@@ -46,7 +46,7 @@ class JobRuns:
         """This run is the first job's."""
         started = self._session.writer.started
         self._session.base_name = started.name
-        self._session.restate(msgspec.structs.replace(started, name=f"{started.name}-{suffix}"))
+        self._session.update_started(msgspec.structs.replace(started, name=f"{started.name}-{suffix}"))
 
     def next(self, suffix: str, error: BaseException | None) -> None:
         """End this run, with the error of its job if there was one, and start the next job's."""
