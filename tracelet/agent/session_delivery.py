@@ -140,7 +140,10 @@ class SessionDelivery:
     def _wait_for_nodes(self, supervisor: AgentSupervisor, deadline: float) -> None:
         from tracelet.agent.nodes.wait_for_nodes import wait_for_nodes
 
-        if not wait_for_nodes(self.folder, supervisor.receives, deadline, supervisor.ensure_running) and not self._settings.quiet:
+        if (
+            not wait_for_nodes(self.folder, supervisor.receives, deadline, supervisor.ensure_running)
+            and not self._settings.quiet
+        ):
             what = "the data of other nodes" if supervisor.receives else "the data of this node"
             sys.stderr.write(
                 f"tracelet: {what} is not complete on rank 0's node yet. Nothing is lost: each node keeps its data.\n"

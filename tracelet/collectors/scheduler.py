@@ -160,7 +160,8 @@ class Scheduler:
         self._tasks.remove(task)
         name = task.collector.name
         guard.say(
-            f"{name} failed {MAX_FAILURES} times in a row and is not sampled any more in this run; other collectors continue"
+            f"{name} failed {MAX_FAILURES} times in a row and is not sampled any more in this run; other collectors "
+            "continue"
         )
         with guard.guard(f"stopping the collector {name}"):
             task.collector.stop()

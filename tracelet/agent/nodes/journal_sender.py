@@ -179,7 +179,7 @@ class JournalSender(threading.Thread):
                     self._log("the run's folder is shared with rank 0's node; nothing to forward")
                     self._write_state(SenderState(state=SHARED))
                     return True
-                if training_ended and self._complete():
+                if ended and self._complete():
                     channel.ask(EndOfData())
                     self._log("all data has been forwarded to rank 0's node")
                     self._write_state(SenderState(state=DONE))

@@ -38,7 +38,9 @@ def check(url: str, api_key: str) -> str:
         return "no address is given: MLflow's own files in the folder of the training"
     if scheme in LOCAL:
         path = unquote(address.partition(":///" if scheme == "sqlite" else "://")[2] if scheme else address)
-        return f"files on this machine: {check_writable(path, 'MLFLOW_TRACKING_URI=sqlite:////FOLDER/mlflow.db')}{where}"
+        return (
+            f"files on this machine: {check_writable(path, 'MLFLOW_TRACKING_URI=sqlite:////FOLDER/mlflow.db')}{where}"
+        )
     return f"{mask_url(address)}{where}, which cannot be check_address from here"
 
 
