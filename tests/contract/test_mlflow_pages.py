@@ -10,8 +10,8 @@ import pytest
 import tracelet
 from tests.servers.mlflow_server import MlflowServer
 from tracelet.agent.delivery.batch_reader import BatchReader
-from tracelet.agent.delivery.courier_state import Progress
-from tracelet.agent.delivery.run_description import describe
+from tracelet.agent.delivery.courier_state import CourierState
+from tracelet.agent.delivery.run_description import describe_run
 from tracelet.backends.base import Batch, Outcome, RunDescription, SeriesPart, SpanPart
 from tracelet.backends.mlflow import traces as mlflow_traces
 from tracelet.backends.mlflow.backend import MlflowBackend, MlflowOptions
@@ -107,7 +107,7 @@ def test_spans_as_a_trace(tracking_server: MlflowServer, tmp_path: Path) -> None
     with training_loop(), training_iteration(), tracelet.span("mine", tokens=12, odd=float("nan")) as mine:
         mine.add_event("half", done=0.5)
     experiment.stop()
-    run = describe(experiment.folder, Progress(experiment.folder, "mlflow", str, print))
+    run = describe_run(experiment.folder, CourierState(experiment.folder, "mlflow", str, print))
     feed, cursors = BatchReader(experiment.folder), dict[str, tuple[int, int]]()
     batches = []
     while (portion := feed.next(cursors)) is not None:

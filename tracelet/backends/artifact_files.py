@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from tracelet.backends.base import RunDescription
-from tracelet.backends.legal_names import CONTROL, legal, trace
+from tracelet.backends.legal_names import CONTROL, legal_name, trace
 from tracelet.journal.records import Artifact
 from tracelet.store.artifacts import manifest, object_path
 
@@ -67,7 +67,7 @@ def resolve_path(run: RunDescription, given: str, *default: str) -> Path:
 def safe_path(name: str) -> PurePosixPath:
     """The name as a path that stays below the folder it is put in; no two names become the same path."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")] or ["artifact"]
-    plain = [legal(part, CONTROL, LONGEST_PART) for part in parts]
+    plain = [legal_name(part, CONTROL, LONGEST_PART) for part in parts]
     if "/".join(parts) != name:
         plain[-1] = f"{plain[-1]}-{trace(name)}"
     return PurePosixPath(*plain)

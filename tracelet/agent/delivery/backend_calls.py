@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_when_event_set
 
-from tracelet.agent.delivery.courier_state import Progress
+from tracelet.agent.delivery.courier_state import CourierState
 from tracelet.errors import Misconfigured, Rejected, Unavailable, Unexplained
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+FIRST_PAUSE, MAX_PAUSE = 0.5, 30.0
 """Seconds; each attempt waits at random between nothing and the double of what the last one might have waited."""
-MOST_DOUBLINGS = 10
-STRIKES = 8
+MAX_DOUBLINGS = 10
+MAX_UNEXPLAINED_FAILURES = 8
 """How often, in half a minute, a call may fail in a way that the backend does not explain; then its batch is taken
 apart, or the backend is broken, if it cannot even be opened."""
 
@@ -26,73 +26,75 @@ apart, or the backend is broken, if it cannot even be opened."""
 class BackendCalls:
     """The calls of one courier."""
 
-    def __init__(self, progress: Progress, ceasing: threading.Event) -> None:
-        self._progress = progress
-        self._ceasing = ceasing
-        self._nudged = threading.Event()
-        self._strikes = 0
+    def __init__(self, courier_state: CourierState, stopping: threading.Event) -> None:
+        self._courier_state = courier_state
+        self._stopping = stopping
+        self._woken = threading.Event()
+        self._unexplained_failures = 0
         self._bounded = False
-        self._called = 0.0
-        self._dice = random.Random()  # of our own: the global one belongs to the training, which "inline" shares
+        self._call_started = 0.0
+        self._random = random.Random()  # of our own: the global one belongs to the training, which "inline" shares
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """End the pause that is being made."""
-        self._nudged.set()
+        self._woken.set()
 
-    def waited(self) -> float:
+    def call_seconds(self) -> float:
         """Seconds since the call that is being made began."""
-        called = self._called
+        called = self._call_started
         return time.monotonic() - called if called else 0.0
 
-    def call(self, verb: Callable[[bool], None], bounded: bool = False) -> None:
-        """Call the backend until it takes it. The argument of `verb` tells whether it was tried before.
+    def call(self, function: Callable[[bool], None], bounded: bool = False) -> None:
+        """Call the backend until it takes it. The argument of `function` tells whether it was tried before.
 
         `bounded`: answers that the backend does not know are raised after some tries.
         """
-        self._strikes, self._bounded = 0, bounded
+        self._unexplained_failures, self._bounded = 0, bounded
         for attempt in Retrying(
-            retry=retry_if_exception(self._worth_another), wait=lambda state: self.jitter(state.attempt_number),
-            stop=stop_when_event_set(self._ceasing), sleep=self.pause, before_sleep=self._tell, reraise=True,
+            retry=retry_if_exception(self._is_retryable), wait=lambda state: self.jitter(state.attempt_number),
+            stop=stop_when_event_set(self._stopping), sleep=self.pause, before_sleep=self._report_retry, reraise=True,
         ):  # fmt: skip
             with attempt:
                 number = attempt.retry_state.attempt_number
-                self.attempt(lambda repeat=number > 1: verb(repeat))  # type: ignore[misc]
+                self.attempt(lambda repeat=number > 1: function(repeat))  # type: ignore[misc]
 
-    def attempt(self, verb: Callable[[], None]) -> None:
+    def attempt(self, function: Callable[[], None]) -> None:
         """One call."""
-        self._called = time.monotonic()
+        self._call_started = time.monotonic()
         try:
-            verb()
+            function()
         except Exception as error:
-            if _too_late(error):
+            if _interpreter_shutting_down(error):
                 raise Misconfigured(*unexplained(error)) from error
             raise
         finally:
-            self._called = 0.0
+            self._call_started = 0.0
 
-    def _worth_another(self, error: BaseException) -> bool:
+    def _is_retryable(self, error: BaseException) -> bool:
         if isinstance(error, Unavailable) and not (self._bounded and isinstance(error, Unexplained)):
             return True
         if not unknown(error):
             return False
-        self._strikes += 1
-        return self._strikes < STRIKES
+        self._unexplained_failures += 1
+        return self._unexplained_failures < MAX_UNEXPLAINED_FAILURES
 
-    def _tell(self, state: RetryCallState) -> None:
+    def _report_retry(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         if error is not None and unknown(error):
-            self._progress.trace(error)
-        self._progress.offline(str(error) if isinstance(error, Unavailable) else f"{type(error).__name__}: {error}")
+            self._courier_state.trace(error)
+        self._courier_state.offline(
+            str(error) if isinstance(error, Unavailable) else f"{type(error).__name__}: {error}"
+        )
 
     def jitter(self, attempts: int) -> float:
         """Seconds to wait after so many attempts."""
-        widest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempts, MOST_DOUBLINGS))
-        return self._dice.uniform(0.0, widest)
+        widest = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(attempts, MAX_DOUBLINGS))
+        return self._random.uniform(0.0, widest)
 
     def pause(self, seconds: float) -> None:
         """Wait, unless somebody nudges."""
-        self._nudged.wait(seconds)
-        self._nudged.clear()
+        self._woken.wait(seconds)
+        self._woken.clear()
 
 
 def unknown(error: BaseException) -> bool:
@@ -102,14 +104,14 @@ def unknown(error: BaseException) -> bool:
     return isinstance(error, Exception) and not isinstance(error, (Misconfigured, Rejected))
 
 
-def _too_late(error: Exception) -> bool:
+def _interpreter_shutting_down(error: Exception) -> bool:
     """Whether Python refuses it, in whatever words, because it is ending: then it refuses it again and again."""
     return not threading.main_thread().is_alive() and "shutdown" in str(error)
 
 
 def unexplained(error: Exception) -> tuple[str, str]:
     """What to say, and what to type, of an error that the backend has not explained."""
-    if _too_late(error):
+    if _interpreter_shutting_down(error):
         return (
             f"the program ended before the backend's SDK had started, and Python starts no threads at exit ({error})",
             "Next time, end the program with tracelet.stop_logging(), or use `with tracelet.start_logging(...)`",

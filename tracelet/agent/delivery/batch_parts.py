@@ -42,13 +42,13 @@ class BatchParts:
 
     source: Source
     prefix: str
-    ranked: int | None = None
+    several_ranks_since: int | None = None
     """The frame from which on the process is one of several ranks: their points are gathered elsewhere."""
     files: bool = False
     """Only what may go as a file is wanted: no points, no tags, no spans."""
-    follower: bool = False
+    not_leading: bool = False
     """Of a rank that does not lead: only its spans are wanted, and what happened in them."""
-    floors: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
+    resumed_steps: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
     """Steps that an earlier branch of a resumed run had reached: up to there the backend has the series already."""
     columns: dict[tuple[str, str, int, bool], Columns] = field(default_factory=dict)
     params: dict[str, Scalar] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class BatchParts:
 
     def add(self, frame: Frame, until: int) -> None:
         """Take in one frame; of points, those that stood in frames before `until`."""
-        if (self.follower and frame.kind == POINTS) or (self.files and frame.kind not in FILES):
+        if (self.not_leading and frame.kind == POINTS) or (self.files and frame.kind not in FILES):
             return
         try:
             record = frame.record()
@@ -71,20 +71,22 @@ class BatchParts:
                 for chunk in record.chunks:
                     self._add_chunk(chunk, frame.number, until)
             elif isinstance(record, Started):
-                if self.ranked is None and record.world_size > 1 and record.role == "rank":
-                    self.ranked = frame.number
+                if self.several_ranks_since is None and record.world_size > 1 and record.role == "rank":
+                    self.several_ranks_since = frame.number
             elif isinstance(record, Spans):
                 self.spans += _unpacked(record, self.source.rank)
-            elif not self.follower or isinstance(record, Span) or (isinstance(record, Event) and record.span):
+            elif not self.not_leading or isinstance(record, Span) or (isinstance(record, Event) and record.span):
                 self._add_record(record)
         except JournalError as error:
             self.damage.append(str(error))
 
     def _add_chunk(self, chunk: Chunk, number: int, until: int) -> None:
         machine = chunk.automatic and chunk.name.partition("/")[0] in MACHINE
-        columns = Columns.of(chunk, number).before(until if self.ranked is None or machine else min(until, self.ranked))
-        if columns.sources and self.floors and not machine:
-            columns = columns.above(self.floors.get((chunk.name, chunk.stage, chunk.fit)))
+        columns = Columns.of(chunk, number).before(
+            until if self.several_ranks_since is None or machine else min(until, self.several_ranks_since)
+        )
+        if columns.sources and self.resumed_steps and not machine:
+            columns = columns.above(self.resumed_steps.get((chunk.name, chunk.stage, chunk.fit)))
         if not columns.sources:
             return
         if columns.epochs is None:

@@ -116,8 +116,14 @@ class BatchReader:
         if self._files:
             parts = BatchParts(source, prefix, files=True, not_leading=not_leading)
         else:
-            several_ranks_since = self._skipped.before(path, start)
-            parts = BatchParts(source, prefix, several_ranks_since, not_leading=not_leading, resumed_steps=self._resumed_steps(started))
+            several_ranks_since = self._skipped.several_ranks_since(path, start)
+            parts = BatchParts(
+                source,
+                prefix,
+                several_ranks_since,
+                not_leading=not_leading,
+                resumed_steps=self._resumed_steps(started),
+            )
         reader = JournalReader(path)
         end = _fill(parts, reader, start, stop)
         if end is None and stop is None:

@@ -17,7 +17,7 @@ from tracelet.agent.delivery import backend_loading
 from tracelet.agent.delivery.backend_calls import BackendCalls, unexplained, unknown
 from tracelet.agent.delivery.batch_reader import BatchReader, JournalSlice
 from tracelet.agent.delivery.courier_state import CourierState
-from tracelet.agent.delivery.file_delivery import PATIENCE, FileDelivery
+from tracelet.agent.delivery.file_delivery import TIMEOUT, FileDelivery
 from tracelet.agent.delivery.isolation import Isolation, Letter
 from tracelet.agent.delivery.rank_aggregation import RankAggregator
 from tracelet.agent.delivery.run_description import describe_run
@@ -33,7 +33,7 @@ from tracelet.store.delivery_state import Delivery
 
 POLL = 0.5
 """Seconds between two looks for something new; the training flushes about as often."""
-MOST_ROUNDS = 10
+MAX_ROUNDS = 10
 """How often a batch is taken apart of which nothing at all is taken; then it is set aside like any other."""
 OVERDUE = 60.0
 """Seconds after which a call that has not returned is reported."""
@@ -69,11 +69,11 @@ class Courier(threading.Thread):
         self._calls = BackendCalls(self.state, self._stopping)
         self._rounds = 0
         self._backend: Backend | None = None
-        self._files = FileDelivery(folder, self.progress, self._calls.attempt, self._calls.jitter)
+        self._files = FileDelivery(folder, self.state, self._calls.attempt, self._calls.jitter)
 
     def wake(self) -> None:
         """Look, or try again, now."""
-        self._files.hurry()
+        self._files.retry_now()
         self._calls.wake()
 
     def stop(self) -> None:
@@ -214,23 +214,23 @@ class Courier(threading.Thread):
         except Rejected as error:
             yield error.records, error.why
         except Exception as error:
-            if self._ceasing.is_set() or not unknown(error):
+            if self._stopping.is_set() or not unknown(error):
                 raise
-            self.progress.trace(error)
+            self.state.trace(error)
             search = Isolation(write, first_line)
             found = list(search.letters(batch, error))
             self._rounds += 1
-            if not search.taken and self._rounds < MOST_ROUNDS:
+            if not search.taken and self._rounds < MAX_ROUNDS:
                 yield from self._refused(backend, batch, again)
                 return
             yield from found
 
     def _close(self, backend: Backend) -> bool:
         """Deliver the end of the run; whether that is all. Files that fail are not waited for."""
-        deadline = time.monotonic() + PATIENCE
-        while self._files.left() and time.monotonic() < deadline and not self._ceasing.is_set():
+        deadline = time.monotonic() + TIMEOUT
+        while self._files.left() and time.monotonic() < deadline and not self._stopping.is_set():
             if self._files.step():
-                deadline = time.monotonic() + PATIENCE
+                deadline = time.monotonic() + TIMEOUT
             else:
                 self._calls.pause(min(POLL, self._files.wait()))
         outcome = self._watch.outcome()

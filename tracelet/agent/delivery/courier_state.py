@@ -95,9 +95,9 @@ class CourierState:
     def files_wait(self, error: str) -> None:
         """The store for files does not answer; said once an outage. Everything else is delivered."""
         if not self.delivery.files_error:
-            self.say(f"files are not delivered, will retry: {error}")
+            self.log(f"files are not delivered, will retry: {error}")
             self._files_since = time.time()
-            self._save(files_error=self._short(error))
+            self._save(files_error=self._shortened(error))
 
     def without_files(self) -> None:
         """All but the files has been delivered, the end of the run as well."""
@@ -112,7 +112,7 @@ class CourierState:
             return
         name, there = next(iter(fresh.items()))
         more = f", and {len(fresh) - 1} more, see `deliveries` of the run" if len(fresh) > 1 else ""
-        self.say(f"{name!r} is named {there!r} there{more}")
+        self.log(f"{name!r} is named {there!r} there{more}")
         room = max(0, MOST_NAMES - len(known))
         self._save(renamed={**known, **dict(islice(fresh.items(), room))})
 
@@ -121,7 +121,7 @@ class CourierState:
         text = "".join(traceback.format_exception(error))
         if text not in self._traced:
             self._traced = {*islice(self._traced, MOST_TRACES), text}
-            self.say(text.rstrip())
+            self.log(text.rstrip())
 
     def done(self) -> None:
         """All of the run has been delivered, its end as well."""

@@ -11,16 +11,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tracelet.agent.delivery.batch_reader import Feed, Portion
-from tracelet.agent.delivery.courier_state import Progress
+from tracelet.agent.delivery.batch_reader import BatchReader, JournalSlice
+from tracelet.agent.delivery.courier_state import CourierState
 from tracelet.agent.delivery.isolation import Isolation, records_of
 from tracelet.backends.base import Backend, Batch
 from tracelet.backends.refusals import Verdict, first_line, verdict
 from tracelet.errors import Misconfigured, Rejected, Unavailable, Unexplained
 
-STRIKES = 6
+MAX_UNEXPLAINED_FAILURES = 6
 """How often an upload may fail in a way that nobody knows before its files are set aside."""
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds that the end of a run waits for files that fail; then its status is delivered without them."""
 
 Attempt = Callable[[Callable[[], None]], None]
@@ -29,16 +29,18 @@ Attempt = Callable[[Callable[[], None]], None]
 class FileDelivery:
     """The files of one run and one backend."""
 
-    def __init__(self, folder: Path, progress: Progress, attempt: Attempt, jitter: Callable[[int], float]) -> None:
-        self._feed = Feed(folder, files=True)
-        self._progress = progress
+    def __init__(
+        self, folder: Path, courier_state: CourierState, attempt: Attempt, jitter: Callable[[int], float]
+    ) -> None:
+        self._reader = BatchReader(folder, files=True)
+        self._courier_state = courier_state
         self._attempt = attempt
         """Makes one call to the backend."""
         self._jitter = jitter
         self._upload: Callable[[Batch], None] | None = None
         self._skipped: dict[str, tuple[int, int]] = {}
         """Cursors behind stretches that hold no files; not worth a note on the disk."""
-        self._failures = self._strikes = 0
+        self._failures = self._unexplained_failures = 0
         self._due = 0.0
         self._again = True
 
@@ -51,7 +53,7 @@ class FileDelivery:
         """Seconds until the next try."""
         return max(0.0, self._due - time.monotonic())
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Try now."""
         self._due = 0.0
 
@@ -63,36 +65,36 @@ class FileDelivery:
         """Deliver one batch of files, if it is time; whether it was done."""
         if self._upload is None or self.wait():
             return False
-        portion = self._next()
-        if portion is None or portion.batch is None:
+        journal_slice = self._next()
+        if journal_slice is None or journal_slice.batch is None:
             return False
-        self._progress.begin_files(portion.pending)
-        batch = dataclasses.replace(portion.batch, again=self._again or self._failures > 0)
+        self._courier_state.begin_files(journal_slice.pending)
+        batch = dataclasses.replace(journal_slice.batch, again=self._again or self._failures > 0)
         try:
             self._send(batch)
         except Rejected as error:
-            self._progress.reject(batch.id, error.records, error.why)
+            self._courier_state.reject(batch.id, error.records, error.why)
         except Misconfigured as error:
-            self._progress.reject(batch.id, records_of(batch), error.why)
+            self._courier_state.reject(batch.id, records_of(batch), error.why)
         except Exception as error:
             if not self._set_aside(batch, error):
                 return False
-        self._failures = self._strikes = 0
+        self._failures = self._unexplained_failures = 0
         self._again = False
-        self._progress.files_delivered(portion.pending)
+        self._courier_state.files_delivered(journal_slice.pending)
         return True
 
-    def _next(self) -> Portion | None:
-        delivery = self._progress.delivery
+    def _next(self) -> JournalSlice | None:
+        delivery = self._courier_state.delivery
         if delivery.file_pending is not None:
-            again = self._feed.again(delivery.file_pending)
+            again = self._reader.repeat(delivery.file_pending)
             if again is not None and again.batch is not None:
                 return again
         while True:
-            portion = self._feed.next({**delivery.file_cursors, **self._skipped})
-            if portion is None or portion.batch is not None:
-                return portion
-            self._skipped[portion.pending.journal] = portion.pending.stop
+            journal_slice = self._reader.next({**delivery.file_cursors, **self._skipped})
+            if journal_slice is None or journal_slice.batch is not None:
+                return journal_slice
+            self._skipped[journal_slice.pending.journal] = journal_slice.pending.stop
 
     def _send(self, batch: Batch) -> None:
         upload = self._upload
@@ -103,13 +105,13 @@ class FileDelivery:
         """Whether the batch is done with: what of it is refused is set aside. False: it is tried again later."""
         known = isinstance(error, Unavailable) and not isinstance(error, Unexplained)
         refused = not isinstance(error, Unavailable) and verdict(error) is Verdict.REFUSED
-        self._strikes += not known
-        if refused or self._strikes >= STRIKES:
-            self._progress.trace(error)
+        self._unexplained_failures += not known
+        if refused or self._unexplained_failures >= MAX_UNEXPLAINED_FAILURES:
+            self._courier_state.trace(error)
             search = Isolation(self._send, first_line)
             try:
                 for records, why in search.letters(batch, error):
-                    self._progress.reject(batch.id, records, why)
+                    self._courier_state.reject(batch.id, records, why)
             except Unavailable as outage:
                 return self._postpone(outage)
             return True
@@ -118,5 +120,7 @@ class FileDelivery:
     def _postpone(self, error: Exception) -> bool:
         self._failures += 1
         self._due = time.monotonic() + self._jitter(self._failures)
-        self._progress.files_wait(str(error) if isinstance(error, Unavailable) else f"{type(error).__name__}: {error}")
+        self._courier_state.files_wait(
+            str(error) if isinstance(error, Unavailable) else f"{type(error).__name__}: {error}"
+        )
         return False

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tracelet.agent.delivery.courier_state import Progress
+from tracelet.agent.delivery.courier_state import CourierState
 from tracelet.backends.base import RunDescription
 from tracelet.errors import JournalError
 from tracelet.journal.journal_reader import JournalReader
@@ -41,7 +41,7 @@ class _DescriptionBuilder:
             self.facts[record.topic] = record.values
 
 
-def describe_run(folder: Path, progress: Progress) -> RunDescription:
+def describe_run(folder: Path, state: CourierState) -> RunDescription:
     """The run in this folder, for the backend of this delivery. JournalError if no journal of rank 0 can be read."""
     known = _DescriptionBuilder()
     for path in sorted(folder.glob(f"rank-0.*{SUFFIX}"), key=_attempt) + sorted(folder.glob(f"node-*{SUFFIX}")):
@@ -57,8 +57,8 @@ def describe_run(folder: Path, progress: Progress) -> RunDescription:
         folder=last.folder, host=last.host, params=known.params,
         tags={name: value for name, value in known.tags.items() if value}, git=known.facts.get("git", {}),
         environment=known.facts.get("environment", {}), artifacts_folder=folder / ARTIFACTS,
-        memory=progress.delivery.memory, remember=progress.remember, announce=progress.announce,
-        renamed=progress.renamed,
+        memory=state.delivery.memory, remember=state.remember, announce=state.announce,
+        renamed=state.renamed,
     )  # fmt: skip
 
 

@@ -184,7 +184,7 @@ class MlflowBackend:
                 yield [row.record() for row in refused], why
 
     def _left(self, rows: Sequence[Row]) -> list[Row]:
-        return missing(rows, self._opened(), self._run_id, self._sending().moved)
+        return missing_rows(rows, self._opened(), self._run_id, self._sending().moved)
 
     def _write_params(self, batch: Batch) -> Letters:
         if batch.again:
@@ -206,7 +206,7 @@ class MlflowBackend:
         def made(name: str, key: str) -> Param:
             return Param(key, values[name])
 
-        for group in _groups(values, MOST_PARAMS):
+        for group in _groups(values, MAX_PARAMS):
             for keys, why in self._sending().send(Kind("params", str, made), group):
                 yield from ((key, why) for key in keys)
 

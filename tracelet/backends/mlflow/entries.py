@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from tracelet.backends.legal_names import TRACE, trace
-from tracelet.backends.mlflow.metric_rows import LONGEST_NAME
+from tracelet.backends.legal_names import HASH_LENGTH, trace
+from tracelet.backends.mlflow.metric_rows import MAX_NAME_LENGTH
 from tracelet.backends.mlflow.runs import RUN_ID
 from tracelet.backends.refusals import first_line
 from tracelet.errors import Unavailable
@@ -45,7 +45,7 @@ class Kind(Generic[T]):
 
 def flat_key(key: str) -> str:
     """Another name for one that a file store cannot hold: `val/loss` beside `val`."""
-    return f"{key.replace('/', '.')[: LONGEST_NAME - TRACE - 1]}-{trace(key)}"
+    return f"{key.replace('/', '.')[: MAX_NAME_LENGTH - HASH_LENGTH - 1]}-{trace(key)}"
 
 
 class Entries:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tracelet.backends.artifact_files import laid_out
+from tracelet.backends.artifact_files import link_tree
 from tracelet.backends.base import Batch, RunDescription
 from tracelet.backends.legal_names import legal_file
 from tracelet.backends.mlflow.metric_rows import legal_key
@@ -87,7 +87,7 @@ class RunFiles:
 
     def _artifact(self, artifact: Artifact) -> Callable[[], object]:
         def send() -> None:
-            with laid_out(self._run, artifact) as folder:
+            with link_tree(self._run, artifact) as folder:
                 self._client.log_artifacts(self._run_id, str(folder))
 
         return send
