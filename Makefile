@@ -1,6 +1,8 @@
 # Everything a fresh machine needs is Python 3.10 or newer. Each goal makes what it needs and does nothing twice.
+# Tests run in two processes side by side; make test WORKERS=4 for more, WORKERS=0 for none beside pytest itself.
 #
 #   make demo     train a small real model and look at what was recorded
+#   make check    lint and the fast half of the tests, while you work
 #   make test     the whole test suite; make test ARGS="tests/unit -x" for a part of it
 #   make lint     ruff, mypy, import-linter, and the documentation, all strict
 #   make floor    the Lightning tests with the oldest supported Lightning, in an environment of its own
@@ -13,12 +15,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 FLOOR := .venv-floor
 ARGS ?=
+WORKERS ?= 2
+PYTEST := -m pytest --numprocesses $(WORKERS)
 TORCH := $(shell grep '^torch==' constraints.txt)
 INSTALL := -m pip install --quiet --disable-pip-version-check
 PINNED := $(INSTALL) --constraint constraints.txt
 FLOOR_TESTS := tests/unit/integrations $(wildcard tests/e2e/test_lightning_*.py)
 
-.PHONY: demo test lint floor docs tables clean
+.PHONY: demo check test lint floor docs tables clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -26,8 +30,11 @@ demo: $(VENV)/.demo
 	@echo
 	@echo "The command is $(BIN)/tracelet; after '. $(BIN)/activate' it is just tracelet."
 
+check: lint
+	$(BIN)/python $(PYTEST) -m 'not slow' $(ARGS)
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python $(PYTEST) $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -37,7 +44,7 @@ lint: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 floor: $(FLOOR)/.ready
-	$(FLOOR)/bin/python -m pytest $(FLOOR_TESTS) $(ARGS)
+	$(FLOOR)/bin/python $(PYTEST) $(FLOOR_TESTS) $(ARGS)
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs serve

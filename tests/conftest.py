@@ -19,8 +19,10 @@ import psutil
 import pytest
 from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase
+from xdist.remote import Producer
 
 import tracelet
+from tests.scheduling import SharedScheduling
 from tracelet import guard
 
 GRACE = 3.0
@@ -36,6 +38,7 @@ LASTING_PROCESSES = (
 )
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
 LAUNCHER_PREFIXES = ("TRACELET_", "SLURM_", "OMPI_", "PMI_", "TORCHELASTIC_")
+TERMINAL_VARIABLES = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
 
 # Two busy cores: time says nothing about right and wrong.
 settings.register_profile(
@@ -54,6 +57,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# What a test prints to is no terminal, however wide that of the person is. `readline`, which pytest imports, sets the
+# width for child processes alone, and processes of `pytest -n` are such.
+for variable in TERMINAL_VARIABLES:
+    os.unsetenv(variable)
+    os.environ.pop(variable, None)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedScheduling:
+    """Tests that share something run in one process."""
+    return SharedScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
