@@ -37,7 +37,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (folder / "test_it.py").write_text("\n".join([imports, *tests, f"def test_clean():{CLEAN}"]), encoding="utf-8")
     path = os.pathsep.join(map(str, (TESTS, TESTS.parent)))
     subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "--junitxml=out.xml", "test_it.py"],
+        [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "--junitxml=out.xml"],
         cwd=folder, env={**os.environ, "PYTHONPATH": path, "TRACELET_QUIET": "false"}, capture_output=True, timeout=90,
         check=False,
     )  # fmt: skip
