@@ -17,7 +17,7 @@ TOGETHER = {
 """The beginning of a test's path, and what the tests there share."""
 
 
-class SharedScheduling(LoadScopeScheduling):
+class SharedScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it ships no type information
     """Hands files, or what belongs together, to whichever process has little left to do."""
 
     def __init__(self, config: pytest.Config, log: Producer) -> None:
