@@ -31,9 +31,13 @@ class BranchSeries(NamedTuple):
     series: Series
 
 
-def is_single_branch(views: Iterable[JournalView]) -> bool:
-    """Whether the points of these journals stand as they are: of one rank, and nothing of them abandoned."""
-    return len({(_rank(view), _branch(view)) for view in views}) <= 1
+def is_single_branch(views: Iterable[JournalView], latest: int | None = None) -> bool:
+    """Whether the points of these journals are valid as recorded: of one rank, and none superseded.
+
+    `latest`: the run's last branch, if that of these journals may be an earlier one.
+    """
+    found = {(_rank(view), _branch(view)) for view in views}
+    return len(found) <= 1 and all(latest is None or branch >= latest for _, branch in found)
 
 
 def by_rank(views: Iterable[JournalView]) -> list[list[JournalView]]:
@@ -63,12 +67,19 @@ def resume_steps(views: Iterable[JournalView]) -> dict[tuple[int, int], int]:
 
 
 def merge_branches(found: Sequence[BranchSeries], upto: int | None, told: ResumeSteps) -> Series:
-    """One series of the pieces: as it stood when the branch `upto` was the last one, or as it stands now."""
+    """One series of the pieces: as it stood when the branch `upto` was the last one, or as it stands now.
+
+    A branch that resumed before the last points of the metric supersedes them, whether or not it recorded it again.
+    """
     kept: list[Series] = []
-    for piece in found:
-        if upto is None or piece.branch <= upto:
-            kept = [*(_drop_superseded(series, piece, told) for series in kept), piece.series]
-    kept = kept or [found[0].series.only(stage="\0")]
+    nothing = found[0].series.only(stage="\0")
+    recorded = {piece.branch: piece for piece in found}
+    for branch in sorted({*recorded, *(branch for branch, _ in told)}):
+        if upto is None or branch <= upto:
+            piece = recorded.get(branch, BranchSeries(branch, nothing))
+            kept = [_drop_superseded(series, piece, told) for series in kept]
+            kept += [piece.series] if branch in recorded else []
+    kept = kept or [nothing]
     return kept[0] if len(kept) == 1 else join(kept)
 
 

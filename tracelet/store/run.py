@@ -205,7 +205,7 @@ class Run:
         """
         views = self._holding(name, None)
         known = merge_summaries(view.metrics[name] for view in views)[name]
-        if resumed_series.is_single_branch(views):
+        if self._is_as_recorded(views):
             return known
         series = self.series(name)
         builder = SummaryBuilder()
@@ -242,13 +242,18 @@ class Run:
             for views in by_rank
         ]
 
+    def _is_as_recorded(self, views: Sequence[JournalView]) -> bool:
+        """Whether a series is what these journals hold: of one rank, and superseded by no later branch."""
+        latest = max((view.started.branch for view in self._training() if view.started), default=0)
+        return resumed_series.is_single_branch(views, latest)
+
     def _training(self) -> list[JournalView]:
         return [view for view in self.views if view.started and view.started.role == "rank"]
 
     def chart(self, name: str, points: int = 2000, rank: int | None = None) -> Series:
         """The same series with about `points` points, spikes kept; much faster and smaller where there are millions."""
         views = self._holding(name, rank)
-        if not resumed_series.is_single_branch(views):
+        if not self._is_as_recorded(views):
             return downsample(self.series(name, rank), points)
         total = sum(view.metrics[name].count for view in views)
         try:

@@ -96,11 +96,13 @@ def test_a_resumed_training_supersedes_what_it_abandoned(tmp_path: Path) -> None
     with SummaryWriter(tmp_path / "run") as writer:
         for step in range(100):
             writer.add_scalar("loss", step, step)
+            writer.add_scalar("only/before", step, step)
     with SummaryWriter(tmp_path / "run", purge_step=60, filename_suffix=".again") as writer:
         for step in range(70, 90):
             writer.add_scalar("loss", -step, step)
     run = only_run(tmp_path, tmp_path / "store")
     assert_same(run, tmp_path / "run")
+    assert run.summary("only/before").last_step == 59 and run.chart("only/before").steps.max() == 59
     assert run.series("loss", branch=0).steps.tolist() == list(range(100))
     assert imported(tmp_path, tmp_path / "store")[0].points == 0
 

@@ -69,6 +69,10 @@ def described(run: Run) -> dict[str, Any]:
     }  # fmt: skip
 
 
+REWORDED = {"no sign of life from demo-host": "no heartbeat from demo-host"}
+"""Reasons that the reader works out itself, and words otherwise than the build before."""
+
+
 def as_text(value: Any) -> str:
     """Equal for equal values; NaN, which equals nothing, included."""
     return json.dumps(value, sort_keys=True, indent=1)
@@ -76,7 +80,10 @@ def as_text(value: Any) -> str:
 
 def test_an_old_store_reads_as_it_did(store: Store) -> None:
     """Runs, series, parameters, spans, summaries, annotations and the rest are what the old reader said."""
-    expected = json.loads((FIXTURE / "reader.json").read_text(encoding="utf-8"))
+    recorded = (FIXTURE / "reader.json").read_text(encoding="utf-8")
+    for before, now in REWORDED.items():
+        recorded = recorded.replace(before, now)
+    expected = json.loads(recorded)
     runs = {run.id: run for run in store.runs()}
     assert sorted(runs) == sorted(expected)
     for name, run in runs.items():
