@@ -36,7 +36,7 @@ COMMANDS: dict[str, str] = {
 """Name to command, in the order in which `tracelet --help` lists them."""
 
 
-class Refused(click.ClickException):
+class CommandError(click.ClickException):
     """Something that tracelet raised on purpose, as the command line says it."""
 
     exit_code = 2
@@ -84,10 +84,10 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except TraceletError as error:
-            raise Refused(visible(str(error))) from error
+            raise CommandError(visible(str(error))) from error
 
 
-def _tolerate(streams: Iterable[Any]) -> None:
+def _replace_unencodable(streams: Iterable[Any]) -> None:
     """Print characters that the terminal's encoding lacks as question marks instead of failing."""
     for stream in streams:
         if hasattr(stream, "reconfigure"):
@@ -98,4 +98,4 @@ def _tolerate(streams: Iterable[Any]) -> None:
 @click.version_option(__version__, prog_name="tracelet")
 def main() -> None:
     """Record PyTorch and Lightning training runs, and inspect what was recorded."""
-    _tolerate((sys.stdout, sys.stderr))
+    _replace_unencodable((sys.stdout, sys.stderr))

@@ -18,45 +18,45 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds for one request."""
-DENIED = (401, 403)
+DENIED_STATUSES = (401, 403)
 
 
-class Denied(Exception):
+class AccessDenied(Exception):
     """The server does not take the key."""
 
 
-def whose(name: str, address: str, options: Mapping[str, Any]) -> str:
-    """The account that the server knows us as; empty where it does not say. Raises Denied."""
-    ask = ASK.get(name)
-    if ask is None:
+def account_name(name: str, address: str, options: Mapping[str, Any]) -> str:
+    """The account that the server knows us as; empty where it does not say. Raises AccessDenied."""
+    look_up = LOOKUPS.get(name)
+    if look_up is None:
         return ""
     try:
-        return ask(address.rstrip("/"), options)
+        return look_up(address.rstrip("/"), options)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code in DENIED:
-            raise Denied from error
+        if error.code in DENIED_STATUSES:
+            raise AccessDenied from error
     except (OSError, ValueError, LookupError, TypeError):
         pass  # a server that answers something else altogether: there is nothing to tell
     return ""
 
 
 def _wandb(address: str, options: Mapping[str, Any]) -> str:
-    key = options.get("api_key") or os.environ.get("WANDB_API_KEY") or _netrc(urlsplit(address).hostname or "")
+    key = options.get("api_key") or os.environ.get("WANDB_API_KEY") or _netrc_password(urlsplit(address).hostname or "")
     if not key:
         return ""
     answer = _post(f"{address}/graphql", {"query": "query { viewer { username entity } }"}, _basic("api", key))
     viewer = answer["data"]["viewer"]
     if viewer is None:
-        raise Denied
+        raise AccessDenied
     return str(viewer["username"] or viewer["entity"])
 
 
 def _clearml(address: str, options: Mapping[str, Any]) -> str:
-    access = options.get("access_key") or os.environ.get("CLEARML_API_ACCESS_KEY") or _conf("access_key")
-    secret = options.get("api_key") or os.environ.get("CLEARML_API_SECRET_KEY") or _conf("secret_key")
+    access = options.get("access_key") or os.environ.get("CLEARML_API_ACCESS_KEY") or _clearml_conf("access_key")
+    secret = options.get("api_key") or os.environ.get("CLEARML_API_SECRET_KEY") or _clearml_conf("secret_key")
     if not (access and secret):
         return ""
     token = _post(f"{address}/auth.login", {}, _basic(access, secret))["data"]["token"]
@@ -64,11 +64,11 @@ def _clearml(address: str, options: Mapping[str, Any]) -> str:
     return str(user["name"])
 
 
-ASK: dict[str, Callable[[str, Mapping[str, Any]], str]] = {"wandb": _wandb, "clearml": _clearml}
+LOOKUPS: dict[str, Callable[[str, Mapping[str, Any]], str]] = {"wandb": _wandb, "clearml": _clearml}
 
 
-def _netrc(host: str) -> str:
-    for path in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc"):
+def _netrc_password(host: str) -> str:
+    for path in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc_password"):
         try:
             found = netrc.netrc(Path(path).expanduser()).authenticators(host) if path else None
         except (OSError, netrc.NetrcParseError):
@@ -78,7 +78,7 @@ def _netrc(host: str) -> str:
     return ""
 
 
-def _conf(name: str) -> str:
+def _clearml_conf(name: str) -> str:
     path = Path(os.environ.get("CLEARML_CONFIG_FILE") or "~/clearml.conf").expanduser()
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -94,12 +94,12 @@ def _basic(user: str, password: str) -> str:
 
 def _post(url: str, body: Mapping[str, Any], authorization: str) -> Any:
     headers = {"Content-Type": "application/json", "Authorization": authorization}
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - http, see `examine`
-    with urllib.request.build_opener(_Staying).open(request, timeout=PATIENCE) as answer:
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - http, see `check_server`
+    with urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT) as answer:
         return json.load(answer)
 
 
-class _Staying(urllib.request.HTTPRedirectHandler):
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """Follows no redirection: it would take the key along to another server."""
 
     def redirect_request(self, *_: Any) -> None:

@@ -10,7 +10,7 @@ import click
 
 from tracelet.cli.formatting import as_json, date, duration, number, value
 from tracelet.cli.options import check_known, known_metrics, store_option
-from tracelet.cli.output import console, echo, put, short, table
+from tracelet.cli.output import console, echo, print_block, shorten, table
 from tracelet.store.code_diff import CodeDifference, code_difference
 from tracelet.store.run import Run
 from tracelet.store.store import Store
@@ -49,7 +49,7 @@ def compare(
         raise click.UsageError("Name at least two runs. List them: tracelet ls")
     found = [store.run(name) for name in runs]
     if whole and not in_json:
-        _print_whole(code_difference(found[0].git, found[-1].git))
+        _print_patch(code_difference(found[0].git, found[-1].git))
         return
     compared = compared_runs(found, metrics, everything)
     if in_json:
@@ -138,15 +138,15 @@ def _print(target: Console, compared: dict[str, Any], tables: dict[str, list[Map
     runs = compared["runs"]
     heads = [run["id"] for run in runs]
     shown = table("", *heads)
-    for label, say in (
+    for label, render in (
         ("name", value),
         ("project", value),
         ("status", value),
         ("started", date),
         ("duration", duration),
     ):
-        shown.add_row(label, *(say(run[label]) for run in runs))
-    put(target, shown)
+        shown.add_row(label, *(render(run[label]) for run in runs))
+    print_block(target, shown)
     for title, key in (("Parameters", "params"), ("Tags", "tags"), ("Code", "code"), ("Environment", "environment"),
                        ("Packages", "packages")):  # fmt: skip
         if compared[key]:
@@ -166,8 +166,8 @@ def _section(
     shown = table(title, *heads)
     for name in names:
         cells = (value(one[name]) if name in one else "-" for one in tables)
-        shown.add_row(short(target, name, NAME_SHARE), *cells)
-    put(target, shown)
+        shown.add_row(shorten(target, name, NAME_SHARE), *cells)
+    print_block(target, shown)
 
 
 def _print_diff(target: Console, found: dict[str, Any]) -> None:
@@ -176,16 +176,16 @@ def _print_diff(target: Console, found: dict[str, Any]) -> None:
         target.print("\nCode diff, first run to last", style="bold")
         target.print("  " + found["told"], style="dim")
         for line in lines[:DIFF_LINES]:
-            target.print("  " + line, style=_tint(line))
+            target.print("  " + line, style=_line_style(line))
         if len(lines) > DIFF_LINES:
             target.print(f"  ... {len(lines) - DIFF_LINES} more lines; --diff shows them all", style="dim")
 
 
-def _tint(line: str) -> str | None:
+def _line_style(line: str) -> str | None:
     return "green" if line.startswith("+") else "red" if line.startswith("-") else None
 
 
-def _print_whole(found: CodeDifference) -> None:
+def _print_patch(found: CodeDifference) -> None:
     """The patch on standard output; what was compared on standard error, so that the patch can be kept."""
     echo(found.told + (" The diff is truncated because it is too long." if found.truncated else ""), err=True)
     if found.text:
@@ -200,5 +200,5 @@ def _print_metrics(target: Console, heads: list[str], metrics: dict[str, dict[st
     for name, found in metrics.items():
         for label in ("last", "min", "max"):
             cells = ("-" if item is None else number(item) for item in found[label])
-            shown.add_row(short(target, name, NAME_SHARE) if label == "last" else "", label, *cells)
-    put(target, shown)
+            shown.add_row(shorten(target, name, NAME_SHARE) if label == "last" else "", label, *cells)
+    print_block(target, shown)

@@ -12,7 +12,7 @@ import click
 
 from tracelet.cli.options import dir_hint, store_option
 from tracelet.cli.output import console
-from tracelet.cli.run_page import Page
+from tracelet.cli.run_page import RunPage
 from tracelet.errors import RunNotFound, install_command
 from tracelet.store.run import Run
 from tracelet.store.store import Store
@@ -33,7 +33,7 @@ def demo(ctx: click.Context, store: Store, code: bool) -> None:
         return
     _check_packages()
     run = _train(store)
-    Page(run, console()).whole()
+    RunPage(run, console()).print_all()
     click.echo(_next_steps(run, dir_hint(ctx)))
 
 

@@ -18,8 +18,8 @@ from tracelet.cli.formatting import as_json, counted
 from tracelet.cli.installation import backend_packages, foreign_distributions
 from tracelet.cli.options import store_option
 from tracelet.cli.output import echo
-from tracelet.cli.pending_deliveries import Debt, debts, running
-from tracelet.cli.server_checks import examine
+from tracelet.cli.pending_deliveries import PendingDelivery, pending_deliveries, running
+from tracelet.cli.server_checks import check_server
 from tracelet.errors import BackendError, SettingsError
 from tracelet.guard import guard
 from tracelet.redaction.redactor import Redactor
@@ -28,7 +28,7 @@ from tracelet.settings import Settings
 from tracelet.store.delivery_state import MISCONFIGURED, OFFLINE
 from tracelet.store.store import Store
 
-PATIENCE = 15.0
+TIMEOUT = 15.0
 """Seconds that a backend gets to answer."""
 
 CHECK_SERVER = "Check that its server is running"
@@ -45,22 +45,25 @@ def doctor(store: Store, in_json: bool, offline: bool) -> None:
     Exit code 1 means that at least one check failed; the output says how to fix it.
     """
     settled = settings.load()
-    owed = [debt for run in store.runs() for debt in _owed(run, settled)]
+    deliveries = [pending for run in store.runs() for pending in _pending(run, settled)]
     found: dict[str, Any] = {
         "tracelet": __version__, "python": sys.version.split()[0], "store": _store(store),
         "other_distributions": list(foreign_distributions()), "installed": list(backend_packages()),
-        "backends": list(_answers(settled, owed, offline)), "deliveries": [_delivery(debt) for debt in owed],
+        "backends": list(_backends(settled, deliveries, offline)),
+        "deliveries": [_delivery(pending) for pending in deliveries],
     }  # fmt: skip
     checked = (found["store"], *found["other_distributions"], *found["backends"], *found["deliveries"])
     problems = [part for part in checked if not part["ok"]]
-    echo(as_json({**found, "ok": not problems}) if in_json else "\n".join(_page(found)))
+    echo(as_json({**found, "ok": not problems}) if in_json else "\n".join(_report(found)))
     if problems:
         raise SystemExit(1)
 
 
-def _owed(run: Any, settled: Settings) -> Iterator[Debt]:
+def _pending(run: Any, settled: Settings) -> Iterator[PendingDelivery]:
     try:
-        yield from (debt for debt in debts(run, settled, begun=True) if not debt.paid)
+        yield from (
+            pending for pending in pending_deliveries(run, settled, include_unfinished=True) if not pending.complete
+        )
     except SettingsError as error:
         echo(f"{run.id}: {error}", err=True)
 
@@ -74,37 +77,37 @@ def _store(store: Store) -> Finding:
     return {"folder": str(root), "runs": runs, "writable": writable, "ok": writable, "fix": fix}
 
 
-def _answers(settled: Settings, owed: Sequence[Debt], offline: bool) -> Iterator[Finding]:
+def _backends(settled: Settings, deliveries: Sequence[PendingDelivery], offline: bool) -> Iterator[Finding]:
     """What each backend says that is configured here, or that a run waits for."""
-    backend_configs = {debt.config.name: debt.config for debt in owed}
+    backend_configs = {pending.config.name: pending.config for pending in deliveries}
     configured = backend_arguments.parse(settled.backend, settled.tables)
     if len(configured) == 1:
         configured = backend_arguments.with_address(configured, settled.api_key, settled.backend_url)
     backend_configs.update((config.name, config) for config in registry.backend_configs(configured))
     for name, config in backend_configs.items():
-        yield {"backend": name, **(_not_asked() if offline else _asked(config))}
+        yield {"backend": name, **(_not_checked() if offline else _check_within_timeout(config))}
 
 
-def _not_asked() -> Finding:
+def _not_checked() -> Finding:
     return {"answers": None, "says": "not contacted", "fix": "", "ok": True}
 
 
-def _asked(config: BackendConfig) -> Finding:
+def _check_within_timeout(config: BackendConfig) -> Finding:
     said: list[Finding] = []
-    asking = Thread(target=lambda: said.append(_ask(config)), name="tracelet-doctor", daemon=True)
+    asking = Thread(target=lambda: said.append(_check_backend(config)), name="tracelet-doctor", daemon=True)
     asking.start()
-    asking.join(PATIENCE)
+    asking.join(TIMEOUT)
     if said:
         return said[0]
     return {
         "answers": False,
-        "says": f"no answer within {PATIENCE:.0f} s",
+        "says": f"no answer within {TIMEOUT:.0f} s",
         "fix": CHECK_SERVER,
         "ok": False,
     }
 
 
-def _ask(config: BackendConfig) -> Finding:
+def _check_backend(config: BackendConfig) -> Finding:
     redact = Redactor(config.options)
     finding: Finding = {"answers": False, "says": "unexpected error", "fix": "", "ok": False}
     with guard(f"asking {config.name}"):
@@ -113,7 +116,7 @@ def _ask(config: BackendConfig) -> Finding:
             check = getattr(backend, "check", None)
             if check is not None:
                 return {"answers": True, "says": redact(str(check())), "fix": "", "ok": True}
-            answers, says, fix = examine(config.name, config.options)
+            answers, says, fix = check_server(config.name, config.options)
             finding = {"answers": answers, "says": redact(says), "fix": fix, "ok": answers is not False}
         except BackendError as error:
             says, fix = getattr(error, "why", str(error)), getattr(error, "fix", CHECK_SERVER)
@@ -121,20 +124,20 @@ def _ask(config: BackendConfig) -> Finding:
     return finding
 
 
-def _delivery(debt: Debt) -> Finding:
-    delivery, run = debt.delivery, debt.run
-    live = bool(debt.holder or debt.agent)
+def _delivery(pending: PendingDelivery) -> Finding:
+    delivery, run = pending.delivery, pending.run
+    live = bool(pending.holder or pending.agent)
     fix = delivery.fix if delivery.state == MISCONFIGURED else ""
     waits = not live and not running(run)
-    command = debt.command if waits or delivery.state == MISCONFIGURED else ""
+    command = pending.command if waits or delivery.state == MISCONFIGURED else ""
     return {
-        "run": run.id, "name": run.info.name, "backend": debt.config.name, "state": delivery.state,
-        "left": debt.left, "rejected": delivery.rejected, "why": delivery.error, "delivering": live, "fix": fix,
+        "run": run.id, "name": run.info.name, "backend": pending.config.name, "state": delivery.state,
+        "left": pending.left, "rejected": delivery.rejected, "why": delivery.error, "delivering": live, "fix": fix,
         "command": command, "ok": not command and delivery.state not in (MISCONFIGURED, OFFLINE),
     }  # fmt: skip
 
 
-def _page(found: dict[str, Any]) -> Iterator[str]:
+def _report(found: dict[str, Any]) -> Iterator[str]:
     store = found["store"]
     yield f"tracelet {found['tracelet']}, Python {found['python']}"
     runs = counted(store["runs"], "run")

@@ -14,31 +14,31 @@ TIMESTAMP = "timestamp_sec"
 """The end of the names of attributes that are seconds since the epoch, as nv-one-logger calls them."""
 
 
-class Moment(NamedTuple):
+class RunEvent(NamedTuple):
     """An event, and `rank 1: ` before it where the run has several ranks."""
 
     event: Event
-    whose: str
+    prefix: str
 
 
-def notable(found: Iterable[Moment]) -> list[Moment]:
-    """Those that people are told without asking."""
-    return [moment for moment in found if not is_routine(moment.event)]
+def notable(found: Iterable[RunEvent]) -> list[RunEvent]:
+    """The events that are shown by default."""
+    return [found_event for found_event in found if not is_routine(found_event.event)]
 
 
-def moments(run: Run) -> list[Moment]:
+def run_events(run: Run) -> list[RunEvent]:
     """All events, by time."""
     views = [(view, view.started) for view in run.views if view.started]
     several = len({started.rank for _, started in views if started.role == "rank"}) > 1
     found = [
-        Moment(event, f"{started.role} {started.rank}: " if several else "")
+        RunEvent(event, f"{started.role} {started.rank}: " if several else "")
         for view, started in views
         for event in view.records(Event)
     ]
-    return sorted(found, key=lambda moment: moment.event.time)
+    return sorted(found, key=lambda found_event: found_event.event.time)
 
 
-def told(event: Event) -> str:
+def describe_event(event: Event) -> str:
     """One event on one line."""
     if event.name == "fit_finished":
         found = event.attributes

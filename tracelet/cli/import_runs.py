@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from tracelet import registry
-from tracelet.cli import Refused
+from tracelet.cli import CommandError
 from tracelet.cli.formatting import counted, visible
 from tracelet.cli.options import store_option
 from tracelet.cli.output import console, echo
@@ -42,7 +42,7 @@ def import_runs(
     """
     importers = {name: make() for name, make in registry.plugins("importers", registry.IMPORTERS)}
     if format is not None and format not in importers:
-        raise Refused(f"unknown format {visible(format)!r}. Formats: {', '.join(importers)}")
+        raise CommandError(f"unknown format {visible(format)!r}. Formats: {', '.join(importers)}")
     if dry_run:
         for run in run_import.find(paths, importers, format):
             echo(f"{run.format:12} {visible(run.name)}  {visible(str(run.path))}")

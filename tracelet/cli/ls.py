@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracelet.cli.formatting import ago, as_json, counted, duration, value
-from tracelet.cli.ls_columns import FIXED, KINDS, Column, meant, quoted_numbers, sort_key, titles
+from tracelet.cli.ls_columns import FIXED, KINDS, Column, columns_named, quoted_numbers, sort_key, titles
 from tracelet.cli.options import check_known, dir_hint, known_metrics, store_option
-from tracelet.cli.output import STATUS_STYLES, console, fitting, put, short, table
+from tracelet.cli.output import STATUS_STYLES, console, fit_to_width, print_block, shorten, table
 from tracelet.journal.records import STATUSES
 from tracelet.store.filtering import MISSING, Filter, namespace
 from tracelet.store.run import Run
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-OWN_CHOICE = 3
+DEFAULT_METRICS = 3
 """Metrics shown by default: what fits beside the other columns in 120 characters."""
 HEAD_SHARE = 4
 """A name at the head of a column takes no more than this part of a terminal's width."""
@@ -60,21 +60,25 @@ def ls(
     asked = [*_asked(store, rows, "params", params), *_asked(store, rows, "metrics", metrics)]
     quoted = []
     if chosen is not None:
-        quoted = quoted_numbers(chosen, _seen(rows))
+        quoted = quoted_numbers(chosen, _namespaces(rows))
         rows = _filtered(rows, chosen)
-    by = None if sort is None else _sorted_by(store, rows, sort, asked)
+    by = None if sort is None else _sort_column(store, rows, sort, asked)
     rows = _sorted(rows, by, reverse)[:limit]
     if in_json:
-        click.echo(as_json([_described(row) for row in rows]))
+        click.echo(as_json([_row_as_json(row) for row in rows]))
     elif rows:
-        named = [column for name in sorted(chosen.names if chosen else ()) for column in meant(name, _seen(rows))]
-        notable = [] if asked else _telling(rows)
+        named = [
+            column
+            for name in sorted(chosen.names if chosen else ())
+            for column in columns_named(name, _namespaces(rows))
+        ]
+        notable = [] if asked else _default_metrics(rows)
         _print(rows, [*asked, *([by] if by else []), *named], notable)
     else:
-        click.echo(_nothing(store, quoted, dir_hint(ctx)), err=True)
+        click.echo(_no_runs_message(store, quoted, dir_hint(ctx)), err=True)
 
 
-def _nothing(store: Store, quoted: list[str], hint: str) -> str:
+def _no_runs_message(store: Store, quoted: list[str], hint: str) -> str:
     """What to say instead of a table: there are no runs, or none of them match."""
     count = len(store.runs())
     if not count:
@@ -85,13 +89,13 @@ def _nothing(store: Store, quoted: list[str], hint: str) -> str:
     return found + f"To list all: tracelet ls{hint}"
 
 
-def _seen(rows: list[Row]) -> list[dict[str, Any]]:
+def _namespaces(rows: list[Row]) -> list[dict[str, Any]]:
     return [names for _, names in rows]
 
 
 def _asked(store: Store, rows: list[Row], table: str, names: Sequence[str]) -> list[Column]:
     """The columns of these names; an error where no run of the store has one, unless it has no runs."""
-    if not all(any(name in found[table] for found in _seen(rows)) for name in names):
+    if not all(any(name in found[table] for found in _namespaces(rows)) for name in names):
         runs = store.runs()
         known = known_metrics(runs) if table == "metrics" else sorted({name for run in runs for name in run.params})
         if runs:
@@ -101,17 +105,17 @@ def _asked(store: Store, rows: list[Row], table: str, names: Sequence[str]) -> l
 
 def _filtered(rows: list[Row], chosen: Filter) -> list[Row]:
     if rows:
-        chosen.check_names({name for names in _seen(rows) for name in names})
+        chosen.check_names({name for names in _namespaces(rows) for name in names})
     return [(run, names) for run, names in rows if chosen.matches(names)]
 
 
-def _sorted_by(store: Store, rows: list[Row], name: str, asked: list[Column]) -> Column | None:
-    """What is meant by the name: a field, else what is shown, else a parameter or a metric; None if there is no run."""
-    found = meant(name, _seen(rows))
+def _sort_column(store: Store, rows: list[Row], name: str, asked: list[Column]) -> Column | None:
+    """The column of this name: a field, else a shown column, else a parameter or metric; None without runs."""
+    found = columns_named(name, _namespaces(rows))
     if not found or found[0].table:
         found = [column for column in asked if column.name == name] or found
     if not found and (runs := store.runs()):
-        found = meant(name, [{"params": run.params, "metrics": run.summaries()} for run in runs])
+        found = columns_named(name, [{"params": run.params, "metrics": run.summaries()} for run in runs])
         known = [*(column.name for column in FIXED), *sorted({name for run in runs for name in run.params})]
         lacking = f"no run in {store.root} has a column, parameter or metric"
         check_known([] if found else [name], [*known, *known_metrics(runs)], lacking)
@@ -128,14 +132,14 @@ def _sorted(rows: list[Row], by: Column | None, reverse: bool) -> list[Row]:
     return [row for _, row in present] + [row for key, row in found if key is None]
 
 
-def _telling(rows: list[Row]) -> list[Column]:
+def _default_metrics(rows: list[Row]) -> list[Column]:
     """The metrics that most of the runs have, of those that the programs logged themselves."""
     common = Counter(name for run, _ in rows for name, summary in run.summaries().items() if not summary.automatic)
-    names = sorted(sorted(common), key=lambda name: (-common[name], name.startswith("train"), name))[:OWN_CHOICE]
+    names = sorted(sorted(common), key=lambda name: (-common[name], name.startswith("train"), name))[:DEFAULT_METRICS]
     return [Column(name, "metrics") for name in names]
 
 
-def _described(row: Row) -> dict[str, Any]:
+def _row_as_json(row: Row) -> dict[str, Any]:
     run, names = row
     info = run.info
     return {
@@ -153,11 +157,11 @@ def _print(rows: list[Row], asked: list[Column], notable: list[Column]) -> None:
     columns = list(dict.fromkeys([*FIXED, *asked, *notable]))
     droppable = [column for column in (*reversed(notable), *map(Column, ("project", "duration", "started")))
                  if column not in asked]  # fmt: skip
-    put(target, fitting(target, lambda kept: _table(target, rows, kept), columns, droppable))
+    print_block(target, fit_to_width(target, lambda kept: _table(target, rows, kept), columns, droppable))
 
 
 def _table(target: Console, rows: list[Row], columns: list[Column]) -> Table:
-    heads = [short(target, title, HEAD_SHARE) for title in titles(columns)]
+    heads = [shorten(target, title, HEAD_SHARE) for title in titles(columns)]
     numeric = tuple(head for head, column in zip(heads, columns) if column.table or column.name in ("duration", "age"))
     shown = table(*heads, right=numeric)
     for made, column in zip(shown.columns, columns):

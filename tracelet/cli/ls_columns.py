@@ -30,7 +30,7 @@ class Column(NamedTuple):
 FIXED = tuple(Column(name) for name in ("id", "name", "project", "status", "started", "duration"))
 
 
-def meant(name: str, namespaces: Iterable[Mapping[str, Any]]) -> list[Column]:
+def columns_named(name: str, namespaces: Iterable[Mapping[str, Any]]) -> list[Column]:
     """What a bare name is in these runs, as a filter takes it: a field, else in each run a parameter, else a metric."""
     if name in FIELDS:
         return [Column(name)]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tracelet.cli import Refused
+from tracelet.cli import CommandError
 from tracelet.cli.formatting import visible
 from tracelet.store.run import Run
 from tracelet.store.store import Store
@@ -62,4 +62,4 @@ def check_known(asked: Iterable[str], known: Sequence[str], lacking: str) -> Non
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
             hint = "Did you mean: " + ", ".join(near) if near else "Available: " + (", ".join(known[:20]) or "none")
-            raise Refused(visible(f"{lacking} {name!r}. {hint}."))
+            raise CommandError(visible(f"{lacking} {name!r}. {hint}."))

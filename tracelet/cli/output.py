@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 ColumnName = TypeVar("ColumnName")
 
-UNCUT = 100_000
+UNLIMITED = 100_000
 """Columns of a "terminal" that is none: wider than any line."""
-SHORTEST = 12
+MIN_NAME_LENGTH = 12
 """Characters of a name that are shown at least: the beginning and the end of it tell it from others."""
 STATUS_STYLES = {
     "running": "cyan", "finished": "green", "failed": "bold red", "interrupted": "yellow", "preempted": "yellow",
@@ -41,7 +41,7 @@ def console(stderr: bool = False) -> Console:
             return super().render_str(visible(text), **options)
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or os.environ.get("COLUMNS") else UNCUT
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else UNLIMITED
     return Careful(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
@@ -50,12 +50,12 @@ def echo(text: str, err: bool = False) -> None:
     click.echo(visible(text), err=err)
 
 
-def speaks_unicode(target: Console) -> bool:
+def supports_unicode(target: Console) -> bool:
     """Whether block characters come out as such."""
     return (target.encoding or "").lower().replace("-", "").startswith("utf")
 
 
-def put(target: Console, renderable: RenderableType, style: str | None = None) -> None:
+def print_block(target: Console, renderable: RenderableType, style: str | None = None) -> None:
     """Print; where it is not a terminal, without the spaces that fill a table up to its width."""
     if target.is_terminal:
         target.print(renderable, style=style)
@@ -65,13 +65,13 @@ def put(target: Console, renderable: RenderableType, style: str | None = None) -
     target.file.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
 
 
-def short(target: Console, name: str, share: int) -> str:
+def shorten(target: Console, name: str, share: int) -> str:
     """A name on one line; in a terminal at most a `share`-th of its width, with dots for the middle of it."""
-    text, most = value(name), max(SHORTEST, target.width // share)
+    text, most = value(name), max(MIN_NAME_LENGTH, target.width // share)
     return text if len(text) <= most else f"{text[: (most - 2) // 2]}...{text[len(text) - (most - 3) // 2 :]}"
 
 
-def fitting(
+def fit_to_width(
     target: Console,
     build: Callable[[list[ColumnName]], Table],
     columns: Sequence[ColumnName],
@@ -79,9 +79,9 @@ def fitting(
 ) -> Table:
     """The table, without as many of the droppable columns as a narrow terminal has no room for."""
     kept = list(columns)
-    if target.width >= UNCUT:
+    if target.width >= UNLIMITED:
         return build(kept)
-    unlimited = target.options.update(width=UNCUT)
+    unlimited = target.options.update(width=UNLIMITED)
     made = build(kept)
     for column in droppable:
         if target.measure(made, options=unlimited).maximum <= target.width:

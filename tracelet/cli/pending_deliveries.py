@@ -1,4 +1,4 @@
-"""Which deliveries of a run are asked for, and how far they are. Used by `sync` and `doctor`."""
+"""The deliveries of a run and their progress. Used by `sync` and `doctor`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tracelet.store.run import Run
 
 
 @dataclass(frozen=True)
-class Debt:
-    """One run and one backend that is to have it."""
+class PendingDelivery:
+    """The delivery of one run to one backend."""
 
     run: Run
     config: BackendConfig
@@ -43,7 +43,7 @@ class Debt:
         return max(0, self.total - self.delivery.points)
 
     @property
-    def paid(self) -> bool:
+    def complete(self) -> bool:
         """Whether everything has been delivered, the end of the run as well."""
         feed = BatchReader(self.run.path)
         feed.every_rank = self.delivery.every_rank
@@ -61,16 +61,18 @@ class Debt:
         return holder(lock_path(self.run.path))
 
 
-def debts(run: Run, settings: Settings, asked: Sequence[str] = (), begun: bool = False) -> Iterator[Debt]:
-    """What is to be delivered of a run: to the backends asked for, else to those that it was started with.
+def pending_deliveries(
+    run: Run, settings: Settings, asked: Sequence[str] = (), include_unfinished: bool = False
+) -> Iterator[PendingDelivery]:
+    """The deliveries of a run to the given backends, otherwise to those that it was started with.
 
-    `begun` adds those that `sync --backend` named once and that have not got all of it. Options come from the run's
-    record, and over them from the settings, which know the credentials.
+    `include_unfinished` adds backends that an earlier `sync --backend` named and that are incomplete. Options come from
+    the run's record, overridden by the settings, which know the credentials.
     """
     recorded = _recorded(run)
     names = list(asked) or list(recorded)
-    if begun:
-        names += [name for name in _begun(run) if name not in names]
+    if include_unfinished:
+        names += [name for name in _unfinished(run) if name not in names]
     tables = {name: {**recorded.get(name, {}), **settings.tables.get(name, {})} for name in names}
     backends = backend_arguments.parse(names, tables)
     if len(backends) == 1:
@@ -78,10 +80,10 @@ def debts(run: Run, settings: Settings, asked: Sequence[str] = (), begun: bool =
     total = _points(run)
     for config in registry.backend_configs(backends):
         delivery = delivery_state.read(run.path, config.name) or Delivery(backend=config.name)
-        yield Debt(run, config, delivery, total, named=config.name in recorded)
+        yield PendingDelivery(run, config, delivery, total, named=config.name in recorded)
 
 
-def _begun(run: Run) -> Iterator[str]:
+def _unfinished(run: Run) -> Iterator[str]:
     for name, delivery in run.deliveries.items():
         if delivery.state != DONE:
             with suppress(SettingsError):  # a class that only the settings of that time knew

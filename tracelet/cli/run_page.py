@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from tracelet.cli.event_text import moments, notable, told
+from tracelet.cli.event_text import describe_event, notable, run_events
 from tracelet.cli.formatting import ago, counted, date, duration, number, size, value, visible
-from tracelet.cli.output import STATUS_STYLES, fitting, put, short, speaks_unicode, table
+from tracelet.cli.output import STATUS_STYLES, fit_to_width, print_block, shorten, supports_unicode, table
 from tracelet.cli.sparkline import sparkline
 from tracelet.journal.records import Artifact, MetricSummary
 from tracelet.store.artifacts import replaced_references
@@ -22,25 +22,35 @@ SPARK_WIDTH = 24
 """Characters of a plot beside the numbers: all of it fits into 100 columns."""
 NAME_SHARE = 2
 """The name of a metric takes at most half of the terminal's width: its summary is printed beside it."""
-DETAILS = ("trainer/", "setup/", "optimizer/", "data/", "model/", "scheduler/")
+FRAMEWORK_PARAMS = ("trainer/", "setup/", "optimizer/", "data/", "model/", "scheduler/")
 """Parameters that frameworks bring along; many, so most of them are only shown with `--all`."""
-TELLING = ("/class", "/lr", "max_epochs", "max_steps", "precision", "strategy", "batch_size", "/parameters", "devices")
+NOTABLE_PARAMS = (
+    "/class",
+    "/lr",
+    "max_epochs",
+    "max_steps",
+    "precision",
+    "strategy",
+    "batch_size",
+    "/parameters",
+    "devices",
+)
 """Ends of the names of those that are shown nevertheless."""
-TELLING_PACKAGES = ("torch", "lightning", "pytorch-lightning", "numpy", "tracelet")
-MOST_EVENTS = 20
+NOTABLE_PACKAGES = ("torch", "lightning", "pytorch-lightning", "numpy", "tracelet")
+MAX_EVENTS = 20
 """Lines without `--all`: a program may log an event at every step."""
-LONGEST_TRACEBACK = 30
+MAX_TRACEBACK = 30
 """Lines; the end of a traceback tells the most, and all of it is in the JSON."""
 
 
-class Page:
+class RunPage:
     """Prints one run."""
 
     def __init__(self, run: Run, target: Console) -> None:
         self.run = run
         self.target = target
 
-    def whole(self, everything: bool = False) -> None:
+    def print_all(self, everything: bool = False) -> None:
         """All sections."""
         self.head()
         self.traceback()
@@ -70,7 +80,7 @@ class Page:
         for name, found in pairs:
             plain = found.rstrip() if isinstance(found, str) else found if isinstance(found, Text) else value(found)
             shown.add_row("  " + value(name), plain)
-        put(self.target, shown)
+        print_block(self.target, shown)
 
     def head(self) -> None:
         """Name, status and why, when and where."""
@@ -104,17 +114,17 @@ class Page:
         lines = self.run.status_record.traceback.rstrip().splitlines()
         if lines:
             self._title("Traceback")
-            left_out = ["  ..."] if len(lines) > LONGEST_TRACEBACK else []
-            self.target.print("\n".join([*left_out, *lines[-LONGEST_TRACEBACK:]]))
+            left_out = ["  ..."] if len(lines) > MAX_TRACEBACK else []
+            self.target.print("\n".join([*left_out, *lines[-MAX_TRACEBACK:]]))
 
     def parameters(self, everything: bool = False) -> None:
-        """Hyperparameters; of what frameworks bring along only the telling ones."""
+        """Hyperparameters; of what frameworks bring along only the notable ones."""
         params = self.run.params
-        shown = {name: found for name, found in params.items() if everything or _is_telling(name)}
+        shown = {name: found for name, found in params.items() if everything or _is_notable(name)}
         if not params:
             return
         self._title("Parameters")
-        own_first = sorted(shown, key=lambda name: (name.startswith(DETAILS), name))
+        own_first = sorted(shown, key=lambda name: (name.startswith(FRAMEWORK_PARAMS), name))
         self._pairs((name, value(shown[name])) for name in own_first)
         if len(shown) < len(params):
             self._hint(f"... {len(params) - len(shown)} more; --all shows them")
@@ -126,12 +136,12 @@ class Page:
             chosen = [summary for summary in summaries if summary.automatic is automatic]
             if chosen:
                 self._title(title)
-                put(self.target, self._metric_table(chosen))
+                print_block(self.target, self._metric_table(chosen))
 
     def _metric_table(self, summaries: list[MetricSummary]) -> Table:
         cells = [
             {
-                "  name": "  " + short(self.target, found.name, NAME_SHARE), "last": number(found.last),
+                "  name": "  " + shorten(self.target, found.name, NAME_SHARE), "last": number(found.last),
                 "min": _at(found.min, found.min_step), "max": _at(found.max, found.max_step),
                 "points": str(found.count), "plot": self._spark(found.name, SPARK_WIDTH),
             }
@@ -144,10 +154,10 @@ class Page:
                 shown.add_row(*(row[column] for column in columns))
             return shown
 
-        return fitting(self.target, build, list(cells[0]), ["points", "plot", "min", "max"])
+        return fit_to_width(self.target, build, list(cells[0]), ["points", "plot", "min", "max"])
 
     def _spark(self, name: str, width: int) -> str:
-        return sparkline(self.run.chart(name).values, width, speaks_unicode(self.target))
+        return sparkline(self.run.chart(name).values, width, supports_unicode(self.target))
 
     def plots(self, names: list[str]) -> None:
         """The metrics asked for, each as wide as the terminal."""
@@ -164,11 +174,11 @@ class Page:
 
     def events(self, everything: bool = False) -> None:
         """The latest notable events: fits, early stopping, events of the program; all events with `everything`."""
-        found = moments(self.run)
-        shown = found if everything else notable(found)[-MOST_EVENTS:]
+        found = run_events(self.run)
+        shown = found if everything else notable(found)[-MAX_EVENTS:]
         if shown:
             self._title("Events")
-            self._pairs((date(event.time / 1e6), whose + told(event)) for event, whose in shown)
+            self._pairs((date(event.time / 1e6), prefix + describe_event(event)) for event, prefix in shown)
             if len(shown) < len(found):
                 self._hint(f"... {len(found) - len(shown)} more; --all shows them")
 
@@ -216,7 +226,7 @@ class Page:
             return
         self._title("Environment")
         packages = environment.get("packages") or {}
-        listed = sorted(packages) if everything else [name for name in TELLING_PACKAGES if name in packages]
+        listed = sorted(packages) if everything else [name for name in NOTABLE_PACKAGES if name in packages]
         self._pairs([*_machine(environment), ("packages", ", ".join(f"{name} {packages[name]}" for name in listed))])
 
     def problems(self) -> None:
@@ -227,8 +237,8 @@ class Page:
                 self.target.print("  " + sentence, style="yellow")
 
 
-def _is_telling(name: str) -> bool:
-    return not name.startswith(DETAILS) or name.endswith(TELLING)
+def _is_notable(name: str) -> bool:
+    return not name.startswith(FRAMEWORK_PARAMS) or name.endswith(NOTABLE_PARAMS)
 
 
 def _at(extreme: float, step: int) -> str:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracelet.cli.account_names import Denied, whose
+from tracelet.cli.account_names import AccessDenied, account_name
 from tracelet.redaction.masking import mask_url
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds that a server gets to answer."""
 
 
@@ -33,7 +33,7 @@ class Account:
     """Variables that hold a credential."""
     files: tuple[str, ...]
     """Files in which the client keeps one."""
-    marks: tuple[str, ...] = ()
+    markers: tuple[str, ...] = ()
     """What stands in such a file if it holds one for this system."""
     login: str = ""
     """What to type to get one; empty where a server may go without."""
@@ -41,7 +41,7 @@ class Account:
 
 ACCOUNTS: dict[str, Account] = {
     "wandb": Account(
-        ("WANDB_BASE_URL",), "https://api.wandb.ai", ("WANDB_API_KEY",), ("~/.netrc", "~/_netrc"), ("wandb",),
+        ("WANDB_BASE_URL",), "https://api.wandb.ai", ("WANDB_API_KEY",), ("~/.netrc", "~/_netrc_password"), ("wandb",),
         "wandb login, or set WANDB_API_KEY",
     ),
     "clearml": Account(
@@ -52,8 +52,8 @@ ACCOUNTS: dict[str, Account] = {
 """The systems that are asked from here; the others have a method `check()`."""
 
 
-def examine(name: str, options: Mapping[str, Any]) -> tuple[bool | None, str, str]:
-    """(whether the server answers, or None if there is none to ask; what was found; what to type against it)."""
+def check_server(name: str, options: Mapping[str, Any]) -> tuple[bool | None, str, str]:
+    """(whether the server answers, or None if there is none; what was found; how to fix it)."""
     account = ACCOUNTS.get(name)
     if account is None or options.get("mode") == "offline":
         return None, "writes local files", ""
@@ -68,8 +68,8 @@ def examine(name: str, options: Mapping[str, Any]) -> tuple[bool | None, str, st
     if not credential and account.login:
         return False, found, f"Type {account.login}"
     try:
-        who = whose(name, address, options)
-    except Denied:
+        who = account_name(name, address, options)
+    except AccessDenied:
         return False, f"{found}: the server rejects it", f"Type {account.login}"
     return True, f"{found}, as {who}" if who else found, ""
 
@@ -95,7 +95,7 @@ def _credential(account: Account, options: Mapping[str, Any]) -> str:
             text = Path(file).expanduser().read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        if not account.marks or any(mark in text for mark in account.marks):
+        if not account.markers or any(mark in text for mark in account.markers):
             return f"with the credential in {file}"
     return ""
 
@@ -103,7 +103,7 @@ def _credential(account: Account, options: Mapping[str, Any]) -> str:
 def _unreachable(address: str) -> str:
     """Why the server does not answer; empty if it does, whatever it says."""
     try:
-        with urllib.request.urlopen(address, timeout=PATIENCE):  # noqa: S310 - an http address, see `examine`
+        with urllib.request.urlopen(address, timeout=TIMEOUT):  # noqa: S310 - an http address, see `check_server`
             return ""
     except urllib.error.HTTPError as error:
         error.close()

@@ -33,16 +33,16 @@ def show(store: Store, run: str, metrics: tuple[str, ...], log: bool, everything
         return
     chosen = checked_metrics(metrics, found)
     if in_json:
-        click.echo(as_json(described(found, chosen)))
+        click.echo(as_json(run_as_json(found, chosen)))
         return
     from tracelet.cli.output import console
-    from tracelet.cli.run_page import Page
+    from tracelet.cli.run_page import RunPage
 
-    page = Page(found, console())
+    page = RunPage(found, console())
     if chosen:
         page.plots(chosen)
     else:
-        page.whole(everything)
+        page.print_all(everything)
 
 
 def _print_log(run: Run, in_json: bool) -> None:
@@ -59,7 +59,7 @@ def _print_log(run: Run, in_json: bool) -> None:
         echo(head + line.text)
 
 
-def described(run: Run, metrics: list[str]) -> dict[str, Any]:
+def run_as_json(run: Run, metrics: list[str]) -> dict[str, Any]:
     """The run as JSON has it. Metrics with their summaries; the points are `tracelet export`'s."""
     info, end = run.info, run.status_record
     return {

@@ -17,7 +17,7 @@ from tracelet.agent.delivery.wait_for_delivery import delivered_journals
 from tracelet.cli.formatting import counted
 from tracelet.cli.options import store_option
 from tracelet.cli.output import echo
-from tracelet.cli.pending_deliveries import Debt, debts, running
+from tracelet.cli.pending_deliveries import PendingDelivery, pending_deliveries, running
 from tracelet.store import delivery_state
 from tracelet.store.delivery_state import DONE, MISCONFIGURED, OFFLINE, Delivery
 from tracelet.store.run import Run
@@ -49,9 +49,9 @@ def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: flo
     asked = [name.strip() for name in (backend or "").split(",") if name.strip()]
     found, complete = False, True
     for run in chosen.values():
-        owed = list(debts(run, settings.load(), asked))
-        found = found or bool(owed)
-        complete = _settle(run, owed, patience, named=bool(runs)) and complete
+        deliveries = list(pending_deliveries(run, settings.load(), asked))
+        found = found or bool(deliveries)
+        complete = _settle(run, deliveries, patience, named=bool(runs)) and complete
     if not found:
         which = "these runs have" if runs else "the runs of this store have"
         echo(f"nothing to deliver: {which} no backend. Name one: tracelet sync RUN --backend mlflow")
@@ -59,28 +59,28 @@ def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: flo
         raise SystemExit(1)
 
 
-def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> bool:
+def _settle(run: Run, deliveries: Sequence[PendingDelivery], patience: float, named: bool) -> bool:
     """Deliver one run; whether nothing is left to be done by anybody but a live agent."""
-    open_debts: list[Debt] = []
+    unfinished: list[PendingDelivery] = []
     later = False
-    for debt in owed:
-        agent = debt.agent if running(run) else 0
-        busy = debt.holder or (agent if debt.named else 0)
+    for pending in deliveries:
+        agent = pending.agent if running(run) else 0
+        busy = pending.holder or (agent if pending.named else 0)
         if agent and not busy:
             later = True
             echo(
-                f"{run.id} {debt.config.name}: not started, because the run is still running and this backend is not "
-                f"one of its own. After the run ends, type: {debt.command}", err=True,
+                f"{run.id} {pending.config.name}: not started, because the run is still running and this backend is "
+                f"not one of its own. After the run ends, type: {pending.command}", err=True,
             )  # fmt: skip
         elif busy:
-            echo(f"{run.id} {debt.config.name}: process {busy} is delivering it; nothing to do")
-        elif debt.paid:
+            echo(f"{run.id} {pending.config.name}: process {busy} is delivering it; nothing to do")
+        elif pending.complete:
             if named:
-                sent = f"{counted(debt.delivery.points, 'point')}{_at(debt.delivery)}"
-                echo(f"{run.id} {debt.config.name}: complete, {sent}")
+                sent = f"{counted(pending.delivery.points, 'point')}{_at(pending.delivery)}"
+                echo(f"{run.id} {pending.config.name}: complete, {sent}")
         else:
-            open_debts.append(debt)
-    if not open_debts:
+            unfinished.append(pending)
+    if not unfinished:
         return not later
     notes = run.path / delivery_state.FOLDER
     if not os.access(notes if notes.exists() else run.path, os.W_OK):
@@ -90,18 +90,18 @@ def _settle(run: Run, owed: Sequence[Debt], patience: float, named: bool) -> boo
         )  # fmt: skip
         return False
     with _in_folder(run.info.folder):
-        _deliver(run.path, open_debts, patience)
-    reports = [_report(run, debt) for debt in open_debts]
+        _deliver(run.path, unfinished, patience)
+    reports = [_report(run, pending) for pending in unfinished]
     return all(reports) and not later
 
 
-def _deliver(folder: Path, owed: Sequence[Debt], patience: float) -> None:
+def _deliver(folder: Path, deliveries: Sequence[PendingDelivery], patience: float) -> None:
     # Imported here because it loads tenacity, which `tracelet --help` must not wait for.
     from tracelet.agent.delivery.courier_pool import CourierPool
 
     pool = CourierPool(folder, _ignore, follow=False)
-    pool.start(debt.config for debt in owed)
-    names = [debt.config.name for debt in owed]
+    pool.start(pending.config for pending in deliveries)
+    names = [pending.config.name for pending in deliveries]
     try:
         with _bar(folder, names) as show:
             while pool.busy and not _hopeless(pool, patience):
@@ -138,10 +138,10 @@ def _hopeless(pool: CourierPool, patience: float) -> bool:
     return all((s.state == OFFLINE and time.time() - s.since > patience) or late for s, late in zip(states, stuck))
 
 
-def _report(run: Run, debt: Debt) -> bool:
-    delivery = delivery_state.read(run.path, debt.config.name) or debt.delivery
-    name = f"{run.id} {debt.config.name}"
-    sent = delivery.points - debt.delivery.points
+def _report(run: Run, pending: PendingDelivery) -> bool:
+    delivery = delivery_state.read(run.path, pending.config.name) or pending.delivery
+    name = f"{run.id} {pending.config.name}"
+    sent = delivery.points - pending.delivery.points
     aside = (
         f"; {counted(delivery.rejected, 'record')} rejected, see {delivery.backend}.dead.jsonl"
         if delivery.rejected
@@ -151,7 +151,7 @@ def _report(run: Run, debt: Debt) -> bool:
         echo(f"{name}: {counted(sent, 'point')} delivered{_at(delivery)}{aside}")
         return True
     why = delivery.error or "it did not respond"
-    fix = delivery.fix if delivery.state == MISCONFIGURED else f"Nothing is lost. To retry: {debt.command}"
+    fix = delivery.fix if delivery.state == MISCONFIGURED else f"Nothing is lost. To retry: {pending.command}"
     echo(f"{name}: {counted(sent, 'point')} delivered, the rest is pending: {why}. {fix}{aside}", err=True)
     return False
 

@@ -9,7 +9,7 @@ import click
 
 from tracelet.cli.formatting import as_json, counted, duration
 from tracelet.cli.options import store_option
-from tracelet.cli.output import console, put, speaks_unicode, table
+from tracelet.cli.output import console, print_block, supports_unicode, table
 from tracelet.errors import RunNotFound
 from tracelet.store.run import Run
 from tracelet.store.store import Store
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BAR = 30
 """Characters of the longest bar."""
-MOST_TABLES = 2
+MAX_TABLES = 2
 """Processes that have a table each; of more there is one with the extremes."""
 NO_ITERATIONS = (
     "No training iterations were recorded. Lightning's are recorded automatically; in your own training loop, use "
@@ -77,7 +77,7 @@ def _tables(target: Console, run: Run, processes: list[ProcessTimes]) -> None:
             f"  not shown: {len(processes) - len(shown)} of {len(processes)} processes, which recorded no training "
             "iterations (launchers, or processes that ended early)"
         )
-    if len(shown) > MOST_TABLES:
+    if len(shown) > MAX_TABLES:
         _extremes(target, shown)
         return
     for times in shown:
@@ -109,13 +109,13 @@ def _shares(target: Console, times: ProcessTimes, title: str) -> None:
         target.print(title, style="bold")
     figures = ("seconds", "share", "per iteration, first third", "last third")
     shown = table("", "seconds", "share", " ", *(figures[2:] if times.first_third else ()), right=figures)
-    most = max(times.parts.values(), default=0.0)
+    maximum = max(times.parts.values(), default=0.0)
     for name, seconds in times.parts.items():
-        bar = _bar(target, seconds, most)
+        bar = _bar(target, seconds, maximum)
         shown.add_row(name, f"{seconds:.2f}", f"{times.share(name):.1%}", bar, *_trend(times, name))
     if times.first_third:
         shown.add_row("iteration", "", "", "", *_trend(times, "iteration"))
-    put(target, shown)
+    print_block(target, shown)
 
 
 def _trend(times: ProcessTimes, name: str) -> tuple[str, ...]:
@@ -139,17 +139,17 @@ def _extremes(target: Console, processes: list[ProcessTimes]) -> None:
     sums = {name: sum(times.parts.get(name, 0.0) for times in processes) for name in names}
     for name, seconds in sums.items():
         ordered = sorted((times.parts.get(name, 0.0), times.rank) for times in processes)
-        (least, quickest), (most, slowest) = ordered[0], ordered[-1]
+        (minimum, quickest), (maximum, slowest) = ordered[0], ordered[-1]
         shown.add_row(
             name, f"{seconds / len(processes):.2f}", f"{seconds / whole:.1%}",
-            _bar(target, seconds, max(sums.values())), f"{least:.2f}", str(quickest), f"{most:.2f}", str(slowest),
+            _bar(target, seconds, max(sums.values())), f"{minimum:.2f}", str(quickest), f"{maximum:.2f}", str(slowest),
         )  # fmt: skip
-    put(target, shown)
+    print_block(target, shown)
 
 
-def _bar(target: Console, seconds: float, most: float) -> str:
-    block = "█" if speaks_unicode(target) else "#"
-    return block * round(BAR * seconds / most) if most else ""
+def _bar(target: Console, seconds: float, maximum: float) -> str:
+    block = "█" if supports_unicode(target) else "#"
+    return block * round(BAR * seconds / maximum) if maximum else ""
 
 
 def _each(seconds: float | None) -> str:
@@ -164,6 +164,6 @@ def _slowest(target: Console, processes: list[Any]) -> None:
     target.print("Slowest iterations", style="bold")
     shown = table("rank", "iteration", "seconds", "longest phase")
     for rank, slow in sorted(rows, key=lambda row: -row[1].seconds)[:5]:
-        most = f"{slow.phase} {slow.phase_seconds:.3f} s" if slow.phase else ""
-        shown.add_row(str(rank), str(slow.number), f"{slow.seconds:.3f}", most)
-    put(target, shown)
+        maximum = f"{slow.phase} {slow.phase_seconds:.3f} s" if slow.phase else ""
+        shown.add_row(str(rank), str(slow.number), f"{slow.seconds:.3f}", maximum)
+    print_block(target, shown)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracelet.cli.event_text import moments, notable
+from tracelet.cli.event_text import notable, run_events
 from tracelet.cli.formatting import ago, duration, number, value, visible
 from tracelet.cli.options import checked_metrics, store_option
-from tracelet.cli.output import STATUS_STYLES, console, put, short, speaks_unicode, table
+from tracelet.cli.output import STATUS_STYLES, console, print_block, shorten, supports_unicode, table
 from tracelet.cli.sparkline import sparkline
 from tracelet.journal.records import RUNNING, MetricSummary
 from tracelet.store.run import Run
@@ -19,13 +19,13 @@ from tracelet.store.store import Store
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-EVERY = 1.0
+INTERVAL = 1.0
 """Seconds between looks."""
 WIDTH = 40
 """Characters of a curve."""
 NAME_SHARE = 3
 """The name of a metric takes at most one third of the terminal's width."""
-LATELY = 8
+MAX_EVENTS = 8
 """Events shown."""
 
 
@@ -44,21 +44,21 @@ def top(store: Store, run: str, metrics: tuple[str, ...], everything: bool, once
     chosen = checked_metrics(metrics, found)
     target = console()
     if once or not target.is_terminal:
-        put(target, page(target, found, chosen, everything))
+        print_block(target, render(target, found, chosen, everything))
         return
     from rich.live import Live
 
     try:
-        with Live(page(target, found, chosen, everything), console=target, screen=True, auto_refresh=False) as live:
+        with Live(render(target, found, chosen, everything), console=target, screen=True, auto_refresh=False) as live:
             while True:
-                time.sleep(EVERY)
+                time.sleep(INTERVAL)
                 found.refresh()
-                live.update(page(target, found, chosen, everything), refresh=True)
+                live.update(render(target, found, chosen, everything), refresh=True)
     except KeyboardInterrupt:
         pass  # how people end it
 
 
-def page(target: Console, run: Run, chosen: list[str], everything: bool) -> RenderableType:
+def render(target: Console, run: Run, chosen: list[str], everything: bool) -> RenderableType:
     """The current screen."""
     from rich.console import Group
     from rich.text import Text
@@ -71,8 +71,8 @@ def page(target: Console, run: Run, chosen: list[str], everything: bool) -> Rend
     )  # fmt: skip
     why = [Text(visible(info.reason), "red")] if info.reason else []
     events = [
-        Text(f"+{duration(max(0.0, event.time / 1e6 - info.started)):>8}  {whose}{value(event.name)}")
-        for event, whose in notable(moments(run))[-LATELY:]
+        Text(f"+{duration(max(0.0, event.time / 1e6 - info.started)):>8}  {prefix}{value(event.name)}")
+        for event, prefix in notable(run_events(run))[-MAX_EVENTS:]
     ]
     rest = max(3, target.height - len(events) - 8)
     foot = [Text("Ctrl-C exits this view; the run continues", "dim")] if info.status == RUNNING else []
@@ -86,7 +86,7 @@ def _metrics(target: Console, run: Run, chosen: list[str], everything: bool, row
         chosen or [name for name, found in summaries.items() if everything or not found.automatic] or sorted(summaries)
     )
     for name in names[:rows]:
-        shown.add_row(short(target, name, NAME_SHARE), *_row(run, name, run.summary(name), speaks_unicode(target)))
+        shown.add_row(shorten(target, name, NAME_SHARE), *_row(run, name, run.summary(name), supports_unicode(target)))
     return shown
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tracelet.journal.columns import FloatArray, IntArray
 
 AXES = ("step", "epoch", "time", "relative")
-FEWEST, MOST = 8, 20_000
+MIN_POINTS, MOST = 8, 20_000
 """Points of one answer."""
 
 
@@ -25,7 +25,7 @@ def curve(
 ) -> dict[str, Any]:
     """The points between `low` and `high` of the axis, and one on either side, so that lines reach the chart's edge."""
     start, stop = _bounds(series, axis, low, high, started)
-    most = max(FEWEST, min(points, MOST))
+    most = max(MIN_POINTS, min(points, MOST))
     values = series.values[start:stop]
     import numpy as np
 
@@ -59,7 +59,7 @@ def band(
         return {"x": [], "min": [], "mean": [], "max": []}
     mean = np.add.reduceat(values, begins) / counts
     lowest, highest = np.minimum.reduceat(values, begins), np.maximum.reduceat(values, begins)
-    most = max(FEWEST, min(points, MOST))
+    most = max(MIN_POINTS, min(points, MOST))
     places = np.arange(len(at))
     if len(at) > most:
         places = np.union1d(select_indices(lowest, most // 2), select_indices(highest, most // 2))

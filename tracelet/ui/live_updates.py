@@ -14,7 +14,7 @@ from pathlib import Path
 from tracelet.errors import RunNotFound
 from tracelet.journal.run_folder import SUFFIX
 from tracelet.store.summaries import FILE_NAME as SUMMARIES
-from tracelet.ui.run_cache import Library
+from tracelet.ui.run_cache import RunCache
 
 EVERY = 0.5
 """Seconds between looks: with the flush interval of half a second, a point is on the screen within two."""
@@ -28,11 +28,11 @@ Listener = Callable[[list[str]], None]
 Signature = tuple[tuple[str, int], ...]
 
 
-class Live:
+class LiveUpdates:
     """Who looks at what, and the task that follows it."""
 
-    def __init__(self, library: Library) -> None:
-        self.library = library
+    def __init__(self, run_cache: RunCache) -> None:
+        self.run_cache = run_cache
         self._watched: dict[Listener, frozenset[str]] = {}
         self._seen: dict[str, Signature] = {}
         self._task: asyncio.Task[None] | None = None
@@ -74,14 +74,14 @@ class Live:
     def _run_signature(self, run_id: str) -> Signature:
         """The files, and the status too: a process that was killed changes no file."""
         try:
-            status = self.library.row(run_id).info.status
+            status = self.run_cache.row(run_id).info.status
         except RunNotFound:
             return ()
-        return (*_signature(self.library.folder / run_id), (status, 0))
+        return (*_signature(self.run_cache.folder / run_id), (status, 0))
 
     def _list_signature(self) -> Signature:
         """The rows as far as people see them change: status, remarks, and that a heart still beats."""
-        rows = self.library.rows()  # a remark changes its folder, and so `changed`
+        rows = self.run_cache.rows()  # a remark changes its folder, and so `changed`
         return tuple((f"{row.info.id} {row.info.status} {row.changed}", int(row.heartbeat) // 5) for row in rows)
 
 

@@ -57,7 +57,7 @@ class _Opened:
         self.run: Run | None = None
 
 
-class Library:
+class RunCache:
     """The runs of one store."""
 
     def __init__(self, store: Store) -> None:

@@ -14,17 +14,17 @@ import msgspec
 from tracelet.errors import StoreError
 from tracelet.journal.records import RUNNING
 from tracelet.store.annotations import Annotations, read_annotations, write_annotations
-from tracelet.ui.run_cache import Library
+from tracelet.ui.run_cache import RunCache
 
 LONGEST_NAME = 500
 MOST_TAGS = 100
 
 
-class Edits:
-    """Changes to the runs of one library."""
+class RunEdits:
+    """Changes to the runs of one store."""
 
-    def __init__(self, library: Library, read_only: bool = False) -> None:
-        self.library = library
+    def __init__(self, run_cache: RunCache, read_only: bool = False) -> None:
+        self.run_cache = run_cache
         self.read_only = read_only
         self._lock = threading.Lock()
 
@@ -48,18 +48,18 @@ class Edits:
     def delete(self, run_id: str, force: bool = False) -> None:
         """Delete a run and all its files; a running one only by force, a link never."""
         self._check()
-        path = self.library.path(run_id)
-        with self.library.open(run_id) as run:
+        path = self.run_cache.path(run_id)
+        with self.run_cache.open(run_id) as run:
             if run.info.status == RUNNING and not force:
                 raise StoreError(f"run {run_id} is still running; nothing was deleted")
-        if path.is_symlink() or path.resolve().parent != self.library.folder.resolve():
+        if path.is_symlink() or path.resolve().parent != self.run_cache.folder.resolve():
             raise StoreError(f"{path.name} is a symbolic link; nothing was deleted")
         try:
             shutil.rmtree(path)
         except OSError as error:
             raise StoreError(f"run {run_id} was deleted only in part: {error.strerror}") from error
         finally:
-            self.library.forget(run_id)
+            self.run_cache.forget(run_id)
 
     def pin(self, run_id: str, pinned: bool) -> None:
         """Keep a run at the top of lists, or no longer."""
@@ -67,10 +67,10 @@ class Edits:
         self._write(run_id, lambda known: msgspec.structs.replace(known, pinned=pinned))
 
     def _write(self, run_id: str, change: Callable[[Annotations], Annotations]) -> None:
-        path = self.library.path(run_id)
+        path = self.run_cache.path(run_id)
         with self._lock:
             try:
                 write_annotations(path, change(read_annotations(path)))
             except OSError as error:
                 raise StoreError(f"run {run_id} could not be changed: {error.strerror}") from error
-        self.library.forget(run_id)
+        self.run_cache.forget(run_id)

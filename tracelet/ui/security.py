@@ -43,7 +43,7 @@ HEADERS = (
 
 
 @dataclass(frozen=True)
-class Rules:
+class AccessRules:
     """What is allowed: `hosts` by name beside loopback, any number as an address if `beyond`, and the token."""
 
     hosts: frozenset[str] = frozenset()
@@ -51,10 +51,10 @@ class Rules:
     token: str = ""
 
 
-class Gate:
+class AccessControl:
     """The middleware."""
 
-    def __init__(self, app: Application, rules: Rules) -> None:
+    def __init__(self, app: Application, rules: AccessRules) -> None:
         self.app = app
         self.rules = rules
 

@@ -38,7 +38,7 @@ class _Kept:
         return sum(column.nbytes for column in columns if any(column.strides)) + 1000
 
 
-class Columns:
+class SeriesCache:
     """Series by run, metric and rank."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:

@@ -12,8 +12,8 @@ from collections import OrderedDict
 from tracelet.errors import TraceletError
 from tracelet.store.run import Run
 from tracelet.store.series import Series
-from tracelet.ui.run_cache import Library
-from tracelet.ui.series_cache import Columns
+from tracelet.ui.run_cache import RunCache
+from tracelet.ui.series_cache import SeriesCache
 
 LONG = 1_000_000
 """Points from which the whole takes longer to unpack (0.1 s) than a person takes for an instant."""
@@ -22,19 +22,19 @@ Wanted = tuple[str, str, "int | None"]
 """Run, metric, rank."""
 
 
-class Glances:
+class SeriesPreviews:
     """Answers while the whole columns are on their way."""
 
-    def __init__(self, library: Library, columns: Columns) -> None:
-        self._library = library
-        self._columns = columns
+    def __init__(self, run_cache: RunCache, series_cache: SeriesCache) -> None:
+        self._run_cache = run_cache
+        self._series_cache = series_cache
         self._wanted: OrderedDict[Wanted, None] = OrderedDict()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def glance(self, run: Run, name: str, rank: int | None, points: int) -> tuple[Series, int] | None:
+    def preview(self, run: Run, name: str, rank: int | None, points: int) -> tuple[Series, int] | None:
         """About `points` points of the series and how many it has; None if the whole of it is as quickly there."""
-        total = self._columns.awaits(run, name, rank)
+        total = self._series_cache.awaits(run, name, rank)
         if total < LONG:
             return None
         self._want((run.id, name, rank))
@@ -51,8 +51,8 @@ class Glances:
         while (wanted := self._next()) is not None:
             run_id, name, rank = wanted
             try:
-                with self._library.open(run_id) as run:
-                    self._columns.series(run, name, rank)
+                with self._run_cache.open(run_id) as run:
+                    self._series_cache.series(run, name, rank)
             except (KeyError, OSError, TraceletError):
                 continue  # deleted meanwhile, or damaged: whoever asks for it is told
 

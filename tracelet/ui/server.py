@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from tracelet.errors import StoreError
 from tracelet.store.store import Store
-from tracelet.ui.security import Gate, Rules
+from tracelet.ui.security import AccessControl, AccessRules
 
 PORT = 8765
 """Where the dashboard is found unless the port is taken."""
@@ -47,13 +47,13 @@ class Options:
             return True
 
 
-def rules(options: Options) -> Rules:
+def rules(options: Options) -> AccessRules:
     """Who is let in. Beyond loopback there is always a token."""
     names = {name.lower() for name in options.names}
     if options.beyond:
         names |= {socket.gethostname().lower(), socket.getfqdn().lower(), options.host.lower()}
     token = options.token or (secrets.token_urlsafe(TOKEN_BYTES) if options.beyond else "")
-    return Rules(frozenset(names), options.beyond, token)
+    return AccessRules(frozenset(names), options.beyond, token)
 
 
 def listen(host: str, port: int | None) -> socket.socket:
@@ -88,7 +88,9 @@ def serve(store: Store, options: Options, ready: Callable[[str], None]) -> None:
     )
 
 
-def _run(store: Store, options: Options, allowed: Rules, listener: socket.socket, ready: Callable[[], None]) -> None:
+def _run(
+    store: Store, options: Options, allowed: AccessRules, listener: socket.socket, ready: Callable[[], None]
+) -> None:
     os.environ.setdefault("NICEGUI_STORAGE_PATH", os.devnull)  # it keeps nothing for us, and makes no folder here
     import uvicorn
     from nicegui import ui
@@ -104,7 +106,7 @@ def _run(store: Store, options: Options, allowed: Rules, listener: socket.socket
         favicon=MARK, storage_secret=None,
     )  # fmt: skip
     config = uvicorn.Config(
-        Gate(app, allowed), log_level="warning", access_log=False, server_header=False, proxy_headers=False,
+        AccessControl(app, allowed), log_level="warning", access_log=False, server_header=False, proxy_headers=False,
         ws_max_size=4 * 1024 * 1024, timeout_graceful_shutdown=2,
     )  # fmt: skip
     app.router.on_startup.append(ready)

@@ -10,8 +10,8 @@ import pytest
 from tests.servers.clearml_server import ClearmlServer, clearml_server
 from tests.servers.stand_in import StandIn, serving
 from tests.servers.wandb_server import WandbServer, wandb_server
-from tracelet.cli.account_names import whose
-from tracelet.cli.server_checks import examine
+from tracelet.cli.account_names import account_name
+from tracelet.cli.server_checks import check_server
 
 KEY = "a-key-that-must-not-be-told"
 
@@ -49,21 +49,21 @@ def _nobodys_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_wandb_by_option_variable_and_file(wandb: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user of the key is named, wherever the key stands; without one nobody is asked."""
-    assert whose("wandb", wandb.url, {}) == ""
-    assert whose("wandb", wandb.url, {"api_key": KEY}) == "tester"
+    assert account_name("wandb", wandb.url, {}) == ""
+    assert account_name("wandb", wandb.url, {"api_key": KEY}) == "tester"
     (tmp_path / ".netrc").write_text(f"machine 127.0.0.1 login user password {KEY}")
-    assert whose("wandb", wandb.url, {}) == "tester"
+    assert account_name("wandb", wandb.url, {}) == "tester"
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    says = examine("wandb", {"url": wandb.url})[1]
+    says = check_server("wandb", {"url": wandb.url})[1]
     assert says == f"{wandb.url} (given as an option), with the credential in WANDB_API_KEY, as tester"
 
 
 def test_clearml_by_option_and_file(clearml: ClearmlServer, tmp_path: Path) -> None:
     """The user of the key pair is named, also where the pair stands in clearml.conf."""
-    assert whose("clearml", clearml.url, {"access_key": "a", "api_key": KEY}) == "tester"
+    assert account_name("clearml", clearml.url, {"access_key": "a", "api_key": KEY}) == "tester"
     pair = f'"access_key" = "A1"\n    "secret_key" = "{KEY}"'
     (tmp_path / "clearml.conf").write_text(f'api {{\n  # access_key: "old"\n  credentials {{\n    {pair}\n  }}\n}}')
-    answers, says, _ = examine("clearml", {"url": clearml.url})
+    answers, says, _ = check_server("clearml", {"url": clearml.url})
     assert answers
     assert says.endswith("with the credential in ~/clearml.conf, as tester")
     assert KEY not in says
@@ -72,16 +72,16 @@ def test_clearml_by_option_and_file(clearml: ClearmlServer, tmp_path: Path) -> N
 def test_a_server_that_says_nothing_of_use() -> None:
     """What is no answer to the question is no name, and no failure."""
     with serving(Odd()) as server:
-        assert whose("wandb", server.url, {"api_key": KEY}) == ""
-        assert whose("clearml", server.url, {"access_key": "a", "api_key": KEY}) == ""
-        assert whose("mlflow", server.url, {"api_key": KEY}) == ""
+        assert account_name("wandb", server.url, {"api_key": KEY}) == ""
+        assert account_name("clearml", server.url, {"access_key": "a", "api_key": KEY}) == ""
+        assert account_name("mlflow", server.url, {"api_key": KEY}) == ""
         assert server.asked == 2
 
 
 def test_a_key_that_is_refused(wandb: WandbServer) -> None:
     """A server that does not take the key is told apart from one that is away."""
     wandb.status = 401
-    answers, says, fix = examine("wandb", {"url": wandb.url, "api_key": KEY})
+    answers, says, fix = check_server("wandb", {"url": wandb.url, "api_key": KEY})
     assert answers is False
     assert "rejects" in says
     assert "wandb login" in fix
@@ -91,5 +91,5 @@ def test_a_key_goes_nowhere_else(wandb: WandbServer) -> None:
     """A redirection is not followed: it would take the key to another server."""
     with serving(Odd()) as other:
         wandb.status, wandb.location = 302, other.url
-        assert whose("wandb", wandb.url, {"api_key": KEY}) == ""
+        assert account_name("wandb", wandb.url, {"api_key": KEY}) == ""
         assert other.asked == 0

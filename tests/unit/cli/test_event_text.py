@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tracelet.cli.event_text import told
+from tracelet.cli.event_text import describe_event
 from tracelet.cli.formatting import date
 from tracelet.journal.records import Event
 
@@ -30,12 +30,12 @@ FIT: dict[str, Any] = {"kind": "fit", "number": 1, "status": "finished", "second
 )
 def test_the_end_of_a_fit_is_a_sentence(more: dict[str, Any], words: str) -> None:
     """What was trained is counted; a fit that a tuner made is not taken for a training of nothing."""
-    assert told(Event(time=1, name="fit_finished", attributes={**FIT, **more})) == words
+    assert describe_event(Event(time=1, name="fit_finished", attributes={**FIT, **more})) == words
 
 
 def test_other_events_tell_their_attributes() -> None:
     """Name by name, on one line."""
-    assert told(Event(time=1, name="early_stopping", attributes={"monitor": "v", "epoch": 2})) == (
+    assert describe_event(Event(time=1, name="early_stopping", attributes={"monitor": "v", "epoch": 2})) == (
         "early_stopping monitor=v, epoch=2"
     )
 
@@ -43,6 +43,6 @@ def test_other_events_tell_their_attributes() -> None:
 def test_moments_of_the_clock_are_dates() -> None:
     """An attribute of seconds since the epoch is local time; one that is no number stays what it is."""
     attributes = {"first_save_timestamp_sec": 1795290000.5, "last_save_timestamp_sec": "x", "total_sec": 2.5}
-    assert told(Event(time=1, name="saved", attributes=attributes)) == (
+    assert describe_event(Event(time=1, name="saved", attributes=attributes)) == (
         f"saved first_save_timestamp_sec={date(1795290000.5)}, last_save_timestamp_sec=x, total_sec=2.5"
     )

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 import tracelet
 from tracelet.store.run import Run
 from tracelet.ui.api.application import Service, application
-from tracelet.ui.security import Gate, Rules
+from tracelet.ui.security import AccessControl, AccessRules
 
 BARE = {f"track_{name}": False for name in ("lightning", "tensorboard", "system", "git", "env", "spans")}
 """Nothing but what the test logs."""
@@ -55,6 +55,6 @@ def service() -> Service:
 @pytest.fixture
 def client(service: Service) -> Iterator[TestClient]:
     """The API behind the gate, as a browser on this machine reaches it."""
-    gate = Gate(application(service), Rules())
+    gate = AccessControl(application(service), AccessRules())
     with TestClient(gate, base_url="http://127.0.0.1:8765", headers=OURS) as made:
         yield made

@@ -130,15 +130,15 @@ def test_the_first_look_at_a_long_series_does_not_wait_for_the_whole(
     values[1234], values[4321] = 99.0, -99.0
     run = record("long", {"m": values})
     asked: dict[str, Any] = {"run": run.id, "name": "m", "points": 100}
-    assert service.columns.awaits(run, "m") == 5000
+    assert service.series_cache.awaits(run, "m") == 5000
     (first,) = client.get("/api/series", params=asked).json()["series"]
     assert (first["count"], first["total"]) == (5000, 5000)
     assert len(first["x"]) <= 100
     assert {(1234, 99.0), (4321, -99.0), (0, 0.0), (4999, values[-1])} <= set(zip(first["steps"], first["y"]))
     deadline = time.monotonic() + 30
-    while service.columns.awaits(run, "m") and time.monotonic() < deadline:
+    while service.series_cache.awaits(run, "m") and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert service.columns.bytes > 5000 * 8
+    assert service.series_cache.bytes > 5000 * 8
     (zoomed,) = client.get("/api/series", params={**asked, "from": 1230, "to": 1239}).json()["series"]
     assert zoomed["y"] == values[1229:1241]
     (epochs,) = client.get("/api/series", params={**asked, "x": "epoch"}).json()["series"]

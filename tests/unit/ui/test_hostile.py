@@ -21,8 +21,8 @@ from tracelet.cli import main
 from tracelet.store.run import Run
 from tracelet.store.store import Store
 from tracelet.ui.api.application import Service, application
-from tracelet.ui.run_cache import Library
-from tracelet.ui.security import Gate, Rules
+from tracelet.ui.run_cache import RunCache
+from tracelet.ui.security import AccessControl, AccessRules
 
 COMMANDS = (["ls"], ["ls", "--json"], ["show", "r1"], ["show", "r1", "--all"], ["show", "r1", "--json"], ["time", "r1"],
             ["show", "r1", "--log"], ["compare", "r1", "r1"])  # fmt: skip
@@ -31,7 +31,9 @@ COMMANDS = (["ls"], ["ls", "--json"], ["show", "r1"], ["show", "r1", "--all"], [
 def client(store: Path) -> TestClient:
     """The API behind the gate, over a store that it must not change."""
     service = Service(Store(store), read_only=True)
-    return TestClient(Gate(application(service), Rules()), base_url="http://127.0.0.1:8765", headers=OURS)
+    return TestClient(
+        AccessControl(application(service), AccessRules()), base_url="http://127.0.0.1:8765", headers=OURS
+    )
 
 
 def asked(store: Path) -> Iterator[tuple[str, Any]]:
@@ -116,7 +118,7 @@ def test_a_run_goes_by_its_folder_whatever_its_journal_says(tmp_path: Path) -> N
     """A copied run, or one whose journal bears the id of another or a path, is listed under its own folder's name."""
     for folder, said in (("a", "b"), ("b", "b"), ("c", "../../etc")):
         hostile.write(tmp_path / "runs" / folder, one("started", ["run"], said))
-    rows = Library(Store(tmp_path)).rows()
+    rows = RunCache(Store(tmp_path)).rows()
     assert sorted(row.info.id for row in rows) == ["a", "b", "c"]
 
 

@@ -13,11 +13,11 @@ import tracelet
 from tests.unit.ui import hostile
 from tracelet.store.store import Store
 from tracelet.ui import live_updates
-from tracelet.ui.live_updates import LIST, Live
-from tracelet.ui.run_cache import Library, Row
+from tracelet.ui.live_updates import LIST, LiveUpdates
+from tracelet.ui.run_cache import Row, RunCache
 
 
-class Counting(Library):
+class Counting(RunCache):
     """Remembers which runs were looked at."""
 
     def __init__(self, store: Store) -> None:
@@ -31,7 +31,7 @@ class Counting(Library):
 
 
 @pytest.fixture
-def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Counting:
+def run_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Counting:
     """Two runs, and looks that follow one another quickly."""
     monkeypatch.setattr(live_updates, "EVERY", 0.01)
     for name in ("a", "b"):
@@ -47,49 +47,49 @@ async def until(true: Callable[[], object]) -> None:
         await asyncio.sleep(0.005)
 
 
-def more(library: Library, name: str) -> None:
+def more(run_cache: RunCache, name: str) -> None:
     """The run grows."""
-    with open(library.folder / name / "rank-0.0.tlj", "ab") as file:
+    with open(run_cache.folder / name / "rank-0.0.tlj", "ab") as file:
         file.write(b"more")
 
 
-def test_those_who_look_are_told_and_only_of_what_they_see(library: Counting) -> None:
+def test_those_who_look_are_told_and_only_of_what_they_see(run_cache: Counting) -> None:
     """A page that shows one run is told when it grows, and not of another run; the other one is not even looked at."""
 
     async def story() -> list[str]:
         told: list[str] = []
         listener = told.extend
-        followed = Live(library)
+        followed = LiveUpdates(run_cache)
         followed.watch(listener, ["a"])
-        await until(lambda: len(library.looked) > 1)
-        more(library, "b")
-        more(library, "a")
+        await until(lambda: len(run_cache.looked) > 1)
+        more(run_cache, "b")
+        more(run_cache, "a")
         await until(lambda: told)
         followed.leave(listener)
         return told
 
     assert set(asyncio.run(story())) == {"a"}
-    assert set(library.looked) == {"a"}
+    assert set(run_cache.looked) == {"a"}
 
 
-def test_nothing_is_looked_at_for_nobody(library: Counting) -> None:
+def test_nothing_is_looked_at_for_nobody(run_cache: Counting) -> None:
     """When the last page is gone the store is left in peace; a page that comes later is followed again."""
 
     async def story() -> None:
         told: list[str] = []
         listener = told.extend
-        followed = Live(library)
+        followed = LiveUpdates(run_cache)
         followed.watch(listener, ["a"])
-        await until(lambda: library.looked)
+        await until(lambda: run_cache.looked)
         followed.leave(listener)
         await until(lambda: len(asyncio.all_tasks()) == 1)
-        library.looked.clear()
-        more(library, "a")
+        run_cache.looked.clear()
+        more(run_cache, "a")
         await asyncio.sleep(0.1)
-        assert library.looked == []
+        assert run_cache.looked == []
         followed.watch(listener, ["a", LIST])
-        await until(lambda: library.looked)
-        more(library, "a")
+        await until(lambda: run_cache.looked)
+        more(run_cache, "a")
         await until(lambda: "a" in told)
         followed.leave(listener)
         await until(lambda: len(asyncio.all_tasks()) == 1)

@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from tracelet.ui.security import Gate, Receive, Rules, Scope, Send
+from tracelet.ui.security import AccessControl, AccessRules, Receive, Scope, Send
 
 HERE = "http://127.0.0.1:8765"
 
@@ -25,9 +25,9 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         await response(scope, receive, send)
 
 
-def caller(rules: Rules | None = None, address: str = HERE) -> TestClient:
+def caller(rules: AccessRules | None = None, address: str = HERE) -> TestClient:
     """A browser in front of the gate."""
-    return TestClient(Gate(echo, rules or Rules()), base_url=address, follow_redirects=False)
+    return TestClient(AccessControl(echo, rules or AccessRules()), base_url=address, follow_redirects=False)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8765", "localhost:9000", "[::1]:8765", "127.0.0.1", "LOCALHOST"])
@@ -46,7 +46,7 @@ def test_foreign_hosts_are_refused(host: str) -> None:
 
 def test_a_name_can_be_allowed() -> None:
     """A host name that was named is answered."""
-    rules = Rules(frozenset({"gpu-box"}))
+    rules = AccessRules(frozenset({"gpu-box"}))
     assert caller(rules).get("/", headers={"Host": "gpu-box:8765"}).status_code == 200
 
 
@@ -80,7 +80,7 @@ def test_changes_need_our_header() -> None:
 
 def test_a_token_is_exchanged_for_a_cookie() -> None:
     """With a token nothing is answered without it; its address leads to one without the token, and a cookie opens."""
-    client = caller(Rules(token="right"))
+    client = caller(AccessRules(token="right"))
     assert client.get("/").status_code == 401
     assert client.get("/?token=wrong").status_code == 401
     answer = client.get("/run/x?token=right&tab=metrics")
@@ -91,14 +91,14 @@ def test_a_token_is_exchanged_for_a_cookie() -> None:
 
 def test_a_token_may_come_as_bearer() -> None:
     """Scripts give the token in the header Authorization."""
-    client = caller(Rules(token="right"))
+    client = caller(AccessRules(token="right"))
     assert client.get("/api/runs", headers={"Authorization": "Bearer right"}).status_code == 200
     assert client.get("/api/runs", headers={"Authorization": "Bearer wrong"}).status_code == 401
 
 
 def test_a_token_in_an_address_leads_nowhere_else() -> None:
     """The redirect stays on this host, whatever the path looks like."""
-    answer = caller(Rules(token="right")).get(HERE + "//evil.example/?token=right")
+    answer = caller(AccessRules(token="right")).get(HERE + "//evil.example/?token=right")
     assert answer.headers["location"].startswith("/evil.example")
 
 
@@ -106,7 +106,7 @@ def test_websockets_need_the_token_too() -> None:
     """With a token a websocket without it is closed."""
     with (
         pytest.raises(WebSocketDisconnect),
-        caller(Rules(token="right")).websocket_connect("/", headers={"Host": "localhost"}),
+        caller(AccessRules(token="right")).websocket_connect("/", headers={"Host": "localhost"}),
     ):
         pytest.fail("the websocket was accepted")
 

@@ -18,9 +18,9 @@ from tracelet.ui.api.files import FilesApi
 from tracelet.ui.api.responses import Json
 from tracelet.ui.api.runs import RunsApi
 from tracelet.ui.api.series import SeriesApi
-from tracelet.ui.run_cache import Library
-from tracelet.ui.run_edits import Edits
-from tracelet.ui.series_cache import Columns
+from tracelet.ui.run_cache import RunCache
+from tracelet.ui.run_edits import RunEdits
+from tracelet.ui.series_cache import SeriesCache
 
 CODES: dict[type[TraceletError], int] = {RunNotFound: 404, FilterError: 400, StoreError: 409, JournalError: 500}
 STYLE = "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}code{font-size:.95em}"
@@ -30,9 +30,9 @@ class Service:
     """What answers requests: one store with its caches."""
 
     def __init__(self, store: Store, read_only: bool = False) -> None:
-        self.library = Library(store)
-        self.edits = Edits(self.library, read_only)
-        self.columns = Columns()
+        self.run_cache = RunCache(store)
+        self.edits = RunEdits(self.run_cache, read_only)
+        self.series_cache = SeriesCache()
 
 
 def application(service: Service) -> FastAPI:
@@ -43,31 +43,31 @@ def application(service: Service) -> FastAPI:
         openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
     )  # fmt: skip
     routers = (
-        RunsApi(service.library, service.edits), SeriesApi(service.library, service.columns),
-        FilesApi(service.library), ComparisonApi(service.library), ConsoleApi(service.library),
+        RunsApi(service.run_cache, service.edits), SeriesApi(service.run_cache, service.series_cache),
+        FilesApi(service.run_cache), ComparisonApi(service.run_cache), ConsoleApi(service.run_cache),
     )  # fmt: skip
     for part in routers:
         app.include_router(part.router(), prefix="/api")
-    app.add_exception_handler(TraceletError, _told)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(TraceletError, _tracelet_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
     app.add_api_route("/api/docs", _docs(app), include_in_schema=False, response_class=HTMLResponse)
     return app
 
 
-async def _told(_request: Request, error: Exception) -> Response:
+async def _tracelet_error(_request: Request, error: Exception) -> Response:
     """An error of ours as JSON: `error` is the sentence."""
     code = next((code for kind, code in CODES.items() if isinstance(error, kind)), 400)
     return Json({"error": str(error)}, status_code=code)
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _http_error(_request: Request, error: Exception) -> Response:
     """What a route refused, in the same form."""
     assert isinstance(error, HTTPException)
     return Json({"error": error.detail}, status_code=error.status_code)
 
 
-async def _invalid(_request: Request, error: Exception) -> Response:
+async def _validation_error(_request: Request, error: Exception) -> Response:
     """A parameter that cannot be read: which, and why; never what was given, which may be anything."""
     assert isinstance(error, RequestValidationError)
     why = "; ".join(f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())

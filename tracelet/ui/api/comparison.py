@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Query, Response
 
 from tracelet.store.code_diff import code_difference
 from tracelet.ui.api.responses import Json
-from tracelet.ui.run_cache import Library
+from tracelet.ui.run_cache import RunCache
 
 MOST_RUNS = 200
 Runs = Annotated[list[str], Query()]
@@ -18,8 +18,8 @@ Runs = Annotated[list[str], Query()]
 class ComparisonApi:
     """Answers about several runs side by side."""
 
-    def __init__(self, library: Library) -> None:
-        self.library = library
+    def __init__(self, run_cache: RunCache) -> None:
+        self.run_cache = run_cache
 
     def router(self) -> APIRouter:
         """The routes."""
@@ -47,14 +47,14 @@ class ComparisonApi:
         """The code changes from one run to another as a patch, and a sentence on what was compared."""
         gits = []
         for run_id in (first, second):
-            with self.library.open(run_id, refresh=False) as run:
+            with self.run_cache.open(run_id, refresh=False) as run:
                 gits.append(run.git)
         return Json(code_difference(*gits))
 
     def _column(self, run_id: str) -> dict[str, Any]:
-        row = self.library.row(run_id)
+        row = self.run_cache.row(run_id)
         info = row.info
-        with self.library.open(run_id) as run:
+        with self.run_cache.open(run_id) as run:
             summaries = run.summaries()
             return {
                 "info": {"id": info.id, "name": info.name, "project": info.project, "status": info.status,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 
 from tracelet.store.console_lines import Line, with_gaps
 from tracelet.ui.api.responses import Json, disposition
-from tracelet.ui.run_cache import Library
+from tracelet.ui.run_cache import RunCache
 
 MOST_LINES = 5000
 """Lines of one answer: what a page shows at once without growing slow."""
@@ -17,8 +17,8 @@ MOST_LINES = 5000
 class ConsoleApi:
     """Answers with printed lines."""
 
-    def __init__(self, library: Library) -> None:
-        self.library = library
+    def __init__(self, run_cache: RunCache) -> None:
+        self.run_cache = run_cache
 
     def router(self) -> APIRouter:
         """The route."""
@@ -31,7 +31,7 @@ class ConsoleApi:
         search: str = "", before: Union[int, None] = None, limit: int = 1000, format: Literal["json", "text"] = "json",
     ) -> Response:  # fmt: skip
         """The last lines that contain the search string, or the lines before a position; or all lines as text."""
-        with self.library.open(run_id) as run:
+        with self.run_cache.open(run_id) as run:
             found = list(with_gaps(run.console(stream, rank)))
         if format == "text":
             text = "".join(line.text + "\n" for line, _ in found)

@@ -10,14 +10,14 @@ from tracelet.errors import RunNotFound
 from tracelet.journal.records import Artifact
 from tracelet.store.artifacts import DIGEST, manifest, object_path
 from tracelet.ui.api.responses import Json, download
-from tracelet.ui.run_cache import Library
+from tracelet.ui.run_cache import RunCache
 
 
 class FilesApi:
     """Answers with files."""
 
-    def __init__(self, library: Library) -> None:
-        self.library = library
+    def __init__(self, run_cache: RunCache) -> None:
+        self.run_cache = run_cache
 
     def router(self) -> APIRouter:
         """The routes."""
@@ -27,15 +27,15 @@ class FilesApi:
         return router
 
     def _artifact(self, run_id: str, number: int) -> tuple[Path, Artifact]:
-        with self.library.open(run_id) as run:
+        with self.run_cache.open(run_id) as run:
             artifacts = run.artifacts
         if not 0 <= number < len(artifacts):
             raise RunNotFound(f"run {run_id} has no artifact {number}")
-        return self.library.path(run_id), artifacts[number]
+        return self.run_cache.path(run_id), artifacts[number]
 
     def listed(self, run_id: str) -> Response:
         """The artifacts in logging order; for folders with the list of their files."""
-        with self.library.open(run_id) as run:
+        with self.run_cache.open(run_id) as run:
             found = [
                 {"number": number, "name": artifact.name, "kind": artifact.kind, "size": artifact.size,
                  "files": _files(run.path, artifact)}

@@ -13,10 +13,10 @@ from tracelet.store.filtering import Filter
 from tracelet.store.run import Run
 from tracelet.telemetry.reading.routine_events import notable
 from tracelet.ui.api.responses import Json, disposition
-from tracelet.ui.run_cache import Library, Row
-from tracelet.ui.run_edits import Edits
+from tracelet.ui.run_cache import Row, RunCache
+from tracelet.ui.run_edits import RunEdits
 
-OWN_METRICS, OWN_PARAMS = 4, 4
+DEFAULT_METRICS, DEFAULT_PARAMS = 4, 4
 """Columns shown when nobody chose any: what fits a laptop's screen."""
 MOST_EVENTS = 2000
 MOST_TAGS = 50
@@ -30,8 +30,8 @@ Yes = Annotated[Union[bool, None], Body()]
 class RunsApi:
     """Answers about runs."""
 
-    def __init__(self, library: Library, edits: Edits) -> None:
-        self.library = library
+    def __init__(self, run_cache: RunCache, edits: RunEdits) -> None:
+        self.run_cache = run_cache
         self.edits = edits
 
     def router(self) -> APIRouter:
@@ -50,14 +50,14 @@ class RunsApi:
         metric: Names = None, param: Names = None, git: bool = False,
     ) -> Response:  # fmt: skip
         """The runs, newest first, with the requested metrics (last, min, max) and parameters."""
-        rows = self.library.rows()
+        rows = self.run_cache.rows()
         total = len(rows)
         rows = [row for row in rows if project in (None, row.info.project) and status in (None, row.info.status)]
         if filter.strip():
             rows = _filtered(rows, Filter(filter))
         found = [self._described(row, metric or [], param or [], git) for row in rows]
         return Json(
-            {"runs": found, "total": total, "read_only": self.edits.read_only, "store": str(self.library.store.root)}
+            {"runs": found, "total": total, "read_only": self.edits.read_only, "store": str(self.run_cache.store.root)}
         )
 
     def _described(self, row: Row, metrics: list[str], params: list[str], git: bool) -> dict[str, Any]:
@@ -74,34 +74,34 @@ class RunsApi:
             "params": {name: names["params"][name] for name in params if name in names["params"]},
         }  # fmt: skip
         if git:
-            with self.library.open(info.id, refresh=False) as run:
+            with self.run_cache.open(info.id, refresh=False) as run:
                 found["git"] = {key: run.git.get(key) for key in ("commit", "branch", "dirty", "subject")}
         return found
 
     def columns(self) -> Response:
         """The names that can be columns (metrics and parameters, most common first), and the default columns."""
-        rows = self.library.rows()
+        rows = self.run_cache.rows()
         metrics = Counter(name for row in rows for name in row.names["metrics"])
         own = Counter(name for row in rows for name in row.names["metrics"] if name not in row.automatic)
         params = Counter(name for row in rows for name in row.names["params"])
         return Json({
             "metrics": _ordered(metrics), "params": _ordered(params),
             "tags": _ordered(Counter(name for row in rows for name in row.names["tags"]))[:MOST_TAGS],
-            "own_metrics": sorted(sorted(own), key=lambda name: (-own[name], name.startswith("train")))[:OWN_METRICS],
-            "own_params": _telling(rows, params), "projects": sorted({row.info.project for row in rows}),
+            "own_metrics": sorted(sorted(own), key=lambda n: (-own[n], n.startswith("train")))[:DEFAULT_METRICS],
+            "own_params": _differing_params(rows, params), "projects": sorted({row.info.project for row in rows}),
         })  # fmt: skip
 
     def one(self, run_id: str, events: Literal["telling", "all"] = "telling") -> Response:
         """Everything about one run except points, spans, diff and console; by default only notable events."""
-        row = self.library.row(run_id)
-        with self.library.open(run_id) as run:
+        row = self.run_cache.row(run_id)
+        with self.run_cache.open(run_id) as run:
             described = _whole(run, row, run.events() if events == "all" else notable(run.events()))
         described["read_only"] = self.edits.read_only
         return Json(described)
 
     def diff(self, run_id: str) -> Response:
         """The uncommitted changes at the start of the run, as a patch."""
-        with self.library.open(run_id) as run:
+        with self.run_cache.open(run_id) as run:
             text = str(run.git.get("diff") or "")
         return Response(text, media_type="text/plain", headers=disposition(f"{run_id}.patch"))
 
@@ -134,14 +134,14 @@ def _ordered(counts: Counter[str]) -> list[str]:
     return sorted(counts, key=lambda name: (-counts[name], name))
 
 
-def _telling(rows: list[Row], params: Counter[str]) -> list[str]:
+def _differing_params(rows: list[Row], params: Counter[str]) -> list[str]:
     """Parameters in which the runs differ; those that the person chose stand before what was found out."""
     differing = []
     for name in params:
         values = {str(row.names["params"].get(name)) for row in rows}
         if len(values) > 1 or len(rows) == 1:
             differing.append(name)
-    return sorted(differing, key=lambda name: (name.count("/"), -params[name], name))[:OWN_PARAMS]
+    return sorted(differing, key=lambda name: (name.count("/"), -params[name], name))[:DEFAULT_PARAMS]
 
 
 def _whole(run: Run, row: Row, events: list[Event]) -> dict[str, Any]:

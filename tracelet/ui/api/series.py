@@ -12,9 +12,9 @@ from tracelet.store.span_table import SpanTable
 from tracelet.ui import timeline
 from tracelet.ui.api.responses import Json, as_arrow, as_csv
 from tracelet.ui.chart_data import band, curve
-from tracelet.ui.run_cache import Library
-from tracelet.ui.series_cache import Columns, ranks
-from tracelet.ui.series_preview import Glances
+from tracelet.ui.run_cache import RunCache
+from tracelet.ui.series_cache import SeriesCache, ranks
+from tracelet.ui.series_preview import SeriesPreviews
 
 MOST_SERIES = 200
 MOST_BAND = 64
@@ -31,10 +31,10 @@ Axis = Literal["step", "epoch", "time", "relative"]
 class SeriesApi:
     """Answers about points and spans."""
 
-    def __init__(self, library: Library, columns: Columns) -> None:
-        self.library = library
-        self.columns = columns
-        self.glances = Glances(library, columns)
+    def __init__(self, run_cache: RunCache, series_cache: SeriesCache) -> None:
+        self.run_cache = run_cache
+        self.series_cache = series_cache
+        self.previews = SeriesPreviews(run_cache, series_cache)
         self._tables: dict[str, tuple[tuple[int, ...], SpanTable]] = {}
 
     def router(self) -> APIRouter:
@@ -61,15 +61,15 @@ class SeriesApi:
             return (as_csv if format == "csv" else as_arrow)(whole, f"{run[0]}-{name[0]}.{format}")
         found = []
         for one in run:
-            with self.library.open(one) as opened:
+            with self.run_cache.open(one) as opened:
                 for title in name:
                     found += self._curves(opened, title, x, points, (low, high), rank, ranks)
         return Json({"series": found, "x": x})
 
     def _whole(self, run_id: str, name: str, rank: int | None) -> Any:
-        with self.library.open(run_id) as run:
+        with self.run_cache.open(run_id) as run:
             try:
-                return self.columns.series(run, name, rank)
+                return self.series_cache.series(run, name, rank)
             except KeyError:
                 return None
 
@@ -85,8 +85,10 @@ class SeriesApi:
         found = []
         for number in wanted:
             # A chart of the whole; where in an epoch a point stands is only known from all of them.
-            glance = self.glances.glance(run, name, number, points) if sight == (None, None) and x != "epoch" else None
-            series, total = glance or (self.columns.series(run, name, number), None)
+            first_look = (
+                self.previews.preview(run, name, number, points) if sight == (None, None) and x != "epoch" else None
+            )
+            series, total = first_look or (self.series_cache.series(run, name, number), None)
             drawn = curve(series, x, points, *sight, started=info.started)
             if total is not None:
                 drawn.update(count=total, total=total)
@@ -94,7 +96,7 @@ class SeriesApi:
                 "run": run.id, "run_name": info.name, "name": name, "rank": number, "ranks": len(known), **drawn,
             })  # fmt: skip
         if how == "band" and len(known) > 1 and x == "step":
-            found[0]["band"] = band([self.columns.series(run, name, n) for n in known[:MOST_BAND]], points, *sight)
+            found[0]["band"] = band([self.series_cache.series(run, name, n) for n in known[:MOST_BAND]], points, *sight)
         return found
 
     def _table(self, run: Run) -> SpanTable:
@@ -112,10 +114,10 @@ class SeriesApi:
         high: High = None, width: int = 1200,
     ) -> Response:  # fmt: skip
         """The spans of all ranks in a time range (Unix timestamps), reduced to what `width` pixels can show."""
-        with self.library.open(run_id) as run:
+        with self.run_cache.open(run_id) as run:
             return Json(timeline.lanes(self._table(run), low, high, width))
 
     def shares(self, run_id: str) -> Response:
         """Breakdown of the time by span name, goodput, and findings."""
-        with self.library.open(run_id) as run:
+        with self.run_cache.open(run_id) as run:
             return Json(timeline.shares(self._table(run), run.params, run.environment))

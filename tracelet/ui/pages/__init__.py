@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tracelet.ui.api.application import Service
-from tracelet.ui.pages.frame import Pages
+from tracelet.ui.pages.page_layout import Pages
 
 
 def build(service: Service) -> None:

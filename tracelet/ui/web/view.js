@@ -10,7 +10,7 @@ export default {
   props: { page: String, run: String },
   async mounted() {
     const { start } = await PAGES[this.page]();
-    const { keyboard } = await import("tracelet-web/keys.js");
+    const { keyboard } = await import("tracelet-web/keyboard.js");
     if (!this.$el.isConnected) return;
     keyboard();
     this.shown = await start(this.$el, { run: this.run, watch: (ids) => this.$emit("watch", ids) });

@@ -1,7 +1,7 @@
 // One chart of one or several metrics. Fetches and draws only while it is in sight; fetches finer points when zoomed.
 import { echarts } from "nicegui-echart";
 import { get, query } from "tracelet-web/api.js";
-import { h, put, told } from "tracelet-web/dom.js";
+import { h, put, notify } from "tracelet-web/dom.js";
 import { date, duration, number, size } from "tracelet-web/format.js";
 import { colour, css, onTheme } from "tracelet-web/theme.js";
 
@@ -216,7 +216,7 @@ export class Chart {
     plot.dispose();
     download(address, `${this.spec.title.replace(/[^\w.-]+/g, "_")}.${kind}`);
     this.box.dataset.saved = kind;
-    told(`Saved ${this.spec.title} as ${kind.toUpperCase()}`);
+    notify(`Saved ${this.spec.title} as ${kind.toUpperCase()}`);
   }
 
   csv() {

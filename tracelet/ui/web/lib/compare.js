@@ -4,7 +4,7 @@ import { get, view } from "tracelet-web/api.js";
 import { Charts } from "tracelet-web/charts.js";
 import { choice, empty, h, put } from "tracelet-web/dom.js";
 import { date, duration, number, value } from "tracelet-web/format.js";
-import { badge, patch, table } from "tracelet-web/parts.js";
+import { badge, patch, table } from "tracelet-web/widgets.js";
 import { colour, css, onTheme } from "tracelet-web/theme.js";
 
 const SYSTEM = /^(system|gpu)/;

@@ -42,7 +42,7 @@ export function dialog(title, body, actions) {
   return box;
 }
 
-export function told(message) {
+export function notify(message) {
   const note = h("div", { class: "tl-note", role: "status" }, message);
   document.body.append(note);
   setTimeout(() => note.remove(), 6000);

@@ -1,11 +1,11 @@
 // One run: overview, metrics, system, time, log, artifacts, deliveries; a tab is made when it is opened.
 import { change, get, remove, view } from "tracelet-web/api.js";
 import { Charts } from "tracelet-web/charts.js";
-import { button, code, dialog, empty, h, outside, put, told } from "tracelet-web/dom.js";
+import { button, code, dialog, empty, h, outside, put, notify } from "tracelet-web/dom.js";
 import { ago, date, duration, number, size, value } from "tracelet-web/format.js";
-import { onKey } from "tracelet-web/keys.js";
-import { overview } from "tracelet-web/overview.js";
-import { badge, facts, rename, retag, table, tagged } from "tracelet-web/parts.js";
+import { onKey } from "tracelet-web/keyboard.js";
+import { overview } from "tracelet-web/run_overview.js";
+import { badge, facts, rename, retag, table, tagged } from "tracelet-web/widgets.js";
 
 const TABS = [["overview", "Overview"], ["metrics", "Metrics"], ["system", "System"], ["time", "Time"], ["log", "Log"], ["artifacts", "Artifacts"], ["deliveries", "Deliveries"]];
 const SYSTEM = /^(system|gpu)/;
@@ -51,7 +51,7 @@ class Run {
   }
 
   async edit(body) {
-    await change(this.id, body).catch((error) => told(error.message));
+    await change(this.id, body).catch((error) => notify(error.message));
     await this.reload();
   }
 
@@ -61,7 +61,7 @@ class Run {
   }
 
   remove() {
-    const go = () => remove(this.id).then(() => location.assign("/"), (error) => told(error.message));
+    const go = () => remove(this.id).then(() => location.assign("/"), (error) => notify(error.message));
     dialog("Delete this run?", h("p", {}, `This deletes ${this.run.name} (${this.id}) and all its files. It cannot be undone.`), (close) => [
       button("Cancel", close, { autofocus: true }), button("Delete", () => (close(), go()), { class: "tl-button tl-danger" })]);
   }
@@ -77,7 +77,7 @@ class Run {
   async show(name) {
     this.charts?.stop();
     this.timeline?.stop();
-    this.charts = this.timeline = this.told = undefined;
+    this.charts = this.timeline = this.logView = undefined;
     this.tab = name;
     view.set({ tab: name === "overview" ? "" : name });
     for (const tab of this.tabs.children) {
@@ -115,15 +115,15 @@ class Run {
   }
 
   async time() {
-    const { Time } = await import("tracelet-web/time.js");
-    this.timeline = new Time(this.id);
+    const { Timeline } = await import("tracelet-web/timeline.js");
+    this.timeline = new Timeline(this.id);
     return this.timeline.start();
   }
 
   async log() {
-    const { Log } = await import("tracelet-web/log.js");
-    this.told = new Log(this.run);
-    const parts = await this.told.start();
+    const { Log } = await import("tracelet-web/console_log.js");
+    this.logView = new Log(this.run);
+    const parts = await this.logView.start();
     return [this.run.traceback && h("pre", { class: "tl-log", tabindex: "0" }, this.run.traceback), ...parts];
   }
 
@@ -162,7 +162,7 @@ class Run {
     const again = async () => {
       this.last = Date.now();
       await this.reload();
-      this.told?.refresh(this.run);
+      this.logView?.refresh(this.run);
       if (!["time", "log"].includes(this.tab) && (!this.charts || before !== Object.keys(this.run.metrics).join())) await this.show(this.tab);
     };
     this.later = setTimeout(again, Date.now() - (this.last ?? 0) > 1000 ? 0 : 1000);

@@ -1,10 +1,10 @@
 // The list of all runs: a grid that draws only the rows in sight, a filter, groups, and what people do to runs.
 import * as AgGrid from "nicegui-aggrid";
 import { change, get, query, remove, view } from "tracelet-web/api.js";
-import { button, choice, code, dialog, empty, h, put, told } from "tracelet-web/dom.js";
+import { button, choice, code, dialog, empty, h, put, notify } from "tracelet-web/dom.js";
 import { ago, date, duration, number, value } from "tracelet-web/format.js";
-import { onKey } from "tracelet-web/keys.js";
-import { badge, rename, retag, tagged } from "tracelet-web/parts.js";
+import { onKey } from "tracelet-web/keyboard.js";
+import { badge, rename, retag, tagged } from "tracelet-web/widgets.js";
 
 AgGrid.ModuleRegistry.registerModules([AgGrid.AllCommunityModule]);
 
@@ -153,13 +153,13 @@ class Runs {
   }
 
   async pin(run) {
-    await change(run.id, { pinned: !run.pinned }).catch((error) => told(error.message));
+    await change(run.id, { pinned: !run.pinned }).catch((error) => notify(error.message));
     this.load();
   }
 
   remove(ids) {
     const all = async (close) => {
-      for (const id of ids) await remove(id).catch((error) => told(error.message));
+      for (const id of ids) await remove(id).catch((error) => notify(error.message));
       close();
       this.load();
     };

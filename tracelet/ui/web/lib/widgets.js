@@ -1,11 +1,11 @@
 // Small pieces that several pages show.
 import { change } from "tracelet-web/api.js";
-import { button, dialog, h, told } from "tracelet-web/dom.js";
+import { button, dialog, h, notify } from "tracelet-web/dom.js";
 
-const QUIET = 60; // seconds without a heartbeat after which a running run is shown as not responding
+const STALE_AFTER = 60; // seconds without a heartbeat after which a running run is shown as not responding
 
 export function badge(run) {
-  const stale = run.status === "running" && Date.now() / 1000 - run.heartbeat > QUIET;
+  const stale = run.status === "running" && Date.now() / 1000 - run.heartbeat > STALE_AFTER;
   const title = run.reason || (stale ? "No heartbeat for more than a minute" : run.status);
   return h("span", { class: `tl-status tl-${run.status}${stale ? " tl-stale" : ""}`, title }, h("i", { "aria-hidden": "true" }), stale ? "not responding" : run.status);
 }
@@ -16,7 +16,7 @@ export function tagged(tags) {
 
 export function rename(run, done) {
   const input = h("input", { type: "text", class: "tl-wide", value: run.name, "aria-label": "New name" });
-  const save = (close) => change(run.id, { name: input.value }).then(() => (close(), done()), (error) => told(error.message));
+  const save = (close) => change(run.id, { name: input.value }).then(() => (close(), done()), (error) => notify(error.message));
   const hint = run.original_name && run.original_name !== run.name ? h("p", { class: "tl-hint" }, `Leave empty to restore the original name, ${run.original_name}`) : null;
   const box = dialog("Rename", [input, hint], (close) => [button("Cancel", close), button("Save", () => save(close), { class: "tl-button tl-primary" })]);
   box.addEventListener("keydown", (event) => event.key === "Enter" && event.target === input && save(() => box.close()));
@@ -31,7 +31,7 @@ export function retag(runs, done) {
   const save = async (close) => {
     if (name.value.trim()) changes[name.value.trim()] = text.value.trim() || "true";
     if (!Object.keys(changes).length) return close();
-    for (const run of runs) await change(run.id, { tags: changes }).then(close, (error) => told(error.message));
+    for (const run of runs) await change(run.id, { tags: changes }).then(close, (error) => notify(error.message));
     done();
   };
   const entry = ([key, found]) => {

@@ -2,12 +2,12 @@
 import { get } from "tracelet-web/api.js";
 import { button, code, empty, h, put } from "tracelet-web/dom.js";
 import { duration, number } from "tracelet-web/format.js";
-import { table } from "tracelet-web/parts.js";
+import { table } from "tracelet-web/widgets.js";
 import { colour, css, onTheme } from "tracelet-web/theme.js";
 
 const ROW = 20, GAP = 14, HEAD = 24;
 
-export class Time {
+export class Timeline {
   constructor(run) {
     this.run = run;
     this.canvas = h("canvas", { class: "tl-timeline", tabindex: "0", role: "img", "aria-label": "Timeline of spans. Press plus or minus to zoom, the arrow keys to move, 0 to show the whole run." });

@@ -18,7 +18,7 @@ from nicegui.events import GenericEventArguments
 
 from tracelet.capture.sanitize import storable_text
 from tracelet.ui.api.application import Service
-from tracelet.ui.live_updates import Live
+from tracelet.ui.live_updates import LiveUpdates
 
 WEB = Path(__file__).parent.parent / "web"
 HEAD = '<link rel="stylesheet" href="/assets/tracelet.css"><meta name="darkreader-lock">'
@@ -30,7 +30,7 @@ NAVIGATION = (("runs", "/", "Runs"), ("compare", "/compare", "Compare"))
 class View(Element, component=WEB / "view.js", esm={"tracelet-web": str(WEB / "lib")}):
     """One page's content. `watch` tells us which runs are in sight, `changed` tells it what is new."""
 
-    def __init__(self, page: str, live: Live, **props: str) -> None:
+    def __init__(self, page: str, live: LiveUpdates, **props: str) -> None:
         super().__init__()
         self._props["page"] = page
         for name, value in props.items():
@@ -54,7 +54,7 @@ class Pages:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.live = Live(service.library)
+        self.live = LiveUpdates(service.run_cache)
 
     def register(self) -> None:
         """Tell NiceGUI which address is which page."""
@@ -87,7 +87,7 @@ class Pages:
                     if name == page:
                         link.props('aria-current="page"')
             ui.element("div").classes("tl-space")
-            ui.label(storable_text(str(self.service.library.store.root))).classes("tl-store")
+            ui.label(storable_text(str(self.service.run_cache.store.root))).classes("tl-store")
             if self.service.edits.read_only:
                 ui.label("Read-only").classes("tl-badge")
             ui.element("div").props('id="tl-tools"').classes("tl-tools")

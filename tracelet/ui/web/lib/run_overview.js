@@ -1,7 +1,7 @@
 // The first tab of a run: status and why, metrics, parameters, code, environment, and how to run it again.
 import { code, h, put } from "tracelet-web/dom.js";
 import { date, duration, number, size, value } from "tracelet-web/format.js";
-import { badge, facts, patch, table } from "tracelet-web/parts.js";
+import { badge, facts, patch, table } from "tracelet-web/widgets.js";
 
 export function overview(run) {
   return h("div", { class: "tl-columned" }, failure(run), h("div", { class: "tl-masonry" }, summary(run), metrics(run), parameters(run), sources(run), surroundings(run.environment, run.version), problems(run)));
