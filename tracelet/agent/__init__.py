@@ -1,3 +1,4 @@
-"""The agent: our own process beside the training, and the couriers that deliver to backends. See `process` and
-`courier`.
+"""The agent: a process beside the training that samples the machine and delivers runs to backends.
+
+`process` starts and watches it, `delivery` feeds the backends, and `nodes` connects the agents of several nodes.
 """

@@ -1,7 +1,7 @@
-"""`python .../tracelet/agent/__main__.py RUN_FOLDER`: where the agent's process begins. Started by `keeper`.
+"""`python .../tracelet/agent/__main__.py RUN_FOLDER`: the entry point of the agent's process. Started by `supervisor`.
 
-It is run by its path, so that it is found however the training found tracelet; it forks once, so that the agent is no
-child of the training: a program that waits for its children never meets it.
+It is run by its path, so that it is found whichever way the training found tracelet. It forks once, so that the agent
+is not a child of the training: a program that waits for its children never waits for the agent.
 """
 
 from __future__ import annotations

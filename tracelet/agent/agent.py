@@ -1,8 +1,8 @@
-"""The agent: accompanies the training of one run on one host, and outlives it until everything is told and delivered.
+"""The agent: stays beside the training of one run on one host until everything is recorded and delivered.
 
-The main thread of its own process, started by `keeper` and detached from the training's terminal, group and parent.
-It samples the machine, watches the training processes, writes how they ended where they could not, and has couriers
-deliver. It reads the journals that the training writes, writes only its own, and is never needed for correctness.
+Runs on the main thread of its own process, which `supervisor` starts detached from the training's terminal, process
+group and parent. It samples the machine, watches the training processes, records how they ended where they could not,
+and starts the couriers. It reads the training's journals, writes only its own, and nothing depends on it to be correct.
 """
 
 from __future__ import annotations

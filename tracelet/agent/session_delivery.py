@@ -1,6 +1,6 @@
-"""The session's end of delivery: brings up whoever delivers, and waits for what is left when the run has stopped.
+"""A run's delivery as the training process sees it: starts the agent or inline couriers, and waits for them at the end.
 
-Called by the session on the user's thread. Imports the couriers only for `delivery="inline"`; the SDKs never.
+Called by the session on the user's thread. Imports the couriers only for `delivery="inline"`, and never an SDK.
 """
 
 from __future__ import annotations

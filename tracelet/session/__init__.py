@@ -1,1 +1,1 @@
-"""A session: the life of a run in a process, from `start_logging()` to the end. `active_session` begins and ends it."""
+"""A session: the life of a run in a process, from `start_logging()` to its end. `active_session` starts and ends it."""

@@ -1,9 +1,8 @@
-"""The conductor: starts a run's parts in order, stops them in the opposite order, and knows how the process ended.
+"""The one active session of this process: starts it, hands it out, ends it, and decides with which status.
 
-Called on the user's threads, at interpreter exit, and in forked children. There is one active session in a process.
-Starting writes the run's first record before anything else; after that every part is guarded, so that a part of ours
-that fails costs what it would have recorded and nothing else. No signal handler, hook or environment variable is
-touched.
+Called on the user's threads, at interpreter exit, and in forked children. Starting writes the run's first record before
+anything else; after that every part is guarded, so that a failure of ours costs only what that part would have
+recorded. Touches no signal handler, hook or environment variable.
 """
 
 from __future__ import annotations

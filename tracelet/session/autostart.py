@@ -1,7 +1,7 @@
-"""The start of a recording that `tracelet run` asked for, before the program's first line.
+"""Starts the recording that `tracelet run` asked for, before the program's first line.
 
 Called once by `tracelet/cli/autostart/sitecustomize.py` on the main thread of a process that `tracelet run` became, or
-of a rank that a launcher started below it. Never raises: the program runs as it would without us.
+of a rank that a launcher started below it. Never raises: the program runs as it would without tracelet.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Where a run is to be delivered: what the user wrote as `backend=...` turned into names and options.
+"""Resolves `backend=...` into backend names and options.
 
-Used by `start_logging()` and `tracelet sync`. Options that hold credentials never leave this process's memory and the
-agent's: `without_credentials` is what a journal may keep.
+Used by `start_logging()` and `tracelet sync`. Options with credentials stay in the memory of this process and of the
+agent; `without_credentials` returns what a journal may keep.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an exception, or none, says of how this process ends. Used by the session, on the thread that ends it."""
+"""The status of a run, from the exception that ends it or from none. Used by the session when it ends a run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The handle that `start_logging()` returns: what a program may say about its run by name.
+"""The handle that `start_logging()` returns: how a program logs to its run by hand.
 
-Every method may be called from any thread, costs microseconds and does no I/O (artifacts excepted). Wrong arguments are
-errors at the call; after the end of the run, and in forked children, calls do nothing.
+Every method may be called from any thread, costs microseconds and does no I/O (except for artifacts). Wrong arguments
+raise at the call; after the end of the run, and in forked children, calls do nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Keeps the exit code of a program that Ctrl-C has ended.
+"""Preserves the exit code of a program that Ctrl-C ended.
 
-CPython remembers in one flag that nobody caught the KeyboardInterrupt, and so ends by SIGINT, as shells expect. It is
-cleared whenever code is evaluated from a text, as the import of any module with a named tuple does. Ours imports some
-while it brings the run to its end, so it sets the flag again. Called by the session at exit, on the main thread.
+CPython remembers in a flag that nobody caught the KeyboardInterrupt, and then ends by SIGINT, as shells expect. It
+clears the flag whenever it evaluates code from a string, as importing a module with a named tuple does. Ending a run
+imports such modules, so this sets the flag again. Called by the session at exit, on the main thread.
 """
 
 from __future__ import annotations

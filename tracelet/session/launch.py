@@ -1,9 +1,8 @@
-"""Which process of which launch this is, and the run id that all processes of a launch agree on without a word.
+"""This process's rank and launch, and the run id that all processes of a launch derive without communicating.
 
-Read once by the session. The id is a hash of what the processes of one launch have in common (the SLURM step,
-torchrun's id and parent, or the process that launched the others), so no collective call, file or server is needed to
-agree. What only the training knows (the ranks of several Lightning nodes, say) is put right when its process group is
-there.
+Read once by the session. The id is a hash of what the processes of one launch share (the SLURM step, torchrun's id and
+parent, or the launching process), so agreeing needs no collective call, file or server. What only the training knows
+(ranks of several Lightning nodes, for example) is corrected once its process group exists.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A run in a notebook: which cell started it, and a few lines in that cell that show how the training goes.
+"""A run in a notebook: detects which cell started it, and shows a live status in that cell.
 
-Used by the session on the user's thread, when a run starts and stops; meanwhile a thread of its own,
-`tracelet-notebook`, looks once a second at what the writer has packed and has the kernel show it, never the training's
-thread. IPython is not imported, none of its events is used, and outside a kernel nothing happens.
+Used by the session on the user's thread when a run starts and stops. In between, the thread `tracelet-notebook` checks
+once a second what the writer has packed and has the kernel display it; the training's thread never does. It does not
+import IPython or use its events, and does nothing outside a kernel.
 """
 
 from __future__ import annotations

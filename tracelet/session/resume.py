@@ -1,8 +1,8 @@
-"""Which run this process belongs to: a new one, or one that it goes on with; and the first record of its journal.
+"""Decides whether this process starts a new run or resumes one, and writes the first record of its journal.
 
-Called by the session on the user's thread. All processes of a launch come to the same answer without a word: from what
-they were told, from the cluster's job, from the launch that they share. What is decided is written down in the record
-`Started`: the `launch`, and the `branch`, which counts how often the run was resumed before.
+Called by the session on the user's thread. All processes of a launch reach the same decision without communicating:
+from their settings, the cluster's job and the launch they share. The record `Started` keeps it: the `launch`, and the
+`branch`, which counts how often the run was resumed before.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One run in this process: its parts, started in order and stopped in the opposite order.
+"""One run in this process: its parts, started in order and stopped in reverse order.
 
-Made and driven by the session, on the thread that starts or stops the run, at interpreter exit and in forked children.
-Every part is guarded: one that fails costs what it would have recorded and nothing else.
+Created by `active_session`, on the thread that starts or stops the run, at interpreter exit and in forked children.
+Every part is guarded: one that fails costs only what it would have recorded.
 """
 
 from __future__ import annotations

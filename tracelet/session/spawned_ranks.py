@@ -1,8 +1,8 @@
-"""Ranks that never executed `start_logging()`: what a launched process is given so that it records all the same.
+"""Ranks that never call `start_logging()`: what a launched process receives so that it records to the same run.
 
-The session prepares, in the launching process, the function that `torch.multiprocessing` starts in each rank. There,
-on its main thread, the run is joined before the function is called, and left when it returns or raises. What is given
-travels with the function, so no environment variable is set; it holds no credentials.
+In the launching process the session wraps the function that `torch.multiprocessing` starts in each rank. In the rank,
+on its main thread, the wrapper attaches to the run, calls the function, and leaves the run when it returns or raises.
+The configuration travels with the function, so no environment variable is set; it holds no credentials.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The start of a run from the arguments of `start_logging()`: everything is checked first, then the session begins.
+"""Starts a run from the arguments of `start_logging()`: validates everything first, then starts the session.
 
 Called by `tracelet.start_logging` and by `autostart`, on the user's thread.
 """

@@ -1,9 +1,8 @@
-"""Where the time of a training goes: spans, events and counters, by hand where they are not automatic.
+"""Where the time of a training goes: spans, events and counters, to add by hand where they are not automatic.
 
-Under Lightning nothing of this needs to be called. For plain PyTorch loops and other frameworks there are context
-managers (`with tracelet.telemetry.training_iteration():`), which are decorators too, and pairs of functions
-(`on_training_single_iteration_start()` ... `_end()`). Without an active run all of them do nothing, at the price of a
-comparison.
+Under Lightning none of this needs to be called. For plain PyTorch loops and other frameworks there are context managers
+(`with tracelet.telemetry.training_iteration():`), which are also decorators, and pairs of functions
+(`on_training_single_iteration_start()` ... `_end()`). Without an active run they do nothing and cost one comparison.
 """
 
 from __future__ import annotations

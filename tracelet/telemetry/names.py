@@ -1,7 +1,6 @@
-"""The names of spans, events and attributes: one place for the words that writer, readers and users share.
+"""The names of spans, events and attributes, shared by everything that records or reads telemetry.
 
-Imported by everything that records or reads telemetry. The names are those that users of nv-one-logger know, wherever
-these are sound; the ones below the line "ours" exist only here.
+They are nv-one-logger's names where those are sound; names below the line "Ours" exist only here.
 """
 
 from __future__ import annotations

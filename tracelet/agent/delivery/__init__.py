@@ -1,1 +1,1 @@
-"""Delivery: couriers read journals in batches, each for one backend."""
+"""Delivery to backends: couriers read journals in batches, each for one backend."""

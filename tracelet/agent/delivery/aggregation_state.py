@@ -1,6 +1,6 @@
-"""What a gatherer remembers of each series over all ranks: the parts that have come, and how far it has written.
+"""The state of rank aggregation: for each series, the steps that wait for ranks and the steps already written.
 
-Used by `gathering`, under its lock. Pure.
+Used by `rank_aggregation`, under its lock. Pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A backend made from its reference and the options that the user gave. Used by couriers, in the agent's process."""
+"""Creates a backend from its import reference and the user's options. Used by couriers, in the agent's process."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Reads a run's journals after cursors and makes the batches that backends get. Used by one courier, on its thread.
+"""Reads a run's journals from cursors and builds the batches that backends receive. Used by one courier, on its thread.
 
-A batch is a stretch of one journal. Its bounds are written down before it is delivered, so that it is the very same
-when it comes again. Reads only; needs no numpy, so that the agent stays small.
+A batch covers a range of one journal. The range is saved before the batch is delivered, so that a repeated batch is
+identical. Reads only, and without numpy, so that the agent stays small.
 """
 
 from __future__ import annotations

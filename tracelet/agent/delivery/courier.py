@@ -1,8 +1,8 @@
-"""Delivers one run to one backend: a thread that reads batches, hands them over, and moves its cursor afterwards.
+"""Delivers one run to one backend: a thread that reads batches, writes them to the backend, and then moves its cursor.
 
-Runs in the agent, in the training process with `delivery="inline"`, and in `tracelet sync`. It alone calls the
-backend. It holds one batch in memory, waits with backoff and jitter while the backend does not answer, and delays
-nobody: the thread is a daemon, so a call that never returns cannot hold the end of its process.
+Runs in the agent, in the training process with `delivery="inline"`, and in `tracelet sync`. Nothing else calls the
+backend. It holds one batch in memory, retries with backoff and jitter while the backend is unavailable, and is a daemon
+thread: a call that never returns cannot keep its process alive.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The couriers of one run: one for each backend. Used by the agent, by inline delivery and by `tracelet sync`."""
+"""The couriers of one run, one per backend. Used by the agent, by inline delivery and by `tracelet sync`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What one courier remembers on disk: its delivery's state, kept safe from half-written files, and its dead letters.
+"""The saved state of one courier: how far its delivery has got, and its dead letters.
 
-Used by one courier, on its thread; the agent's main thread may ask `overdue`. Every text goes through the redactor.
+Used by one courier, on its thread. Files are replaced atomically, and every string is redacted.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Delivery by threads of the training process, for places that allow no other process. Started by the session.
+"""Delivery by threads of the training process, where no other process is allowed. Started by the session.
 
-The same couriers as the agent's. What is not delivered when the process ends waits for `tracelet sync`.
+Runs the same couriers as the agent. `tracelet sync` delivers what is left when the process ends.
 """
 
 from __future__ import annotations

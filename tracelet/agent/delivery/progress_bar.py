@@ -1,4 +1,4 @@
-"""A progress bar on the terminal for a delivery, where a user waits: at the end of a run, in `tracelet sync`."""
+"""A terminal progress bar for a delivery the user waits for: at the end of a run, and in `tracelet sync`."""
 
 from __future__ import annotations
 

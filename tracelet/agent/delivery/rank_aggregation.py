@@ -1,9 +1,9 @@
-"""Gathers what the ranks of a run wrote into one journal, which is what backends get of their points.
+"""Aggregates the points of a run's ranks into one journal, which backends receive instead of each rank's points.
 
-Used by couriers, on their threads, one at a time; one process of a run gathers, the others read what it writes. A step
-is written when every rank that can be expected to has written its part, or when a deadline has passed. What comes after
-that is in the ranks' own journals, for the reader of the run; here nothing is ever written twice, and neither is a step
-that an earlier branch of a resumed run had reached. Needs no numpy.
+Called by couriers on their threads, one at a time; one process of a run aggregates, and the others read its journal. A
+step is written once every expected rank has written its value, or after a deadline. Later values stay in the ranks' own
+journals for readers of the run. A step is never written twice, nor is one that an earlier branch of a resumed run
+reached. Needs no numpy.
 """
 
 from __future__ import annotations

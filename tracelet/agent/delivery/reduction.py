@@ -1,5 +1,4 @@
-"""One value out of those of several ranks, without numpy: what `store.aggregation` computes for readers,
-for the agent.
+"""Reduces the values of several ranks to one, without numpy, for the agent: `store.aggregation` does it for readers.
 
 The arithmetic is Lightning's under `sync_dist=True` with gloo; see there. Pure.
 """

@@ -1,4 +1,4 @@
-"""What a backend is told of the run when it opens: gathered from the journals as they are now. Used by couriers.
+"""Builds the `RunDescription` that a backend gets when it opens, from the current journals. Used by couriers.
 
 Reads only, and needs no numpy.
 """

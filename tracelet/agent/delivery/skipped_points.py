@@ -1,5 +1,7 @@
-"""Where the points of a journal are not delivered as they stand: where its process became one of several ranks, and up
-to where an earlier branch of a resumed run had got. Used by the feed, on a courier's thread. Reads only, without numpy.
+"""Which points of a journal are not delivered as they are: those of several ranks, and steps of an earlier branch.
+
+Once a process became one of several ranks, its points are aggregated; steps that an earlier branch of a resumed run
+reached have been delivered. Used by `batch_reader` on a courier's thread. Reads only, without numpy.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What `stop_logging()` does last: waits for the deliveries to arrive, shows how far they are, and says what is left.
+"""The last step of `stop_logging()`: waits for deliveries to finish, shows progress, and reports what is left.
 
-On the user's thread, or at the interpreter's exit. It reads the deliveries' files and nothing else, never waits
-longer than it was told, and takes Ctrl-C for "do not wait".
+Runs on the user's thread, or at interpreter exit. Reads only the deliveries' state files, never waits longer than its
+timeout, and stops waiting on Ctrl-C.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Between nodes that share no file system: how they meet, and how journals travel."""
+"""Nodes that share no file system: how their agents find each other and transfer journals."""

@@ -1,9 +1,9 @@
-"""The leading node's side of other nodes' journals: copies, byte for byte, in the run's own folder.
+"""Copies of other nodes' journals, byte for byte, in the run's folder on rank 0's node.
 
-Used by `receiving`, on the threads of its connections. Bytes are only ever added where a copy ends, so that whatever
-comes twice, late or out of order changes nothing. A copy bears the name of its original; if that is taken (containers
-that all have one host's name, a rank that moved to another node), the number of its attempt is the next free one. Which
-copy is of which node is written down before its first byte is.
+Used by `journal_receiver` on the threads of its connections. Bytes are only appended at the end of a copy, so that data
+that arrives twice, late or out of order changes nothing. A copy has the name of its original; where that is taken
+(containers with the same host name, a rank that moved to another node) it gets the next free attempt number. Which copy
+belongs to which node is saved before its first byte.
 """
 
 from __future__ import annotations

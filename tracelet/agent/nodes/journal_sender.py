@@ -1,9 +1,8 @@
-"""A node without rank 0 brings its journals to rank 0's node: byte for byte, over TCP, again and again what is new.
+"""Sends this node's journals to rank 0's node over TCP, byte for byte, as they grow.
 
-One thread of the agent, in a training over several nodes. It only reads the journals. Where a connection is lost it
-asks the other side how much is there and goes on behind that; a journal that is another one by now (rewritten by
-compaction, say) is sent whole. It ends when the training has ended and all is there, or when the folder turns out to
-be shared.
+One thread of the agent, when a training spans several nodes. Only reads the journals. After a lost connection it asks
+how much the other side has and continues from there; a journal that was rewritten (by compaction, for example) is sent
+whole. Ends when the training has ended and everything has arrived, or when the run's folder turns out to be shared.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the agent has to do with agents of other nodes: it listens for them, or forwards to the leading one, or neither.
+"""This node's link to the agents of other nodes: it receives their journals, sends its own, or neither.
 
-Used by the agent's main thread; `apply` also by the one that reads the training's orders.
+Used by the agent's main thread; `apply` also by the thread that reads configuration from the training.
 """
 
 from __future__ import annotations

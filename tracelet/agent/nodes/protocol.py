@@ -1,9 +1,9 @@
-"""What agents of different nodes say to one another: messages over TCP, each with a proof that it is of the launch.
+"""The protocol between agents of different nodes: authenticated messages over TCP.
 
-Used by `receiving` and `forwarding`, one thread a channel. Both sides know a secret that the training's own store has
-carried; it is never sent. Each message bears a code that only the secret and its place in the conversation give, so
-that nobody can add, change or repeat one. Nothing is encrypted, as little as the training's gradients are. Every
-failure is an OSError.
+Used by `journal_receiver` and `journal_sender`, one thread per channel. Both sides know a secret from the training's
+own store; it is never sent. Each message carries a code computed from the secret and its sequence number, so that
+nobody can add, change or replay one. Like the training's gradients, messages are not encrypted. Every failure is an
+OSError.
 """
 
 from __future__ import annotations

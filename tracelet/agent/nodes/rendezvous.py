@@ -1,9 +1,9 @@
-"""How the nodes of a training find one another: rank 0 leaves an address and a secret in the training's own store.
+"""How the nodes of a training find each other: rank 0 publishes an address and a secret in the training's own store.
 
-In the training process of rank 0 and of the first rank of each other node, on one thread of ours, once torch has
-connected the ranks. It opens a connection of its own to torch's TCPStore and lets go of it as soon as the word is left
-or read; the training's connection is not touched, no collective is called, and nothing waits for it. What is said
-between nodes after that is said by their agents.
+Runs on one thread in the training process of rank 0 and of the first rank of each other node, once torch has connected
+the ranks. It opens its own connection to torch's TCPStore and closes it as soon as the address is published or read. It
+does not touch the training's connection, calls no collective, and nothing waits for it. From then on the nodes' agents
+talk to each other.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""What the end of the training waits for, within a limit, in a training over several nodes: that the others' last words
-have come to rank 0's node. On the user's thread. It reads two small files and nothing else.
+"""The end of a training on several nodes: waits, within a limit, until the other nodes' records are on rank 0's node.
+
+Runs on the user's thread and reads two small files.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The agent's own output and that of the SDKs: into RUN/agent.log, without credentials, and never without bound.
+"""The output of the agent and of the SDKs it runs: redacted, bounded, in RUN/agent.log.
 
-Used by the agent's process. The descriptors 1 and 2 become a pipe, whose other end one thread brings to the file,
-because SDKs, their libraries and their children print what they like.
+Used in the agent's process. Descriptors 1 and 2 become a pipe that one thread copies to the file, because SDKs, their
+libraries and their child processes print directly.
 """
 
 from __future__ import annotations

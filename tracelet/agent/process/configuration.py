@@ -1,5 +1,6 @@
-"""What the training process tells its agent, as lines of JSON through a pipe: credentials touch no disk. Imports
-little.
+"""What the training process sends its agent: lines of JSON through a pipe, so that credentials never touch the disk.
+
+Imported by both processes; imports little.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What ended a process that said nothing itself: its wait status, and the kernel's count of out-of-memory kills.
+"""Decides what ended a process that recorded no final status: by its wait status and the kernel's count of OOM kills.
 
-Used by `watch` in the agent, on the agent's main thread; by nobody in the training process. The agent is not the
-parent of what it watches, so the wait status is asked of a pidfd (Linux 6.15 and newer) or read from a zombie. Where
-neither tells, the process is just gone. Reads only: no signal is sent, nothing is traced, no process is waited for.
+Used by `process_watch` on the agent's main thread, never in the training process. The agent is not the parent of the
+processes it watches, so it reads the wait status from a pidfd (Linux 6.15 and newer) or from a zombie; where neither
+answers, the process is reported as gone. Sends no signal, traces nothing, and waits for no process.
 """
 
 from __future__ import annotations

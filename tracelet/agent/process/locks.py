@@ -1,8 +1,7 @@
-"""A file that one process at a time holds. Used by the agent (one a run and host) and by couriers (one a backend).
+"""File locks that one process holds at a time: one per run and host for the agent, one per backend for couriers.
 
-The operating system lets go of it when the process ends, however it ends. Locks of network file systems may refuse
-or lie: a lock that cannot be asked for is taken for granted, for delivering twice is mended by the backends and
-never by waiting.
+The operating system releases a lock when its process ends, however it ends. On network file systems that refuse or
+misreport locks, a lock that cannot be tested counts as acquired: backends recognize a batch that is delivered twice.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Which processes of a run still go on, and how those ended that did not say. Used by the agent, couriers and `sync`.
+"""Which processes of a run are still running, and how those ended that recorded no final status.
 
-A process has ended when its journal is sealed or says so, when it is gone from this host, or when it has given no
-sign of life from another host for a while. Reads only; the records that `unreported` makes are the agent's to write.
+Used by the agent, couriers and `tracelet sync`. A process has ended when its journal is sealed or has a final status,
+when it is gone from this host, or when it has been silent on another host for a while. Only reads; the agent writes the
+records that `unreported` returns.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Starts the agent, tells it what to do, and starts it again once should it die. In the training process.
+"""Starts the agent, sends it its configuration, and restarts it once if it dies. Runs in the training process.
 
-`start` costs the start of a process and returns before that has done anything. One thread looks after it at long
-intervals. The credentials go through a pipe, never into arguments or files. In a forked child it does nothing.
+`start` costs one process start and returns before the agent has done anything. One thread checks on it every two
+seconds. Credentials go through a pipe, never into arguments or files. Does nothing in a forked child.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What records spans in the training process."""
+"""Records spans and training metrics in the training process."""

@@ -1,8 +1,7 @@
-"""The recorder of the run that is active in this process, if it records spans.
+"""The span recorder of the run that is active in this process, if it records spans.
 
-`session` sets it when a run starts and takes it away when the run ends; everything else asks `recorder()`, on any
-thread. A plain module global: asking must cost nothing, because the answer is None in every program that does not
-track.
+The session sets it when a run starts and clears it when the run ends; everything else calls `recorder()`, on any
+thread. It is a plain module global, because asking must cost nothing in programs that do not track.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Checkpoint saves: attempts, successes, what they cost, and how far the training had come.
+"""Counts checkpoint saves: attempts, successes, time spent, and the training's progress at each.
 
-Called on the thread that saves and, for what ends in the background, on the thread that finishes the file.
+Called on the thread that saves and, for asynchronous saves, on the thread that finishes the file.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the program may tell about its training, so that samples, tokens and floating-point operations can be counted.
+"""What the program declares about its training, so that samples, tokens and floating-point operations can be counted.
 
-Set by `tracelet.telemetry.configure()` on the user's thread; everything has a sensible value without it.
+Set by `tracelet.telemetry.configure()` on the user's thread; everything has a sensible default.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The predefined spans as context managers, which are decorators too: `with training_iteration(): ...`.
+"""The predefined spans as context managers and decorators: `with training_iteration(): ...`.
 
-For plain PyTorch loops and other frameworks; under Lightning all of these are automatic. They work without an active
-run, where they do nothing. Each gives the open span, which takes attributes and events.
+For plain PyTorch loops and other frameworks; under Lightning all of them are automatic. Without an active run they do
+nothing. Each returns the open span, which takes attributes and events.
 """
 
 from __future__ import annotations

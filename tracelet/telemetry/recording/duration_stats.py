@@ -1,7 +1,6 @@
-"""Running figures: durations of something that happens again and again, over the whole run and over the last window.
+"""Count, sum, min and max of durations that repeat, over the whole run and over the last window.
 
-Called on the thread that measures. Costs the same at the millionth time as at the first: nothing is kept but sums and
-extremes.
+Called on the thread that measures. Memory and cost per duration are constant.
 """
 
 from __future__ import annotations

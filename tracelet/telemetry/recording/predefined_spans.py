@@ -1,9 +1,8 @@
-"""What beginning and ending one of the predefined spans means: its attributes, its counters and its events.
+"""What starting and ending a predefined span implies: its attributes, counters and events.
 
-Called by the context managers of `context` and the functions of `callbacks`, on the thread that trains. Without an
-active run everything here does nothing. Nothing is told twice: inside an iteration that the Lightning integration
-times, its phases are known already, and the spans that it opens by itself are taken over by those that the program
-opens by hand.
+Called by `context_managers` and `callbacks`, on the training thread. Without an active run it does nothing. Nothing is
+recorded twice: inside an iteration that the Lightning integration times, phases are already known, and an automatic
+span becomes the program's own when the program opens the same one by hand.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Begins and ends spans on any thread, knows which are open, and hands them to the sink.
+"""Starts and ends spans on any thread, tracks which are open, and emits them to the sink.
 
-One recorder belongs to one run. Every thread has its own stack of open spans; a thread without any hangs its spans
-under the run's `application` span. Nothing here blocks, raises into the user's program, or costs more than a few
+One recorder belongs to one run. Every thread has its own stack of open spans; a thread without one attaches its spans
+to the run's `application` span. Nothing here blocks, raises into the user's program, or costs more than a few
 microseconds.
 """
 

@@ -1,8 +1,7 @@
-"""What the training does over time: iterations, samples, tokens, operations, per window and since the process began.
+"""Training metrics over time: iterations, samples, tokens and operations, per window and since the process started.
 
-An iteration is handed over as (begin, end, samples, marks) and kept until its window ends, so that the step that it
-belongs to pays for one `append`. The arithmetic is done once in a window, on the thread that trains, over whole
-columns.
+An iteration is appended as (begin, end, samples, marks) and kept until its window ends, so that a step pays for one
+`append`. The arithmetic runs once per window, on the training thread, over whole columns.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Tokens of the batches of a training, as they come: counted by shape, padding included, never read.
+"""Counts the tokens of training batches by shape, padding included; values are never read.
 
-Fed by the Lightning integration where a batch begins and by hand; taken in once in a window, on the thread that trains.
+Fed by the Lightning integration where a batch starts and by hand; collected once per window, on the training thread.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the parts of a training job share: where the process stands, what the program told, and how far it has come.
+"""What the parts of a training job share: the process, the program's declarations, and the progress so far.
 
-Held by `training_job.TrainingJob`, which is one; `throughput` and `checkpoint_saves` ask it, on the thread that trains.
+`training_job.TrainingJob` implements it; `throughput` and `checkpoint_saves` use it, on the training thread.
 """
 
 from __future__ import annotations
