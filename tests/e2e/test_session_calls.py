@@ -80,7 +80,7 @@ def test_a_second_call_for_the_same_run_returns_it() -> None:
 def test_a_second_call_for_another_run_is_an_error_and_the_first_goes_on(name: str | None, project: str | None) -> None:
     """Another name or project is AlreadyActive with what to type; the active run records on."""
     run = tracelet.start_logging("one", project="p")
-    with pytest.raises(errors.AlreadyActive, match=r"'one'.*goes on.*tracelet\.stop_logging\(\)"):
+    with pytest.raises(errors.AlreadyActive, match=r"'one'.*continues.*tracelet\.stop_logging\(\)"):
         tracelet.start_logging(name, project=project)
     run.log_metric("a", 1.0)
     tracelet.stop_logging()
@@ -102,7 +102,7 @@ def test_a_timeout_that_is_no_time_stops_nothing(timeout: Any) -> None:
     """It is an error at the call, and the run goes on."""
     run = tracelet.start_logging("one")
     for stop in (tracelet.stop_logging, run.stop):
-        with pytest.raises(errors.InvalidArgument, match="the run goes on"):
+        with pytest.raises(errors.InvalidArgument, match="the run continues"):
             stop(timeout)
     assert tracelet.get_active_experiment() is run
     tracelet.stop_logging()
