@@ -14,6 +14,11 @@ FRONT = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
 PAGES = sorted(DOCS.rglob("*.md"))
 RECORDS = [page for page in PAGES if page.parent.name == "decisions" and page.name != "index.md"]
 GUIDES = [page for page in (*FRONT, *PAGES) if page not in RECORDS]
+MANNERED = re.compile(
+    r"gone on with|told of|goes on\b|going on\b|\bstands? in\b|least and greatest|\bown name\b"
+    r"|to be mended|\bby itself\b|sign of life"
+)
+"""Phrases of earlier versions that readers tripped over; CONTRIBUTING.md shows what to write instead."""
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -98,3 +103,9 @@ def test_install_commands_use_the_checkout(page: Path) -> None:
         if hint != "pip install tracelet" or "belongs to somebody else" not in text  # the warnings about it name it
     ]
     assert hints == []
+
+
+@pytest.mark.parametrize("page", [page for page in (*FRONT, *PAGES) if page.name != "CONTRIBUTING.md"], ids=name_of)
+def test_pages_are_in_plain_english(page: Path) -> None:
+    """No page contains a phrase that CONTRIBUTING.md names as one to avoid."""
+    assert MANNERED.findall(prose(page)) == []
