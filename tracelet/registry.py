@@ -22,6 +22,7 @@ REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 INTEGRATIONS: dict[str, str] = {
     "lightning": "tracelet.integrations.lightning:LightningIntegration",
     "torch": "tracelet.integrations.torch:TorchIntegration",
+    "tensorboard": "tracelet.integrations.tensorboard:TensorboardIntegration",
     "argparse": "tracelet.integrations.argparse:ArgparseIntegration",
     "click": "tracelet.integrations.click:ClickIntegration",
     "typer": "tracelet.integrations.typer:TyperIntegration",

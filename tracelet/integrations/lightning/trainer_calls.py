@@ -8,7 +8,6 @@ alive and adds no callback.
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typing import Any
 from tracelet.capture.exception_text import describe_exception
 from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
+from tracelet.integrations.nested_calls import RecordedCall, in_recorded_call, recorded_call
 from tracelet.integrations.patching import Function, Patch
 from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, PREEMPTED, Event, Scalar
 
@@ -69,8 +69,6 @@ class TrainerCalls:
         self._trainers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self.automatic: set[str] = set()
         """Names of series that we record of ourselves, whoever else may log them."""
-        self._relaying: set[int] = set()
-        """Threads inside a call that hands to loggers what has been taken already."""
         self.preemption_notice = ""
         """What the cluster has told of an end that is to come."""
         self.on_finish: list[Any] = []
@@ -173,21 +171,13 @@ class TrainerCalls:
         finally:
             fit.trials -= 1
 
-    @contextmanager
-    def relaying(self) -> Iterator[None]:
-        """While what has been taken already is handed to loggers; nested ones are one."""
-        thread = threading.get_ident()
-        outermost = thread not in self._relaying
-        self._relaying.add(thread)
-        try:
-            yield
-        finally:
-            if outermost:
-                self._relaying.discard(thread)
+    def relaying(self) -> RecordedCall:
+        """While what has been taken already is handed to loggers; also for what these call, such as a SummaryWriter."""
+        return recorded_call
 
     def is_relaying(self) -> bool:
         """Whether this thread is inside `relaying`."""
-        return threading.get_ident() in self._relaying
+        return in_recorded_call()
 
     def patches(self, root: str) -> list[Patch]:
         """What tells us where fits begin and end, for one flavour of Lightning."""
