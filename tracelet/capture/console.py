@@ -1,4 +1,4 @@
-"""What the program prints, recorded too: `write` of `sys.stdout` and `sys.stderr`, listened to on the two objects.
+"""Records what the program prints: wraps `write` of the objects `sys.stdout` and `sys.stderr`.
 
 Started and stopped by the session. The streams stay the very same objects, with the same descriptors, encoding and
 `isatty()`: only their attribute `write` is covered, and it calls the original first, with what it was given. What was
@@ -35,7 +35,7 @@ SPARSE_RATE, SPARSE_BURST = 100, 16_000
 LINE_COST = 24
 """What a line costs beside its characters: number, time."""
 UPDATE_INTERVAL = 5_000_000
-"""Microseconds between two states of a line that goes on changing, such as a progress bar."""
+"""Microseconds between two states of a line that keeps changing, such as a progress bar."""
 
 _KEY_START = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----(?!.*-----END )")
 _KEY_END = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----")
@@ -87,7 +87,7 @@ class StreamRecorder(DeferredRecords):
         """The line in which a private key began whose end has not been printed yet."""
 
     def write(self, text: Any) -> None:
-        """Something was printed."""
+        """Take printed text."""
         with guard("listening to the console"):
             if not text or not isinstance(text, str) or os.getpid() != self._pid:
                 return  # a forked child prints for itself
@@ -101,7 +101,7 @@ class StreamRecorder(DeferredRecords):
                 self._sink.emit(self)
 
     def close(self) -> None:
-        """Record what stands there now; the stream is listened to no longer."""
+        """Record the last state; nothing more is taken."""
         self._closing = True
         self._sink.emit(self)
 
@@ -129,7 +129,7 @@ class StreamRecorder(DeferredRecords):
         for row in self._terminal.changed():
             recent = moment - self._recorded.get(row, -UPDATE_INTERVAL) < UPDATE_INTERVAL
             if row >= self._terminal.row and recent and not self._closing:
-                continue  # it goes on changing
+                continue  # it keeps changing
             began, text = self._terminal.take(row)
             self._recorded[row] = moment
             if self._limit.allows(len(text) + LINE_COST):
@@ -201,7 +201,7 @@ class _WriteWrapper:
         return write
 
     def revert(self) -> None:
-        """Uncover the original, or go inert where somebody has covered ours."""
+        """Restore the original, or become inactive where other code has wrapped ours."""
         recorder, self.recorder = self.recorder, None
         if vars(self.stream).get("write") is self.replacement:
             if self.original is _missing:
@@ -220,7 +220,7 @@ class ConsoleCapture:
         self._wrappers: list[_WriteWrapper] = []
 
     def start(self) -> None:
-        """Listen from now on."""
+        """Start recording."""
         for name in STREAMS:
             stream = getattr(sys, name, None)
             if stream is None or any(wrapper.stream is stream for wrapper in self._wrappers):
@@ -231,6 +231,6 @@ class ConsoleCapture:
                 logger.debug("tracelet: %s is not recorded: %s", name, error)
 
     def stop(self) -> None:
-        """Listen no longer."""
+        """Stop recording."""
         while self._wrappers:
             self._wrappers.pop().revert()

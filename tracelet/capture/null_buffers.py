@@ -1,6 +1,6 @@
-"""Buffers and a writer that keep nothing: for forked children, ended runs, and runs that are not recorded.
+"""Buffers and a writer that discard everything: for forked children, ended runs, and runs that are not recorded.
 
-What is emitted into them is gone at once, on any thread, so a program needs no `if` around its logging.
+Used on any thread; with them a program needs no `if` around its logging.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from tracelet.capture.sink import PLAIN_WIDTH, Item, SeriesGroup
 
 
 class NullBuffer(list[Item]):
-    """The buffer in a forked child or of a run that is not recorded: takes everything, keeps nothing."""
+    """The buffer in a forked child, or of a run that is not recorded: discards every item."""
 
     def append(self, item: Item) -> None:
-        """Forget the item."""
+        """Discard the item."""
 
 
 class EndedBuffer(NullBuffer):
-    """The buffer after the end of the run: keeps nothing, and says so once if a program goes on logging by name."""
+    """The buffer after the end of the run: discards every item, and warns once if the program still logs by name."""
 
     def append(self, item: Item) -> None:
-        """Forget the item; say so if a program logged it by name."""
+        """Discard the item; warn if the program logged it by name."""
         name = _logged_name(item)
         if name is not None:
             warn_after_end(repr(name))

@@ -24,9 +24,9 @@ from tracelet.journal.records import Chunk, Event, Notice, Packed, Points, Recor
 
 MICROSECONDS = 1e6
 MAX_NAME = 1000
-"""Characters of a metric's name. It stands in every chunk; a longer one is cut, which is said."""
+"""Characters of a metric's name. It stands in every chunk; a longer one is truncated, with a message."""
 SPAN_WIDTH = 7
-"""The length of a `FinishedSpan`; a `FinishedLap` is longer, a point shorter."""
+"""The length of a `FinishedSpan`; a `FinishedIteration` is longer, a point shorter."""
 ONLY_INTEGERS = {int}
 READ_ERRORS = (TypeError, ValueError, ArithmeticError, RuntimeError)
 """What reading a value raises that is no number, or whose device is gone."""
@@ -48,7 +48,7 @@ class Packer:
         self._notices: list[Record] = []
 
     def continue_steps(self, following: Mapping[str, int]) -> None:
-        """Count on where an earlier process of the run had got to: the next step of each metric, by name."""
+        """Continue the steps of an earlier process of the run: the next step of each metric, by name."""
         self._next_step.update(following)
 
     def pack(self, items: Sequence[Item]) -> list[Record]:
@@ -186,7 +186,7 @@ class Packer:
         return found
 
     def _next_step_of(self, name: str | SeriesKey) -> int:
-        """The step of the next point without one; a series of a key goes on where an earlier process got to by name."""
+        """The step of the next point without one; a keyed series continues where an earlier process ended by name."""
         found = self._next_step.get(name)
         return self._next_step.get(self._key(name).name, 0) if found is None else found
 
@@ -232,7 +232,7 @@ def _other_records(item: Item) -> Sequence[Record]:
 
 
 def _resolve_attributes(event: Event) -> Event:
-    """The event; a loss that is still on a device becomes a number here, where nobody's training waits for it."""
+    """The event; a loss that is still on a device becomes a number here, where the training does not wait for it."""
     late = {name: value for name, value in event.attributes.items() if hasattr(value, "is_cpu")}
     if not late:
         return event

@@ -83,7 +83,7 @@ def _flatten(prefix: str, values: Mapping[Any, Any], found: dict[str, Scalar], d
 
 
 def to_scalar(value: Any, depth: int = MAX_DEPTH) -> Scalar:
-    """One value as a scalar: numbers and texts as they are, lists written out, anything else described by its type."""
+    """One value as a scalar: numbers and strings unchanged, lists formatted, anything else described by its type."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, enum.Enum):
@@ -112,7 +112,7 @@ def _format_items(values: Any, depth: int) -> str:
         shown.append(_format_scalar(to_scalar(item, depth - 1)))
         length += len(shown[-1])
     if isinstance(values, (set, frozenset)):
-        shown.sort()  # the texts, because elements may not be comparable
+        shown.sort()  # the strings, because elements may not be comparable
     return "[" + ", ".join(shown) + "]"
 
 

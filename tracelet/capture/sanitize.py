@@ -1,4 +1,4 @@
-"""Makes a record storable that msgpack refuses: texts with lone surrogates, integers beyond 64 bits, foreign objects.
+"""Replaces values that msgpack cannot encode: strings with lone surrogates, integers beyond 64 bits, unknown objects.
 
 Used by the writer, on its thread, for the one record in a million that needs it. Never calls an unknown object's
 `repr`.

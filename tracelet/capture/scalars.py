@@ -1,4 +1,4 @@
-"""Numbers out of whatever a program logs: Python numbers, numpy scalars, one-element tensors on any device.
+"""Converts what a program logs to numbers: Python numbers, numpy scalars, one-element tensors on any device.
 
 `checked_value` runs on the caller's thread when a program logs by name, and may raise `InvalidMetric`. `resolve` runs
 on the writer thread: it reads tensors of other devices in one copy per device, on a CUDA stream of its own, so that the
@@ -56,7 +56,7 @@ def _from_tensor(name: str, value: Any) -> Any:
 
 
 def checked_timeout(timeout: Any) -> float | None:
-    """A longest wait that somebody gave, as locks take it: nothing below zero, nor longer than they can wait."""
+    """A timeout that the user gave, limited to what locks accept."""
     if timeout is None:
         return None
     if isinstance(timeout, numbers.Real) and timeout == timeout:

@@ -1,6 +1,6 @@
-"""What may be captured, and where it goes: the door between everything that captures and the writer.
+"""The types of captured items, and the sink that takes them: the interface between capturing code and the writer.
 
-Items are made on the training thread, so they are tuples: cheap to make, told apart by their length.
+Items are made on the training thread, so they are tuples: cheap to make, distinguished by their length.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def point_count(item: Item) -> int:
 
 
 class OpenSpan:
-    """A span that goes on. Emitted when it begins: if it is still open when the writer comes by, its beginning is
+    """An open span. Emitted when it begins: if it is still open when the writer runs, its beginning is
     written, so that a killed run shows what it was doing; a span that ended by then costs nothing more.
     """
 
@@ -106,7 +106,7 @@ iteration; the nth phase has the iteration's id plus n; phases beyond `IDS_PER_I
 
 
 class DeferredRecords:
-    """Something that makes its records when the writer comes by, on the writer's thread."""
+    """Something that makes its records later, on the writer's thread."""
 
     def records(self) -> list[Record]:
         """What there is to record now."""
@@ -114,7 +114,7 @@ class DeferredRecords:
 
 
 Item = Union[PlainPoint, KeyedPoint, Row, FinishedSpan, FinishedIteration, OpenSpan, DeferredRecords, Record]
-"""What may be put into a sink. A value may be any number or one-element tensor that nobody changes any more."""
+"""What may be put into a sink. A value may be any number or one-element tensor that does not change any more."""
 
 
 class Sink(Protocol):
@@ -127,4 +127,4 @@ class Sink(Protocol):
         """Have everything emitted so far written, and wait for it at most `timeout` seconds. False: not in time."""
 
     def expect(self, status: str, reason: str) -> None:
-        """How the process would end if it ended now without anybody saying otherwise; empty: nothing known."""
+        """The status to assume if the process ends without recording one; empty: none."""

@@ -18,10 +18,10 @@ ITERATION_WIDTH = 8
 def pack(items: Iterable[FinishedSpan | FinishedIteration]) -> list[Spans]:
     """What one flush found: a record of its single spans and one of its iterations."""
     singles: list[Any] = []
-    laps: list[Any] = []
+    iterations: list[Any] = []
     for item in items:
-        (laps if len(item) == ITERATION_WIDTH else singles).append(item)
-    return [pack(found) for pack, found in ((pack_spans, singles), (pack_iterations, laps)) if found]
+        (iterations if len(item) == ITERATION_WIDTH else singles).append(item)
+    return [pack(found) for pack, found in ((pack_spans, singles), (pack_iterations, iterations)) if found]
 
 
 def pack_spans(items: Sequence[FinishedSpan | FinishedIteration]) -> Spans:
@@ -46,11 +46,11 @@ def pack_spans(items: Sequence[FinishedSpan | FinishedIteration]) -> Spans:
     )  # fmt: skip
 
 
-def pack_iterations(laps: Sequence[FinishedIteration]) -> Spans:
+def pack_iterations(iterations: Sequence[FinishedIteration]) -> Spans:
     """The same for iterations alone, by columns: there are many, and rows cost twice the time."""
-    begins = [lap[3] for lap in laps]
+    begins = [iteration[3] for iteration in iterations]
     if any(after < before for before, after in pairwise(begins)):
-        return pack_spans(laps)  # an iteration inside another one ended first
+        return pack_spans(iterations)  # an iteration inside another one ended first
     names: dict[str, int] = {}
     known: dict[tuple[str, ...], tuple[list[int], range]] = {}
     indexes: list[int] = []
@@ -59,7 +59,7 @@ def pack_iterations(laps: Sequence[FinishedIteration]) -> Spans:
     starts: list[int] = []
     durations: list[int] = []
     threads: list[int] = []
-    for name, number, parent, begin, end, thread, origin, marks in laps:
+    for name, number, parent, begin, end, thread, origin, marks in iterations:
         phases = (name, *marks[: 2 * IDS_PER_ITERATION - 2 : 2])
         pattern = known.get(phases)
         if pattern is None:
@@ -83,9 +83,9 @@ def pack_iterations(laps: Sequence[FinishedIteration]) -> Spans:
     )  # fmt: skip
 
 
-def iteration_spans(lap: FinishedIteration) -> list[FinishedSpan]:
+def iteration_spans(iteration: FinishedIteration) -> list[FinishedSpan]:
     """The spans of an iteration: its own, then one for each phase."""
-    name, number, parent, begin, end, thread, origin, marks = lap
+    name, number, parent, begin, end, thread, origin, marks = iteration
     rows: list[FinishedSpan] = [(name, number, parent, begin + origin, end - begin, thread, None)]
     for offset in range(0, min(len(marks), 2 * (IDS_PER_ITERATION - 1)), 2):
         until = marks[offset + 1]

@@ -1,4 +1,4 @@
-"""Tags as a program gives them, made what the journal keeps: names to texts.
+"""Converts tags as a program gives them to what the journal stores: names to strings.
 
 Used by `start_logging(tags=...)` and `Experiment.set_tags`, on the user's thread. Records nothing itself.
 """
@@ -13,14 +13,14 @@ from tracelet.errors import InvalidArgument
 from tracelet.redaction.masking import mask_tokens
 
 DEFAULT_VALUE = "true"
-"""The text of a tag that was given as a name alone."""
+"""The value of a tag that was given as a name alone."""
 HINT = "nothing was recorded. Give a mapping or a list of names, e.g. set_tags({'stage': 'pilot'}), set_tags(['pilot'])"
 
 
 def checked_tags(tags: Mapping[str, Any] | Iterable[str]) -> dict[str, str]:
-    """A mapping of name to text, None and the empty text removing a tag, or names; else `InvalidArgument`.
+    """Tags from a mapping (None or an empty string removes a tag) or from names; else `InvalidArgument`.
 
-    Tokens of well-known shape are masked in the texts.
+    Well-known tokens are masked in the values.
     """
     if isinstance(tags, Mapping):
         return {

@@ -1,8 +1,8 @@
-"""What a terminal would show of a stream: lines, with progress bars as they stood last. Pure: no file, no clock.
+"""Emulates a terminal: the lines that a stream shows, progress bars in their last state. Pure: no file, no clock.
 
 Used by `console` on the writer's thread. It obeys carriage returns, backspaces, and the escape sequences by
-which progress bars move up and erase; colours and everything else are left out. Lines are numbered over the whole
-stream, so that one which changes later can be told to be the same.
+which progress bars move up and erase; colours and everything else are dropped. Lines are numbered over the
+whole stream, so that a line keeps its number when it changes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Terminal:
                 self._escape_sequence(token[2], token[1])
 
     def skip(self, lines: int) -> None:
-        """So many lines were written that nobody kept."""
+        """Skip lines that were printed but not kept."""
         self.row += lines
         self._column = 0
 
@@ -59,7 +59,7 @@ class Terminal:
         return sorted(self._changed)
 
     def take(self, row: int) -> tuple[int, str]:
-        """When the line began, and what stands in it now."""
+        """When the line began, and its current text."""
         self._changed.pop(row, None)
         text, cut = self._rows.get(row, "").rstrip(), self._cut.get(row, 0)
         return self._began.get(row, 0), f"{text} ... ({cut} more characters)" if cut else text

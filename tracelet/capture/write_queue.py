@@ -1,8 +1,7 @@
 """Between the packer and the journal: records go out in batches, and wait in bounded memory while the disk refuses.
 
-Used by the writer, on its thread alone. The user is told once that the disk refuses; what has to be given up is
-counted, and written down as soon as the disk takes it. A journal that was deleted is written again. Lets no OSError
-out.
+Used by the writer, on its thread alone. One message says that the disk refuses; what is dropped is counted, and
+recorded as soon as the disk accepts writes. A deleted journal is written again. Raises no OSError.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ BATCH_POINTS, BATCH_RECORDS = 200_000, 500
 
 
 class WriteQueue:
-    """The journal and what is on its way to it."""
+    """The journal, and the records that wait for it."""
 
     def __init__(self, journal: JournalWriter, started: Started) -> None:
         self.journal = journal
@@ -40,7 +39,7 @@ class WriteQueue:
 
     @property
     def path(self) -> Path:
-        """Where the journal stands."""
+        """The path of the journal."""
         return self.journal.path
 
     @property
@@ -55,7 +54,7 @@ class WriteQueue:
             self._backlog_points += _point_count(record)
 
     def write(self) -> None:
-        """Bring everything to the journal, if the disk takes it."""
+        """Write everything to the journal, if the disk accepts it."""
         while self._backlog:
             batch = self._batch()
             try:
@@ -124,7 +123,7 @@ class WriteQueue:
         self._backlog.append(Notice(time=now(), code="disk", message=message, count=lost))
 
     def give_up(self, status: Status) -> None:
-        """The disk is full to the end: what is lost is said, and the two small records that tell it are tried alone."""
+        """The run ends while the disk is full: report the loss, and try to write just the two records about it."""
         lost = self.dropped + self._backlog_points
         message = f"The run ended while its disk rejected writes: {lost:,} points or records are lost."
         guard.say(f"{self.path}: {message}")

@@ -1,10 +1,10 @@
-"""The buffer that the training thread appends to, and the one thread that brings it to the journal.
+"""The buffer that the training thread appends to, and the one thread that writes it to the journal.
 
 `emit` is called on any thread, returns at once and never raises. The thread `tracelet-writer` alone packs, writes and
 seals: it wakes a few times within the flush interval and appends what is there in one write. Whoever wants something
 from it puts a request into its queue, so signal handlers and finalizers may log at any moment. When the disk refuses,
-records wait in bounded memory, the user is told once, and what has to be given up is counted and written down as soon
-as the disk takes it. In a forked child the buffer is replaced by one that forgets, so a child never writes into its
+records wait in bounded memory, one message says so, and what is dropped is counted and recorded as soon as the
+disk accepts writes. In a forked child the buffer is replaced by a null buffer, so a child never writes into its
 parent's journal.
 """
 
@@ -75,7 +75,7 @@ class Writer:
         self._names = ParameterNames()
         self.tags: dict[str, str] = {}
         self.expected = ("", "")
-        """(status, reason) that the process would end with if nobody said otherwise; see `Sink.expect`."""
+        """(status, reason) to assume if the process ends without recording one; see `Sink.expect`."""
         self.without_agent = False
         """Whether no agent will come by to compact the journal."""
         self._pause = max(MIN_PAUSE, flush_interval / WAKES_PER_INTERVAL)
@@ -103,7 +103,7 @@ class Writer:
 
     @property
     def path(self) -> Path:
-        """Where the journal stands."""
+        """The path of the journal."""
         return self.journal.path
 
     def start(self) -> None:
@@ -121,13 +121,13 @@ class Writer:
             self.apply_backpressure()
 
     def expect(self, status: str, reason: str) -> None:
-        """Remember how the process would end if it ended now, also for those who find it killed; see `Sink`."""
+        """Record the status to assume if the process ends without recording one; see `Sink`."""
         if (status, reason) != self.expected:
             self.expected = (status, reason)
             self.emit(Status(time=now(), status=RUNNING, expected=status, reason=reason))
 
     def apply_backpressure(self) -> None:
-        """Called by an emitting thread that finds the buffer crowded: wakes the writer, and waits for it if need be."""
+        """Called by an emitting thread when the buffer is large: wakes the writer, and waits for it if it is full."""
         if len(self.items) <= MAX_BUFFERED:
             if self._requests.empty():
                 self._requests.put(None)
@@ -217,7 +217,7 @@ class Writer:
         """Wait for the end of a writer that is closing; see `close`."""
         with self._taking:
             if not self._stopping:
-                # Here and not later: threads that go on logging must not crowd out what was logged before.
+                # Here and not later: threads that still log must not displace what was logged before.
                 self._rest, self.items, self._stopping = self.items, EndedBuffer(), True
         self._requests.put(None)
         if not self._threaded and not self._finished:
@@ -283,7 +283,7 @@ class Writer:
         )  # fmt: skip
 
     def discard(self) -> None:
-        """In a forked child: forget everything, and let go of the parent's file without writing to it."""
+        """In a forked child: discard everything, and close the parent's file without writing to it."""
         self.items = NullBuffer()
         self._stopping = self._finished = True
         self.journal.close()

@@ -1,4 +1,4 @@
-"""Many packed columns unpacked as one array: what a series that stands in thousands of small chunks is read with.
+"""Decodes many packed columns into one array: for series that consist of thousands of small chunks.
 
 Read side only, any process. Knows the codes of `tracelet.journal.columns`, which unpacks one column at a time.
 """
@@ -87,7 +87,7 @@ def _checked_bodies(code: str, bodies: list[Any], lengths: list[int]) -> list[by
 
 
 def _join_strides(starts: IntArray, strides: IntArray, counts: IntArray) -> IntArray:
-    """Columns that go on where the one before ended are one: most series have a step for each point."""
+    """Columns that continue the one before are merged: most series have a step for each point."""
     import numpy as np
 
     fresh = np.ones(len(starts), dtype=np.bool_)

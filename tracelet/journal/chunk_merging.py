@@ -1,4 +1,4 @@
-"""Chunks of one series made into one, and cut again at a cursor. Used by compaction and by readers of what it made.
+"""Merges chunks of one series into one, and splits a merged one at a cursor. Used by compaction and by readers.
 
 Pure Python, so that a training process without numpy can do it. Touches no file.
 """

@@ -149,7 +149,7 @@ def _decompress(code: str, body: bytes, count: int) -> bytes:
     except zlib.error as error:
         raise JournalError(f"a compressed column is damaged ({error}); its points are skipped") from None
     if width == 1 or len(grouped) != count * width:
-        return grouped  # a wrong length is told by the caller
+        return grouped  # the caller reports a wrong length
     whole = bytearray(len(grouped))
     for place in range(width):
         whole[place::width] = grouped[place * count : (place + 1) * count]

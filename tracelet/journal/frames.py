@@ -1,6 +1,6 @@
-"""The frames of a journal: their bytes, and a scan that finds the sound ones whatever else is in the file.
+"""The frames of a journal: how they are encoded, and a scan that finds the intact ones in a damaged file.
 
-Used by `tracelet.journal` alone. Reads through `pread`, so scans never move a file position that somebody shares.
+Used by `tracelet.journal` alone. Reads through `pread`, so a scan never moves a shared file position.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Cursor(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One frame as it stands in the file; `record()` decodes it.
+    """One frame of the file; `record()` decodes it.
 
     `since`: the number that the reader asked for; points that compaction merged here from earlier frames are left out.
     """

@@ -180,7 +180,7 @@ class JournalView:
                 yield record
 
     def cache_chunks(self, names: Iterable[str]) -> None:
-        """Read the file once and keep the chunks of these metrics, for who asks for one after the other; of no others.
+        """Read the file once and cache the chunks of these metrics, for reading one after the other; drop all others.
 
         What is cached does not grow with the journal.
         """

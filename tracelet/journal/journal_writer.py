@@ -1,7 +1,7 @@
 """The writing side of a journal: append, seal, and write it again should it be deleted.
 
-Used by one thread of one process; the file belongs to that process and is locked by nobody. The layout of the file is
-told in `journal_reader`. Raises OSError, and leaves nothing half-written.
+Used by one thread of one process; the file belongs to that process and is locked by nobody. `journal_reader`
+describes the layout. Raises OSError, and leaves nothing half-written.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class JournalWriter:
         return zlib.compress(offsets.tobytes(), 1)
 
     def seal(self, footer: Footer) -> None:
-        """Append the footer and the seal, and sync. Appending goes on to be possible; the last seal counts."""
+        """Append the footer and the seal, and sync. More may be appended; the last seal counts."""
         place = self.size
         self.append([footer])
         self.append_seal(place)
@@ -126,11 +126,11 @@ class JournalWriter:
         os.fsync(self.descriptor)
 
     def touch(self) -> None:
-        """Touch the file: readers on other hosts tell a silent process from a dead one by its modification time."""
+        """Touch the file: by its modification time, readers on other hosts know that the process is alive."""
         os.utime(self.descriptor)
 
     def is_missing(self) -> bool:
-        """Whether the file was deleted or its folder moved away from under us. A silent disk is no proof."""
+        """Whether the file was deleted or its folder was moved away. A disk that does not answer is no proof."""
         try:
             there = os.stat(self.path)
             here = os.fstat(self.descriptor)

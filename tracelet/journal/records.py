@@ -43,7 +43,7 @@ class Started(Record, frozen=True, kw_only=True, omit_defaults=True):
     host: str
     pid: Int64
     process_started: float = 0.0
-    """Start of the process in seconds since the epoch: tells a reused pid from the real one."""
+    """Start of the process in seconds since the epoch: distinguishes a reused pid."""
     role: str = "rank"
     """`rank` for a training process, `node` for an agent's journal."""
     rank: Int64 = 0
@@ -107,7 +107,7 @@ class Params(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Tags(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """Tags of the run; an empty string takes a tag away."""
+    """Tags of the run; an empty string removes a tag."""
 
     time: Int64
     values: dict[str, str]
@@ -145,7 +145,7 @@ class Artifact(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Status(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """How the process ended, or that it goes on. `reason` is one line, `traceback` what Python would have printed."""
+    """How the process ended, or that it is running. `reason` is one line, `traceback` is Python's."""
 
     time: Int64
     status: str
@@ -175,7 +175,7 @@ class Span(Record, frozen=True, kw_only=True, omit_defaults=True):
     start_ns: Int64
     """Nanoseconds since the epoch."""
     duration_ns: Int64 = -1
-    """-1 while it goes on; a later record with the same id replaces the earlier one."""
+    """-1 while it is open; a later record with the same id replaces the earlier one."""
     parent: Int64 = 0
     thread: Int64 = 0
     attributes: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Where things lie in a store: the folder of its runs, and the journals in the folder of a run.
+"""File names in a store: the folder of its runs, and the journals in the folder of a run.
 
 Used by whoever makes or finds a journal, in any process.
 """

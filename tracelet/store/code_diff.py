@@ -2,7 +2,7 @@
 
 Called by `tracelet compare` and the dashboard, on any thread. Where the repository is still there, git compares: each
 state is put together as a tree in a temporary folder, so that nothing is written into the repository and no file of
-it is touched. Elsewhere the changes that were recorded are compared as texts. Never runs what a repository's
+it is touched. Elsewhere the changes that were recorded are compared as text. Never runs what a repository's
 configuration names.
 """
 
@@ -133,7 +133,7 @@ def _diff_as_text(first: Mapping[str, Any], second: Mapping[str, Any], why: str)
 
 
 def _diff_patches(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-    """How one recorded change differs from the other, as texts."""
+    """How one recorded change differs from the other, as text."""
     old, new = (_patch(git).splitlines()[:MAX_LINES] for git in (first, second))
     found = difflib.unified_diff(old, new, "first run's changes", "second run's changes", lineterm="", n=2)
     return "".join(one + "\n" for one in found)

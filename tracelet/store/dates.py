@@ -1,4 +1,4 @@
-"""A moment as people read it. Pure; used by filters, the command line and whatever else shows a date."""
+"""Formats a time as local date and time. Pure; used by filters, the command line and whatever else shows a date."""
 
 from __future__ import annotations
 

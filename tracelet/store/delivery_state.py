@@ -1,4 +1,4 @@
-"""How far the delivery of a run to one backend has got: a small file beside the journals, RUN/delivery/NAME.json.
+"""The progress of the delivery of a run to one backend: a small file beside the journals, RUN/delivery/NAME.json.
 
 Written by one courier at a time, only after the backend has taken a batch; read by anyone: the waiting of
 `stop_logging()`, the run's `deliveries`, the command line, the dashboard. It never holds a credential. A file that
@@ -55,9 +55,9 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     rejected: int = 0
     """Records that the backend refused for good; they stand in NAME.dead.jsonl."""
     error: str = ""
-    """What keeps the delivery from going on, or did last."""
+    """The current or last error."""
     fix: str = ""
-    """What to type against it, if it is misconfigured."""
+    """What to type to fix it, if it is misconfigured."""
     since: float = 0.0
     """Since when it has been offline."""
     updated: float = 0.0

@@ -1,7 +1,7 @@
 """Filter expressions over runs, such as `lr < 0.01 and status == "finished"`: parsed, checked, never executed.
 
 Used by `tracelet ls` and the dashboard, on any thread. Python's parser makes the tree; only what is listed here is
-evaluated: names, texts, numbers, comparisons, `and or not`, `in`, arithmetic on numbers, and tables such as
+evaluated: names, strings, numbers, comparisons, `and or not`, `in`, arithmetic on numbers, and tables such as
 `metrics[...]`. No call, no attribute, no power: an expression from anywhere may be evaluated.
 """
 
@@ -72,7 +72,7 @@ ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 
 
 class Filter:
-    """One expression. `FilterError` when it cannot be meant; `names` are the bare names in it."""
+    """One expression. `FilterError` when it is invalid; `names` are the bare names in it."""
 
     def __init__(self, expression: str) -> None:
         self.expression = expression

@@ -1,4 +1,4 @@
-"""How a process of a run ended: what it said itself, what an agent saw, or what can be seen from here. Used by `Run`.
+"""The status of a process: what it recorded itself, what an agent saw, or what can be seen from here. Used by `Run`.
 
 Reads only. On its own host a process is looked up; on another one it counts as gone after a silence.
 """
@@ -29,9 +29,9 @@ def process_status(view: JournalView, nodes: Iterable[JournalView]) -> Status:
     if is_alive(started.pid, started.process_started) if here else time.time() - seen / 1e6 < SILENCE_TIMEOUT:
         return Status(time=seen, status=RUNNING)
     for node in nodes:
-        for told in node.records(Status):
-            if told.about == view.path.name:
-                return told
+        for seen_by_agent in node.records(Status):
+            if seen_by_agent.about == view.path.name:
+                return seen_by_agent
     if view.status is not None and view.status.expected:
         return Status(time=seen, status=view.status.expected, reason=view.status.reason)
     return Status(time=seen, status=KILLED, reason=killed_reason(started))

@@ -1,9 +1,9 @@
-"""The parts of a series that a run's resumptions left: what was trained again supersedes what that abandoned.
+"""Merges the branches of a resumed run's series: steps that were trained again replace the abandoned ones.
 
-Read side, used by `Run`. A branch is what all processes of one launch recorded. A later branch cuts the earlier ones at
-the step at which its training went on, which Lightning's checkpoint told; where nothing told it (metrics that the
-program logs itself), at the first step that it recorded of the metric. Fits are told apart by their number, because a
-program that is started again numbers them alike.
+Read side, used by `Run`. A branch is what all processes of one launch recorded. A later branch ends the earlier ones
+at the step at which its training resumed, which Lightning's checkpoint says; where it is unknown (metrics that the
+program logs itself), at the first step that it recorded of the metric. Fits are identified by
+their number, because a restarted program numbers them alike.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tracelet.journal.records import Event
 from tracelet.store.series import Series, join
 
 RESUMED_EVENT = "training_resumed"
-"""The event that tells at which step a training went on."""
+"""The event that says at which step a training resumed."""
 FIT_STAGES = ("train", "validate")
 """The stages of a fit, which share its steps."""
 ResumeSteps = Mapping[tuple[int, int], int]
@@ -66,7 +66,7 @@ def resume_steps(views: Iterable[JournalView]) -> dict[tuple[int, int], int]:
     return found
 
 
-def merge_branches(found: Sequence[BranchSeries], upto: int | None, told: ResumeSteps) -> Series:
+def merge_branches(found: Sequence[BranchSeries], upto: int | None, resumed_at: ResumeSteps) -> Series:
     """One series of the pieces: as it stood when the branch `upto` was the last one, or as it stands now.
 
     A branch that resumed before the last points of the metric supersedes them, whether or not it recorded it again.
@@ -74,16 +74,16 @@ def merge_branches(found: Sequence[BranchSeries], upto: int | None, told: Resume
     kept: list[Series] = []
     nothing = found[0].series.only(stage="\0")
     recorded = {piece.branch: piece for piece in found}
-    for branch in sorted({*recorded, *(branch for branch, _ in told)}):
+    for branch in sorted({*recorded, *(branch for branch, _ in resumed_at)}):
         if upto is None or branch <= upto:
             piece = recorded.get(branch, BranchSeries(branch, nothing))
-            kept = [_drop_superseded(series, piece, told) for series in kept]
+            kept = [_drop_superseded(series, piece, resumed_at) for series in kept]
             kept += [piece.series] if branch in recorded else []
     kept = kept or [nothing]
     return kept[0] if len(kept) == 1 else join(kept)
 
 
-def _drop_superseded(series: Series, later: BranchSeries, told: ResumeSteps) -> Series:
+def _drop_superseded(series: Series, later: BranchSeries, resumed_at: ResumeSteps) -> Series:
     """The points of a series that a later branch has not superseded."""
     import numpy as np
 
@@ -96,7 +96,7 @@ def _drop_superseded(series: Series, later: BranchSeries, told: ResumeSteps) -> 
     for segment in series.segments:
         cut = first.get((segment.stage, segment.fit))
         resumes = segment.stage in FIT_STAGES or not segment.fit  # an imported run has no fits, and all of it resumed
-        start = told.get((later.branch, segment.fit)) if resumes else None
+        start = resumed_at.get((later.branch, segment.fit)) if resumes else None
         if start is not None:
             cut = start if cut is None else min(cut, start)
         if cut is not None:

@@ -164,7 +164,7 @@ class Run:
 
     @property
     def deliveries(self) -> dict[str, Delivery]:
-        """How far the delivery to each backend has got: its state, points delivered, address, and what is wrong."""
+        """The delivery to each backend: state, delivered points, URL, and error."""
         return {delivery.backend: delivery for delivery in read_all(self.path)}
 
     def events(self, name: str | None = None) -> list[Event]:
@@ -175,8 +175,8 @@ class Run:
     def console(self, stream: str | None = None, rank: int | None = None) -> list[console_lines.Line]:
         """What was printed, by time: of all ranks and both streams, or of one (`stdout`, `stderr`)."""
         pairs = [(view, view.started) for view in self._training()]
-        chosen = [(view, told) for view, told in pairs if told and rank in (None, told.rank)]
-        found = (console_lines.lines(told.rank, told.attempt, view.console(), stream) for view, told in chosen)
+        chosen = [(view, started) for view, started in pairs if started and rank in (None, started.rank)]
+        found = (console_lines.lines(started.rank, started.attempt, view.console(), stream) for view, started in chosen)
         return console_lines.ordered(line for lines in found for line in lines)
 
     def spans(self, name: str | None = None) -> SpanTable:
@@ -217,7 +217,7 @@ class Run:
     def series(self, name: str, rank: int | None = None, branch: int | None = None) -> Series:
         """The points of one metric: reduced over ranks as it was logged, or of one rank. KeyError if there is none.
 
-        Of a run that was resumed, what was trained again stands in place of what that abandoned; `branch` gives all
+        For a resumed run, steps that were trained again replace the abandoned ones; `branch` gives all
         that was recorded before the first (0), the second (1), ... time.
         """
         return aggregation.aggregate(self._parts(name, rank, branch))
@@ -228,7 +228,7 @@ class Run:
 
     def _parts(self, name: str, rank: int | None = None, branch: int | None = None) -> list[Series]:
         """The series of each rank that has any, the lowest first."""
-        told = resumed_series.resume_steps(self._training())
+        resumed_at = resumed_series.resume_steps(self._training())
 
         def read(views: Sequence[JournalView]) -> Series:
             try:
@@ -238,7 +238,7 @@ class Run:
 
         by_rank = resumed_series.by_rank(self._holding(name, rank))
         return [
-            resumed_series.merge_branches(resumed_series.series_by_branch(views, read), branch, told)
+            resumed_series.merge_branches(resumed_series.series_by_branch(views, read), branch, resumed_at)
             for views in by_rank
         ]
 

@@ -12,7 +12,7 @@ from tracelet.store.annotations import Annotations
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a list of runs shows. Times are seconds since the epoch; `ended` is None while the run goes on."""
+    """What a list of runs shows. Times are seconds since the epoch; `ended` is None while the run is running."""
 
     id: str
     name: str
@@ -33,7 +33,7 @@ class RunInfo:
     original_name: str
     """The name that it began with."""
     pinned: bool
-    """Whether somebody keeps it at the top."""
+    """Whether it is pinned to the top of lists."""
 
     @property
     def own_name(self) -> str:

@@ -1,4 +1,4 @@
-"""How a run stands, out of how each of its processes does. Used by `Run` and by the agent. Pure.
+"""Combines the statuses of a run's processes into the status of the run. Used by `Run` and by the agent. Pure.
 
 The process that leads is the one of the lowest rank that nobody of the run has launched, in the run's last branch. A
 rank that fell before it is told first in the run's reason, with its traceback: the leading process's own error is
@@ -23,7 +23,7 @@ DETECTION_DELAY = 2_000_000
 
 
 class ProcessStatus(NamedTuple):
-    """One process of a run and how it ended, or that it goes on."""
+    """One process of a run and how it ended, or that it is running."""
 
     started: Started
     status: Status
@@ -38,7 +38,7 @@ def lead_process(processes: Sequence[ProcessStatus]) -> ProcessStatus:
 
 
 def combined_status(processes: Sequence[ProcessStatus]) -> Status:
-    """How the run ended, or that it goes on; reason and traceback begin with what fell first."""
+    """How the run ended, or that it is running; reason and traceback begin with the process that failed first."""
     lead = lead_process(processes)
     status = lead.status
     if status.status == RUNNING:
@@ -56,12 +56,12 @@ def combined_status(processes: Sequence[ProcessStatus]) -> Status:
     if not fallen:
         return status
     first = min(fallen, key=lambda one: one.status.time)
-    told = _describe(first)
+    description = _describe(first)
     traceback = first.status.traceback or status.traceback
     if status.status == FINISHED:
-        return Status(time=status.time, status=FAILED, reason=told, traceback=traceback)
+        return Status(time=status.time, status=FAILED, reason=description, traceback=traceback)
     when = "then" if first.status.time <= status.time else "at about that time"
-    reason = f"{told}; {when} {_describe(lead)}"
+    reason = f"{description}; {when} {_describe(lead)}"
     return Status(time=status.time, status=status.status, reason=reason, traceback=traceback)
 
 
