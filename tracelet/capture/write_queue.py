@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tracelet import guard
 from tracelet.capture.clock import now
+from tracelet.capture.record_size import fitting
 from tracelet.capture.sanitize import sanitized
 from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Notice, Points, Record, Started, Status
@@ -84,8 +85,9 @@ class WriteQueue:
         try:
             self.journal.append(records)
         except (TypeError, ValueError, OverflowError, RecursionError):
-            # One record holds something that msgpack cannot: it is described instead, and the others are as they were.
-            self.journal.append([sound for record in records if (sound := sanitized(record)) is not None])
+            # One record holds something that msgpack cannot, or is too large: it is replaced, the others stay.
+            sound = [found for record in records if (found := sanitized(record)) is not None]
+            self.journal.append([part for record in sound for part in fitting(record)])
 
     def _recreate_journal(self) -> None:
         complete = self.journal.recreate()

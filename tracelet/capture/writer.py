@@ -270,7 +270,10 @@ class Writer:
     def _seal(self, status: Status) -> None:
         try:
             self.journal.seal(self.footer(status))
-        except OSError as error:  # the journal is whole without its index; readers scan it
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # it is whole without its index (or with too large a one); readers scan it
             guard.logger.debug("tracelet: %s has no index: %s", self.path, error)
 
     def footer(self, status: Status) -> Footer:

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from tracelet.capture.parameters import flatten
+from tracelet.capture.record_size import split_values
 from tracelet.guard import guard
 from tracelet.integrations.base import Integration
 from tracelet.integrations.patching import Function
@@ -42,7 +43,8 @@ class ParameterSource(Integration):
         """Record these values: a mapping, a namespace or a dataclass, nested or flat."""
         found = flatten(values)
         if found:
-            self.sink.emit(Params(time=time.time_ns() // 1000, values=found, source=source or self.name))
+            for part in split_values(found):
+                self.sink.emit(Params(time=time.time_ns() // 1000, values=part, source=source or self.name))
 
     def outermost(self, take: Callable[..., None]) -> Callable[[Function], Function]:
         """A wrapper that hands result and arguments to `take`, unless another parser is the caller."""

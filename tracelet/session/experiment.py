@@ -21,6 +21,7 @@ from typing import Any
 from tracelet.capture import parameters
 from tracelet.capture.clock import now
 from tracelet.capture.null_buffers import EndedBuffer, NullWriter, warn_after_end
+from tracelet.capture.record_size import split_values
 from tracelet.capture.sanitize import INT64_MAX, INT64_MIN
 from tracelet.capture.scalars import checked_value
 from tracelet.capture.sink import SeriesGroup
@@ -150,7 +151,8 @@ class Experiment:
         `params`: a mapping, a namespace or a dataclass. Raises `InvalidArgument`.
         """
         values = parameters.checked_params(params)
-        self._writer.emit(Params(time=now(), values=values))
+        for part in split_values(values):
+            self._writer.emit(Params(time=now(), values=part))
         self._warn_if_ended("parameter", values)
 
     def log_hyperparameter(self, name: str, value: Any) -> None:
@@ -160,7 +162,8 @@ class Experiment:
     def set_tags(self, tags: Mapping[str, Any] | Iterable[str]) -> None:
         """Set tags of the run: name to text, or names. None or an empty text removes one. Raises `InvalidArgument`."""
         values = checked_tags(tags)
-        self._writer.emit(Tags(time=now(), values=values))
+        for part in split_values(values):
+            self._writer.emit(Tags(time=now(), values=part))
         self._warn_if_ended("tag", values)
 
     def log_artifact(self, path: str | os.PathLike[str], name: str | None = None, kind: str | None = None) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tracelet.capture.parameters import flatten
+from tracelet.capture.record_size import split_values
 from tracelet.guard import guard
 from tracelet.integrations.base import Sink
 from tracelet.integrations.lightning.logger_calls import LoggerCalls
@@ -65,7 +66,8 @@ class Hyperparameters:
         }
         if fresh:
             self._told.update(fresh)
-            self._sink.emit(Params(time=time.time_ns() // 1000, values=fresh, source=source))
+            for part in split_values(fresh):
+                self._sink.emit(Params(time=time.time_ns() // 1000, values=part, source=source))
 
     def _around_init(self, original: Function) -> Function:
         signature = inspect.signature(original)
