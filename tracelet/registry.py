@@ -55,7 +55,7 @@ BACKENDS: dict[str, str] = {
     "clearml": "tracelet.backends.clearml.backend:ClearmlBackend",
     "tensorboard": "tracelet.backends.tensorboard:TensorboardBackend",
     "aim": "tracelet.backends.aim:AimBackend",
-    "jsonl": "tracelet.backends.jsonl:JsonlBackend",
+    "jsonl": "tracelet.backends.jsonl.backend:JsonlBackend",
     "otlp": "tracelet.backends.otlp.backend:OtlpBackend",
     "onelogger": "tracelet.backends.onelogger:OneloggerBackend",
 }

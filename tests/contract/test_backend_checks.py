@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from tests.servers.answering import Answering
 from tests.servers.stand_in import serving
 from tracelet.backends.aim import AimBackend, AimOptions
-from tracelet.backends.jsonl import JsonlBackend, JsonlOptions
+from tracelet.backends.jsonl.backend import JsonlBackend, JsonlOptions
 from tracelet.backends.mlflow.backend import MlflowBackend, MlflowOptions
 from tracelet.backends.otlp.backend import OtlpBackend, OtlpOptions
 from tracelet.backends.tensorboard import TensorboardBackend, TensorboardOptions

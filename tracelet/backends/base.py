@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tracelet.journal.records import Artifact, Event, Scalar
+from tracelet.journal.records import Artifact, Event, Record, Scalar
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,9 @@ class SeriesPart:
     fit: int = 0
     system: bool = False
     """A metric of the machine (`system/...`, `gpu/...`): its step is the number of the sample, its axis is the time."""
+    frames: Sequence[int] = ()
+    """The number of the journal's frame that each point stood in. With the journal and the point's place among those of
+    the series in this frame it identifies a point, however batches are cut. Empty in a batch made by hand."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,10 @@ class Batch:
     spans: Sequence[SpanPart] = ()
     begun: Sequence[SpanPart] = ()
     """Spans that have begun and not ended (their end is before their start): those that end later come in `spans`."""
+    journal: str = ""
+    """The journal that all of it comes from, without its suffix: `rank-0.0` is the first process of rank 0."""
+    records: Sequence[tuple[int, Record]] = ()
+    """Parameters, tags, facts, artifacts and events once more, as they were written, each with its frame's number."""
     source: Source = Source()
     again: bool = False
     """The first batch after `open`, or the repeat of one: it may have been delivered before, wholly or in part."""

@@ -23,6 +23,7 @@ from tracelet.journal.records import (
     Facts,
     Params,
     Points,
+    Record,
     Scalar,
     Span,
     Spans,
@@ -58,6 +59,7 @@ class BatchParts:
     events: list[Event] = field(default_factory=list)
     spans: list[SpanPart] = field(default_factory=list)
     begun: list[SpanPart] = field(default_factory=list)
+    records: list[tuple[int, Record]] = field(default_factory=list)
     points: int = 0
     damage: list[str] = field(default_factory=list)
 
@@ -76,7 +78,7 @@ class BatchParts:
             elif isinstance(record, Spans):
                 self.spans += _unpacked(record, self.source.rank)
             elif not self.not_leading or isinstance(record, Span) or (isinstance(record, Event) and record.span):
-                self._add_record(record)
+                self._add_record(record, frame.number)
         except JournalError as error:
             self.damage.append(str(error))
 
@@ -99,7 +101,9 @@ class BatchParts:
         else:
             known.extend(columns)
 
-    def _add_record(self, record: object) -> None:
+    def _add_record(self, record: Record, number: int) -> None:
+        if isinstance(record, (Params, Tags, Facts, Artifact, Event)):
+            self.records.append((number, record))
         if isinstance(record, Params):
             self.params.update(record.values)
         elif isinstance(record, Tags):
@@ -130,12 +134,12 @@ class BatchParts:
             or self.begun
         )
 
-    def batch(self, name: str) -> Batch:
+    def batch(self, name: str, journal: str) -> Batch:
         """What the backend gets."""
         return Batch(
             id=name, points=[_series(key, columns) for key, columns in self.columns.items()], params=self.params,
             tags=self.tags, facts=self.facts, artifacts=self.artifacts, events=self.events, spans=self.spans,
-            begun=self.begun, source=self.source,
+            begun=self.begun, source=self.source, journal=journal, records=self.records,
         )  # fmt: skip
 
 
@@ -143,7 +147,7 @@ def _series(key: tuple[str, str, int, bool], columns: Columns) -> SeriesPart:
     name, stage, fit, system = key
     return SeriesPart(
         name=name, steps=columns.steps, values=columns.values.tolist(), times=[time / MICRO for time in columns.times],
-        epochs=columns.epochs or [], stage=stage, fit=fit, system=system,
+        epochs=columns.epochs or [], stage=stage, fit=fit, system=system, frames=columns.sources,
     )  # fmt: skip
 
 

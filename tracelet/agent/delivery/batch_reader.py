@@ -132,9 +132,10 @@ class BatchReader:
         end = stop or end
         assert end is not None  # one of the two is there
         pending = Pending(journal=path.name, start=(start.number, start.offset), stop=(end.number, end.offset))
-        name = f"{path.name.removesuffix(SUFFIX)}:{start.number}-{end.number}"
+        journal = path.name.removesuffix(SUFFIX)
+        name = f"{journal}:{start.number}-{end.number}"
         damage = (*reader.damage, *parts.damage)
-        return JournalSlice(pending, None if parts.empty() else parts.batch(name), damage)
+        return JournalSlice(pending, None if parts.empty() else parts.batch(name, journal), damage)
 
 
 def _fill(parts: BatchParts, reader: JournalReader, start: Cursor, stop: Cursor | None) -> Cursor | None:

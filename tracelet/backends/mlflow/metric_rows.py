@@ -57,7 +57,12 @@ class Row:
         """The point alone, as it was given to the backend."""
         here, part = slice(self.place, self.place + 1), self.part
         return replace(
-            part, steps=part.steps[here], values=part.values[here], times=part.times[here], epochs=part.epochs[here]
+            part,
+            steps=part.steps[here],
+            values=part.values[here],
+            times=part.times[here],
+            epochs=part.epochs[here],
+            frames=part.frames[here],
         )
 
 

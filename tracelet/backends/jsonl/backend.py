@@ -1,25 +1,23 @@
 """The `jsonl` backend: one line of JSON for each record, appended to a file or written to a pipe.
 
-Called by a courier on its thread. Every line carries an id that is the same when its batch comes again, so that who
-reads a pipe can tell repeats; a file is looked through first, and gets none. Never rewrites a line that is whole.
+Called by a courier on its thread. Every line carries an id that is the same when it is sent again, so that who
+reads a pipe can tell repeats; what a file has already is left out. Never rewrites a line that is whole.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
-
-import msgspec
+from typing import ClassVar
 
 from tracelet.backends.artifact_files import resolve_path
 from tracelet.backends.base import Batch, Outcome, RunDescription
 from tracelet.backends.health_checks import check_writable
+from tracelet.backends.jsonl.lines import Line, lines
+from tracelet.backends.jsonl.written_lines import WrittenLines
 from tracelet.errors import Misconfigured, Unavailable
 
 STDOUT = "-"
@@ -47,7 +45,8 @@ class JsonlBackend:
         self._options = options
         self._descriptor = -1
         self._run = ""
-        self._regular = False
+        self._written: WrittenLines | None = None
+        """What is in it, if it is a file."""
 
     def check(self) -> str:
         """For `doctor`: whether the file can be written."""
@@ -62,13 +61,14 @@ class JsonlBackend:
             self._descriptor = os.dup(1)
         else:
             self._descriptor = self._open_path(run)
-        self._regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        self._written = WrittenLines(self._descriptor, run.id) if regular else None
         described = {
             "id": f"{run.id}/run", "run": run.id, "kind": "run", "name": run.name, "project": run.project,
             "time": run.started, "host": run.host, "command": list(run.command),
         }  # fmt: skip
-        if not run.memory.get("begun"):
-            self._append("run", [described], again=True)
+        if regular or not run.memory.get("begun"):
+            self._append([described])
             run.remember("begun", True)
 
     def _open_path(self, run: RunDescription) -> int:
@@ -88,34 +88,39 @@ class JsonlBackend:
 
     def write(self, batch: Batch) -> None:
         """Append the batch's lines; of a batch that came before, those that are not there yet."""
-        self._append(batch.id, list(_lines(self._run, batch)), batch.again)
+        self._append(list(lines(self._run, batch)))
 
     def close(self, outcome: Outcome | None) -> None:
         """Write how the run ended and let go of the file."""
         if self._descriptor < 0:
             return
         if outcome is not None:
-            line = {"id": f"{self._run}/end", "run": self._run, "kind": "end", **asdict(outcome)}
-            self._append("end", [line], again=True)
+            line = {
+                "id": f"{self._run}/end:{round(outcome.ended * 1e6)}",
+                "run": self._run,
+                "kind": "end",
+                **asdict(outcome),
+            }
+            self._append([line])
         os.close(self._descriptor)
         self._descriptor = -1
 
-    def _append(self, batch: str, lines: list[dict[str, Any]], again: bool) -> None:
+    def _append(self, lines: list[Line]) -> None:
         try:
-            if self._regular:
+            if self._written is not None:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX)
                 self._drop_torn_line()
-                if again:
-                    there = self._present(batch)
-                    lines = [line for line in lines if line["id"] not in there]
+                self._written.look()
+                there = self._written.present(line["id"] for line in lines)
+                lines = [line for line in lines if line["id"] not in there] if there else lines
             text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
             _write_all(self._descriptor, text.encode("utf-8", "backslashreplace"))
-            if self._regular:
+            if self._written is not None:
                 os.fdatasync(self._descriptor) if hasattr(os, "fdatasync") else os.fsync(self._descriptor)
         except OSError as error:
             raise Unavailable(f"the file cannot be written ({error.strerror})") from error
         finally:
-            if self._regular:
+            if self._written is not None:
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _drop_torn_line(self) -> None:
@@ -132,56 +137,8 @@ class JsonlBackend:
         if end != size:
             os.ftruncate(self._descriptor, end)
 
-    def _present(self, batch: str) -> set[str]:
-        """Ids of the lines of this batch that the file holds."""
-        mark = f'{{"id":{json.dumps(f"{self._run}/{batch}")[:-1]}'.encode()
-        with open(self._descriptor, "rb", closefd=False) as file:
-            file.seek(0)
-            return {json.loads(line)["id"] for line in file if line.startswith(mark)}
-
 
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _lines(run: str, batch: Batch) -> Iterator[dict[str, Any]]:
-    for number, record in enumerate(_records(batch)):
-        yield {"id": f"{run}/{batch.id}#{number}", "run": run, **record}
-
-
-def _records(batch: Batch) -> Iterator[dict[str, Any]]:
-    for part in batch.points:
-        for step, value, time, epoch in zip(part.steps, part.values, part.times, part.epochs):
-            yield {"kind": "point", "name": part.name, "step": step, "value": _number(value), "time": time,
-                   "epoch": epoch, "stage": part.stage, "fit": part.fit}  # fmt: skip
-    if batch.params:
-        yield {"kind": "params", "values": _plain(batch.params)}
-    if batch.tags:
-        yield {"kind": "tags", "values": dict(batch.tags)}
-    for topic, facts in batch.facts.items():
-        yield {"kind": "facts", "topic": topic, "values": _plain(facts)}
-    for artifact in batch.artifacts:
-        yield {"kind": "artifact", **_plain(msgspec.to_builtins(artifact))}
-    for event in batch.events:
-        yield {"kind": "event", **_plain(msgspec.to_builtins(event))}
-    for span in batch.spans:
-        yield {"kind": "span", **_plain(asdict(span))}
-
-
-def _number(value: float) -> float | str:
-    """JSON knows no NaN and no infinity: as texts, the way protobuf's JSON writes them."""
-    if math.isfinite(value):
-        return value
-    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return _number(value)
-    if isinstance(value, dict) or hasattr(value, "items"):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return value if isinstance(value, (str, int, type(None))) else msgspec.to_builtins(value, enc_hook=str)
