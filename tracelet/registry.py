@@ -65,7 +65,7 @@ IMPORTERS: dict[str, str] = {
     "wandb": "tracelet.importers.wandb_offline.importer:WandbImporter",
     "lightning": "tracelet.importers.lightning_logs:LightningImporter",
     "mlflow": "tracelet.importers.mlflow.importer:MlflowImporter",
-    "tensorboard": "tracelet.importers.tensorboard.importer:TensorboardImporter",
+    "tensorboard": "tracelet.importers.tensorboard:TensorboardImporter",
 }
 """Format to class, in the order in which they are asked; others join through the entry points `tracelet.importers`."""
 

@@ -80,15 +80,14 @@ def _import_once(
                 failures += 1
                 echo(f"failed: {visible(str(outcome.run.path))}: {visible(outcome.reason)}")
     if not quiet:
-        echo(
-            f"{counted(len(runs) - failures, 'run')}, {points:,} new points. List them: tracelet ls --dir {store.root}"
-        )
+        total = f"{counted(len(runs) - failures, 'run')}, {counted(points, 'new point')}"
+        echo(f"{total}. List them: tracelet ls --dir {store.root}")
     return failures
 
 
 def _sentence(written: Written) -> str:
     known = f", {written.known:,} already imported" if written.known else ""
-    return f"{written.run}  {visible(written.name)}: {written.points:,} points{known}"
+    return f"{written.run}  {visible(written.name)}: {counted(written.points, 'new point')}{known}"
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from tracelet.capture.parameters import flatten
 from tracelet.importers.base import Item, PointBatch, SourceRun
-from tracelet.importers.tensorboard.importer import MARK, TensorboardImporter
+from tracelet.importers.event_files.reader import MARK
+from tracelet.importers.event_files.reader import read as read_event_files
 from tracelet.journal.records import Artifact, Notice, Params
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class LightningImporter:
         folder = run.path
         yield from _hyperparameters(folder / HPARAMS)
         known: set[str] = set()
-        for item in TensorboardImporter().read(SourceRun(self.name, folder)):
+        for item in read_event_files(folder):
             if isinstance(item, PointBatch):
                 known.add(item.name)
             yield item

@@ -28,6 +28,8 @@ class Field(NamedTuple):
 
 def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     """(value, offset behind it) of the unsigned varint at `at`."""
+    if at < end and data[at] < 0x80:
+        return data[at], at + 1
     value = shift = 0
     for offset in range(at, min(end, at + LONGEST_VARINT)):
         byte = data[offset]

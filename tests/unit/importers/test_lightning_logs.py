@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tracelet.importers.base import Importer
 from tracelet.importers.lightning_logs import LightningImporter
 from tracelet.importers.run_import import Failure, find, import_runs
-from tracelet.importers.tensorboard.importer import TensorboardImporter
+from tracelet.importers.tensorboard import TensorboardImporter
 from tracelet.store.run import Run
 from tracelet.store.store import Store
 

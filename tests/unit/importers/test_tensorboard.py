@@ -18,10 +18,10 @@ from tensorboard.plugins.scalar.metadata import create_summary_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import SummaryWriter
 
+from tracelet.importers.event_files.checksums import crc32c, effect, masked
 from tracelet.importers.imported_run import Written
 from tracelet.importers.run_import import Failure, find, import_runs
-from tracelet.importers.tensorboard.checksums import crc32c, effect, masked
-from tracelet.importers.tensorboard.importer import TensorboardImporter
+from tracelet.importers.tensorboard import TensorboardImporter
 from tracelet.store.run import Run
 from tracelet.store.store import Store
 

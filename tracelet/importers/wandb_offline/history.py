@@ -29,13 +29,16 @@ _ITEM = rb"\x0a[\x00-\xff]{1,2}?[\x0a\x12][\x01-\x7f]%s\x82\x01[\x01-\x1f]%s"
 PLAIN_ROW = re.compile(
     rb"(?:" + _ITEM % (rb"[ -~]+", NUMBER) + rb")+(?:\x12[\x00-\x0b](?:\x08[\x80-\xff]*[\x00-\x7f])?)?"
 )
+_INTERNAL_KEY = rb"(?:\x12[\x00-\x7f]_wandb\x12[\x00-\x7f]runtime|[\x0a\x12][\x00-\x7f]_runtime)"
+INTERNAL_SUMMARY = re.compile(rb"(?:\x0a[\x00-\x7f]%s\x82\x01[\x01-\x1f]%s)+" % (_INTERNAL_KEY, NUMBER))
+"""What each row brings along in the summary, and says nothing of the program."""
 PLAIN_ITEM = re.compile(_ITEM % (rb"([ -~]+)", rb"(" + NUMBER + rb")"))
-STEP_KEY, TIME_KEY = "_step", "_timestamp"
-OWN_KEYS = frozenset({STEP_KEY, TIME_KEY, "_runtime", "_wandb"})
+STEP_KEY, TIME_KEY = b"_step", b"_timestamp"
+OWN_KEYS = frozenset({STEP_KEY, TIME_KEY, b"_runtime", b"_wandb"})
 MICRO = 1e6
 ROWS_AT_ONCE = 50_000
 
-Values = Mapping[str, Any]
+Values = Mapping[bytes, Any]
 """The numbers of a row by name: as JSON has them, in bytes, or as numbers."""
 
 
@@ -47,11 +50,11 @@ class _Rows:
     rows: list[Values] = field(default_factory=list)
 
 
-def plain_items(body: bytes) -> dict[str, bytes] | None:
-    """The items of a message of history or summary by name, if all are plain numbers."""
+def plain_items(body: bytes) -> dict[bytes, bytes] | None:
+    """The items of a message of history or summary by name, if all are plain numbers. Nothing is decoded."""
     if PLAIN_ROW.fullmatch(body) is None:
         return None
-    return {key.decode("ascii"): value for key, value in PLAIN_ITEM.findall(body)}
+    return dict(PLAIN_ITEM.findall(body))
 
 
 class History:
@@ -63,7 +66,7 @@ class History:
         """Keys whose values are no numbers, and how often."""
         self.fractions: set[str] = set()
         """Metrics whose x axis had a value that is no whole number; such points have the row's step."""
-        self._groups: dict[frozenset[str], _Rows] = {}
+        self._groups: dict[frozenset[bytes], _Rows] = {}
         self._count = 0
         self._next = 0
 
@@ -88,22 +91,22 @@ class History:
 
     def _decoded(self, body: bytes) -> Values:
         """The numbers of any row."""
-        found: dict[str, Any] = {}
+        found: dict[bytes, Any] = {}
         for one in fields(body, 0, len(body)):
             if one.number == ITEM and one.wire == BYTES:
                 name, value = item(body, one)
-                found[name] = value
+                found[name.encode()] = value
             elif one.number == STEP and one.wire == BYTES:
                 step = next((signed(part.value) for part in fields(body, one.start, one.end) if part.number == 1), 0)
                 found.setdefault(STEP_KEY, step)
-        media = tuple(f"{name.removesuffix('._type')}." for name in found if name.endswith("._type"))
-        numbers: dict[str, Any] = {}
-        for name, value in found.items():
+        media = tuple(name.removesuffix(b"_type") for name in found if name.endswith(b"._type"))
+        numbers: dict[bytes, Any] = {}
+        for key, value in found.items():
             plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if plain and not name.startswith(media or ("\0",)):
-                numbers[name] = value
-            elif name not in OWN_KEYS:
-                self.skipped[name] += 1
+            if plain and not key.startswith(media or (b"\0",)):
+                numbers[key] = value
+            elif key not in OWN_KEYS:
+                self.skipped[key.decode()] += 1
         return numbers
 
     def rest(self) -> Iterator[PointBatch]:
@@ -119,7 +122,7 @@ class History:
         for parts in found.values():
             yield parts[0][1] if len(parts) == 1 else _merged(parts)
 
-    def _batches(self, names: frozenset[str], rows: list[Values]) -> Iterator[PointBatch]:
+    def _batches(self, names: frozenset[bytes], rows: list[Values]) -> Iterator[PointBatch]:
         import numpy as np
 
         steps = np.array([_whole(row[STEP_KEY]) for row in rows], dtype=np.int64)
@@ -127,14 +130,15 @@ class History:
         if TIME_KEY in names:
             times = np.rint(_column(TIME_KEY, rows) * MICRO).astype(np.int64)
         for name in names - OWN_KEYS:
-            yield PointBatch(name, self._on_axis(name, names, rows, steps), _column(name, rows), times)
+            title = name.decode()
+            yield PointBatch(title, self._on_axis(title, names, rows, steps), _column(name, rows), times)
 
-    def _on_axis(self, name: str, names: frozenset[str], rows: list[Values], steps: IntArray) -> IntArray:
+    def _on_axis(self, name: str, names: frozenset[bytes], rows: list[Values], steps: IntArray) -> IntArray:
         """The steps of a metric: those of the row, or the values of the metric that is its x axis."""
         import numpy as np
 
-        axis = self.axes.get(name)
-        if axis is None or axis not in names or axis == name:
+        axis = self.axes.get(name, name).encode()
+        if axis not in names or axis == name.encode():
             return steps
         values = _column(axis, rows)
         if not (np.isfinite(values) & (values == np.rint(values)) & (np.abs(values) < 2**63)).all():
@@ -143,7 +147,7 @@ class History:
         return np.array([_whole(row[axis]) for row in rows], dtype=np.int64)
 
 
-def _column(name: str, rows: list[Values]) -> FloatArray:
+def _column(name: bytes, rows: list[Values]) -> FloatArray:
     import numpy as np
 
     return np.array([float(row[name]) for row in rows], dtype=np.float64)

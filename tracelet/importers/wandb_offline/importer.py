@@ -16,7 +16,7 @@ from typing import Any
 from tracelet.capture.parameters import flatten
 from tracelet.importers.base import Item, PointBatch, SourceRun
 from tracelet.importers.protobuf import BYTES, Field, fields, number, signed, text, varint
-from tracelet.importers.wandb_offline.history import History, item, loaded, plain_items
+from tracelet.importers.wandb_offline.history import INTERNAL_SUMMARY, History, item, loaded, plain_items
 from tracelet.importers.wandb_offline.record_log import RecordLog
 from tracelet.journal.records import FAILED, FINISHED, KILLED, Console, Facts, Notice, Params, Status, Tags
 
@@ -92,6 +92,7 @@ class _Reading:
         self.files = 0
         self.exit: int | None = None
         self.summary: dict[str, Any] = {}
+        self._plain_summary: dict[bytes, bytes] = {}
         self._stats: Counter[str] = Counter()
         self._lines: Counter[str] = Counter()
 
@@ -108,7 +109,12 @@ class _Reading:
         if kind == HISTORY:
             yield from self.rows(self.history.take(record[start:end]))
         elif kind == SUMMARY:
-            self.summary.update(plain_items(record[start:end]) or _updates(record, start, end))
+            body = record[start:end]
+            plain = plain_items(body)
+            if plain is not None:
+                self._plain_summary.update(plain)
+            elif INTERNAL_SUMMARY.fullmatch(body) is None:
+                self.summary.update(_updates(record, start, end))
         elif kind in _READERS:
             yield from _READERS[kind](self, record, start, end)
         elif kind == METRIC:
@@ -184,8 +190,9 @@ class _Reading:
 
     def rest(self) -> Iterator[Item]:
         """What is known when all segments were read."""
-        if self.summary:
-            values = {name: _plain(value) for name, value in self.summary.items() if not name.startswith("_")}
+        summary = {name.decode(): loaded(value) for name, value in self._plain_summary.items()} | self.summary
+        if summary:
+            values = {name: value for name, value in summary.items() if not name.startswith("_")}
             yield Facts(time=self.latest, topic="summary", values=values)
         if self.history.skipped:
             names = ", ".join(sorted(self.history.skipped)[:10])
@@ -212,15 +219,13 @@ def _updates(record: bytes, start: int, end: int) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _plain(value: Any) -> Any:
-    return loaded(value) if isinstance(value, bytes) else value
-
-
 def _message(record: bytes) -> tuple[int, int, int] | None:
     """(field, start, end) of the first message in a record, behind its number."""
     at, end = 0, len(record)
     while at < end:
         key, start = varint(record, at, end)
+        if key & 7 == BYTES and record[start : start + 1] < b"\x80" and key >> 3 not in ENVELOPE:
+            return key >> 3, start + 1, start + 1 + record[start]
         value, at = varint(record, start, end)
         if key & 7 == BYTES:
             if key >> 3 not in ENVELOPE:

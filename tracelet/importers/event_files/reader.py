@@ -1,8 +1,7 @@
-"""The `tensorboard` importer: each folder with event files is a run, as TensorBoard has it.
+"""Reads the event files of a folder as items: points, hyperparameters, texts, and where a training resumed.
 
-Scalars in both forms, hyperparameters and texts come over; pictures, histograms, sound and curves are counted in a
-notice. Where a training resumed (`purge_step`), later steps of before are superseded, not removed. A folder that
-`add_scalars` made for one of its lines belongs to the run above it.
+Used by the importers of TensorBoard's and Lightning's folders, on their thread. Pictures, histograms, sound and curves
+are counted in a notice.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tracelet.importers.base import Item, PointBatch, Resumed, SourceRun
-from tracelet.importers.tensorboard import hparams
-from tracelet.importers.tensorboard.event import Event as DecodedEvent
-from tracelet.importers.tensorboard.event import value_of
-from tracelet.importers.tensorboard.event_file import Block, EventFile
-from tracelet.importers.tensorboard.scalar_columns import Column, Decoded, decoded
+from tracelet.importers.base import Item, PointBatch, Resumed
+from tracelet.importers.event_files import hparams
+from tracelet.importers.event_files.event import Event as DecodedEvent
+from tracelet.importers.event_files.event import value_of
+from tracelet.importers.event_files.event_file import Block, EventFile
+from tracelet.importers.event_files.scalar_columns import Column, Decoded, decoded
 from tracelet.journal.records import Event, Notice, Params, Status
 
 if TYPE_CHECKING:
@@ -46,33 +45,16 @@ def _is_event_file(entry: os.DirEntry[str]) -> bool:
     return MARK in entry.name and entry.is_file()
 
 
-class TensorboardImporter:
-    """Reads event files with a reader of its own."""
-
-    name = "tensorboard"
-
-    def find(self, path: Path) -> list[SourceRun]:
-        """A run for each folder with event files, at any depth; named by its place below the path."""
-        if path.is_file():
-            return [SourceRun(self.name, path, name=path.parent.name)] if MARK in path.name else []
-        found: list[SourceRun] = []
-        for folder, subfolders, files in os.walk(path):
-            subfolders.sort()
-            if any(MARK in name for name in files):
-                below = Path(folder).relative_to(path).as_posix()
-                found.append(SourceRun(self.name, Path(folder), name=path.name if below == "." else below))
-        return found
-
-    def read(self, run: SourceRun) -> Iterator[Item]:
-        """All event files of the folder, one after the other."""
-        files = [run.path] if run.path.is_file() else event_files(run.path)
-        reading = _Reading()
-        for path in files:
-            source = EventFile(path)
-            for block in source.blocks():
-                yield from reading.items(block, decoded(block))
-            yield from (_notice(problem, reading.latest) for problem in source.problems)
-        yield from reading.rest()
+def read(path: Path) -> Iterator[Item]:
+    """All of an event file, or of those of a folder, one after the other."""
+    files = [path] if path.is_file() else event_files(path)
+    reading = _Reading()
+    for file in files:
+        source = EventFile(file)
+        for block in source.blocks():
+            yield from reading.items(block, decoded(block))
+        yield from (_notice(problem, reading.latest) for problem in source.problems)
+    yield from reading.rest()
 
 
 class _Reading:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tracelet.importers.tensorboard.checksums import crc32c, masked
+from tracelet.importers.event_files.checksums import crc32c, masked
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tracelet.importers.tensorboard.checksums import crc32c, effect, masked_array
-from tracelet.importers.tensorboard.event import Event, decode
-from tracelet.importers.tensorboard.event_file import TAIL, Block
+from tracelet.importers.event_files.checksums import crc32c, effect, masked_array
+from tracelet.importers.event_files.event import Event, decode
+from tracelet.importers.event_files.event_file import TAIL, Block
 
 if TYPE_CHECKING:
     import numpy.typing as npt

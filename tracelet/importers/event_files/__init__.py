@@ -1,0 +1,1 @@
+"""Event files, as TensorBoard reads them. Needs neither tensorboard nor TensorFlow."""

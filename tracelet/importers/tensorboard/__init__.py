@@ -1,1 +1,0 @@
-"""Imports TensorBoard's event files. Needs neither tensorboard nor TensorFlow."""
