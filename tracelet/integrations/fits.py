@@ -1,0 +1,81 @@
+"""Numbers the trainings of a library that is no Lightning, and says when each begins and how it ends.
+
+The numbers and events are those of Lightning's fits: points know the fit that they belong to, and `fit_started` and
+`fit_finished` frame it. Called on the user's threads, a few times for each training.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tracelet.capture.exception_text import describe_exception
+from tracelet.capture.sink import SeriesKey, Sink
+from tracelet.guard import guard
+from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, Event, Scalar
+
+REASON_LENGTH = 500
+"""A reason is one line; exceptions of tensors can print pages."""
+
+
+class Fit:
+    """One training or evaluation, and the keys of its series."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._keys: dict[tuple[str, str, str], SeriesKey] = {}
+
+    def key(self, name: str, stage: str = "", reduce: str = "") -> SeriesKey:
+        """The one key of a series within this fit."""
+        key = self._keys.get((name, stage, reduce))
+        if key is None:
+            key = self._keys[name, stage, reduce] = SeriesKey(name, stage, self.number, reduce)
+        return key
+
+
+class Fits:
+    """Counts the fits of one library in this process, from 1."""
+
+    def __init__(self, sink: Sink, library: str) -> None:
+        self._sink = sink
+        self._library = library
+        self.counted = 0
+        self.running: list[Fit] = []
+        """The innermost last."""
+
+    @property
+    def current(self) -> Fit | None:
+        """The innermost fit that runs."""
+        return self.running[-1] if self.running else None
+
+    @contextmanager
+    def fit(self, kind: str, finishing: Callable[[], dict[str, Scalar]], **attributes: Scalar) -> Iterator[Fit]:
+        """While the library trains; `finishing` returns what is to be said of it in the end. Exceptions pass."""
+        self.counted += 1
+        fit = Fit(self.counted)
+        self.running.append(fit)
+        began = time.monotonic()
+        about: dict[str, Scalar] = {"number": fit.number, "kind": kind, "library": self._library}
+        status, reason = FINISHED, ""
+        self.report("fit_started", {**about, **attributes})
+        try:
+            yield fit
+        except BaseException as error:
+            status = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
+            with guard("describing the end of a fit"):
+                reason = describe_exception(error).splitlines()[0][:REASON_LENGTH]
+            raise
+        finally:
+            if fit in self.running:
+                self.running.remove(fit)
+            about["status"], about["seconds"] = status, time.monotonic() - began
+            if reason:
+                about["reason"] = reason
+            with guard("describing the end of a fit"):
+                about.update(finishing())
+            self.report("fit_finished", about)
+
+    def report(self, name: str, attributes: dict[str, Scalar]) -> None:
+        """Put an event into the run."""
+        self._sink.emit(Event(time=time.time_ns() // 1000, name=name, attributes=dict(attributes)))

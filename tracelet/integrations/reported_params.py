@@ -1,0 +1,41 @@
+"""Parameters that libraries have, recorded once and again only when they have changed.
+
+Called on the user's threads, a few times for each training.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tracelet.capture.parameters import flatten
+from tracelet.capture.sink import Sink
+from tracelet.journal.records import Params, Scalar
+
+
+class ReportedParams:
+    """Emits `Params` under a prefix, with the library as their source."""
+
+    def __init__(self, sink: Sink, source: str) -> None:
+        self._sink = sink
+        self._source = source
+        self._known: dict[str, str] = {}
+        """Name to the text of the value, with its type: `1 == True == 1.0`, and NaN differs from itself."""
+        self._asked: set[str] = set()
+
+    def once(self, what: str) -> bool:
+        """Whether this is the first time that it is asked; for what is to be said once in a run."""
+        first = what not in self._asked
+        self._asked.add(what)
+        return first
+
+    def report(self, values: Any, prefix: str = "") -> None:
+        """Record a mapping's, namespace's or dataclass's values, those that are new."""
+        fresh: dict[str, Scalar] = {}
+        for name, value in flatten(values).items():
+            text = f"{type(value).__name__} {value!r}"
+            if self._known.get(f"{prefix}{name}") != text:
+                self._known[f"{prefix}{name}"] = text
+                fresh[f"{prefix}{name}"] = value
+        if fresh:
+            self._sink.emit(Params(time=time.time_ns() // 1000, values=fresh, source=self._source))
