@@ -14,7 +14,7 @@ from pathlib import Path
 import measure
 
 from tracelet.agent.delivery.rank_aggregation import RankAggregator
-from tracelet.journal.columns import pack_floats, pack_integers
+from tracelet.journal.column_packing import pack_floats, pack_integers
 from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Chunk, Points, Started
 from tracelet.journal.run_folder import journal_path

@@ -17,7 +17,7 @@ from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import FINISHED, Footer, Points, Record, Started, Status
 from tracelet.journal.run_folder import journal_path
 from tracelet.redaction.known_secrets import redact
-from tracelet.store.process_liveness import process_start
+from tracelet.store.pids import process_start
 
 HOST = socket.gethostname()
 ME = os.getpid()

@@ -16,7 +16,7 @@ import pytest
 
 import tracelet
 from tracelet import registry
-from tracelet.journal.columns import COMPRESSED, FLOAT_CODES, INTEGER_CODES
+from tracelet.journal.column_packing import COMPRESSED, FLOAT_CODES, INTEGER_CODES
 from tracelet.journal.records import KINDS
 from tracelet.settings import TABLE
 from tracelet.store.run import Run

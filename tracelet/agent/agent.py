@@ -36,7 +36,7 @@ from tracelet.journal.records import FINISHED, Started, Status
 from tracelet.journal.run_folder import create_journal
 from tracelet.redaction.known_secrets import redact
 from tracelet.redaction.redactor import Redactor
-from tracelet.store.process_liveness import process_start
+from tracelet.store.pids import process_start
 
 POLL = 1.0
 """Seconds between two looks at the training processes: their end is to be noticed in less than five."""

@@ -18,7 +18,7 @@ from tracelet.capture.sanitize import storable_text
 from tracelet.capture.scalars import resolve
 from tracelet.capture.sink import PLAIN_WIDTH, DeferredRecords, Item, OpenSpan, SeriesGroup, SeriesKey, row_points
 from tracelet.capture.span_packing import pack
-from tracelet.journal.columns import pack_floats, pack_integers
+from tracelet.journal.column_packing import pack_floats, pack_integers
 from tracelet.journal.metric_summary import SummaryBuilder
 from tracelet.journal.records import Chunk, Event, Notice, Packed, Points, Record, Span
 

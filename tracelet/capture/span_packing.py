@@ -8,7 +8,7 @@ from operator import sub
 from typing import Any, cast
 
 from tracelet.capture.sink import IDS_PER_ITERATION, FinishedIteration, FinishedSpan
-from tracelet.journal.columns import pack_integers, pack_small
+from tracelet.journal.column_packing import pack_integers, pack_small
 from tracelet.journal.records import Spans
 
 ITERATION_WIDTH = 8

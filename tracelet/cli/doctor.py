@@ -14,12 +14,12 @@ from tracelet import registry, settings
 from tracelet._version import __version__
 from tracelet.agent.delivery.backend_loading import make
 from tracelet.agent.process.configuration import BackendConfig
+from tracelet.cli.doctor_servers import check_server
 from tracelet.cli.formatting import as_json, counted
 from tracelet.cli.installation import backend_packages, foreign_distributions
 from tracelet.cli.options import store_option
 from tracelet.cli.output import echo
 from tracelet.cli.pending_deliveries import PendingDelivery, pending_deliveries, running
-from tracelet.cli.server_checks import check_server
 from tracelet.errors import BackendError, SettingsError
 from tracelet.guard import guard
 from tracelet.redaction.redactor import Redactor

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tracelet.journal.columns import FloatArray
+    from tracelet.journal.column_packing import FloatArray
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.-=*#"

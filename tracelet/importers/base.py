@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Union
 from tracelet.journal.records import Artifact, Console, Event, Facts, Notice, Params, Status, Tags
 
 if TYPE_CHECKING:
-    from tracelet.journal.columns import FloatArray, IntArray
+    from tracelet.journal.column_packing import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

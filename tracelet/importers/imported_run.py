@@ -20,9 +20,9 @@ import msgspec
 from tracelet._version import __version__
 from tracelet.capture.sanitize import sanitized
 from tracelet.importers.base import Item, PointBatch, Resumed, SourceRun
-from tracelet.journal.array_packing import pack_float_array, pack_integer_array
 from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.metric_summary import SummaryBuilder
+from tracelet.journal.numpy_column_packing import pack_float_array, pack_integer_array
 from tracelet.journal.records import (
     FINISHED,
     Chunk,
@@ -39,12 +39,12 @@ from tracelet.journal.records import (
 )
 from tracelet.journal.run_folder import create_journal
 from tracelet.redaction.known_secrets import redact
-from tracelet.store.process_liveness import process_start
+from tracelet.store.pids import process_start
 from tracelet.store.resumed_series import RESUMED_EVENT
 from tracelet.store.run import Run
 
 if TYPE_CHECKING:
-    from tracelet.journal.columns import FloatArray, IntArray
+    from tracelet.journal.column_packing import FloatArray, IntArray
 
 CHUNK_POINTS = 65_536
 """Points of one metric that are packed together."""

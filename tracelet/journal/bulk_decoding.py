@@ -1,6 +1,6 @@
 """Decodes many packed columns into one array: for series that consist of thousands of small chunks.
 
-Read side only, any process. Knows the codes of `tracelet.journal.columns`, which unpacks one column at a time.
+Read side only, any process. Knows the codes of `tracelet.journal.column_packing`, which unpacks one column at a time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tracelet.journal.columns import (
+from tracelet.journal.column_packing import (
     FLOAT_CODES,
     INT64_MAX,
     INT64_MIN,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from tracelet.journal.columns import FloatArray, IntArray
+    from tracelet.journal.column_packing import FloatArray, IntArray
 
     Number = TypeVar("Number", np.int64, np.float64)
 

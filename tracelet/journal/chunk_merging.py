@@ -10,7 +10,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from tracelet.errors import JournalError
-from tracelet.journal.columns import MAX_POINTS, compress, list_floats, list_integers, pack_floats, pack_integers
+from tracelet.journal.column_packing import MAX_POINTS, compress, list_floats, list_integers, pack_floats, pack_integers
 from tracelet.journal.records import Chunk, Packed, Points
 
 

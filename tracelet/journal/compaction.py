@@ -17,7 +17,7 @@ import msgspec
 
 from tracelet.errors import JournalError
 from tracelet.journal.chunk_merging import Columns, merge_key
-from tracelet.journal.columns import compress
+from tracelet.journal.column_packing import compress
 from tracelet.journal.frames import SEAL, Cursor, Frame, Scan
 from tracelet.journal.journal_reader import JournalReader
 from tracelet.journal.journal_writer import JournalWriter

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tracelet.errors import JournalError
-from tracelet.journal.columns import unpack_floats, unpack_integers
+from tracelet.journal.column_packing import unpack_floats, unpack_integers
 from tracelet.journal.frames import Cursor, Frame
 from tracelet.journal.journal_reader import JournalReader
 from tracelet.journal.metric_summary import SummaryBuilder

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from tracelet.journal.columns import BIG_ENDIAN
+from tracelet.journal.column_packing import BIG_ENDIAN
 from tracelet.journal.frames import MAX_FRAME_BYTES, PREAMBLE, READ_BLOCK, SEAL, SEAL_BODY, encode_frame, preamble
 from tracelet.journal.records import KIND_OF, Console, Footer, Points, Record, Spans
 

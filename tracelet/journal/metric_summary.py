@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tracelet.journal.records import MetricSummary
 
 if TYPE_CHECKING:
-    from tracelet.journal.columns import FloatArray, IntArray
+    from tracelet.journal.column_packing import FloatArray, IntArray
 
 
 class SummaryBuilder:

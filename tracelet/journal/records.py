@@ -22,7 +22,7 @@ Scalar = Union[str, int, float, bool, None]
 """What a parameter or an attribute may be once it is recorded."""
 
 Packed = tuple[str, Union[int, float], Union[bytes, int]]
-"""One column of a chunk; see `tracelet.journal.columns` for the codes."""
+"""One column of a chunk; see `tracelet.journal.column_packing` for the codes."""
 
 RUNNING, FINISHED, FAILED = "running", "finished", "failed"
 INTERRUPTED, PREEMPTED, KILLED = "interrupted", "preempted", "killed"

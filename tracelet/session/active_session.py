@@ -29,7 +29,7 @@ from tracelet.journal.records import FINISHED, Started
 from tracelet.session import notebook, repeated_start, resume
 from tracelet.session.backend_arguments import without_credentials
 from tracelet.session.experiment import Experiment
-from tracelet.session.launch import in_worker_process, is_daemon, launched_index
+from tracelet.session.rank_environment import in_worker_process, is_daemon, launched_index
 from tracelet.session.session import Session, SessionCallbacks
 from tracelet.session.spawned_ranks import LaunchedRankConfig
 from tracelet.settings import Settings

@@ -8,7 +8,7 @@ import traceback
 from tracelet.capture.exception_text import describe_exception
 from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, PREEMPTED
 from tracelet.redaction.masking import mask_text
-from tracelet.session.launch import in_worker_process, launched_index
+from tracelet.session.rank_environment import in_worker_process, launched_index
 
 
 def current_exception() -> BaseException | None:

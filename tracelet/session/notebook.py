@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from tracelet.capture.writer import Writer
 from tracelet.guard import guard
 from tracelet.journal.records import MetricSummary
-from tracelet.session.launch import in_worker_process
+from tracelet.session.rank_environment import in_worker_process
 from tracelet.store.run import Run
 
 REFRESH_INTERVAL = 1.0

@@ -29,9 +29,9 @@ from tracelet.journal.records import RUNNING, Artifact, Started
 from tracelet.journal.run_folder import SUFFIX, create_journal
 from tracelet.redaction.known_secrets import redact
 from tracelet.redaction.masking import mask_arguments
-from tracelet.session.launch import Identity, identify
+from tracelet.session.rank_environment import Identity, identify
 from tracelet.settings import Settings
-from tracelet.store.process_liveness import is_alive
+from tracelet.store.pids import is_alive
 from tracelet.store.process_status import process_status
 from tracelet.store.run_ids import short_id
 from tracelet.store.store import LATEST, STORE_NAME, Store, prepare

@@ -29,7 +29,7 @@ from tracelet.session import keyboard_interrupt, notebook
 from tracelet.session.exit_status import current_exception, exit_status
 from tracelet.session.experiment import Experiment
 from tracelet.session.job_runs import JobRuns
-from tracelet.session.launch import in_worker_process, several_nodes
+from tracelet.session.rank_environment import in_worker_process, several_nodes
 from tracelet.session.resume import CheckpointOrigin
 from tracelet.session.spawned_ranks import Attach, CarriedCounts, LaunchedRankConfig, RankFunction, inherited_settings
 from tracelet.settings import Settings

@@ -21,7 +21,7 @@ from tracelet.guard import guard
 from tracelet.journal.records import Started
 from tracelet.journal.run_folder import create_journal
 from tracelet.redaction.known_secrets import redact
-from tracelet.session.launch import identify
+from tracelet.session.rank_environment import identify
 from tracelet.settings import Settings
 
 CarriedCounts = Mapping[str, Mapping[str, int]]

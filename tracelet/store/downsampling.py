@@ -14,7 +14,7 @@ from tracelet.journal.records import Chunk
 from tracelet.store.series import Origin, Series, assemble, join
 
 if TYPE_CHECKING:
-    from tracelet.journal.columns import FloatArray, IntArray
+    from tracelet.journal.column_packing import FloatArray, IntArray
 
 MIN_POINTS = 8
 """Of any series at least this many points are kept: its ends and the extremes of a bucket or two."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tracelet.journal.journal_view import JournalView
 from tracelet.journal.records import KILLED, RUNNING, Started, Status
-from tracelet.store.process_liveness import is_alive
+from tracelet.store.pids import is_alive
 
 SILENCE_TIMEOUT = 60.0
 """Seconds without a sign of life after which a process on another host counts as gone; it gives one every 10."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from tracelet.journal.columns import FloatArray, IntArray
+    from tracelet.journal.column_packing import FloatArray, IntArray
 
 
 class Segment(NamedTuple):

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tracelet.errors import JournalError
-from tracelet.journal.columns import INTEGER, unpack_integers
+from tracelet.journal.column_packing import INTEGER, unpack_integers
 from tracelet.journal.records import Span, Spans
 
 if TYPE_CHECKING:
-    from tracelet.journal.columns import IntArray
+    from tracelet.journal.column_packing import IntArray
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tracelet.store.downsampling import select_indices
 from tracelet.store.series import Series
 
 if TYPE_CHECKING:
-    from tracelet.journal.columns import FloatArray, IntArray
+    from tracelet.journal.column_packing import FloatArray, IntArray
 
 AXES = ("step", "epoch", "time", "relative")
 MIN_POINTS, MOST = 8, 20_000

@@ -14,7 +14,7 @@ from tracelet.telemetry.reading.findings import findings
 from tracelet.telemetry.reading.time_analysis import analyse
 
 if TYPE_CHECKING:
-    from tracelet.journal.columns import IntArray
+    from tracelet.journal.column_packing import IntArray
 
 MOST = 6000
 """Spans of one answer: more rectangles than that are no picture any more."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tracelet.capture.packer import MAX_NOTICES, Packer
 from tracelet.capture.sink import Item, SeriesGroup, SeriesKey, row_points
-from tracelet.journal.columns import unpack_floats, unpack_integers
+from tracelet.journal.column_packing import unpack_floats, unpack_integers
 from tracelet.journal.records import Chunk, Event, Notice, Points, Record
 
 STEPS = st.one_of(st.none(), st.integers(-(2**63), 2**62))  # counting on from there stays within 64 bits

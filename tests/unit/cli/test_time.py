@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import tracelet
 from tracelet import telemetry
 from tracelet.cli import main
-from tracelet.journal.columns import list_integers, pack_integers
+from tracelet.journal.column_packing import list_integers, pack_integers
 from tracelet.journal.journal_reader import JournalReader
 from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Record, Span, Spans

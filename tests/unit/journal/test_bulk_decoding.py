@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tracelet.errors import JournalError
 from tracelet.journal.bulk_decoding import join_floats, join_integers
-from tracelet.journal.columns import compress, pack_floats, pack_integers, unpack_floats, unpack_integers
+from tracelet.journal.column_packing import compress, pack_floats, pack_integers, unpack_floats, unpack_integers
 from tracelet.journal.records import Packed
 
 strides = st.builds(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.journals import footer
 from tracelet.capture.span_packing import pack_spans
 from tracelet.journal import compaction
-from tracelet.journal.columns import pack_floats, pack_integers, unpack_floats, unpack_integers
+from tracelet.journal.column_packing import pack_floats, pack_integers, unpack_floats, unpack_integers
 from tracelet.journal.frames import Cursor, encode_frame
 from tracelet.journal.journal_reader import JournalReader
 from tracelet.journal.journal_view import JournalView

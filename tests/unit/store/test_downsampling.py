@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tracelet.journal.columns import pack_floats, pack_integers
+from tracelet.journal.column_packing import pack_floats, pack_integers
 from tracelet.journal.records import Chunk
 from tracelet.store import downsampling
 from tracelet.store.downsampling import downsample, downsample_chunks
 from tracelet.store.series import Origin, Series, assemble
 
 if TYPE_CHECKING:
-    from tracelet.journal.columns import FloatArray
+    from tracelet.journal.column_packing import FloatArray
 
 columns = arrays.arrays(np.float64, st.integers(1, 400), elements=st.floats(width=32))
 

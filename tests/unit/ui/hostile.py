@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from tracelet.journal.columns import pack_floats, pack_integers
+from tracelet.journal.column_packing import pack_floats, pack_integers
 from tracelet.journal.frames import encode_frame, preamble
 
 MARKUP = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'

@@ -13,7 +13,7 @@ from tracelet.agent.delivery.rank_aggregation import MACHINE
 from tracelet.backends.base import Batch, SeriesPart, Source, SpanPart
 from tracelet.errors import JournalError
 from tracelet.journal.chunk_merging import Columns
-from tracelet.journal.columns import list_integers
+from tracelet.journal.column_packing import list_integers
 from tracelet.journal.frames import Frame
 from tracelet.journal.records import (
     KIND_OF,

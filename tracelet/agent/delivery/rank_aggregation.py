@@ -22,7 +22,7 @@ from tracelet.agent.process.locks import Lock
 from tracelet.agent.process.process_watch import ProcessWatch, WatchedProcess
 from tracelet.errors import JournalError
 from tracelet.journal.chunk_merging import Columns
-from tracelet.journal.columns import pack_floats, pack_integers
+from tracelet.journal.column_packing import pack_floats, pack_integers
 from tracelet.journal.frames import Cursor
 from tracelet.journal.journal_reader import JournalReader
 from tracelet.journal.journal_writer import JournalWriter

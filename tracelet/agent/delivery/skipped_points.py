@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tracelet.errors import JournalError
-from tracelet.journal.columns import INT64_MIN, list_integers
+from tracelet.journal.column_packing import INT64_MIN, list_integers
 from tracelet.journal.frames import Cursor
 from tracelet.journal.journal_reader import JournalReader
 from tracelet.journal.records import KIND_OF, Points, Started

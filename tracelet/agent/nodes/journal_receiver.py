@@ -34,7 +34,7 @@ from tracelet.agent.nodes.protocol import (
 )
 from tracelet.guard import guard
 from tracelet.journal.compaction import compact
-from tracelet.store.process_liveness import is_alive, process_start
+from tracelet.store.pids import is_alive, process_start
 from tracelet.store.process_status import SILENCE_TIMEOUT
 
 ENDPOINT = "endpoint.json"

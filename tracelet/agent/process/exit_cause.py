@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, KILLED, PREEMPTED
-from tracelet.store.process_liveness import process_start
+from tracelet.store.pids import process_start
 from tracelet.store.process_status import NO_EXIT_RECORD
 
 PIDFD_INFO_EXIT = 1 << 3

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tracelet.store.process_liveness import is_alive, process_start
+from tracelet.store.pids import is_alive, process_start
 
 if os.name == "posix":
     import fcntl

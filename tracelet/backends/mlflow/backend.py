@@ -28,8 +28,8 @@ from tracelet.backends.mlflow.runs import (
     get_parent,
     git_tags,
 )
-from tracelet.backends.mlflow.stamps import MEMORY as STAMPS
-from tracelet.backends.mlflow.stamps import Stamps
+from tracelet.backends.mlflow.timestamps import MEMORY as STAMPS
+from tracelet.backends.mlflow.timestamps import Stamps
 from tracelet.backends.mlflow.traces import TraceUploader
 from tracelet.errors import Misconfigured, Rejected
 from tracelet.journal.records import Scalar

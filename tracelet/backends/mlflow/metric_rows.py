@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tracelet.backends.base import SeriesPart
 from tracelet.backends.legal_names import legal_name
-from tracelet.backends.mlflow.stamps import Stamps
+from tracelet.backends.mlflow.timestamps import Stamps
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric

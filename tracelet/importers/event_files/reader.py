@@ -25,7 +25,7 @@ from tracelet.journal.records import Event, Notice, Params, Status
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from tracelet.journal.columns import IntArray
+    from tracelet.journal.column_packing import IntArray
 
 MARK = "tfevents"
 MICRO = 1e6

@@ -18,7 +18,7 @@ from tracelet.importers.base import PointBatch
 from tracelet.importers.protobuf import BYTES, FIXED64, VARINT, Field, fields, number, signed, text
 
 if TYPE_CHECKING:
-    from tracelet.journal.columns import FloatArray, IntArray
+    from tracelet.journal.column_packing import FloatArray, IntArray
 
 ITEM, STEP = 1, 2
 KEY, NESTED_KEY, VALUE_JSON = 1, 2, 16

@@ -12,8 +12,8 @@ from typing import Any
 from tracelet.guard import failed, guard
 from tracelet.integrations.lightning.cuda_timing import device_clock
 from tracelet.integrations.lightning.evaluation_loops import EvaluationLoops
-from tracelet.integrations.lightning.iteration_phases import IterationPhases
 from tracelet.integrations.lightning.iteration_timer import CurrentIteration, IterationTimer, loss_of
+from tracelet.integrations.lightning.phase_hooks import IterationPhases
 from tracelet.integrations.lightning.trainer_calls import TrainerCalls
 from tracelet.integrations.patching import Function, Patch, PatchGroup
 from tracelet.telemetry.names import LOOP_OF, TRAINING_ITERATION

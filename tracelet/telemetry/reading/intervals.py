@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tracelet.journal.columns import IntArray
+    from tracelet.journal.column_packing import IntArray
 
 
 def exclusive(starts: IntArray, ends: IntArray) -> IntArray:

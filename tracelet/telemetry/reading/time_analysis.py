@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from tracelet.journal.columns import IntArray
+    from tracelet.journal.column_packing import IntArray
 
     Mask = npt.NDArray[np.bool_]
 

@@ -14,7 +14,7 @@ from tests.journals import finish
 from tracelet.agent.delivery.batch_reader import BatchReader
 from tracelet.agent.delivery.rank_aggregation import RankAggregator
 from tracelet.agent.delivery.reduction import RankValue, reduce_values
-from tracelet.journal.columns import pack_floats, pack_integers
+from tracelet.journal.column_packing import pack_floats, pack_integers
 from tracelet.journal.compaction import compact
 from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Chunk, Points, Record, Started, Status

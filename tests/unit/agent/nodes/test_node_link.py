@@ -23,7 +23,7 @@ from tracelet.agent.nodes.wait_for_nodes import wait_for_nodes
 from tracelet.agent.process.configuration import AgentConfig, Leader
 from tracelet.agent.process.process_watch import ProcessWatch
 from tracelet.journal.chunk_merging import Columns
-from tracelet.journal.columns import pack_floats, pack_integers
+from tracelet.journal.column_packing import pack_floats, pack_integers
 from tracelet.journal.compaction import compact
 from tracelet.journal.journal_reader import JournalReader
 from tracelet.journal.journal_writer import JournalWriter

@@ -16,7 +16,7 @@ from tracelet.agent.process.configuration import AgentConfig
 from tracelet.agent.process.supervisor import AgentSupervisor
 from tracelet.agent.session_delivery import SessionDelivery
 from tracelet.journal.records import Started
-from tracelet.session.launch import several_nodes
+from tracelet.session.rank_environment import several_nodes
 
 TORCHRUN = {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
 SLURM = {"SLURM_PROCID": "0", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "4", "SLURM_NNODES": "2"}
@@ -40,8 +40,8 @@ def test_launchers_tell_whether_there_are_several_nodes(
 
 def test_lightning_is_started_on_several_nodes_by_hand(tmp_path: Path) -> None:
     """What was set before the process began counts; what Lightning sets itself does not."""
-    code = "import os; os.environ.update(NODE_RANK='0', MASTER_ADDR='h'); import tracelet.session.launch as i; "
-    code += "print(i.several_nodes())"
+    code = "import os; os.environ.update(NODE_RANK='0', MASTER_ADDR='h'); "
+    code += "import tracelet.session.rank_environment as i; print(i.several_nodes())"
     for given, said in (({}, "False"), ({"NODE_RANK": "0", "MASTER_ADDR": "h"}, "True")):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=given)
         assert done.stdout.strip() == said

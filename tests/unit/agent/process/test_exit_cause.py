@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tracelet.agent.process.exit_cause import OUT_OF_MEMORY, ExitWatcher, classify, oom_counter_path, read_oom_count
-from tracelet.store.process_liveness import process_start
+from tracelet.store.pids import process_start
 from tracelet.store.process_status import NO_EXIT_RECORD
 
 CASES = [

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracelet.cli.account_names import AccessDenied, account_name
+from tracelet.cli.doctor_accounts import AccessDenied, account_name
 from tracelet.redaction.masking import mask_url
 
 TIMEOUT = 5.0

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracelet.journal.columns import DIFFERENCE_CODES, DIRECT_CODES, NUMPY_TYPES, WIDEST
+from tracelet.journal.column_packing import DIFFERENCE_CODES, DIRECT_CODES, NUMPY_TYPES, WIDEST
 from tracelet.journal.records import Packed
 
 if TYPE_CHECKING:
-    from tracelet.journal.columns import FloatArray, IntArray
+    from tracelet.journal.column_packing import FloatArray, IntArray
 
 
 def pack_integer_array(values: IntArray) -> Packed:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tracelet.backends.mlflow.stamps import Stamps
+from tracelet.backends.mlflow.timestamps import Stamps
 
 
 def stamped(points: list[tuple[int, float]], sizes: list[int]) -> list[int]:

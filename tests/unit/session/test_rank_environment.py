@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from tracelet.session.launch import identify
-from tracelet.store.process_liveness import is_alive, process_start
+from tracelet.session.rank_environment import identify
+from tracelet.store.pids import is_alive, process_start
 from tracelet.store.run_ids import ALPHABET, ID_LENGTH
 
 TORCHRUN = {
@@ -112,7 +112,7 @@ def test_runs_and_launches_differ() -> None:
         TORCHRUN | {"RANK": "0", "MASTER_PORT": "1"},
     ]  # fmt: skip
     ids = [identify(environment).run_id(nth) for environment in environments for nth in range(3)]
-    code = "from tracelet.session.launch import identify; print(identify({}).run_id(0))"
+    code = "from tracelet.session.rank_environment import identify; print(identify({}).run_id(0))"
     ids += [subprocess.check_output([sys.executable, "-c", code], text=True).strip() for _ in range(2)]
     assert len(set(ids)) == len(ids)
     assert all(len(one) == ID_LENGTH and set(one) <= set(ALPHABET) for one in ids)

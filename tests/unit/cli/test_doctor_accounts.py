@@ -10,8 +10,8 @@ import pytest
 from tests.servers.clearml_server import ClearmlServer, clearml_server
 from tests.servers.stand_in import StandIn, serving
 from tests.servers.wandb_server import WandbServer, wandb_server
-from tracelet.cli.account_names import account_name
-from tracelet.cli.server_checks import check_server
+from tracelet.cli.doctor_accounts import account_name
+from tracelet.cli.doctor_servers import check_server
 
 KEY = "a-key-that-must-not-be-told"
 

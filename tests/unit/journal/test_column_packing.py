@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracelet.errors import JournalError
-from tracelet.journal import columns as points
+from tracelet.journal import column_packing as points
 
 INT64 = st.integers(points.INT64_MIN, points.INT64_MAX)
 SMALL = st.integers(-300, 300)

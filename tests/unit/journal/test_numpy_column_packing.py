@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracelet.journal.array_packing import pack_float_array, pack_integer_array
-from tracelet.journal.columns import pack_floats, pack_integers, unpack_floats, unpack_integers
+from tracelet.journal.column_packing import pack_floats, pack_integers, unpack_floats, unpack_integers
+from tracelet.journal.numpy_column_packing import pack_float_array, pack_integer_array
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

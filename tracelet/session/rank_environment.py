@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracelet.store.process_liveness import process_start, stat_fields
+from tracelet.store.pids import process_start, stat_fields
 from tracelet.store.run_ids import short_id
 
 VariableNames = tuple[str, str, str, str]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.servers.answering import Answering
 from tests.servers.stand_in import serving
-from tracelet.cli.server_checks import check_server
+from tracelet.cli.doctor_servers import check_server
 
 KEY = "a-key-that-must-not-be-told"
 
