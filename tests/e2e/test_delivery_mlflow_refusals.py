@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import tracelet
 from tests.servers.mlflow_server import MlflowServer, mlflow_server
 from tracelet.store.delivery_state import Delivery
 from tracelet.store.run import Run
+from tracelet.testing import BackendConformance, CollectingBackend, Delivered
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 QUIET = {"delivery": "off", "quiet": True, "track_system": False, "track_git": False}
@@ -166,3 +168,47 @@ def test_equal_points_all_arrive(tmp_path: Path, server: MlflowServer) -> None:
     client, there = remote(server.url, tmp_path.name)
     assert (delivery.state, delivery.points) == ("done", 20_000), said
     assert points(client, there, "loss") == [(7, 0.5)] * 20_000
+
+
+def test_two_copies_of_a_store_make_one_run(tmp_path: Path, server: MlflowServer) -> None:
+    """Opened from two copies of its store at the same moment, a run is one run there."""
+    from tracelet.backends.mlflow.backend import MlflowBackend, MlflowOptions
+
+    for turn in range(6):
+        ready, found = threading.Barrier(2), list[str]()
+        suite = BackendConformance(lambda: MlflowBackend(MlflowOptions()), lambda run: Delivered(), tmp_path)
+
+        def deliver(suite: BackendConformance, turn: int, ready: threading.Barrier, found: list[str]) -> None:
+            memory: dict[str, Any] = {}
+            run = suite.description(id=f"copy-{turn}", project=tmp_path.name, remember=memory.__setitem__)
+            backend = MlflowBackend(MlflowOptions(url=server.url))
+            ready.wait()
+            backend.open(run)
+            found.append(memory["run_id"])
+            backend.close(None)
+
+        threads = [threading.Thread(target=deliver, args=(suite, turn, ready, found)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 2
+        assert len(set(found)) == 1
+
+
+def test_the_oldest_run_wins(tmp_path: Path, server: MlflowServer) -> None:
+    """Where two runs of ours are there already, every delivery takes the older one."""
+    from mlflow.tracking import MlflowClient
+
+    from tracelet.backends.mlflow.runs import create_once, create_run, find_run
+
+    client = MlflowClient(server.url)
+    experiment = client.create_experiment(tmp_path.name)
+    suite = BackendConformance(lambda: CollectingBackend([]), lambda run: Delivered(), tmp_path)
+    run = suite.description(id="doubled")
+    first = create_run(client, experiment, run).info.run_id
+    assert create_once(client, experiment, run).info.run_id == first
+    create_run(client, experiment, run)
+    again = find_run(client, experiment, run)
+    assert again is not None
+    assert again.info.run_id == first

@@ -73,3 +73,20 @@ def test_two_folders_are_one_run(tmp_path: Path) -> None:
         rows = [row for row in server.history(name) if "loss" in row]
     assert [(row["trainer/global_step"], row["loss"]) for row in rows] == list(zip(series.steps, series.values))
     assert (run["group"], run["job_type"], run["exit"]) == ("a group", "train", 1)
+
+
+@pytest.mark.parametrize("project", ["cv/segmentation", "p" * 130, "ok"])
+def test_any_project_is_delivered(tmp_path: Path, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project whose name W&B rejects gets another name there, which is reported; WANDB_MODE keeps it offline."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    config = {"delivery": "off", "quiet": True, "track_system": False, "track_git": False, "track_env": False}
+    with tracelet.start_logging("r", project=project, backend="wandb", config=config) as run:
+        run.log_metric("loss", 1.0, step=2)
+    monkeypatch.delenv("WANDB_MODE")
+    command(tmp_path, "tracelet", "sync", "latest")
+    delivery = tracelet.open_store(tmp_path / ".tracelet").run("latest").deliveries["wandb"]
+    assert (delivery.state, delivery.points) == ("done", 1)
+    there = delivery.renamed.get(project, project)
+    assert len(there) <= 128
+    assert "/" not in there
+    assert (there == project) == (project == "ok")

@@ -11,6 +11,7 @@ from tracelet import registry
 from tracelet.agent.delivery.batch_reader import BatchReader
 from tracelet.agent.process.configuration import BackendConfig
 from tracelet.agent.process.locks import holder, lock_path
+from tracelet.backends import sdk_variables
 from tracelet.errors import SettingsError
 from tracelet.journal.records import RUNNING
 from tracelet.session import backend_arguments
@@ -70,7 +71,7 @@ def pending_deliveries(
     the run's record, overridden by the settings, which know the credentials.
     """
     recorded = _recorded(run)
-    names = list(asked) or list(recorded)
+    names = list(asked) or [name for name in recorded if not sdk_variables.switched_off(name)]
     if include_unfinished:
         names += [name for name in _unfinished(run) if name not in names]
     tables = {name: {**recorded.get(name, {}), **settings.tables.get(name, {})} for name in names}

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tracelet.backends import sdk_variables
 from tracelet.capture.parameters import to_scalar
 from tracelet.errors import SettingsError
+from tracelet.guard import say
 from tracelet.redaction.masking import looks_secret, mask_url
 from tracelet.settings import Settings
 
@@ -29,14 +31,14 @@ def resolve_backends(backend: object, settings: Settings) -> Backends:
             f"{lost[0]} is given without a backend. Name the backend, e.g. "
             f"start_logging(backend='mlflow', {lost[0]}=...)"
         )
-    backends = with_address(backends, settings.api_key, settings.backend_url)
+    backends = with_address(_switched_on(backends), settings.api_key, settings.backend_url)
     return with_span_selection(backends, settings.spans, settings.spans_deny)
 
 
 def parse(backend: object, tables: Mapping[str, Mapping[str, Any]]) -> Backends:
     """Names to options. `backend`: a name, names separated by commas, a list of names, or a mapping of name to options.
 
-    `tables` holds options from the settings; options in `backend` itself win.
+    `tables` holds options from the settings; options in `backend` itself win. Below both are the SDKs' own variables.
     """
     if backend is None or backend == "":
         return {}
@@ -48,7 +50,18 @@ def parse(backend: object, tables: Mapping[str, Mapping[str, Any]]) -> Backends:
         asked = {str(name).strip(): {} for name in backend}
     else:
         raise SettingsError(f"backend={backend!r}: expected a name, a list of names, or a mapping of names to options")
-    return {name.lower(): {**tables.get(name.lower(), {}), **options} for name, options in asked.items() if name}
+    return {
+        name.lower(): {**sdk_variables.options_from(name.lower()), **tables.get(name.lower(), {}), **options}
+        for name, options in asked.items() if name
+    }  # fmt: skip
+
+
+def _switched_on(backends: Backends) -> Backends:
+    """The same without those whose SDK is switched off by a variable of its own, which is said once."""
+    for name in backends:
+        if variable := sdk_variables.switched_off(name):
+            say(f"nothing is delivered to {name}, because {variable} is set.", once=f"off:{name}")
+    return {name: options for name, options in backends.items() if not sdk_variables.switched_off(name)}
 
 
 def _options(name: object, options: object) -> dict[str, Any]:

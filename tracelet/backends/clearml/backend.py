@@ -18,7 +18,13 @@ from typing import Any, ClassVar
 
 from tracelet.backends.base import Batch, Outcome, RunDescription
 from tracelet.backends.clearml.artifact_uploads import upload
-from tracelet.backends.clearml.scalar_events import event_identities, event_identity, scalar_events
+from tracelet.backends.clearml.scalar_events import (
+    changed_names,
+    event_identities,
+    event_identity,
+    parameter_key,
+    scalar_events,
+)
 from tracelet.backends.environment_variables import temporary_environment
 from tracelet.errors import Misconfigured, Rejected, Unavailable, install_command
 
@@ -137,13 +143,15 @@ class ClearmlBackend:
         assert self._run is not None
         refused: list[Any] = []
         with self._calling():
+            self._run.renamed(changed_names(batch.points))
             events = list(scalar_events(batch.points))
             if self._offline:
                 self._write_offline(events, batch.again)
             else:
                 self._send(events)
             if batch.params:
-                task.update_parameters({_section(name): value for name, value in batch.params.items()})
+                self._run.renamed({name: parameter_key(name) for name in batch.params if name[:8] == "General/"})
+                task.update_parameters({parameter_key(name): value for name, value in batch.params.items()})
             if batch.tags:
                 task.add_tags([f"{name}: {text}" for name, text in batch.tags.items() if text])
             for topic, facts in batch.facts.items():
@@ -251,7 +259,3 @@ def _packages(environment: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(packages, Mapping):
         return {}
     return {"pip": "\n".join(f"{name}=={version}" for name, version in packages.items())}
-
-
-def _section(name: str) -> str:
-    return name if "/" in name else f"General/{name}"

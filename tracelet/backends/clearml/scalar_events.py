@@ -13,21 +13,50 @@ from pathlib import Path
 from typing import Any
 
 from tracelet.backends.base import SeriesPart
+from tracelet.backends.legal_names import trace
 
 NOT_FINITE = {"nan": " (NaN)", "inf": " (inf)", "-inf": " (-inf)"}
 """ClearML would show these as zero: they go to a series beside the own one, with the value 0."""
 SYSTEM = ":monitor:machine"
 """The title that ClearML itself gives to readings of the machine."""
 
+GENERAL = "General"
+OWN_SECTIONS = frozenset({GENERAL, "tracelet"})
+"""Of parameters: the one of names without a slash, and the one that has the status of the run."""
+
 EventIdentity = tuple[str, str, int, int, str]
 
 
 def titled(part: SeriesPart) -> tuple[str, str]:
-    """Title and series: what stands before the first slash and behind it; a name without one is both."""
+    """Title and series: what stands before the first slash and behind it; a name without one is both.
+
+    A name of which that would make another one's place gets a hash, so that no two metrics share a series.
+    """
     if part.system:
         return SYSTEM, part.name
     title, slash, series = part.name.partition("/")
-    return (title, series) if slash and title and series else (part.name, part.name)
+    if not (slash and title and series):
+        title = series = part.name
+    elif title == series:
+        series = f"{series}-{trace(part.name)}"  # `loss/loss` beside `loss`
+    if title == SYSTEM:
+        title = f"{title}-{trace(part.name)}"
+    if series.endswith(tuple(NOT_FINITE.values())):
+        series = f"{series}-{trace(part.name)}"
+    return title, series
+
+
+def changed_names(parts: Sequence[SeriesPart]) -> dict[str, str]:
+    """The metrics whose place in ClearML has a hash: our name to `TITLE/SERIES`."""
+    there = {part.name: "/".join(titled(part)) for part in parts if not part.system}
+    return {name: place for name, place in there.items() if place not in (name, f"{name}/{name}")}
+
+
+def parameter_key(name: str) -> str:
+    """The parameter as `SECTION/NAME`; no two of ours are one."""
+    section, slash, rest = name.partition("/")
+    plain = slash and section and rest and section not in OWN_SECTIONS
+    return name if plain else f"{GENERAL}/{name}"
 
 
 def scalar_events(parts: Sequence[SeriesPart]) -> Iterator[Any]:

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tracelet.backends.base import Batch, Outcome, RunDescription
+from tracelet.backends.legal_names import CONTROL, legal_name
 from tracelet.backends.mlflow.client_calls import calling, check_address
 from tracelet.backends.mlflow.entries import Entries, Kind
 from tracelet.backends.mlflow.files import RunFiles
@@ -19,9 +20,10 @@ from tracelet.backends.mlflow.health_check import check
 from tracelet.backends.mlflow.metric_rows import MAX_NAME_LENGTH, Row, legal_key, metric_key, metric_rows, missing_rows
 from tracelet.backends.mlflow.runs import (
     KIND,
+    MAX_EXPERIMENT_NAME,
     MAX_TAG_LENGTH,
     PARENT,
-    create_run,
+    create_once,
     find_run,
     get_or_create_experiment,
     get_or_create_group,
@@ -102,8 +104,8 @@ class MlflowBackend:
 
             address = check_address(self._options.url or get_tracking_uri())
             self._client = client = MlflowClient(tracking_uri=address)
-            experiment, parent = self._experiment_and_parent(client, run.project)
-            found = find_run(client, experiment, run) or create_run(client, experiment, run)
+            experiment, parent = self._experiment_and_parent(client, _experiment_name(run))
+            found = find_run(client, experiment, run) or create_once(client, experiment, run)
             if found.info.lifecycle_stage == "deleted":
                 raise Misconfigured(
                     "the MLflow run was deleted", f"Type mlflow runs restore --run-id {found.info.run_id}"
@@ -280,6 +282,14 @@ class MlflowBackend:
 
     def _calling(self) -> Any:
         return calling(self._options.timeout, self._options.api_key, self._options.url)
+
+
+def _experiment_name(run: RunDescription) -> str:
+    """The project as MLflow takes it."""
+    name = legal_name(run.project, CONTROL, MAX_EXPERIMENT_NAME)
+    if name != run.project:
+        run.renamed({run.project: name})
+    return name
 
 
 def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -6,6 +6,7 @@ these settings are put back afterwards.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,7 +90,7 @@ def _environment(timeout: float, token: str, url: str) -> Iterator[None]:
     wanted = {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, round(timeout))),
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the courier tries again, and knows for how long
-        "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "300",
+        "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": os.environ.get("MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT", "300"),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_LOGGING_LEVEL": "WARNING",

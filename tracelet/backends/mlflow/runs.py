@@ -5,6 +5,7 @@ Used by the `mlflow` backend on the courier's thread, inside `calling`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 RUN_ID, GROUP = "tracelet.run_id", "tracelet.group"
+CREATED = "tracelet.created"
+"""When we made the run, in nanoseconds: the start time is that of the training, whoever delivers it."""
+MAX_EXPERIMENT_NAME = 500
 PARENT = "mlflow.parentRunId"
 """By this tag MLflow's pages nest one run under another."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
@@ -76,7 +80,6 @@ def _oldest(client: MlflowClient, experiment: str, key: str) -> Run | None:
 
 def find_run(client: MlflowClient, experiment: str, run: RunDescription) -> Run | None:
     """The run that an earlier `open` made."""
-    from mlflow.entities import ViewType
     from mlflow.exceptions import MlflowException
 
     if known := run.memory.get("run_id"):
@@ -85,9 +88,31 @@ def find_run(client: MlflowClient, experiment: str, run: RunDescription) -> Run 
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
+    return _first(client, experiment, run)
+
+
+def _first(client: MlflowClient, experiment: str, run: RunDescription) -> Run | None:
+    """Of the runs with our tag the oldest that is not deleted, else a deleted one."""
+    from mlflow.entities import ViewType
+
     wanted = f"tags.`{RUN_ID}` = '{run.id}'"
-    runs = client.search_runs([experiment], wanted, run_view_type=ViewType.ALL, max_results=1)
-    return runs[0] if runs else None
+    found = client.search_runs([experiment], wanted, run_view_type=ViewType.ALL)
+    return min(found, key=_age, default=None)
+
+
+def _age(run: Run) -> tuple[bool, int, str]:
+    made = run.data.tags.get(CREATED, "")
+    return run.info.lifecycle_stage == "deleted", int(made) if made.isdecimal() else 0, run.info.run_id
+
+
+def create_once(client: MlflowClient, experiment: str, run: RunDescription) -> Run:
+    """A new run; the oldest one where another copy of the store has made one at the same moment."""
+    made = create_run(client, experiment, run)
+    first = _first(client, experiment, run) or made
+    if first.info.run_id != made.info.run_id:
+        client.delete_tag(made.info.run_id, RUN_ID)  # a deleted run of ours would be taken for one that users deleted
+        client.delete_run(made.info.run_id)
+    return first
 
 
 def create_run(client: MlflowClient, experiment: str, run: RunDescription) -> Run:
@@ -96,7 +121,7 @@ def create_run(client: MlflowClient, experiment: str, run: RunDescription) -> Ru
     tags = {
         RUN_ID: run.id, "mlflow.source.name": " ".join(run.command)[:MAX_TAG_LENGTH], "mlflow.source.type": "LOCAL",
         "mlflow.user": str(environment.get("user", "")), "mlflow.runName": run.name, "tracelet.host": run.host,
-        "tracelet.folder": run.folder, **git_tags(run.git),
+        "tracelet.folder": run.folder, CREATED: str(time.time_ns()), **git_tags(run.git),
     }  # fmt: skip
     return client.create_run(
         experiment, start_time=int(run.started * 1000), tags={name: text for name, text in tags.items() if text},

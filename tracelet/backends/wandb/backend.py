@@ -7,6 +7,7 @@ metric has its real step on an axis, so that none is dropped for being out of or
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tracelet.backends.base import Batch, Outcome, RunDescription
 from tracelet.backends.environment_variables import temporary_environment
+from tracelet.backends.legal_names import legal_name
 from tracelet.backends.wandb import sdk_session as session
 from tracelet.backends.wandb.artifact_uploads import ArtifactUploads
 from tracelet.backends.wandb.history_rows import Row, batch_rows, column, same_value
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from wandb import Run
 
 MAX_TAG_LENGTH = 64
+NONE = re.compile(r"(?!)")
+UNFIT_FOR_PROJECTS = re.compile(r"[/\\#?%:]")
+MAX_PROJECT_LENGTH = 128
 MACHINE_AXIS = "_timestamp"
 
 
@@ -92,7 +97,7 @@ class WandbBackend:
             session.await_free_folder(folder, run.id)
             with temporary_environment(session.account_variables(self._options.url, self._options.api_key)):
                 self._run = wandb.init(
-                    id=run.id, resume="allow", project=run.project or None, entity=self._options.entity or None,
+                    id=run.id, resume="allow", project=self._project(run) or None, entity=self._options.entity or None,
                     name=run.name or None, group=self._options.group or None, job_type=self._options.job_type or None,
                     notes=self._options.notes or None, dir=str(folder), mode=self._mode(), reinit=session.reinit_mode(),
                     tags=_labels(run.tags), settings=self._settings(run),
@@ -138,6 +143,14 @@ class WandbBackend:
             fix = "Give another folder: backend={'wandb': {'dir': 'FOLDER'}}"
             raise Misconfigured(f"{folder} cannot be created ({error.strerror})", fix) from error
         return folder
+
+    @staticmethod
+    def _project(run: RunDescription) -> str:
+        """The project's name as W&B takes it."""
+        name = legal_name(run.project, UNFIT_FOR_PROJECTS, MAX_PROJECT_LENGTH) if run.project else ""
+        if name != run.project:
+            run.renamed({run.project: name})
+        return name
 
     def _mode(self) -> Any:
         if self._options.mode not in ("online", "offline", "shared"):
@@ -208,6 +221,7 @@ class WandbBackend:
             if name != part.name:
                 renamed[name] = part.name
         if renamed:
+            self._opened()[1].renamed({ours: there for there, ours in renamed.items()})
             _configure(run, {"tracelet/names": {**dict(run.config).get("tracelet/names", {}), **renamed}})
 
     def _wait_until_written(self, last: int) -> None:
@@ -273,7 +287,7 @@ def _configure(run: Run, values: Mapping[str, Any]) -> None:
 
 
 def _labels(tags: Mapping[str, str]) -> list[str]:
-    return [f"{name}: {text}"[:MAX_TAG_LENGTH] for name, text in tags.items() if text]
+    return [legal_name(f"{name}: {text}", NONE, MAX_TAG_LENGTH) for name, text in tags.items() if text]
 
 
 def _without_long_values(facts: Mapping[str, Any]) -> dict[str, Any]:
