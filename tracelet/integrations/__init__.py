@@ -1,1 +1,1 @@
-"""Integrations: the patches for one library each. Nothing is imported from here; `tracelet.registry` names them."""
+"""Integrations: the patches, one module per library. Import nothing from here; `tracelet.registry` lists them."""

@@ -1,7 +1,7 @@
 """The flags that a program defines with `absl.flags`, once `absl.app.run()` or the program has parsed them.
 
-Called on the user's thread. absl and other libraries define flags too: of those only the ones that the command line
-gave are recorded.
+Called on the user's thread. absl and other libraries define flags too: of those it records only the ones given on the
+command line.
 """
 
 from __future__ import annotations

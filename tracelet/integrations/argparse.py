@@ -1,8 +1,8 @@
-"""The command line that a program parses with `argparse`, in one go or in several.
+"""The command line that a program parses with `argparse`, in one call or in several.
 
 Called on the user's thread after a parser has returned. `parse_args()` and the intermixed variants all end in
-`parse_known_args()`. A parser that a library uses for itself (Hydra's, a notebook's magic commands) tells nothing about
-the program and is left alone; one that a library offers to programs, such as `HfArgumentParser`, is theirs.
+`parse_known_args()`. It ignores parsers that a library uses internally (Hydra, a notebook's magic commands), and
+records those that a library offers to programs, such as `HfArgumentParser`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ArgparseIntegration(ParameterSource):
     name = "argparse"
 
     def patches(self) -> Iterable[Patch]:
-        """The methods in which parsing ends."""
+        """The methods that complete the parsing."""
         parser = "ArgumentParser.parse_known_"
         return [
             Patch("argparse", f"{parser}args", self.outermost(self._take)),

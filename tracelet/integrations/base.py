@@ -1,8 +1,8 @@
-"""What an integration is: patches for one library, declared in a table, applied and reverted by the base class.
+"""The integration interface: patches for one library, declared in a table; the base class applies and reverts them.
 
-Patches are applied when the library's module is imported, be that before or after `start_logging()`. A wrapper runs
-on the user's thread: it calls the original with the very same arguments, returns its very value, lets its exception
-pass, and does our part under `guard`. What it finds goes into a `Sink`, which never blocks and never raises.
+Patches are applied when the library's module is imported, before or after `start_logging()`. A wrapper runs on the
+user's thread: it calls the original with unchanged arguments, returns its value unchanged, lets its exception pass, and
+does its own work under `guard`. Results go into a `Sink`, which never blocks and never raises.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ __all__ = ["Integration", "Item", "KeyedPoint", "PlainPoint", "Row", "SeriesGrou
 
 
 class JobRuns(Protocol):
-    """How an integration gives each job of a sweep a run of its own; see `tracelet.session.job_runs`."""
+    """How an integration gives each job of a sweep its own run; see `tracelet.session.job_runs`."""
 
     @property
     def divisible(self) -> bool:
-        """Whether that is wanted."""
+        """Whether each job gets its own run."""
 
     def rename(self, suffix: str) -> None:
-        """This run is the first job's."""
+        """Rename this run as the first job's."""
 
     def next(self, suffix: str, error: BaseException | None) -> None:
-        """End this run and start the next one; this integration is stopped, the next run has one of its own."""
+        """End this run and start the next one; this integration is stopped, the next run has its own."""
 
 
 class Integration:
-    """The base of all integrations: arms a table of patches, and takes every one of them back."""
+    """The base class of all integrations: applies a table of patches, and reverts every one of them."""
 
     name = ""
 
@@ -48,11 +48,11 @@ class Integration:
         self.runs: JobRuns | None = None
 
     def patches(self) -> Iterable[Patch]:
-        """The patches of this integration; called once for each `start`."""
+        """The patches of this integration; called once per `start`."""
         raise NotImplementedError
 
     def keep(self, path: str | os.PathLike[str], name: str | None = None, kind: str | None = None) -> None:
-        """Copy a small file into the run, as `Experiment.log_artifact` does; nothing happens if there is no such file.
+        """Copy a small file into the run, as `Experiment.log_artifact` does; does nothing if the file does not exist.
 
         Copies on the calling thread.
         """
@@ -60,23 +60,23 @@ class Integration:
             self.sink.emit(artifacts.store_artifact(self.folder, path, name, kind, time.time_ns() // 1000))
 
     def watch_resumes(self, on_checkpoint: Callable[[str], None]) -> None:
-        """Before `start`: call this, on any thread, with the path of each checkpoint that the program goes on from."""
+        """Before `start`: call this, on any thread, with the path of each checkpoint from which the program resumes."""
 
     def launch_counts(self) -> dict[str, int]:
-        """What processes that this one launches have to go on counting from."""
+        """The counts from which launched processes continue."""
         return {}
 
     def restore_counts(self, counts: Mapping[str, int]) -> None:
-        """In a launched process, before `start`: go on counting from there."""
+        """In a launched process, before `start`: continue counting from these."""
 
     def start(self) -> None:
-        """Patch what is imported and wait for the rest. Calling it twice changes nothing."""
+        """Patch imported modules and wait for the others. Idempotent."""
         if self._patcher is None:
             self._patcher = Patcher(self.patches())
             self._patcher.apply()
 
     def stop(self) -> None:
-        """Put back everything that `start` replaced. Calling it twice changes nothing."""
+        """Revert everything that `start` replaced. Idempotent."""
         patcher, self._patcher = self._patcher, None
         if patcher is not None:
             patcher.revert()

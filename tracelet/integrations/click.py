@@ -1,7 +1,7 @@
 """The options and arguments of the commands that a program runs through `click`.
 
 Called on the user's thread before the command's own function runs, which may be the whole training. A group and its
-subcommands are one command line: the names of the subcommands are the parameter `command`.
+subcommands are one command line; the parameter `command` holds the names of the subcommands.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ class ClickIntegration(ParameterSource):
     name = "click"
 
     def patches(self) -> Iterable[Patch]:
-        """Where a command, a group or a subcommand calls its function."""
+        """The places where a command, a group or a subcommand calls its function."""
         return [Patch("click.core", "Command.invoke", self.around_invoke)]
 
     def is_mine(self, command: Any) -> bool:
-        """Whether a command belongs to this library: Typer's older versions derive theirs from click's."""
+        """Whether a command belongs to this library: older versions of Typer derive their commands from click's."""
         return not is_typer(command)
 
     def around_invoke(self, original: Function) -> Function:
-        """A wrapper that tells the context's parameters first."""
+        """A wrapper that first records the context's parameters."""
 
         def invoke(command: Any, ctx: Any, *args: Any, **kwargs: Any) -> Any:
             with guard(f"recording the parameters of {self.name}"):
@@ -50,5 +50,5 @@ class ClickIntegration(ParameterSource):
 
 
 def is_typer(command: Any) -> bool:
-    """Whether Typer made this command."""
+    """Whether Typer created this command."""
     return any(kind.__module__.partition(".")[0] == "typer" for kind in type(command).__mro__)

@@ -1,6 +1,7 @@
 """The arguments that Python Fire parses for the functions and classes that it calls.
 
-Called on the user's thread when the arguments of one call are parsed, before the call: it may be the whole training.
+Called on the user's thread when Fire has parsed the arguments of one call, before the call, which may be the whole
+training.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from tracelet.integrations.patching import Function, Patch
 
 
 class FireIntegration(ParameterSource):
-    """Records what each call gets, defaults too."""
+    """Records the arguments of each call, including defaults."""
 
     name = "fire"
 
     def patches(self) -> Iterable[Patch]:
-        """Where Fire makes the parser of one call."""
+        """The place where Fire creates the parser of one call."""
         return [Patch("fire.core", "_MakeParseFn", self._around_make)]
 
     def _around_make(self, original: Function) -> Function:

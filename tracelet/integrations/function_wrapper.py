@@ -1,4 +1,4 @@
-"""One wrapper in one place: puts it over a function, looking like it, and takes it away again without a trace.
+"""Wraps one function in one place: the wrapper looks like the original, and is removed without a trace.
 
 Used by `tracelet.integrations.patching`, on the thread that starts or stops a run; the wrappers run on the user's
 threads. Knows nothing of modules or imports.
@@ -14,11 +14,11 @@ from typing import Any
 Function = Callable[..., Any]
 
 UNOWNED: Any = object()
-"""Stands for "the class had no attribute of its own": putting back means deleting ours."""
+"""Means "the class had no attribute of its own": reverting deletes ours."""
 
 
 class Switch:
-    """What a dispatcher calls: our wrapper, or the original once the patch has been reverted."""
+    """The target of a dispatcher: the wrapper, or the original once the patch has been reverted."""
 
     __slots__ = ("dispatcher", "live", "original", "raw", "target")
 
@@ -30,12 +30,12 @@ class Switch:
         self.live = False
 
     def turn_on(self, wrapper: Function) -> None:
-        """From now on calls go to the wrapper."""
+        """Route calls to the wrapper."""
         self.target = wrapper
         self.live = True
 
     def turn_off(self) -> None:
-        """From now on calls pass straight through, for callers that keep or wrapped the dispatcher."""
+        """Route calls directly to the original, for callers that keep or have wrapped the dispatcher."""
         self.target = self.original
         self.live = False
 
@@ -48,13 +48,13 @@ def _dispatcher(switch: Switch) -> Function:
 
 
 def _with_metadata_of(function: Any, switch: Switch) -> Function:
-    """The function, looking like the original."""
+    """The function, with the original's metadata."""
     functools.update_wrapper(function, switch.original)
     try:
-        # getfullargspec ignores __wrapped__ but honours this; real clients build arguments from it.
+        # getfullargspec ignores __wrapped__ but honors this; real clients build arguments from it.
         function.__signature__ = inspect.signature(switch.original)
     except (TypeError, ValueError):
-        pass  # a function of C without a signature has none when wrapped either
+        pass  # a C function without a signature has none when wrapped either
     function.__tracelet_switch__ = switch
     switch.dispatcher = function
     disguised: Function = function
@@ -68,12 +68,12 @@ def _function_of(raw: Any) -> Any:
 def _switch_of(raw: Any) -> Switch | None:
     function = _function_of(raw)
     found = getattr(function, "__dict__", {}).get("__tracelet_switch__")
-    # Somebody's functools.wraps over our dispatcher copies the attribute: that wrapper is theirs all the same.
+    # If somebody applies functools.wraps to our dispatcher, it copies the attribute, but the wrapper is theirs.
     return found if isinstance(found, Switch) and found.dispatcher is function else None
 
 
 def _raw_attribute(owner: Any, name: str) -> tuple[Any, Any]:
-    """(what stands in the owner's own dictionary or `UNOWNED`, what a lookup through the bases finds unbound)."""
+    """(the entry in the owner's own dictionary or `UNOWNED`, the unbound result of a lookup through the bases)."""
     own = vars(owner).get(name, UNOWNED)
     if own is not UNOWNED or not isinstance(owner, type):
         return own, own
@@ -95,24 +95,24 @@ class AppliedPatch:
         self.suspended = False
 
     def revert(self) -> None:
-        """Put the raw attribute back, delete ours where there was none, or go inert where somebody wrapped over us."""
+        """Restore the raw attribute, delete ours if there was none, or disable ours if somebody has wrapped it."""
         self.switch.turn_off()
         if self.on_top:
             self._restore_original()
 
     @property
     def on_top(self) -> bool:
-        """Whether nobody has wrapped over us."""
+        """Whether nobody has wrapped our wrapper."""
         return vars(self.owner).get(self.name) is self.replacement
 
     def suspend(self) -> None:
-        """Put what was there back for a while, unless somebody has wrapped over us."""
+        """Temporarily restore the original, unless somebody has wrapped ours."""
         if self.on_top:
             self._restore_original()
             self.suspended = True
 
     def resume(self) -> bool:
-        """Stand in place again after a rest; False where somebody has put something else there meanwhile."""
+        """Reinstall the wrapper after `suspend`; False if somebody has replaced the attribute in the meantime."""
         if not self.suspended:
             return True
         if vars(self.owner).get(self.name, UNOWNED) is not self.own:
@@ -124,7 +124,7 @@ class AppliedPatch:
 
     def _restore_original(self) -> None:
         own = self.own
-        # What we covered may be a dispatcher of ours that was reverted meanwhile: it covers the real one.
+        # The original may be a dispatcher of ours that was reverted in the meantime: use the function that it wraps.
         while (under := _switch_of(own)) is not None and not under.live:
             own = under.raw
         if own is UNOWNED:
@@ -136,7 +136,7 @@ class AppliedPatch:
 def apply(
     owner: Any, name: str, make_wrapper: Callable[[Function], Function], direct: bool = False
 ) -> AppliedPatch | None:
-    """Wrap `owner.name` now; None when there is no such function. For `direct` see `Patch`."""
+    """Wrap `owner.name` now; None if there is no such function. For `direct` see `Patch`."""
     own, found = _raw_attribute(owner, name)
     original = _function_of(found)
     if not callable(original):

@@ -1,8 +1,8 @@
-"""What Hydra composes for each job: the resolved configuration, the files in `.hydra/`, a run for each job of a sweep.
+"""Hydra's jobs: the resolved configuration, the files in `.hydra/`, and one run per job of a sweep.
 
 Called on the user's thread at the start and the end of a job. The jobs of `--multirun` run one after the other in one
-process: where `tracelet run` has started the recording, the first becomes a run of its own with the number in its name,
-and each next one another; all have the tag `group`. Where the program has started the run, it stays one run.
+process. If `tracelet run` has started the recording, each job becomes a run of its own with the job's number in its
+name, and all have the tag `group`. If the program has started the run, it stays one run.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ FILES = ("config.yaml", "hydra.yaml", "overrides.yaml")
 
 
 class HydraIntegration(ParameterSource):
-    """Records each job's configuration, in a run of its own in a sweep."""
+    """Records each job's configuration, in a sweep in a run of its own."""
 
     name = "hydra"
 
     def patches(self) -> Iterable[Patch]:
-        """What Hydra tells its callbacks, be there any or not."""
+        """Hydra's calls to its callbacks, with or without callbacks."""
         return [
             Patch("hydra._internal.callbacks", "Callbacks.on_job_start", self._around_start),
             Patch("hydra._internal.callbacks", "Callbacks.on_job_end", self._around_end),
         ]
 
     def start(self) -> None:
-        """Patch Hydra; if a job is running already, it is this run's."""
+        """Patch Hydra; a job that is already running belongs to this run."""
         self._job: int | None = None
         self._error: BaseException | None = None
         super().start()
@@ -71,7 +71,7 @@ class HydraIntegration(ParameterSource):
             self.runs.rename(str(number))
             self._take(config)
         else:
-            # The next run has an integration of its own, which finds the job that is running.
+            # The next run has its own integration, which finds the running job.
             self.runs.next(str(number), self._error)
 
     def _take(self, config: Any) -> None:
@@ -87,7 +87,7 @@ class HydraIntegration(ParameterSource):
             self.sink.emit(Tags(time=time.time_ns() // 1000, values=tags))
 
     def _end(self, job: Any) -> None:
-        """A job that failed ends the program, with an exit code and no exception."""
+        """A failed job ends the program with an exit code and no exception."""
         error = getattr(job, "_return_value", None)
         if isinstance(error, BaseException) and getattr(job.status, "name", "") == "FAILED":
             self._error = error
@@ -95,7 +95,7 @@ class HydraIntegration(ParameterSource):
 
 
 def _number(config: Any) -> int | None:
-    """The number of a job of a sweep; None for a program that is run once."""
+    """The number of a job of a sweep; None outside a sweep."""
     from omegaconf import OmegaConf
 
     job = config.hydra.job

@@ -15,11 +15,11 @@ from tracelet.integrations.parameter_source import ParameterSource, from_program
 from tracelet.integrations.patching import Function, Patch
 
 NO_PARAMETERS = frozenset({"config", "__default_config__"})
-"""The configuration files that the values were read from."""
+"""The configuration files from which values were read."""
 
 CLI = ("lightning.pytorch.cli", "pytorch_lightning.cli")
 OF_TRAINER = frozenset({"trainer"})
-"""Under LightningCLI: the arguments that the Trainer is then made with, which are recorded there."""
+"""Under LightningCLI: the arguments of the Trainer, which are recorded when it is created."""
 
 
 class JsonargparseIntegration(ParameterSource):
@@ -28,7 +28,7 @@ class JsonargparseIntegration(ParameterSource):
     name = "jsonargparse"
 
     def patches(self) -> Iterable[Patch]:
-        """The parser's two entrances, and what saves a configuration: LightningCLI on rank 0 alone."""
+        """The parser's two entry points, and LightningCLI's saving of a configuration on rank 0."""
         parser = "ArgumentParser.parse_"
         return [
             Patch("jsonargparse._core", f"{parser}args", self.outermost(self._take_args), optional=True),
@@ -63,7 +63,7 @@ class JsonargparseIntegration(ParameterSource):
 
 
 def plain(value: Any) -> Any:
-    """A namespace of jsonargparse as mappings; it is one of argparse's only by name."""
+    """A jsonargparse namespace as mappings; it shares only the name with argparse's."""
     if type(value).__module__.partition(".")[0] == "jsonargparse" and hasattr(value, "as_dict"):
         value = value.as_dict()
     if isinstance(value, Mapping):

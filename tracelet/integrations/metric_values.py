@@ -1,6 +1,6 @@
-"""Which of the values that programs give to other libraries are metrics, and how they are kept until they are written.
+"""Decides which values given to other libraries are metrics, and keeps them unchanged until they are written.
 
-Called on the user's threads, once for each value. Never reads a device other than the CPU.
+Called on the user's threads, once per value. Never reads a device other than the CPU.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tracelet.errors import InvalidMetric
 
 
 def as_metric(value: Any) -> Any:
-    """The value as a sink takes it (a float, or a tensor that nobody changes any more), or None if it is no number."""
+    """The value for a sink (a float, or a tensor that nothing modifies any more), or None if it is not a number."""
     if type(value) is float:
         return value
     if value is None or isinstance(value, (str, bytes)):
@@ -37,7 +37,7 @@ def metrics_of(values: Mapping[Any, Any], separator: str = "/", prefix: str = ""
 
 
 def as_step(step: Any) -> int | None:
-    """The step as an integer, or None: the next one of its series."""
+    """The step as an integer, or None for the next one of its series."""
     if step is None:
         return None
     try:

@@ -1,8 +1,8 @@
-"""Whether a thread is inside a call whose values have been recorded: what that calls in turn is not recorded again.
+"""Whether a thread is inside a call whose values are recorded, so that nested calls do not record them again.
 
 Libraries call one another: `Accelerator.log` calls a tracker, which calls a `SummaryWriter`. The outermost integration
-that has taken the values marks its call here, and the integrations of the libraries below ask. Called on the user's
-threads; marks end with the call, whatever exception ends it.
+that has recorded the values marks its call here, and the integrations of the nested libraries check. Called on the
+user's threads; a mark ends with its call, even after an exception.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 from types import TracebackType
 
 _depths: dict[int, int] = {}
-"""Thread to the number of marked calls that it is in."""
+"""Thread to its number of nested marked calls."""
 
 
 class RecordedCall:
@@ -35,7 +35,7 @@ class RecordedCall:
 
 
 recorded_call = RecordedCall()
-"""`with recorded_call: ...` around a call whose values have been recorded."""
+"""`with recorded_call: ...` around a call whose values are recorded."""
 
 
 def in_recorded_call() -> bool:

@@ -1,7 +1,7 @@
-"""The configuration that a program puts together with OmegaConf: a file, the command line, and the two merged.
+"""The configuration that a program builds with OmegaConf: a file, the command line, and the two merged.
 
-Called on the user's thread. Libraries use OmegaConf for themselves, so what counts is what the program's own code
-loads, and what it merges that with.
+Called on the user's thread. Libraries use OmegaConf too, so it records only what the program's own code loads, and what
+the program merges with it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tracelet.integrations.patching import Patch
 
 
 class OmegaconfIntegration(ParameterSource):
-    """Records configurations that come from a file or the command line, and what they become."""
+    """Records configurations from a file or the command line, and the result of merging them."""
 
     name = "omegaconf"
 
     def patches(self) -> Iterable[Patch]:
-        """Where configurations are read and merged."""
+        """The functions that read and merge configurations."""
         self._read: list[weakref.ref[Any]] = []
         module, merged = "omegaconf.omegaconf", self.outermost(self._take_merged)
         return [

@@ -1,7 +1,8 @@
-"""The values of an OmegaConf configuration as plain mappings and lists, interpolations resolved where that is harmless.
+"""The values of an OmegaConf configuration as plain mappings and lists, with interpolations resolved where that is
+safe.
 
 Used by the integrations of OmegaConf and Hydra on the user's thread. A resolver that the program has registered is its
-own code, which may count, draw random numbers or raise: it is never called, and `${mine:1}` stays as it is written.
+own code, which may count, draw random numbers or raise: it is never called, and `${mine:1}` stays as written.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from typing import Any
 RESOLVER = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:")
 HARMLESS = frozenset({"oc.env", "oc.select", "oc.decode", "oc.dict.keys", "oc.dict.values", "hydra", "now",
                       "python_version"})  # fmt: skip
-"""Resolvers of OmegaConf and Hydra: the same answer however often they are asked (Hydra caches `now`)."""
+"""Resolvers of OmegaConf and Hydra that always return the same result (Hydra caches `now`)."""
 DEEPEST = 20
-"""Interpolations of interpolations that are followed."""
+"""Maximum depth of nested interpolations."""
 
 
 def plain_values(config: Any, without: str = "") -> dict[str, Any]:
-    """The configuration as a mapping, `without` one of its first names."""
+    """The configuration as a mapping, `without` one of its top-level names."""
     names = [name for name in config.keys() if name != without]  # noqa: SIM118  a DictConfig is no dict
     return {str(name): _plain(config._get_node(name), config) for name in names}
 
@@ -33,7 +34,7 @@ def _plain(node: Any, root: Any) -> Any:
         return _resolved(node) if _is_harmless(text, root, DEEPEST) else text
     value = node._value()
     if value is None or isinstance(value, str):
-        return value  # `???` too: a value that is missing
+        return value  # also for `???`, a missing value
     if isinstance(node, DictConfig):
         return {str(name): _plain(node._get_node(name), root) for name in node.keys()}  # noqa: SIM118
     if isinstance(node, ListConfig):
@@ -48,7 +49,7 @@ def _resolved(node: Any) -> Any:
     try:
         found = node._dereference_node()
     except (OmegaConfBaseException, KeyError, ValueError):
-        return str(node._value())  # it cannot be resolved, which the program finds out if it asks for it
+        return str(node._value())  # it cannot be resolved; the program finds out if it reads it
     if OmegaConf.is_config(found):
         return OmegaConf.to_container(found, resolve=not _has_foreign(found))
     return found._value() if hasattr(found, "_value") else found
@@ -62,7 +63,7 @@ def _has_foreign(config: Any) -> bool:
 
 
 def _is_harmless(text: str, root: Any, depth: int) -> bool:
-    """Whether resolving this text calls nothing of the program's own, neither here nor where it leads."""
+    """Whether resolving this text calls none of the program's own code, directly or through other interpolations."""
     if any(name not in HARMLESS for name in RESOLVER.findall(text)) or depth == 0:
         return False
     for path in re.findall(r"\$\{([\w.]+)\}", text):

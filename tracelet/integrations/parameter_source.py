@@ -1,7 +1,7 @@
-"""What the integrations of command lines and configuration files share: parsed values become parameters of the run.
+"""Base of the integrations for command lines and configuration files: parsed values become parameters of the run.
 
 The wrappers run on the user's thread, once or a few times in a program. Parsers are built on one another, so only the
-outermost one is recorded: what `simple_parsing` has parsed is not told by `argparse` again. Nothing is parsed a second
+outermost one is recorded: `argparse` does not record again what `simple_parsing` has parsed. Nothing is parsed a second
 time, and no default, help text or exit code of a parser changes.
 """
 
@@ -24,9 +24,9 @@ from tracelet.journal.records import Params
 
 OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 LIBRARIES = tuple({os.path.join(os.path.dirname(os.path.abspath(os.__file__)), ""), "<frozen"})
-"""Where the standard library is."""
+"""The folder of the standard library."""
 INSTALLED = ("site-packages", "dist-packages")
-"""Folders whose modules were installed and are not the user's program."""
+"""Folders of installed modules, which are not the user's program."""
 
 
 class _Inside(threading.local):
@@ -37,7 +37,7 @@ _inside = _Inside()
 
 
 class ParameterSource(Integration):
-    """The base of all that tell parameters under their own name as the source."""
+    """The base class of integrations that record parameters, with their own name as the source."""
 
     def tell(self, values: Any, source: str = "") -> None:
         """Record these values: a mapping, a namespace or a dataclass, nested or flat."""
@@ -47,7 +47,7 @@ class ParameterSource(Integration):
                 self.sink.emit(Params(time=time.time_ns() // 1000, values=part, source=source or self.name))
 
     def outermost(self, take: Callable[..., None]) -> Callable[[Function], Function]:
-        """A wrapper that hands result and arguments to `take`, unless another parser is the caller."""
+        """A wrapper that passes result and arguments to `take`, unless another parser is the caller."""
 
         def around(original: Function) -> Function:
             def parse(*args: Any, **kwargs: Any) -> Any:
@@ -75,7 +75,7 @@ def from_program(arguments: Any, frame: FrameType | None = None) -> bool:
 
 
 def is_program(frame: FrameType | None, through: Collection[str] = ()) -> bool:
-    """Whether the nearest caller that is neither tracelet nor of the standard library is the user's program.
+    """Whether the nearest caller outside tracelet and the standard library is the user's program.
 
     `through`: names of modules that a program calls to get here.
     """

@@ -1,9 +1,9 @@
-"""Patches: replace one attribute of a class or module by a wrapper, and put back exactly what was there.
+"""Patches: replace one attribute of a class or module by a wrapper, and later restore exactly the original.
 
 Used by `tracelet.integrations.base.Integration`, on the thread that starts or stops a run; the wrappers run on the
-user's threads. A patch of a module that is not imported yet is applied when that module has finished executing,
-through a finder of ours in `sys.meta_path` that leaves with `Patcher.revert`. Nothing here imports what it patches,
-and nothing here decides what a wrapper does.
+user's threads. A patch of a module that is not imported yet is applied when that module has finished executing, through
+a finder of ours in `sys.meta_path` that `Patcher.revert` removes. Nothing here imports the patched modules, and nothing
+here decides what a wrapper does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tracelet.integrations.function_wrapper import UNOWNED, AppliedPatch, Functi
 __all__ = ["Function", "Patch", "Patcher", "PatchGroup", "reset_lock"]
 
 patch_lock = threading.RLock()
-"""Held while patches are applied, taken away or put back: that may meet an import or a trainer on another thread."""
+"""Held while patches are applied, suspended or restored, because another thread may import or train at that time."""
 
 
 def reset_lock() -> None:
@@ -36,10 +36,10 @@ def reset_lock() -> None:
 class Patch:
     """One attribute to wrap: `Patch("package.module", "Class.method", make_wrapper)`.
 
-    `make_wrapper(original)` returns the function that is called instead; for a static or class method `original` is
-    the function inside. `optional`: not every version of the library has it, so its absence is not worth a word.
-    `direct`: the wrapper itself is put in place, which saves a call where every nanosecond counts; it must go inert
-    by itself.
+    `make_wrapper(original)` returns the function that is called instead; for a static or class method `original` is the
+    function inside. `optional`: not every version of the library has it, so its absence is not reported. `direct`:
+    installs the wrapper itself, without a dispatcher, which saves a call in hot code; the wrapper must then disable
+    itself.
     """
 
     module: str
@@ -48,11 +48,11 @@ class Patch:
     optional: bool = False
     direct: bool = False
     active: bool = True
-    """Whether it stands in place once it is applied; see `PatchGroup`."""
+    """Whether the wrapper is installed as soon as it is applied; see `PatchGroup`."""
     applications: list[AppliedPatch] = field(default_factory=list)
 
     def apply(self, module: ModuleType) -> None:
-        """Wrap the attribute in this module, once for each class object that it is found in."""
+        """Wrap the attribute in this module, once for each class object in which it is found."""
         *path, name = self.target.split(".")
         owner: Any = module
         for step in path:
@@ -74,13 +74,15 @@ class Patch:
             )
 
     def suspend(self) -> None:
-        """Take the wrappers away for a while, where nobody has wrapped over them; the caller holds `patch_lock`."""
+        """Temporarily remove the wrappers that nobody has wrapped; the caller holds `patch_lock`."""
         self.active = False
         for done in self.applications:
             done.suspend()
 
     def resume(self) -> None:
-        """Put them back; where somebody has wrapped what was there meanwhile, over that; as for `rest`."""
+        """Reinstall them; if somebody has wrapped the original in the meantime, wrap that. Requires the lock, as
+        `suspend` does.
+        """
         self.active = True
         for done in tuple(self.applications):
             if not done.resume():
@@ -96,19 +98,19 @@ class Patch:
 
 
 class PatchGroup:
-    """Patches that stand in place only while somebody needs them, on any thread: the others need not pay for them."""
+    """Patches that are installed only while a user needs them, on any thread, so that others do not pay for them."""
 
     def __init__(self, needed: int) -> None:
         self.patches: list[Patch] = []
         self._needed = needed
 
     def add(self, patches: Iterable[Patch]) -> None:
-        """Look after these, too."""
+        """Manage these patches, too."""
         self.patches += patches
         self.adjust_users(0)
 
     def adjust_users(self, change: int) -> None:
-        """So many more (or fewer) need them. They are in place while the sum is above 0."""
+        """Change the number of users. The patches are installed while it is above 0."""
         with patch_lock:
             self._needed += change
             for patch in self.patches:
@@ -120,9 +122,7 @@ def _is_executing(module: ModuleType) -> bool:
 
 
 class _Loader(importlib.abc.Loader):
-    """Executes a module with its real loader, then applies our patches. Gone from sight before the module's code
-    runs.
-    """
+    """Executes a module with its real loader, then applies our patches. The module never sees it."""
 
     def __init__(self, real: Any, executed: Callable[[ModuleType], None]) -> None:
         self._real = real
@@ -144,7 +144,7 @@ class _Loader(importlib.abc.Loader):
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Asks the other finders for the modules that we wait for and lends them our loader; knows no other module."""
+    """Asks the other finders for the modules that we wait for and adds our loader; finds no other module."""
 
     def __init__(self, awaited: frozenset[str], executed: Callable[[ModuleType], None]) -> None:
         self._awaited = awaited
@@ -155,7 +155,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname not in self._awaited or self not in sys.meta_path:
             return None
-        # Those before us have been asked already, and another of our finders would ask us again.
+        # The finders before us have been asked already, and another of our finders would ask us again.
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             find = getattr(finder, "find_spec", None)
             if find is None:
@@ -179,7 +179,7 @@ class Patcher:
         self._active = False
 
     def apply(self) -> None:
-        """Patch the modules that are there and wait for the others."""
+        """Patch imported modules and wait for the others."""
         with patch_lock:
             if self._active:
                 return
@@ -191,7 +191,7 @@ class Patcher:
                     self._executed(module)
 
     def revert(self) -> None:
-        """Put everything back, the last patch first, and stop waiting."""
+        """Revert everything, the last patch first, and stop waiting."""
         with patch_lock:
             if not self._active:
                 return

@@ -1,7 +1,8 @@
-"""Keeps apart what a program gives to several runs of one library, such as two SummaryWriters with the same tags.
+"""Separates the values that a program gives to several runs of one library, such as two SummaryWriters with the same
+tags.
 
-A tracelet run holds everything that one program records. The first run of the library has the names as they are; each
-further one has them under its own label, `val/loss`, and a notice in the record says so. Called on the user's threads.
+A tracelet run holds everything that one program records. The library's first run keeps its names unchanged; each
+further one has its own label as a prefix, `val/loss`, and a notice in the record says so. Called on the user's threads.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from tracelet.guard import say
 from tracelet.journal.records import Notice
 
 LONGEST_LABEL = 100
-"""Characters of a label in front of every name."""
+"""Characters of a label before each name."""
 
 
 class RunPrefixes:
-    """Gives each run of a library the prefix of its names."""
+    """Assigns each run of a library the prefix of its names."""
 
     def __init__(self, sink: Sink, what: str) -> None:
         self._sink = sink
         self._what = what
-        """What a run of the library is, in a sentence: `TensorBoard folder`."""
+        """The library's word for a run, for messages: `TensorBoard folder`."""
         self._prefixes: dict[Hashable, str] = {}
 
     def prefix(self, identity: Hashable, label: str) -> str:

@@ -1,6 +1,7 @@
 """The dataclasses that `simple_parsing` fills from the command line.
 
-Called on the user's thread after the parser has returned. Its parser is one of argparse's, which tells nothing then.
+Called on the user's thread after the parser has returned. Its parser is derived from argparse's, which then records
+nothing.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from tracelet.integrations.patching import Patch
 
 
 class SimpleParsingIntegration(ParameterSource):
-    """Records what a parser returns, and under plain names what `simple_parsing.parse()` does."""
+    """Records the result of a parser, and under plain names that of `simple_parsing.parse()`."""
 
     name = "simple_parsing"
 
     def patches(self) -> Iterable[Patch]:
-        """The parser, and the function that makes one for a single dataclass, under both its names."""
+        """The parser, and the function that creates one for a single dataclass, under both its names."""
         whole = self.outermost(self._take_parsed)
         return [
             Patch("simple_parsing.parsing", "ArgumentParser.parse_known_args", self.outermost(self._take_known)),

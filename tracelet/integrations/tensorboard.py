@@ -1,9 +1,9 @@
-"""What a program writes to TensorBoard itself, through the `SummaryWriter` of PyTorch or of tensorboardX.
+"""Data that a program itself writes to TensorBoard, through the `SummaryWriter` of PyTorch or of tensorboardX.
 
-Called on the user's threads around the writers' methods. Scalars, hyperparameters and texts are recorded as they are
-given, in full precision, with their steps and wall times; images, histograms and the like are reported as not
-recorded. What other integrations have recorded already (Lightning's TensorBoardLogger, a tracker of accelerate) is not
-taken again. Writes no event file, and never imports a writer.
+Called on the user's threads around the writers' methods. It records scalars, hyperparameters and texts as given, in
+full precision, with their steps and wall times; it reports images, histograms and other kinds as not recorded. Values
+that another integration has recorded (Lightning's TensorBoardLogger, a tracker of accelerate) are not recorded again.
+Writes no event file, and never imports a writer.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ MEDIA = {
     "add_embedding": "embeddings", "add_graph": "model graphs", "add_onnx_graph": "model graphs",
     "add_tensor": "tensors",
 }  # fmt: skip
-"""Method to what it writes."""
+"""Method to the kind of data that it writes."""
 
 
 class TensorboardIntegration(Integration):
-    """Records what `SummaryWriter`s are given."""
+    """Records the arguments of `SummaryWriter`s."""
 
     name = "tensorboard"
 
@@ -49,7 +49,7 @@ class TensorboardIntegration(Integration):
         self._writers: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         """The prefix of each writer's names."""
         self._trials: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
-        """How many sets of hyperparameters each writer has been given."""
+        """How many sets of hyperparameters each writer has received."""
 
     def patches(self) -> Iterable[Patch]:
         """The methods of both writers."""
@@ -65,12 +65,12 @@ class TensorboardIntegration(Integration):
                 yield Patch(module, f"SummaryWriter.{method}", wrapper, optional=method in MEDIA)
 
     def stop(self) -> None:
-        """Put the methods back."""
+        """Restore the methods."""
         super().stop()
         self._unrecorded.close()
 
     def _taking(self, take: Callable[..., None]) -> Callable[[Function], Function]:
-        """A wrapper that lets `take` see the arguments of a call unless they have been recorded already."""
+        """A wrapper that passes the arguments of a call to `take` unless they are recorded already."""
 
         def around(original: Function) -> Function:
             def method(writer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -78,7 +78,7 @@ class TensorboardIntegration(Integration):
                     return original(writer, *args, **kwargs)
                 with guard("recording what TensorBoard is given"):
                     take(writer, *args, **kwargs)
-                with recorded_call:  # add_hparams makes a writer of its own for the metrics
+                with recorded_call:  # add_hparams creates another writer for the metrics
                     return original(writer, *args, **kwargs)
 
             return method
@@ -122,7 +122,7 @@ class TensorboardIntegration(Integration):
         self, writer: Any, hparam_dict: Mapping[str, Any], metric_dict: Mapping[str, Any], *rest: Any,
         global_step: Any = None, **_: Any,
     ) -> None:  # fmt: skip
-        # The two writers have it in different places, among texts and dictionaries.
+        # The two writers keep it in different places, in strings and dictionaries.
         step = next((value for value in rest if isinstance(value, int)), global_step)
         prefix = self._prefix(writer)
         trial = self._trials[writer] = self._trials.get(writer, 0) + 1

@@ -1,7 +1,7 @@
-"""What plain PyTorch makes once: data loaders, optimizers, process groups, each as a span.
+"""The one-time setup of plain PyTorch: data loaders, optimizers, process groups, each as a span.
 
 Called on the user's thread around three constructors and one function. Under Lightning these happen inside spans of its
-integration, which tells them already; here nothing is told twice.
+integration, which records them already; here nothing is recorded twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class TorchIntegration(Integration):
     name = "torch"
 
     def patches(self) -> Iterable[Patch]:
-        """Where PyTorch makes loaders, optimizers and process groups; nothing when spans are not recorded."""
+        """The places where PyTorch creates loaders, optimizers and process groups; none if spans are not recorded."""
         if not self.settings.get("track_spans"):
             return []
         return [
@@ -50,7 +50,7 @@ def _end(span: ActiveSpan | None, error: BaseException | None = None) -> None:
 
 
 def _constructor(name: str) -> Callable[[Function], Function]:
-    """A wrapper of a constructor. While no run is active it calls the original and nothing else."""
+    """Wraps a constructor. While no run is active it only calls the original."""
 
     def around(original: Function) -> Function:
         def __init__(instance: Any, *args: Any, **kwargs: Any) -> None:

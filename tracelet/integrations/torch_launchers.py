@@ -1,4 +1,4 @@
-"""Where torch starts ranks and where a process learns which rank it is: `torch.multiprocessing`, `torch.distributed`.
+"""Detects launched ranks and a process's own rank: `torch.multiprocessing`, `torch.distributed`.
 
 Started and stopped by the session. The wrappers run on the user's threads. They call no collective and nothing that
 waits for another rank: the rank and the world size are read after `init_process_group` has returned.
@@ -28,19 +28,19 @@ class Launchers:
         self._patcher: Patcher | None = None
 
     def start(self) -> None:
-        """Patch what is imported and wait for the rest; a process group that is there already counts."""
+        """Patch imported modules and wait for the others; an existing process group counts."""
         self._patcher = Patcher(self._patches())
         self._patcher.apply()
         self._look()
 
     def stop(self) -> None:
-        """Put everything back."""
+        """Revert everything."""
         patcher, self._patcher = self._patcher, None
         if patcher is not None:
             patcher.revert()
 
     def _patches(self) -> Iterable[Patch]:
-        # Each function stands in the module that defines it and in the package that people import it from.
+        # Each function is in the module that defines it and in the package from which people import it.
         for module in ("torch.multiprocessing.spawn", "torch.multiprocessing"):
             yield Patch(module, "start_processes", self._around_start, optional=True)
         for module in ("torch.distributed.distributed_c10d", "torch.distributed"):
@@ -71,7 +71,7 @@ class Launchers:
 
 
 def group_place() -> tuple[int, int] | None:
-    """(rank, world size) in the default process group of this process; None when there is none."""
+    """(rank, world size) in this process's default process group; None if it has none."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not getattr(distributed, "is_initialized", bool)():
         return None

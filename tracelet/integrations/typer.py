@@ -1,7 +1,7 @@
 """The options and arguments of the commands that a program runs through Typer.
 
-Called on the user's thread. Typer brings a copy of click since 0.2x and derived its commands from click's before; both
-places are patched, and each command is told once.
+Called on the user's thread. Typer includes a copy of click since 0.2x and derived its commands from click's before;
+both places are patched, and each command is recorded once.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class TyperIntegration(ClickIntegration):
     name = "typer"
 
     def patches(self) -> Iterable[Patch]:
-        """Where a command calls its function, in Typer's own copy of click and in click."""
+        """The places where a command calls its function, in Typer's own copy of click and in click."""
         return [
             Patch("typer._click.core", "Command.invoke", self.around_invoke, optional=True),
             Patch("click.core", "Command.invoke", self.around_invoke),
         ]
 
     def is_mine(self, command: Any) -> bool:
-        """Only what Typer made."""
+        """Whether Typer created the command."""
         return is_typer(command)

@@ -1,4 +1,4 @@
-"""What `tyro.cli()` parses into a dataclass, or into the arguments of a function.
+"""The values that `tyro.cli()` parses into a dataclass, or into the arguments of a function.
 
 Called on the user's thread when everything is parsed, before the function or the constructor is called: a function may
 be the whole training.
@@ -17,12 +17,12 @@ from tracelet.integrations.patching import Function, Patch
 
 
 class TyroIntegration(ParameterSource):
-    """Records the values that the outermost callable is going to get."""
+    """Records the arguments of the outermost callable."""
 
     name = "tyro"
 
     def patches(self) -> Iterable[Patch]:
-        """The parsing, inside which argparse may run, and the step that puts values and callable together."""
+        """The parsing, inside which argparse may run, and the step that combines values and callable."""
         return [
             Patch("tyro._cli", "_cli_impl", self.outermost(lambda *_, **__: None), optional=True),
             Patch("tyro._calling", "callable_with_args", self._around_values, optional=True),

@@ -1,7 +1,7 @@
-"""Reports, once for each kind, what a program gives to a library and tracelet does not record: no silent gaps.
+"""Reports, once per kind, data that a program gives to a library and that tracelet does not record: no silent gaps.
 
-Called on the user's threads, in forked children too: they record nothing, so they leave a count in memory that they
-share with the process that records.
+Called on the user's threads, also in forked children. Those record nothing, so they add to a count in memory that they
+share with the recording process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WIDTH = 8
 
 
 class Unrecorded:
-    """What of one library's calls has no record, as notices of the run."""
+    """Calls of one library that are not recorded, as notices of the run."""
 
     def __init__(self, sink: Sink, library: str) -> None:
         self._sink = sink
@@ -30,7 +30,7 @@ class Unrecorded:
         self._lost = mmap.mmap(-1, WIDTH)
 
     def report(self, kind: str) -> None:
-        """Say once that this kind of thing is not recorded."""
+        """Report once that this kind of data is not recorded."""
         if kind in self._reported:
             return
         self._reported.add(kind)
@@ -39,7 +39,7 @@ class Unrecorded:
         say(f"{message}. `tracelet show` lists whatever else is not.", once=f"unrecorded:{self._library}")
 
     def in_forked_child(self) -> bool:
-        """Whether this process is a fork of the one that records; what it is given is counted, and said once."""
+        """Whether this process is a fork of the recording one; its calls are counted, and reported once."""
         if os.getpid() == self._process:
             return False
         count = int.from_bytes(self._lost[:WIDTH], "little")
@@ -52,7 +52,7 @@ class Unrecorded:
         return True
 
     def close(self) -> None:
-        """At the end of the run: leave a notice about what forked children were given."""
+        """At the end of the run: leave a notice about the calls of forked children."""
         if os.getpid() != self._process:
             return
         count = int.from_bytes(self._lost[:WIDTH], "little")

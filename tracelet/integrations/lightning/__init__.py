@@ -1,8 +1,8 @@
-"""The Lightning integration: one table of patches for each flavour that this process may import.
+"""The Lightning integration: one table of patches for each distribution that this process may import.
 
-Started and stopped by the session. `lightning.pytorch` and `pytorch_lightning` are separate module trees with
-separate classes; one program can use both, so both are patched, each when it is imported. Importing this package
-imports neither.
+Started and stopped by the session. `lightning.pytorch` and `pytorch_lightning` are separate module trees with separate
+classes; one program can use both, so both are patched, each when it is imported. Importing this package imports
+neither.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Part(Protocol):
 
 
 class LightningIntegration(Integration):
-    """Records what Lightning's trainers, modules and Fabrics do, in either flavour."""
+    """Records trainers, modules and Fabrics of either distribution."""
 
     name = "lightning"
 
@@ -65,31 +65,31 @@ class LightningIntegration(Integration):
             self._parts.append(self._spans)
 
     def patches(self) -> Iterable[Patch]:
-        """The patches of every part, for every flavour."""
+        """The patches of every part, for both distributions."""
         trainers = [patch for root in FLAVOURS for part in self._parts for patch in part.patches(root)]
         if self._spans is not None:
             trainers += self._spans.common()
         return trainers + [patch for root in FABRICS for patch in self._fabric.patches(root)]
 
     def watch_resumes(self, on_checkpoint: Callable[[str], None]) -> None:
-        """Have the paths of checkpoints from which trainings go on told."""
+        """Report the paths of checkpoints from which trainings resume."""
         self._checkpoint_resume.on_checkpoint = on_checkpoint
 
     def launch_counts(self) -> dict[str, int]:
-        """A launched process numbers its fits as this one does; the one that launches it is both's."""
+        """A launched process continues this one's numbering of fits; the fit that launches it counts as one."""
         return {"fits": self.trainer_calls.fits_before}
 
     def restore_counts(self, counts: Mapping[str, int]) -> None:
-        """Go on numbering fits from there."""
+        """Continue the numbering of fits from there."""
         self.trainer_calls.fits_before = counts.get("fits", 0)
 
     def start(self) -> None:
-        """Patch every flavour that is imported and wait for the others."""
+        """Patch each imported distribution and wait for the others."""
         self.trainer_calls.recording = True
         super().start()
 
     def stop(self) -> None:
-        """Put everything back, on classes and on instances."""
+        """Revert everything, on classes and on instances."""
         super().stop()
         self.trainer_calls.recording = False
         if self._spans is not None:

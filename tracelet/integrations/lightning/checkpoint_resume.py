@@ -1,7 +1,7 @@
-"""At which step a training goes on from a checkpoint, and from which: an event, and word to whoever traces lineage.
+"""The checkpoint and the step from which a training resumes: recorded as an event, and reported to `on_checkpoint`.
 
-Called on the training thread when the first epoch begins: only by then has Lightning put its count of steps right.
-Reads no file.
+Called on the training thread when the first epoch begins: only then has Lightning restored its step count. Reads no
+file.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tracelet.store.resumed_series import RESUMED_EVENT
 
 
 class CheckpointResume:
-    """Tells of fits that go on. `on_checkpoint` is called with the path, on rank 0."""
+    """Records fits that resume. Calls `on_checkpoint` with the path, on rank 0."""
 
     def __init__(self, trainer_calls: TrainerCalls) -> None:
         self._trainer_calls = trainer_calls
         self.on_checkpoint: Callable[[str], None] | None = None
 
     def patches(self, root: str) -> list[Patch]:
-        """Where an epoch begins, for one flavour of Lightning."""
+        """The beginning of an epoch, for one distribution of Lightning."""
         return [Patch(f"{root}.loops.training_epoch_loop", "_TrainingEpochLoop.on_run_start", self._around_epoch)]
 
     def _around_epoch(self, original: Function) -> Function:

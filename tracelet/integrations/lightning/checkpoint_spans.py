@@ -1,7 +1,7 @@
-"""The spans of checkpoint saves, synchronous and asynchronous, and of what finishes them in the background.
+"""The spans of checkpoint saves, synchronous and asynchronous, including the writes in the background.
 
-Called on the training thread around Lightning's own saves, and on the thread of an `AsyncCheckpointIO` when it is done
-with a file. A save that fails is recorded as failed; its exception is Lightning's business as before.
+Called on the training thread around Lightning's own saves, and on the thread of an `AsyncCheckpointIO` when it has
+written a file. A failed save is recorded as failed; Lightning handles its exception as before.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from tracelet.telemetry.recording.training_job import TrainingJob
 
 
 class CheckpointSpans:
-    """One span for each checkpoint that a trainer saves, and one for its way to the disk if that goes on behind."""
+    """One span per checkpoint that a trainer saves, and one for its write to the disk if that happens in the
+    background.
+    """
 
     def __init__(self, recorder: SpanRecorder, job: TrainingJob | None, trainer_calls: TrainerCalls) -> None:
         self._recorder = recorder
         self._job = job
         self._trainer_calls = trainer_calls
         self._saving: list[tuple[int, bool]] = []
-        """(step, trial) of the saves that are going on, the innermost last."""
+        """(step, trial) of the running saves, the innermost last."""
 
     def patches(self, root: str) -> list[Patch]:
-        """Where checkpoints are saved, for one flavour of Lightning."""
+        """The methods that save checkpoints, for one distribution of Lightning."""
         return [
             Patch(f"{root}.trainer.trainer", "Trainer.save_checkpoint", self._around_save),
             Patch(f"{root}.plugins.io.async_plugin", "AsyncCheckpointIO.save_checkpoint", self._around_async),
@@ -94,7 +96,7 @@ class CheckpointSpans:
     def _follow(
         self, plugin: Any, before: Any, began: int, checkpoint: Any = None, path: Any = None, *_: Any, **__: Any
     ) -> None:
-        """Have the plugin's one thread tell us when it is done: what we submit now runs right after the save."""
+        """Report the end of the write from the plugin's only thread: a task submitted now runs right after the save."""
         executor = getattr(plugin, "_executor", None)
         if executor is None:
             return
@@ -106,7 +108,7 @@ class CheckpointSpans:
                 after = getattr(plugin, "_error", None)
                 self._finalized(str(path), step, trial, parent, began, after if after is not before else None)
 
-        with suppress(RuntimeError):  # it takes no more work: then it has not taken the save either
+        with suppress(RuntimeError):  # the executor accepts no more work, so it has not accepted the save either
             executor.submit(done)
 
     def _finalized(self, path: str, step: int, trial: bool, parent: int, began: int, error: Any) -> None:
@@ -127,5 +129,5 @@ class CheckpointSpans:
 
 
 def _is_async(plugin: Any) -> bool:
-    """Known by its name: two flavours of Lightning have one each, and a user may derive from either."""
+    """By class name: each of the two distributions has such a class, and a user may derive from either."""
     return any(base.__name__ == "AsyncCheckpointIO" for base in type(plugin).__mro__)

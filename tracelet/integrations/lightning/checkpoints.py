@@ -1,9 +1,9 @@
-"""Checkpoints as references, the best of them at the end of a fit, and early stopping: why and when.
+"""Checkpoints as references, the best one at the end of a fit, and early stopping with its reason.
 
-Called on the training thread. Before Lightning saves, what was recorded so far is written: a training that goes on from
-the checkpoint does not repeat it, so a kill must not take it away any more. After Lightning has saved or decided
-nothing is copied, moved or read but the size of a file. A score is read after a save, which has itself waited for the
-device, so reading it waits for nothing.
+Called on the training thread. Before Lightning saves, everything recorded so far is written: a training that resumes
+from the checkpoint does not repeat it, so a kill must not lose it. After Lightning has saved or decided, nothing is
+copied, moved or read except the size of a file. A score is read after a save, which has itself waited for the device,
+so reading it waits for nothing.
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ from tracelet.integrations.patching import Function, Patch
 from tracelet.journal.records import Artifact, Scalar
 
 PATIENCE = 1.0
-"""Seconds that a checkpoint waits for the journal, once: it takes a millisecond unless the disk hangs, and if it does,
-nobody waits again."""
+"""Seconds that a checkpoint waits for the journal. It takes a millisecond unless the disk hangs; then this is the only
+wait.
+"""
 
 
 class Checkpoints:
-    """One artifact for each checkpoint file, and events for what callbacks decided."""
+    """One artifact per checkpoint file, and events for decisions of callbacks."""
 
     def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._sink = sink
         self._trainer_calls = trainer_calls
         self._saving: set[str] = set()
-        """Files that a ModelCheckpoint is saving: it tells more about them than the trainer can."""
+        """Files that a ModelCheckpoint is saving: it knows more about them than the trainer."""
         self.saving: list[Callable[[Any], None]] = []
         """Called with the trainer before a ModelCheckpoint saves."""
         self._patience = PATIENCE
         trainer_calls.on_finish.append(best_of)
 
     def patches(self, root: str) -> list[Patch]:
-        """Where checkpoints are saved and removed, and where training is stopped early."""
+        """The places where checkpoints are saved and removed, and where training is stopped early."""
         checkpointing = f"{root}.callbacks.model_checkpoint"
         return [
             Patch(f"{root}.trainer.trainer", "Trainer.save_checkpoint", self._around_trainer),
@@ -132,7 +133,7 @@ class Checkpoints:
 
 
 _reasons: dict[int, list[tuple[Any, str]]] = {}
-"""By the id of a callback that is deciding now: the value and the reason for which it says stop."""
+"""By the id of a callback that is deciding now: the value, and the reason that it gives for stopping."""
 
 
 def _keep_reason(original: Function) -> Function:
@@ -148,7 +149,7 @@ def _keep_reason(original: Function) -> Function:
 
 
 def best_of(trainer: Any, fit: Fit) -> dict[str, Scalar]:
-    """What the trainer's checkpoint callback holds for the best checkpoint, when a fit ends."""
+    """The best checkpoint according to the trainer's checkpoint callback, at the end of a fit."""
     callback = trainer.checkpoint_callback
     if fit.kind != "fit" or not getattr(callback, "best_model_path", ""):
         return {}
@@ -177,7 +178,7 @@ def _absolute(path: str) -> str:
 
 
 def _size(path: str) -> int:
-    """Bytes of a local file or folder; 0 for what is elsewhere or (saved asynchronously) not there yet."""
+    """Bytes of a local file or folder; 0 for a remote one or one that is still being saved."""
     try:
         if os.path.isdir(path):
             return sum(os.path.getsize(Path(place) / name) for place, _, names in os.walk(path) for name in names)

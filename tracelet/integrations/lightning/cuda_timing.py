@@ -1,9 +1,9 @@
-"""What the phases of an iteration took on the GPU, without ever waiting for it.
+"""The GPU time of an iteration's phases, measured without ever waiting for the GPU.
 
-Called on the training thread by `iteration_timer`. An event is put into the stream where a phase ends, and read in a
-later iteration, once the device has passed it. Events are queried on the training thread, because a query from another
-thread would break a CUDA graph that is being captured. Iterations are sampled, so that the price per second is the
-same for short and long steps.
+Called on the training thread by `iteration_timer`. It records an event into the stream where a phase ends, and reads it
+in a later iteration, once the device has passed it. It queries events on the training thread, because a query from
+another thread would break a CUDA graph that is being captured. It samples iterations, so that the cost per second is
+the same for short and long steps.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from tracelet.guard import guard
 SAMPLE_EVERY = 100_000_000
 """Nanoseconds between two iterations with device times: recording and reading one takes about 30 us."""
 MAX_WAITING = 64
-"""Iterations that wait for the device. A program that runs further ahead of it gets no more device times until it is
-back.
+"""Iterations that wait for the device. If the program runs further ahead, no more iterations get device times until the
+device catches up.
 """
 
 
 class DeviceEvent(Protocol):
-    """What we use of `torch.cuda.Event`."""
+    """The part of `torch.cuda.Event` that is used here."""
 
     def record(self) -> None:
-        """Put the event into the current stream."""
+        """Record the event into the current stream."""
 
     def query(self) -> bool:
-        """Whether the device has passed it; does not wait."""
+        """Whether the device has passed the event; does not wait."""
 
     def elapsed_time(self, end_event: Any) -> float:
         """Milliseconds between two events that the device has passed."""
@@ -54,7 +54,7 @@ class DeviceClock:
         self._phases: list[int] = []
 
     def begin(self, now: int) -> None:
-        """The iteration's work is about to be put into the stream: decide whether to time it."""
+        """Start of an iteration, before its work enters the stream: decide whether to time it."""
         self._events, self._phases = [], []
         if now - self._sampled < SAMPLE_EVERY or len(self._waiting) >= MAX_WAITING:
             return
@@ -68,7 +68,7 @@ class DeviceClock:
             self._events.append(event)
 
     def mark(self, phase: int) -> None:
-        """The work of a phase (by its number in the iteration) is in the stream."""
+        """The work of a phase (its number in the iteration) is in the stream."""
         if self._events:
             before = len(self._events)
             self._record()
@@ -76,7 +76,7 @@ class DeviceClock:
                 self._phases.append(phase)
 
     def finish(self, iteration: FinishedIteration) -> None:
-        """The iteration is over on the host; it is told when the device is there too."""
+        """The iteration has ended on the host; it is emitted when the device has finished it too."""
         if self._phases:
             self._waiting.append((iteration, self._events, self._phases))
             self._events, self._phases = [], []
@@ -84,7 +84,7 @@ class DeviceClock:
             self._sink.emit(iteration)
 
     def collect(self) -> None:
-        """Tell the iterations that the device has finished meanwhile."""
+        """Emit the iterations that the device has finished."""
         while self._waiting and self._passed(self._waiting[0]):
             self._emit(self._waiting.popleft())
 
@@ -95,7 +95,7 @@ class DeviceClock:
         return True
 
     def close(self) -> None:
-        """The loop is over: what the device has not finished is told without its times."""
+        """The loop has ended: emit what the device has not finished without device times."""
         self.collect()
         while self._waiting:
             self._sink.emit(self._waiting.popleft()[0])
@@ -117,7 +117,7 @@ class DeviceClock:
 
 
 def device_clock(device: Any, sink: Sink) -> DeviceClock | None:
-    """A clock for this device; None where its work is done when the host's is."""
+    """A clock for this device; None for a device that works synchronously with the host."""
     if getattr(device, "type", "") != "cuda":
         return None
     import torch

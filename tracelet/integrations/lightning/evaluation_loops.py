@@ -1,7 +1,7 @@
 """The spans of validation, testing and prediction, and of their iterations.
 
-Called on the training thread by wrappers around Lightning's evaluation and prediction loops, inside a training or
-outside one. An iteration begins when its batch is asked for: see `phases`.
+Called on the training thread by wrappers around Lightning's evaluation and prediction loops, inside or outside a
+training. An iteration begins when its batch is requested: see `iteration_phases`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tracelet.telemetry.recording.training_job import EvaluationDurations, Train
 
 
 class EvaluationLoops:
-    """Spans for each evaluation and each of its batches."""
+    """One span per evaluation and per batch of it."""
 
     def __init__(
         self, recorder: SpanRecorder, job: TrainingJob | None, trainer_calls: TrainerCalls, current: CurrentIteration
@@ -29,7 +29,7 @@ class EvaluationLoops:
         self._current = current
 
     def patches(self, root: str) -> list[Patch]:
-        """The two loops, for one flavour of Lightning."""
+        """The two loops, for one distribution of Lightning."""
         found = []
         for module, name, step in (
             ("evaluation_loop", "_EvaluationLoop", "_evaluation_step"),
@@ -81,7 +81,7 @@ class EvaluationLoops:
             timer, loop = self._current.timer, self._current.loop
             if timer is not None:
                 if error is None:
-                    timer.discard()  # the last request found nothing
+                    timer.discard()  # the last request found no batch
                 else:
                     timer.fail(error)
             if span is not None:

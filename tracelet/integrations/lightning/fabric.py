@@ -1,8 +1,7 @@
-"""Metrics logged through Fabric, be there any loggers or not.
+"""Metrics logged through Fabric, with or without loggers.
 
-Called on the user's thread. `Fabric.log` and a LightningModule driven by Fabric both end in `Fabric.log_dict`, so
-that alone is patched. Fabric is two module trees of its own, `lightning.fabric` and `lightning_fabric`, as the
-trainers are.
+Called on the user's thread. `Fabric.log` and a LightningModule driven by Fabric both end in `Fabric.log_dict`, so only
+that is patched. Like the trainers, Fabric is two module trees: `lightning.fabric` and `lightning_fabric`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ FABRICS = ("lightning.fabric", "lightning_fabric")
 
 
 class FabricMetrics:
-    """Takes what `Fabric.log_dict` is given; without a step, points of a name are counted."""
+    """Records the arguments of `Fabric.log_dict`; without a step, it counts the points of each name."""
 
     def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._emit = sink.emit
@@ -30,7 +29,7 @@ class FabricMetrics:
         self._keys: dict[str, SeriesKey] = {}
 
     def patches(self, root: str) -> list[Patch]:
-        """The one method that everything logged through this Fabric passes."""
+        """The method through which everything logged with this Fabric passes."""
         return [Patch(f"{root}.fabric", "Fabric.log_dict", self._around_log_dict)]
 
     def _around_log_dict(self, original: Function) -> Function:

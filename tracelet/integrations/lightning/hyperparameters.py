@@ -1,7 +1,7 @@
-"""Hyperparameters: what the user gave to module, datamodule, trainer and loggers, and what Lightning made of it.
+"""Hyperparameters: the arguments of module, datamodule, trainer and loggers, and what Lightning derives from them.
 
-Called on the training thread a few times for each fit, never for each step. A name is told again only when its value
-has changed. Nothing is computed with the model: no forward pass, no random number, no read of a device.
+Called on the training thread a few times per fit, never per step. A name is recorded again only when its value has
+changed. It computes nothing with the model: no forward pass, no random number, no read of a device.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tracelet.journal.records import Facts, Params, Scalar
 
 _NEVER: object = object()
 INTERNAL = frozenset({"_class_path", "_instantiator"})
-"""What LightningCLI puts among the hyperparameters for itself, to load checkpoints."""
+"""Keys that LightningCLI adds to the hyperparameters to load checkpoints."""
 READABLE = (
     "max_epochs", "min_epochs", "max_steps", "min_steps", "precision", "accumulate_grad_batches", "gradient_clip_val",
     "gradient_clip_algorithm", "log_every_n_steps", "val_check_interval", "check_val_every_n_epoch",
     "num_sanity_val_steps", "limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches",
     "overfit_batches", "fast_dev_run", "reload_dataloaders_every_n_epochs", "default_root_dir",
 )  # fmt: skip
-"""Arguments that a Trainer which was made before we came still shows, under their own names."""
+"""Arguments of a Trainer created before we started that are still readable, under their own names."""
 
 
 class Hyperparameters:
@@ -44,11 +44,11 @@ class Hyperparameters:
         self._told: dict[str, Scalar] = {}
         self._loggers = loggers
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
-        """Trainers whose arguments have been told."""
+        """Trainers whose arguments have been recorded."""
         loggers.tell = lambda values: self._tell(values, "logger")
 
     def patches(self, root: str) -> list[Patch]:
-        """Where arguments arrive, and where everything has been set up."""
+        """The places where arguments arrive, and where setup is complete."""
         trainer = f"{root}.trainer.trainer"
         return [
             Patch(trainer, "Trainer.__init__", self._around_init),
@@ -85,7 +85,7 @@ class Hyperparameters:
 
     def _tell_arguments(self, trainer: Any, given: Mapping[str, Any]) -> None:
         self._known.add(trainer)
-        # The first trainer has the short names; a later one adds what it was given otherwise.
+        # The first trainer uses the short names; a later one adds only arguments that differ.
         index = self._trainer_calls.index_of(trainer)
         values = flatten(given)
         if index > 1:
@@ -105,7 +105,7 @@ class Hyperparameters:
         return log_hyperparams
 
     def _tell_hparams(self, trainer: Any) -> None:
-        """What `save_hyperparameters` kept, unless the user said that loggers are not to see it."""
+        """The result of `save_hyperparameters`, unless the user excluded it from loggers."""
         module, data = trainer.lightning_module, trainer.datamodule
         given = _hparams(module)
         if data is not None:
@@ -127,7 +127,7 @@ class Hyperparameters:
 
     def _tell_setup(self, trainer: Any) -> None:
         module = trainer.lightning_module
-        # In a process that another one launched, the trainer was made and told there, with what it was given.
+        # In a launched process, the launching process has created the trainer and recorded its arguments.
         if trainer not in self._known and not self._trainer_calls.launched:
             shown = {name: getattr(trainer, name, None) for name in READABLE}
             self._tell_arguments(trainer, {name: value for name, value in shown.items() if value is not None})
@@ -173,12 +173,12 @@ class Hyperparameters:
 
 
 def _differs(told: object, value: object) -> bool:
-    # `1 == True == 1.0`, and NaN differs from itself: the text decides, with the type.
+    # `1 == True == 1.0`, and NaN differs from itself: compare the text and the type.
     return told is not value and (type(told) is not type(value) or repr(told) != repr(value))
 
 
 def _hparams(holder: Any) -> dict[str, Any]:
-    """Read from where the mixin keeps them: its properties would create or copy them."""
+    """Read directly from the mixin's attributes: its properties would create or copy them."""
     if not getattr(holder, "_log_hyperparams", False):
         return {}
     kept = {**_as_dict(vars(holder).get("_hparams_initial")), **_as_dict(vars(holder).get("_hparams"))}

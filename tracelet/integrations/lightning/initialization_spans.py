@@ -1,8 +1,8 @@
-"""The spans of what Lightning does before it trains: models, data loaders and optimizers are made, checkpoints are
-loaded.
+"""The spans of Lightning's setup before training: creating models, data loaders and optimizers, and loading
+checkpoints.
 
-Called on the user's thread by wrappers of rare calls. A span that the program has opened by hand is left alone, and one
-that it opens inside ours becomes ours: nothing is told twice.
+Called on the user's thread by wrappers of rare calls. If the program has opened a span by hand, none is added; if it
+opens one of the same name inside ours, the two become one span. So nothing is recorded twice.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tracelet.telemetry.recording.span_recorder import ActiveSpan, SpanRecorder
 
 
 class InitializationSpans:
-    """Spans for the parts of a training that are made once."""
+    """Spans for the parts of a training that are created once."""
 
     def __init__(self, recorder: SpanRecorder) -> None:
         self._recorder = recorder
 
     def patches(self, root: str) -> list[Patch]:
-        """Where models, data loaders and optimizers are made and checkpoints are loaded, for one flavour of
-        Lightning.
+        """The places where models, data loaders and optimizers are created and checkpoints are loaded, for one
+        distribution of Lightning.
         """
         connector = f"{root}.trainer.connectors.checkpoint_connector"
         hyperparameters = f"{root}.core.mixins.hparams_mixin"
@@ -51,10 +51,10 @@ class InitializationSpans:
         return __init__
 
     def _begin_model(self, module: Any, frame: FrameType) -> None:
-        """The span lasts until the outermost constructor returns, which no wrapper of the base class's sees.
+        """The span lasts until the outermost constructor returns, which no wrapper of the base class can see.
 
-        A frame keeps a trace function, which Python calls only while a debugger traces; when the frame goes, so does
-        the function, and that is the moment we want. Where somebody traces already, the slot is theirs.
+        A frame keeps a trace function, which Python calls only while a debugger traces. The frame releases the function
+        when it is destroyed, and that is the end of the span. If somebody traces already, the slot is theirs.
         """
         outermost = outermost_constructor(module, frame)
         if outermost is None or sys.gettrace() is not None or outermost.f_trace is not None:
@@ -112,7 +112,7 @@ class InitializationSpans:
         def on_run_start(loop: Any, *args: Any, **kwargs: Any) -> Any:
             if loop.trainer.current_epoch == 0:
                 return original(loop, *args, **kwargs)
-            # From the second epoch on Lightning asks the loader for a new iterator here: its workers start again.
+            # From the second epoch on Lightning requests a new iterator from the loader here: its workers start again.
             return self._around(DATA_LOADING, original, {"epoch_start": True}, loop, *args, **kwargs)
 
         return on_run_start
@@ -120,8 +120,8 @@ class InitializationSpans:
 
 def _around_hyperparameters(original: Function) -> Function:
     def save_hyperparameters(holder: Any, *args: Any, **kwargs: Any) -> Any:
-        # Lightning looks for the caller's frame and leaves a cycle around it, which would keep the constructor's from
-        # going when it returns. Given the frame, the very one that it would find, it does not.
+        # Lightning searches for the caller's frame and leaves a reference cycle around it, which would keep the
+        # constructor's frame alive after it returns. Passing the same frame that it would find avoids that.
         if kwargs.get("frame") is None:
             kwargs["frame"] = sys._getframe(1)
         return original(holder, *args, **kwargs)

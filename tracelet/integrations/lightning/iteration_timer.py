@@ -1,9 +1,9 @@
-"""One iteration of one of Lightning's loops while it runs: where each of its phases ended.
+"""The current iteration of one of Lightning's loops: the end times of its phases.
 
-Called on the training thread, several times in every iteration, by the wrappers of `loops`; this is the hottest code of
-the spans. It takes the time and appends to a list, nothing else: names, ids, sums and packing come later, once in a
-window or on the writer thread. Phases are contiguous: one begins where the one before it ended, so nothing of an
-iteration is unexplained.
+Called on the training thread, several times in every iteration, by the wrappers of the loops and of `iteration_phases`;
+this is the hottest code of the spans. It only reads the clock and appends to a list; names, ids, sums and packing come
+later, once per window or on the writer thread. Phases are contiguous: each begins where the previous one ended, so the
+phases cover the whole iteration.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ BATCH_END_HOOKS = frozenset(
 INNER_HOOKS = frozenset({"on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step"})
 """Callback hooks inside a phase."""
 MIN_HOOK_NS = 1_000_000
-"""Nanoseconds from which such a hook is a span inside its phase; a shorter one is not told apart."""
+"""Nanoseconds from which such a hook is a separate span inside its phase."""
 NEGLIGIBLE = 20_000
 """Nanoseconds of the user's code between two phases of a manual optimization that are no phase of their own: nothing
 is computed in 20 us."""
 DEPTH = 3
-"""How deep the first tensor of a batch is looked for: `[{"ids": tensor}]` is the deepest that is usual."""
+"""How deep the first tensor of a batch is searched for: `[{"ids": tensor}]` is the deepest usual nesting."""
 
 
 class IterationTimer:
-    """The present iteration of one loop. One object serves all iterations of the loop."""
+    """The current iteration of one loop. One object serves all iterations of the loop."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class IterationTimer:
     ) -> None:
         self.name = name
         self.clock = clock
-        """The GPU's, where the model trains on one."""
+        """The GPU's clock, if the model trains on one."""
         self.marks: list[Any] = []
         self.begin = 0
         self.samples = 0
@@ -66,10 +66,10 @@ class IterationTimer:
         """At 1 the next iteration's operations are counted, above it a later one's; see `TrainingLoop`."""
         self.manual = False
         self.loss: Any = None
-        """The loss of the last batch, or whatever its step gave; read at the end of a window."""
+        """The loss of the last batch, or whatever its step returned; read at the end of a window."""
         self.training = job.training if job is not None and name == TRAINING_ITERATION and not trial else None
         self.durations: DurationStats | None = None
-        """Takes the durations of an evaluation's iterations."""
+        """Receives the durations of an evaluation's iterations."""
         self._opened = False
         self._recorder = recorder
         self._emit = recorder.sink.emit
@@ -81,7 +81,7 @@ class IterationTimer:
         self._origin = recorder.origin_ns
 
     def start(self) -> None:
-        """The iteration begins: its batch is asked for."""
+        """The iteration begins: its batch is requested."""
         self._placeholder.id = self._reserve_id()
         self._stack.append(self._placeholder)
         self.samples = 0
@@ -92,21 +92,21 @@ class IterationTimer:
 
     @property
     def opened(self) -> bool:
-        """Whether the batch has come and its first hooks have run."""
+        """Whether the batch has arrived and its first hooks have run."""
         return self._opened
 
     @property
     def batch_unused(self) -> bool:
-        """Whether nothing was done with the batch after that."""
+        """Whether nothing used the batch afterwards."""
         return self._opened and self.marks[-2] == CALLBACKS
 
     def phase_finished(self) -> None:
-        """A phase has ended: the clock of the device is to know."""
+        """A phase has ended: mark it on the device's clock."""
         if self.clock is not None:
             self.clock.mark(len(self.marks) // 2 - 1)
 
     def user_code_finished(self) -> None:
-        """The user's own step reaches one of our phases: what lay before was the model."""
+        """The user's own step enters one of our phases: the time before belongs to the model."""
         now, marks = perf_counter_ns(), self.marks
         if marks and now - marks[-1] < NEGLIGIBLE and marks[-2] not in (DATA_LOADING, CALLBACKS):
             marks[-1] = now
@@ -115,10 +115,10 @@ class IterationTimer:
             self.phase_finished()
 
     def callbacks_finished(self, hook: str, began: int, args: tuple[Any, ...]) -> None:
-        """The callbacks of one hook have run: tell their time from that of the phase around them."""
+        """The callbacks of one hook have run: separate their time from that of the phase around them."""
         now, marks = perf_counter_ns(), self.marks
         if hook in INNER_HOOKS:
-            # Told only if it took long. The phase that it interrupts has no mark yet, but its number is known.
+            # Recorded only if it took long. The phase that it interrupts has no mark yet, but its number is known.
             phase = self._placeholder.id + len(marks) // 2 + 1
             self._recorder.add(CALLBACKS, began + self._origin, now - began, phase, {"hook": hook})
         elif hook in BATCH_START_HOOKS:
@@ -137,18 +137,18 @@ class IterationTimer:
             self.loss = outputs.get("loss") if type(outputs) is dict else outputs
 
     def _close_phase(self, began: int) -> None:
-        """What lies between the last phase and the callbacks of the batch's end."""
+        """The time between the last phase and the callbacks at the end of the batch."""
         marks = self.marks
         last = marks[-2] if marks else DATA_LOADING
         if not self._opened:
-            marks += BATCH_TRANSFER, began  # the batch was None: Lightning asks nobody to work on it
+            marks += BATCH_TRANSFER, began  # the batch was None: Lightning passes it to nobody
         elif last in (CALLBACKS, DATA_LOADING):
             marks += MODEL_FORWARD, began
         else:
-            marks[-1] = began  # Lightning's bookkeeping after the last phase belongs to it
+            marks[-1] = began  # Lightning's bookkeeping after the last phase belongs to that phase
 
     def finish(self) -> None:
-        """The iteration is over."""
+        """The iteration has ended."""
         end, marks, placeholder = perf_counter_ns(), self.marks, self._placeholder
         if self._stack and self._stack[-1] is placeholder:
             self._stack.pop()
@@ -170,7 +170,7 @@ class IterationTimer:
             self.durations.add(end - begin)
 
     def discard(self) -> None:
-        """There was no batch: this was no iteration."""
+        """There was no batch: discard the iteration."""
         self._pop_placeholder()
         self.marks = []
 
@@ -189,7 +189,7 @@ class IterationTimer:
             self._stack.pop()
 
     def _emit_spans(self, attributes: dict[str, Any], error: BaseException | None) -> None:
-        """An iteration that is not like the others: span by span."""
+        """An unusual iteration: emit it span by span."""
         end, marks, self.marks = perf_counter_ns(), self.marks, []
         begin, origin, number = self.begin, self._origin, self._placeholder.id
         if error is None:
@@ -207,16 +207,16 @@ class IterationTimer:
 
 
 class CurrentIteration(threading.local):
-    """What runs on the present thread; one object for each integration."""
+    """The iteration running on the current thread; one object per integration."""
 
     loop: IterationTimer | None = None
     """The iterations of the innermost loop."""
     timer: IterationTimer | None = None
-    """The same while one of them runs."""
+    """The same while an iteration runs."""
 
 
 def samples_of(batch: Any) -> int:
-    """How many samples a batch has: the first dimension of the first tensor in it; 0 if there is none."""
+    """The number of samples in a batch: the first dimension of its first tensor; 0 if it has none."""
     for _ in range(DEPTH):
         shape = getattr(batch, "shape", None)
         if shape is not None:
@@ -231,9 +231,7 @@ def samples_of(batch: Any) -> int:
 
 
 def loss_of(outputs: Any) -> Any:
-    """The loss of a step as a number, or as a copy on its device that the writer thread reads; None if there is
-    none.
-    """
+    """The loss of a step as a number, or as a copy on its device for the writer thread to read; None if it has none."""
     with guard("looking for the loss"):
         loss: Any = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if getattr(loss, "is_cpu", None) is None or loss.numel() != 1:

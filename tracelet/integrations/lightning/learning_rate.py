@@ -1,6 +1,6 @@
 """Learning rates at every step, named as Lightning's own LearningRateMonitor names them, and gradient norms on request.
 
-Called on the training thread at the start of each training batch, and before each optimizer step when gradients are
+Called on the training thread at the start of each training batch, and before each optimizer step if gradients are
 tracked. Names come from a LearningRateMonitor of ours that is never given to a trainer. Never reads a device.
 """
 
@@ -17,20 +17,20 @@ from tracelet.integrations.lightning.trainer_calls import Fit, TrainerCalls
 from tracelet.integrations.patching import Function, Patch
 
 Rates = list[tuple[Any, list[SeriesKey]]]
-"""Each optimizer with one series for each of its parameter groups."""
+"""Each optimizer with one series per parameter group."""
 GRADIENT_NORM = "tracelet/grad_norm"
-"""Many a module logs a `grad_norm` of its own, which must not be mixed with ours."""
+"""Many modules log a `grad_norm` of their own, which must not be mixed with ours."""
 
 
 class LearningRates:
-    """One automatic series for each parameter group."""
+    """One automatic series per parameter group."""
 
     def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._emit = sink.emit
         self._trainer_calls = trainer_calls
 
     def patches(self, root: str) -> list[Patch]:
-        """The last thing that Lightning does before the callbacks' `on_train_batch_start`, where its monitor reads."""
+        """Lightning's last call before the callbacks' `on_train_batch_start`, where its monitor reads."""
         module = f"{root}.trainer.connectors.logger_connector.logger_connector"
         return [
             Patch(
@@ -42,7 +42,7 @@ class LearningRates:
     def _before(self, original: Function, root: str) -> Function:
         def on_run_start(loop: Any, *args: Any, **kwargs: Any) -> Any:
             with guard("naming learning rates"):
-                # Before any callback can log a rate: whatever is in `automatic` is taken from us alone.
+                # Before any callback can log a rate: names in `automatic` are only recorded from here.
                 self._rates(loop.trainer, self._trainer_calls.fit_of(loop.trainer), root)
             return original(loop, *args, **kwargs)
 
@@ -66,7 +66,7 @@ class LearningRates:
         fit = self._trainer_calls.fit_of(trainer)
         loop = trainer.fit_loop
         step = loop.epoch_loop._batches_that_stepped
-        # Under accumulation several batches belong to one step, and the rate does not change in between.
+        # Under accumulation several batches belong to one step, and the rate does not change between them.
         if fit.trials or fit.cache.get("lr step") == step:
             return
         fit.cache["lr step"] = step
@@ -97,7 +97,7 @@ class LearningRates:
 
 
 def named(trainer: Any, root: str) -> list[tuple[Any, list[str]]]:
-    """Each optimizer of the trainer with the names that LearningRateMonitor would give to its groups' rates."""
+    """Each optimizer of the trainer with the names that LearningRateMonitor would give its groups' rates."""
     monitor = importlib.import_module(f"{root}.callbacks.lr_monitor").LearningRateMonitor()
     configs = trainer.lr_scheduler_configs
     names, seen, kinds = monitor._find_names_from_schedulers(configs)
@@ -116,7 +116,7 @@ class GradientNorms:
         self._trainer_calls = trainer_calls
 
     def patches(self, root: str) -> list[Patch]:
-        """Where gradients are complete and unscaled and nobody has clipped them yet."""
+        """The point where gradients are complete and unscaled and not yet clipped."""
         return [Patch(f"{root}.plugins.precision.precision", "Precision._after_closure", self._around, optional=True)]
 
     def _around(self, original: Function) -> Function:
@@ -143,7 +143,7 @@ class GradientNorms:
 
 
 def total_norm(optimizer: Any) -> Any:
-    """A one-element tensor on the gradients' device, or None when there are none."""
+    """A one-element tensor on the gradients' device, or None if there are none."""
     import torch
 
     gradients = [

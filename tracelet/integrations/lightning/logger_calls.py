@@ -1,9 +1,9 @@
-"""What a program or a callback gives to a logger directly: `self.logger.log_metrics(...)`, `log_hyperparams(...)`.
+"""Direct calls of a logger by a program or a callback: `self.logger.log_metrics(...)`, `log_hyperparams(...)`.
 
 Called on the training thread. Lightning's own loggers are in the table of patches, because a program may write to one
-before it makes a Trainer; classes of others are patched when a Trainer that has them is met, and put back by `stop`.
-What Lightning itself hands to its loggers is not taken here: `metrics` has it already. A program that writes the same
-to each of several loggers is one source, so only a Trainer's first logger counts for metrics.
+before it creates a Trainer; other loggers' classes are patched when a Trainer that has them is found, and restored by
+`stop`. Values that Lightning itself passes to its loggers are skipped: `metrics` records them already. A program that
+writes the same values to several loggers is one source, so only a Trainer's first logger counts for metrics.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ BUILT_IN = (
     "csv_logs.CSVLogger", "tensorboard.TensorBoardLogger", "mlflow.MLFlowLogger", "wandb.WandbLogger",
     "comet.CometLogger", "neptune.NeptuneLogger", "litlogger.LitLogger",
 )  # fmt: skip
-"""Lightning's own loggers; no version has them all."""
+"""Lightning's own loggers; no version has all of them."""
 MAX_REMEMBERED = 1000
-"""Values given to loggers without a Trainer that are known again when the next logger is given them."""
+"""Values passed to loggers without a Trainer that are remembered, to recognize them at the next logger."""
 
 
 class DuplicateFilter:
-    """Knows a value that one logger was given from the same value given to the next one."""
+    """Recognizes a value that was passed to one logger when it is passed to the next one."""
 
     def __init__(self) -> None:
         self._loggers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
@@ -41,9 +41,9 @@ class DuplicateFilter:
         self._given: dict[tuple[Any, ...], Counter[int]] = {}
 
     def is_new(self, logger: Any, name: str, step: Any, value: Any) -> bool:
-        """Whether no other logger has been given this as often as this one now has."""
+        """Whether this logger has now received this value more often than any other logger."""
         number = self._loggers.setdefault(logger, next(self._numbers))
-        # A tensor of another device is known by being the same object: reading it could wait for the device.
+        # Recognize a tensor on another device by identity: reading it could wait for the device.
         known = repr(detached(value)) if getattr(value, "is_cpu", True) else id(value)
         times = self._given.setdefault((name, step, known), Counter())
         if len(self._given) > MAX_REMEMBERED:
@@ -54,7 +54,7 @@ class DuplicateFilter:
 
 
 class LoggerCalls:
-    """Follows the loggers of every Trainer."""
+    """Records calls of the loggers of every Trainer."""
 
     def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._emit = sink.emit
@@ -62,14 +62,14 @@ class LoggerCalls:
         self._applications: dict[tuple[type, str], AppliedPatch | None] = {}
         self._patches: list[Patch] = []
         self._places: weakref.WeakKeyDictionary[Any, tuple[weakref.ref[Any], int]] = weakref.WeakKeyDictionary()
-        """The trainer that each logger was last met with, and its place among that trainer's loggers."""
+        """The trainer with which each logger was last seen, and its position among that trainer's loggers."""
         self._duplicates = DuplicateFilter()
         self._keys: dict[str, SeriesKey] = {}
         self.tell: Callable[[Mapping[Any, Any]], None] | None = None
-        """Takes hyperparameters given to a logger."""
+        """Receives hyperparameters passed to a logger."""
 
     def patches(self, root: str) -> list[Patch]:
-        """The methods of Lightning's own loggers, for one flavour."""
+        """The methods of Lightning's own loggers, for one distribution."""
         patches = []
         for place in BUILT_IN:
             module, kind = place.split(".")
@@ -79,14 +79,14 @@ class LoggerCalls:
         return patches
 
     def watch(self, trainer: Any) -> None:
-        """See what is given to this trainer's loggers from now on."""
+        """Record calls of this trainer's loggers from now on."""
         for index, logger in enumerate(trainer.loggers):
             self._places[logger] = weakref.ref(trainer), index
             self._patch(type(logger), "log_hyperparams", self._around_hyperparams)
             self._patch(type(logger), "log_metrics", self._around_metrics)
 
     def stop(self) -> None:
-        """Put the loggers' methods back."""
+        """Restore the loggers' methods."""
         for application in reversed(list(self._applications.values())):
             if application is not None:
                 application.revert()
@@ -110,7 +110,7 @@ class LoggerCalls:
                 params = args[0] if args else kwargs.get("params")
                 if params is not None and self.tell is not None:
                     self.tell(params)
-            # TensorBoardLogger writes a placeholder metric from within.
+            # TensorBoardLogger itself writes a placeholder metric.
             with self._trainer_calls.relaying():
                 return original(logger, *args, **kwargs)
 
@@ -141,7 +141,7 @@ class LoggerCalls:
                 step = trainer.fit_loop.epoch_loop._batches_that_stepped
         now = time.time()
         for name, value in metrics.items():
-            # A LearningRateMonitor logs what we record anyway, under the same names.
+            # A LearningRateMonitor logs what `learning_rate` records anyway, under the same names.
             if not is_number(value) or name in self._trainer_calls.automatic:
                 continue
             if reference is None and not self._duplicates.is_new(logger, name, step, value):

@@ -1,8 +1,8 @@
-"""Metrics, taken where Lightning has computed them: its result collection and its logger connector.
+"""Metrics, read where Lightning has computed them: its result collection and its logger connector.
 
-Called on the training thread: once a step for on-step values (see `steps`), and whenever Lightning hands metrics to
-its loggers, be there any or not. Names, steps and values are Lightning's own. Never reads a device, never calls a
-metric's `compute`, never alters a result.
+Called on the training thread: once a step for on-step values (see `step_metrics`), and whenever Lightning passes
+metrics to its loggers, with or without loggers. Names, steps and values are Lightning's own. Never reads a device,
+never calls a metric's `compute`, never alters a result.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tracelet.integrations.lightning.trainer_calls import Fit, TrainerCalls
 from tracelet.integrations.patching import Function, Patch
 
 SANITY = "sanity_check"
-"""The stage whose metrics Lightning throws away."""
+"""The stage whose metrics Lightning discards."""
 
 
 class MetricCapture:
-    """Turns what Lightning logs into points."""
+    """Turns values that Lightning logs into points."""
 
     def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._emit = sink.emit
@@ -30,12 +30,12 @@ class MetricCapture:
         self._trainer_calls = trainer_calls
         self._steps = StepMetrics(sink, trainer_calls)
         self._saved = False
-        """Whether a checkpoint was saved and nothing after it was written yet."""
+        """Whether a checkpoint was saved and nothing was written since."""
         self._stepping: set[int] = set()
-        """Connectors that are inside `update_train_step_metrics`, whose values we already have."""
+        """Connectors inside `update_train_step_metrics`, whose values are recorded already."""
 
     def patches(self, root: str) -> list[Patch]:
-        """The two places through which every metric passes, for one flavour of Lightning."""
+        """The two methods through which every metric passes, for one distribution of Lightning."""
         module = f"{root}.trainer.connectors.logger_connector.logger_connector"
         return [
             Patch(module, "_LoggerConnector.update_train_step_metrics", self._around_step, direct=True),
@@ -75,17 +75,17 @@ class MetricCapture:
         return log_metrics
 
     def before_checkpoint(self, trainer: Any) -> None:
-        """A checkpoint is about to be saved: what it covers is taken now, and what follows at once is hurried."""
+        """Before a checkpoint is saved: take the values that it covers now, and flush those that follow at once."""
         self._saved = True
         self._steps.take_early(trainer)
 
     def _hasten(self) -> None:
-        # An epoch's values come right after the callbacks that save it. Nobody waits for this.
+        # An epoch's values come right after the callbacks that save it. Nothing waits for this.
         self._saved = False
         self._flush(0)
 
     def _take_logged(self, connector: Any, metrics: Mapping[str, Any], step: Any = None) -> None:
-        """Epoch values, and the on-step values of evaluations: what Lightning would give to its loggers."""
+        """Epoch values, and the on-step values of evaluations: those that Lightning would pass to its loggers."""
         trainer = connector.trainer
         stage = getattr(trainer.state.stage, "value", "")
         if not metrics or stage == SANITY:
@@ -110,7 +110,7 @@ class MetricCapture:
             self._emit((key, step, detached(value), now, epoch, weight))
 
     def _series(self, fit: Fit, results: Any, name: str, stage: str, on_step: bool) -> tuple[Any, SeriesKey]:
-        """The result that a name stands for, if it came from `log`, and its series."""
+        """The result with this name, if it came from `log`, and its series."""
         known = fit.cache
         found = known.get((name, stage, on_step))
         if found is not None and results is not None and results.get(found[0]) is found[1]:
@@ -124,7 +124,7 @@ class MetricCapture:
 
 
 def weight_of(result: Any, ranked: bool) -> Any:
-    """How much an epoch's mean weighs among ranks: the examples behind it; with several ranks also their sum."""
+    """The weight of an epoch's mean among ranks: the number of its examples; with several ranks also their sum."""
     if not result.is_tensor or not result.meta.is_mean_reduction:
         return None
     weight = detached(result.cumulated_batch_size)

@@ -1,7 +1,8 @@
-"""When the constructor of a model is over, and how: no wrapper of the base class's sees the outermost one return.
+"""Detects the end of a model's constructor and its outcome, because a wrapper of the base class does not see the
+outermost constructor return.
 
-Used by `initialization`, on the thread that makes the model. A frame keeps a trace function, which Python calls only
-while a debugger traces; when the frame goes, so does the function, and that is the moment we want.
+Used by `initialization_spans`, on the thread that creates the model. A frame keeps a trace function, which Python calls
+only while a debugger traces. The frame releases the function when it is destroyed: that is the end of the constructor.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from tracelet.guard import guard
 from tracelet.telemetry.recording.span_recorder import ActiveSpan
 
 FOREIGN_FRAMES = 3
-"""Frames between two constructors of one object that may belong to somebody's decorator."""
+"""Frames between two constructors of one object that may belong to a decorator."""
 MAX_CALLERS = 8
-"""Frames between the constructor and where its exception was caught that are looked through for the exception."""
+"""Frames searched for the exception, between the constructor and the place where it was caught."""
 
 
 class NotConstructed(Exception):
-    """Stands on the span of a constructor whose exception the program has caught: Python shows it to nobody else."""
+    """Marks the span of a constructor whose exception the program has caught: Python does not expose that exception."""
 
 
 class ReturnHook:
-    """Closes a span when the frame that holds it is gone, which is when the constructor has returned or, after an
-    exception, when the program has done with that.
+    """Closes a span when the frame that holds it is destroyed, which is when the constructor has returned or, after an
+    exception, when the program has released the exception.
     """
 
     def __init__(self, span: ActiveSpan, instance: Any) -> None:
@@ -35,23 +36,23 @@ class ReturnHook:
         self._instance = weakref.ref(instance)
 
     def __call__(self, *_: Any) -> None:
-        """Trace nothing: it only stands where a trace function may stand."""
+        """Traces nothing: only a callable can be a trace function."""
 
     def __del__(self) -> None:
         with guard("closing the span of a model's constructor"):
-            # Whoever has called the constructor has the instance by now, unless there is none.
+            # By now the caller of the constructor has the instance, if there is one.
             returned = self._instance() is not None
             self._span.end(None if returned else NotConstructed("the constructor raised an exception"))
 
 
 class ConstructorCall:
-    """Tells whether a constructor still runs, for when something keeps its frame, as an exception does."""
+    """Whether a constructor still runs, for frames that something keeps alive, as an exception does."""
 
     def __init__(self, mark: ReturnHook) -> None:
-        self._mark = weakref.ref(mark)  # the frame alone holds it
+        self._mark = weakref.ref(mark)  # only the frame holds it
 
     def running(self) -> bool:
-        """Whether its frame is among those that run on this thread."""
+        """Whether its frame is among those running on this thread."""
         mark = self._mark()
         frame: FrameType | None = sys._getframe()
         while frame is not None and frame.f_trace is not mark:
@@ -59,7 +60,7 @@ class ConstructorCall:
         return mark is not None and frame is not None
 
     def error(self) -> BaseException | None:
-        """The exception that keeps its frame, if that is what does. It takes a look at every object there is, once."""
+        """The exception that keeps its frame alive, if there is one. Searches every object of the process, once."""
         mark = self._mark()
         frames = [] if mark is None else [one for one in gc.get_referrers(mark) if isinstance(one, FrameType)]
         if not frames or mark is None or frames[0].f_trace is not mark:
@@ -79,7 +80,7 @@ def _is_trace_of(candidate: object, frame: FrameType) -> bool:
 
 
 def outermost_constructor(instance: Any, frame: FrameType) -> FrameType | None:
-    """The frame of the outermost `__init__` of this object that called, directly or not, the frame given."""
+    """The frame of the outermost `__init__` of this object that called the given frame, directly or indirectly."""
     codes = set(_constructors(type(instance)))
     found, here, foreign = None, frame.f_back, 0
     while here is not None and foreign <= FOREIGN_FRAMES:

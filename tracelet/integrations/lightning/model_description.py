@@ -1,4 +1,4 @@
-"""What a model and its optimizers are, said without running them.
+"""Describes a model and its optimizers without running them.
 
 Called by `hyperparameters` on the training thread when a fit begins. Reads names, types and element counts; never a
 value of a parameter, never a forward pass, never a random number.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 CHILDREN = 200
-"""More direct children than this are a list of layers; the counts of the rest are in the total."""
+"""More direct children than this are a list of layers; the total includes the counts of the rest."""
 
 
 def describe_model(module: Any) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def describe_model(module: Any) -> dict[str, Any]:
 
 
 def count_parameters(module: Any) -> tuple[int, int]:
-    """(all, trainable) elements; a parameter that is used twice counts once, one that has no shape yet not at all."""
+    """(all, trainable) elements; a shared parameter counts once, one without a shape does not count."""
     total = trainable = 0
     for parameter in module.parameters():
         if type(parameter).__name__ == "UninitializedParameter":

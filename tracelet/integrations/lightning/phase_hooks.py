@@ -1,7 +1,6 @@
-"""What happens inside an iteration: wrappers around the methods that begin and end its phases.
+"""The phases of an iteration: wrappers around the methods that begin and end them.
 
-Called on the training thread. Outside an iteration of ours each costs one look at a thread-local and calls the
-original.
+Called on the training thread. Outside a recorded iteration each wrapper reads one thread-local and calls the original.
 """
 
 from __future__ import annotations
@@ -28,20 +27,20 @@ BASES = ("lightning.pytorch.callbacks.callback", "pytorch_lightning.callbacks.ca
 
 
 class IterationPhases:
-    """The phases of all iterations, and callbacks between them."""
+    """The phases of all iterations, and the callbacks between them."""
 
     def __init__(self, recorder: SpanRecorder, current: CurrentIteration) -> None:
         self._recorder = recorder
         self._current = current
         self.recording = True
-        """Whether the run still records; where somebody has kept a wrapper it outlives the run."""
+        """Whether the run still records; a wrapper that somebody has kept outlives the run."""
         self._empty = set(INNER_HOOKS)
         """The hooks within phases that no callback has: most of them, and they take no time. Looked up before each
         epoch, when a hook outside of iterations is called.
         """
 
     def patches(self, root: str) -> list[Patch]:
-        """The points that every iteration passes, for one flavour of Lightning."""
+        """The methods that every iteration calls, for one distribution of Lightning."""
         automatic = f"{root}.loops.optimization.automatic"
         forward, zeroed, backward, update = map(
             self._around_phase, (MODEL_FORWARD, ZERO_GRAD, MODEL_BACKWARD, OPTIMIZER_UPDATE)
@@ -64,7 +63,7 @@ class IterationPhases:
         return found
 
     def _around_phase(self, phase: str) -> Callable[[Function], Function]:
-        """A wrapper of what is the phase, in a manual optimization, and of what it ends with in an automatic one."""
+        """Wraps a method that is a phase under manual optimization, and that ends one under automatic optimization."""
 
         def around(original: Function) -> Function:
             current = self._current
@@ -101,7 +100,7 @@ class IterationPhases:
         return run
 
     def zero_grad(self, original: Function) -> Function:
-        """A wrapper of PyTorch's `Optimizer.zero_grad`, which only a manual optimization calls by itself."""
+        """Wraps PyTorch's `Optimizer.zero_grad`, which only manual optimization calls directly."""
         current = self._current
 
         def zero_grad(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -174,7 +173,7 @@ class IterationPhases:
         def on_after_fetch(loop: Any) -> Any:
             timer = current.timer
             if timer is not None:
-                # Later in an iteration: to a step that fetches its batches itself.
+                # Later in an iteration: the batch goes to a step that fetches its own batches.
                 timer.marks += DATA_LOADING, perf_counter_ns()
             return original(loop)
 
@@ -182,7 +181,7 @@ class IterationPhases:
 
 
 def _has(callback: Any, hook: str) -> bool:
-    """Whether a callback has a hook of its own, and not the empty one of Lightning's base class."""
+    """Whether a callback overrides the empty hook of Lightning's base class."""
     empty = (vars(base).get(hook) for base in type(callback).__mro__ if base.__module__ in BASES)
     return getattr(getattr(callback, hook, None), "__func__", None) not in tuple(empty)
 

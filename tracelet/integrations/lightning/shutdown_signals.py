@@ -1,8 +1,8 @@
-"""What Lightning learns of a training's end before it comes: SLURM's signal to requeue, a SIGTERM, a Ctrl-C.
+"""Signals by which Lightning knows that a training will end: SLURM's signal to requeue, a SIGTERM, a Ctrl-C.
 
-The wrappers run on the training thread, the first one inside Lightning's own signal handler. What they tell is on disk
-before Lightning begins to tidy up, so that a process that is killed meanwhile (by its launcher, or by a cluster whose
-patience is short) is known to have been preempted or interrupted. No handler of ours is installed.
+The wrappers run on the training thread, the first one inside Lightning's own signal handler. What they report is on
+disk before Lightning begins its cleanup, so a process killed during the cleanup (by its launcher, or by a cluster with
+a short grace period) has the status preempted or interrupted. tracelet installs no handler of its own.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from tracelet.integrations.patching import Function, Patch
 from tracelet.journal.records import INTERRUPTED, PREEMPTED
 
 PATIENCE = 0.5
-"""Seconds that an end waits for the disk: it comes within milliseconds, and a launcher kills its other ranks then."""
+"""Seconds that an end waits for the disk. The write takes milliseconds; then a launcher kills its other ranks."""
 
 
 class ShutdownSignals:
-    """Says how the process would end as soon as Lightning knows."""
+    """Records how the process will end as soon as Lightning knows."""
 
     def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._sink = sink
         self._trainer_calls = trainer_calls
 
     def patches(self, root: str) -> list[Patch]:
-        """Where Lightning takes a signal to requeue, and where it begins to handle an interruption."""
+        """The methods that receive a signal to requeue and that begin to handle an interruption."""
         connector = f"{root}.trainer.connectors.signal_connector"
         return [
             Patch(connector, "_SignalConnector._slurm_sigusr_handler_fn", self._around_requeue, optional=True),
@@ -48,7 +48,7 @@ class ShutdownSignals:
     def _around_sigterm(self, original: Function) -> Function:
         def sigterm_notifier_fn(connector: Any, *args: Any, **kwargs: Any) -> Any:
             with guard("noting a SIGTERM"):
-                # Lightning talks to the other ranks before it stops at the end of a batch, and may wait there for ever.
+                # Lightning talks to the other ranks before it stops at the end of a batch, and may wait there forever.
                 told = self._trainer_calls.preemption_notice
                 self._sink.expect(PREEMPTED, f"SIGTERM after {told}" if told else "SIGTERM")
             return original(connector, *args, **kwargs)

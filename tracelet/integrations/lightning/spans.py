@@ -1,7 +1,7 @@
-"""Where the time of a Lightning training goes: the spans of its loops, their iterations, and of what is made and saved.
+"""The spans of a Lightning training: its loops, their iterations, initialization and checkpoint saves.
 
-Put together by `LightningIntegration` when spans are tracked; the wrappers are in `loops`, `initialization` and
-`saving`.
+Created by `LightningIntegration` if spans are tracked; the wrappers are in `training_loop`, `evaluation_loops`,
+`initialization_spans` and `checkpoint_spans`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tracelet.telemetry.recording.span_recorder import SpanRecorder
 
 
 class LightningSpans:
-    """All patches that record spans, for the run that is active or, without one, for the sink given."""
+    """All patches that record spans, for the active run or, without one, for the given sink."""
 
     def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         recorder = active_recorder.recorder()
@@ -28,13 +28,13 @@ class LightningSpans:
         self._parts = (self._loops, InitializationSpans(recorder), CheckpointSpans(recorder, job, trainer_calls))
 
     def patches(self, root: str) -> list[Patch]:
-        """The patches for one flavour of Lightning."""
+        """The patches for one distribution of Lightning."""
         return [patch for part in self._parts for patch in part.patches(root)]
 
     def common(self) -> list[Patch]:
-        """The patches that both flavours share."""
+        """The patches common to both distributions."""
         return self._loops.common()
 
     def stop(self) -> None:
-        """Record nothing more, whoever still holds a wrapper."""
+        """Record nothing more, even through wrappers that somebody has kept."""
         self._loops.stop()

@@ -1,8 +1,9 @@
-"""The on-step values of training batches, at every step, whether or not it is one at which Lightning logs.
+"""The on-step values of training batches, at every step, not only those at which Lightning logs.
 
-Called on the training thread once a step: with `lap`, the hottest code of ours. Which results of Lightning's collection
-are on-step series is found out once and remembered as long as the collection is the same. On the CPU a value becomes a
-number at once; on another device it stays a tensor that nobody changes any more. Never reads a device.
+Called on the training thread once per step: with `iteration_timer`, the hottest code of tracelet. Which results of
+Lightning's collection are on-step series is determined once and cached as long as the collection is the same. On the
+CPU a value becomes a number at once; on another device it stays a tensor that nothing modifies any more. Never reads a
+device.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from tracelet.integrations.base import SeriesGroup, SeriesKey, Sink
 from tracelet.integrations.lightning.trainer_calls import Fit, TrainerCalls
 
 STEP = "step"
-"""The metric that Lightning takes for the step of all others."""
+"""The metric that Lightning uses as the step of all others."""
 
 
 Given = dict[str, tuple[SeriesKey, Any, Any]]
-"""By its name a series, its value, and Lightning's own object for that."""
+"""By series name: its value, and Lightning's own object for it."""
 
 
 def detached(value: Any) -> Any:
-    """The value as something that no one changes any more: a number, or a detached copy on its device."""
+    """The value as something immutable: a number, or a detached copy on its device."""
     on_cpu = getattr(value, "is_cpu", None)
     if on_cpu is None:
         return value
@@ -31,12 +32,12 @@ def detached(value: Any) -> Any:
 
 
 def as_step(value: Any) -> Any:
-    """A metric named `step` as Lightning reads it; on a device it is left for the writer to read."""
+    """A metric named `step` as Lightning reads it; on a device, the writer thread reads it later."""
     return value if hasattr(value, "is_cpu") else int(value)
 
 
 def reduction(result: Any, on_step: bool) -> str:
-    """How ranks are to be reduced: as the value was logged, or `synced` where Lightning or torchmetrics did it."""
+    """The reduction over ranks: as the value was logged, or `synced` if Lightning or torchmetrics has reduced it."""
     if not result.is_tensor:
         attribute = "dist_sync_on_step" if on_step else "sync_on_compute"
         return "synced" if getattr(result.value, attribute, not on_step) else "mean"
@@ -57,9 +58,9 @@ class StepPlan:
         self._size = len(results)
         self._index = index = results.dataloader_idx
         self.found: list[tuple[Any, Any, SeriesKey]] = []
-        """Where the result stands, the result, its series."""
+        """The result's key, the result, its series."""
         self.late: set[str] = set()
-        """Names that a batch's end callbacks log, when a checkpoint may have been saved already."""
+        """Names logged by a batch's end callbacks, at a time when a checkpoint may have been saved already."""
         for place, result in results.items():
             meta = result.meta
             if meta.on_step and meta.logger and meta.dataloader_idx == index:
@@ -70,15 +71,15 @@ class StepPlan:
         keys = [key for _, _, key in self.found]
         names = {key.name for key in keys}
         self.plain = len(names) == len(keys) and STEP not in names
-        """Whether every result is a point: no name is there twice, none is the step of the others."""
+        """Whether every result is a point: no name occurs twice, none is the step of the others."""
         self.group = SeriesGroup(tuple(keys))
 
     def matches(self, results: Any) -> bool:
-        """Whether it still tells what is in the collection."""
+        """Whether the plan still matches the collection."""
         return results is self._results and len(results) == self._size and results.dataloader_idx == self._index
 
     def values(self) -> list[Any] | None:
-        """A value for each series; None if one of them has none in this step, or has another result now."""
+        """A value for each series; None if one has no value in this step, or now has another result."""
         values = []
         current = self._results
         for place, result, _ in self.found:
@@ -90,7 +91,7 @@ class StepPlan:
         return values
 
     def given(self) -> Given:
-        """What has a value in this step."""
+        """The results that have a value in this step."""
         found = {}
         for place, _, key in self.found:
             result = self._results.get(place)
@@ -103,7 +104,7 @@ class StepPlan:
 
 
 def _kept(result: Any, value: Any) -> Any:
-    # Lightning has cloned what was given as a number or tensor; a torchmetrics object may still change its own.
+    # Lightning has cloned numbers and tensors; a torchmetrics object may still change its own.
     return with_stream(value.detach()) if result.is_tensor else detached(value)
 
 
@@ -114,7 +115,7 @@ class StepMetrics:
         self._emit = sink.emit
         self._trainer_calls = trainer_calls
         self._taken_early: dict[str, Any] = {}
-        """What was taken before the end of its step: Lightning's own value by the name of the series."""
+        """The values taken before the end of their step: Lightning's own value by the name of the series."""
 
     def take(self, connector: Any) -> None:
         """The values of the batch that ends now."""
@@ -131,10 +132,10 @@ class StepMetrics:
             self._emit((plan.group, step, values, time.time(), epoch))
 
     def take_early(self, trainer: Any) -> None:
-        """The values of a batch whose end callbacks are running, before a checkpoint that holds what it has learned.
+        """The values of a batch whose end callbacks are running, before a checkpoint that includes what it has learned.
 
-        They are not taken again. A kill between the checkpoint and the step's end must not cost them, because a
-        training that goes on from the checkpoint does not come by here again.
+        They are not taken again. A kill between the checkpoint and the step's end must not lose them, because a
+        training that resumes from the checkpoint does not repeat this step.
         """
         progress = trainer.fit_loop.epoch_loop.batch_progress.current
         if not trainer.training or progress.processed != progress.completed + 1 or self._taken_early:
@@ -146,9 +147,9 @@ class StepMetrics:
             self._taken_early = {name: own for name, (_, _, own) in given.items()}
 
     def _plan(self, trainer: Any) -> StepPlan | None:
-        """What is there to take in this step."""
+        """The plan of what to take in this step."""
         loop = trainer.fit_loop
-        # The first comparison saves asking Lightning, on every step, what is False without accumulation.
+        # The first comparison avoids a call to Lightning at every step, whose result is False without accumulation.
         accumulating = trainer.accumulate_grad_batches > 1 and loop._should_accumulate()
         if accumulating and trainer.lightning_module.automatic_optimization:
             return None
@@ -162,7 +163,7 @@ class StepMetrics:
         return plan if plan.found else None
 
     def _one_by_one(self, trainer: Any, taken: Given) -> None:
-        """Where series have gaps, share names, say their step, or were taken ahead."""
+        """For series that have gaps, share names, give their own step, or were taken early."""
         ahead, self._taken_early = self._taken_early, {}
         override = taken.pop(STEP, None)
         step = trainer.fit_loop.epoch_loop._batches_that_stepped if override is None else as_step(override[1])

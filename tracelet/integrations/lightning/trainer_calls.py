@@ -1,8 +1,8 @@
-"""Which fit, validate, test or predict call of this process is running, told as numbered events.
+"""The fit, validate, test and predict calls of this process, recorded as numbered events.
 
 Called on the training thread by the wrappers below and by the other modules of this package, which ask
-`fit_of(trainer)` for the number and for what they remember for as long as one fit lasts. It never keeps a trainer
-alive and adds no callback.
+`fit_of(trainer)` for the number and for the state that they keep during one fit. It never keeps a trainer alive and
+adds no callback.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tracelet.integrations.patching import Function, Patch
 from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, PREEMPTED, Event, Scalar
 
 EXIT = "SystemExit"
-"""How the reason of a fit begins that ended in `sys.exit(code)`: Python keeps no trace of it for others to find."""
+"""The start of the reason of a fit that ended in `sys.exit(code)`: Python does not expose the SystemExit to others."""
 REASON_LENGTH = 500
 """A reason is one line; exceptions of tensors can print pages."""
 
 
 class Fit:
-    """One call of fit, validate, test or predict, and what is remembered while it lasts."""
+    """One call of fit, validate, test or predict, and the state that is kept during it."""
 
     def __init__(self, number: int, kind: str, trainer: int) -> None:
         self.number = number
@@ -36,16 +36,16 @@ class Fit:
         self.trainer = trainer
         self.began = time.monotonic()
         self.began_before_us = False
-        """It ran before we were started: no wrapper of ours stands around it to tell its end."""
+        """The fit began before we started: no wrapper of ours surrounds it to see its end."""
         self.trials = 0
-        """How deep we are inside a tuner's trial, whose metrics are no part of the run."""
+        """Nesting depth inside a tuner's trials, whose metrics are not part of the run."""
         self.tuned = False
         self.series: dict[tuple[str, str, str], SeriesKey] = {}
         self.cache: dict[Any, Any] = {}
-        """For the other modules of this package: keys are theirs."""
+        """For the other modules of this package, each with its own key."""
 
     def key(self, name: str, stage: str, reduce: str, automatic: bool = False) -> SeriesKey:
-        """The one key of a series within this fit."""
+        """The key of a series within this fit."""
         found = self.series.get((name, stage, reduce))
         if found is None:
             found = self.series[name, stage, reduce] = SeriesKey(name, stage, self.number, reduce, automatic)
@@ -53,30 +53,30 @@ class Fit:
 
 
 class TrainerCalls:
-    """Numbers the fits of this process from 1 and says how the process would end."""
+    """Numbers the fits of this process from 1 and records how the process would end."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self.recording = True
-        """Whether the run still records: what somebody keeps of our wrappers outlives it."""
+        """Whether the run still records; a wrapper that somebody has kept outlives the run."""
         self._counted = 0
         self.launched = False
-        """Whether this process goes on with what the one that launched it began."""
+        """Whether this process continues a fit that the launching process began."""
         self._trainer_numbers = itertools.count(1)
         self._fits: weakref.WeakKeyDictionary[Any, list[Fit]] = weakref.WeakKeyDictionary()
-        """What each trainer runs, the innermost last: a hook may call `trainer.validate()` within a fit."""
+        """The fits that each trainer runs, the innermost last: a hook may call `trainer.validate()` within a fit."""
         self._latest: tuple[weakref.ref[Any], Fit] | None = None
         self._trainers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self.automatic: set[str] = set()
-        """Names of series that we record of ourselves, whoever else may log them."""
+        """Names of series that tracelet records itself, even if a callback logs them too."""
         self.preemption_notice = ""
-        """What the cluster has told of an end that is to come."""
+        """The announced end, if the cluster has announced one."""
         self.on_finish: list[Any] = []
-        """Called with (trainer, fit) before a fit is told to be finished: each adds attributes to return."""
+        """Called with (trainer, fit) before a fit is recorded as finished: each returns attributes to add."""
 
     def fit_of(self, trainer: Any) -> Fit:
-        """The fit that the trainer runs; one that began before we did is counted when it is first met."""
-        # Nearly always it is the same trainer again: a comparison is cheaper than a look-up by weak key.
+        """The fit that the trainer runs; a fit that began before us is counted when first seen."""
+        # Nearly always it is the same trainer again: a comparison is cheaper than a weak-key lookup.
         if self._latest is not None and self._latest[0]() is trainer:
             return self._latest[1]
         running = self._fits.get(trainer)
@@ -89,7 +89,7 @@ class TrainerCalls:
         return fit
 
     def index_of(self, trainer: Any) -> int:
-        """The trainer's number, in the order in which this process made (or first used) them, from 1."""
+        """The trainer's number, in the order in which this process created (or first used) them, from 1."""
         index = self._trainers.get(trainer)
         if index is None:
             index = self._trainers[trainer] = next(self._trainer_numbers)
@@ -100,7 +100,7 @@ class TrainerCalls:
         return trainer in self._fits
 
     def begin(self, trainer: Any) -> Fit:
-        """Count a new fit and tell it."""
+        """Count a new fit and record it."""
         function = trainer.state.fn
         kind = function.value if function is not None else "fit"
         fit = Fit(self._next(), str(kind), self.index_of(trainer))
@@ -115,7 +115,7 @@ class TrainerCalls:
 
     @property
     def fits_before(self) -> int:
-        """How many fits have ended: the one that runs, in this process and in those that it launches, is the next."""
+        """The number of ended fits: the next one runs, in this process and in those that it launches."""
         return self._counted - bool(self._fits)
 
     @fits_before.setter
@@ -128,7 +128,7 @@ class TrainerCalls:
         return self._counted
 
     def end(self, trainer: Any, status: str, reason: str = "") -> None:
-        """Tell how the fit ended, with what the modules that listen have to add."""
+        """Record how the fit ended, with the attributes that the other modules add."""
         self._latest = None
         running = self._fits.get(trainer)
         if not running:
@@ -138,7 +138,7 @@ class TrainerCalls:
             del self._fits[trainer]
         if status == PREEMPTED and self.preemption_notice:
             reason = f"{reason} after {self.preemption_notice}"
-        # An exception that the user catches ends no process, and Python itself tells of one that nobody catches.
+        # An exception that the user catches ends no process, and Python itself reports an uncaught one.
         silent = status == FINISHED or (status == FAILED and not reason.startswith(EXIT))
         self._sink.expect(*(("", "") if silent else (status, reason)))
         attributes: dict[str, Scalar] = {
@@ -162,7 +162,7 @@ class TrainerCalls:
 
     @contextmanager
     def trial(self, trainer: Any) -> Iterator[None]:
-        """While a tuner tries something out: Lightning's loggers do not see it, and neither does the run."""
+        """While a tuner tries something out: Lightning's loggers receive nothing then, and neither does the run."""
         fit = self.fit_of(trainer)
         fit.trials += 1
         fit.tuned = True
@@ -172,7 +172,7 @@ class TrainerCalls:
             fit.trials -= 1
 
     def relaying(self) -> RecordedCall:
-        """While what has been taken already is handed to loggers; also for what these call, such as a SummaryWriter."""
+        """While recorded values are passed to loggers, and to whatever those call, such as a SummaryWriter."""
         return recorded_call
 
     def is_relaying(self) -> bool:
@@ -180,7 +180,7 @@ class TrainerCalls:
         return in_recorded_call()
 
     def patches(self, root: str) -> list[Patch]:
-        """What tells us where fits begin and end, for one flavour of Lightning."""
+        """The beginnings and ends of fits, for one distribution of Lightning."""
         return [
             Patch(f"{root}.trainer.call", "_call_and_handle_interrupt", self._around_entry_point),
             Patch(f"{root}.trainer.trainer", "Trainer._run", self._around_run),
@@ -216,7 +216,7 @@ class TrainerCalls:
                 self.end(trainer, *exit_status(error))
             raise
         with guard("following the trainer"):
-            # Lightning before 2.2 swallows a KeyboardInterrupt; all that is left of it is the trainer's status.
+            # Lightning before 2.2 swallows a KeyboardInterrupt; only the trainer's status shows it.
             self.end(trainer, *((INTERRUPTED, "KeyboardInterrupt") if _is_interrupted(trainer) else (FINISHED, "")))
         return result
 

@@ -1,7 +1,7 @@
-"""`LightningModule.log` where no Trainer and no Fabric is there to take the value: steps are counted by us, per name.
+"""`LightningModule.log` without a Trainer or Fabric that takes the value: steps are counted per name.
 
-Called on the user's thread. Lightning itself warns and drops such values, and goes on doing so: we take them before. A
-framework that puts its own `log` or `log_dict` on the instance is seen through `LightningModule.__setattr__`.
+Called on the user's thread. Lightning itself warns and drops such values, and still does: they are recorded before. A
+framework that sets its own `log` or `log_dict` on the instance is detected through `LightningModule.__setattr__`.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ REPLACED = ("log", "log_dict")
 
 
 class TrainerlessLogging:
-    """Takes what modules log that nobody trains but the user, or a framework that is not Lightning."""
+    """Records values logged by modules in a training loop of the user's own, or of a framework other than Lightning."""
 
     def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._emit = sink.emit
         self._trainer_calls = trainer_calls
         self._keys: dict[str, SeriesKey] = {}
         self._inside: set[int] = set()
-        """Modules whose replaced `log` is running: what it calls in turn has been taken already."""
+        """Modules whose replaced `log` is running: what it calls in turn is recorded already."""
         self._recorded: weakref.WeakSet[RecordedLog] = weakref.WeakSet()
         self._stopped = False
         self._patch_group = PatchGroup(needed=1)
         """Not needed while a trainer runs: a step logs several values and sets some forty attributes, and frameworks
-        that replace `log` bring their own loop.
+        that replace `log` have their own loop.
         """
 
     def patches(self, root: str) -> list[Patch]:
-        """`log`, the assignment that would hide it, and what a trainer runs, in ranks that were spawned too."""
+        """`log`, the assignment that would hide it, and the methods that a trainer runs, also in spawned ranks."""
         self._stopped = False
         module = f"{root}.core.module"
         alone = [
@@ -55,7 +55,7 @@ class TrainerlessLogging:
         ]
 
     def stop(self) -> None:
-        """From now on the replaced methods are called directly; instances get them back."""
+        """Call the replaced methods directly from now on; instances get them back."""
         self._stopped = True
         self._patch_group.patches.clear()
         for recorded in tuple(self._recorded):
@@ -94,14 +94,14 @@ class TrainerlessLogging:
         return setattr_
 
     def take_replaced(self, module: Any, name: str, function: Function, args: Any, kwargs: Any) -> Any:
-        """Call the replacement, after taking what it was given, unless a replacement further out has."""
+        """Call the replacement after recording its arguments, unless an outer replacement has recorded them."""
         if id(module) in self._inside or vars(module).get("_trainer") or vars(module).get("_fabric"):
             return function(*args, **kwargs)
         with guard("capturing a metric logged through a replaced log"):
             (self._take if name == "log" else self._take_all)(*args, **kwargs)
         self._inside.add(id(module))
         try:
-            # It may hand the value on to one of Lightning's loggers.
+            # It may pass the value on to one of Lightning's loggers.
             with self._trainer_calls.relaying():
                 return function(*args, **kwargs)
         finally:
@@ -111,7 +111,8 @@ class TrainerlessLogging:
         if logger is False or not isinstance(name, str):
             return
         if hasattr(value, "_forward_cache"):
-            # A torchmetrics object: its last batch's value. Computing the whole costs, warns, or meets other ranks.
+            # A torchmetrics object: its last batch's value. Computing the whole is expensive, warns, or syncs with
+            # other ranks.
             value = value._forward_cache
         if isinstance(value, Mapping):
             for inner, one in value.items():
@@ -129,7 +130,7 @@ class TrainerlessLogging:
 
 
 class RecordedLog:
-    """What stands on an instance in place of its replaced `log`: calls it, and copies or pickles as it."""
+    """Replaces an instance's replaced `log`: calls it, and copies or pickles as it."""
 
     def __init__(self, owner: TrainerlessLogging, module: Any, name: str, function: Function) -> None:
         functools.update_wrapper(self, function)
@@ -143,14 +144,14 @@ class RecordedLog:
             pass
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the replacement, recorded unless the run is over."""
+        """Call the replacement, and record the call unless the run is over."""
         module, owner = self._module(), self._owner
         if module is None or owner is None:
             return self._function(*args, **kwargs)
         return owner.take_replaced(module, self._name, self._function, args, kwargs)
 
     def release(self) -> None:
-        """Stop recording and give the instance its own function back."""
+        """Stop recording and restore the instance's own function."""
         self._owner = None
         module = self._module()
         if module is not None and vars(module).get(self._name) is self:
@@ -168,7 +169,7 @@ def _itself(function: Function) -> Function:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a logged value is one number: Python's, numpy's, or a tensor of one element."""
+    """Whether a logged value is a single number: Python's, numpy's, or a tensor of one element."""
     if isinstance(value, (bool, int, float)):
         return True
     count = getattr(value, "numel", None)

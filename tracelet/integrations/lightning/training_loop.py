@@ -1,7 +1,7 @@
 """The span of a Lightning training, and one for each of its iterations.
 
-Called on the training thread. The user's exceptions pass untouched; they are recorded on the spans that they end. What
-happens inside an iteration is told by `phases`.
+Called on the training thread. The user's exceptions pass unchanged; they are recorded on the spans that they end.
+`iteration_phases` records the phases inside an iteration.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from tracelet.telemetry.recording.span_recorder import SpanRecorder
 from tracelet.telemetry.recording.training_job import TrainingJob
 
 MEASURED_BATCH = 2
-"""The batch whose operations are counted if the program asks for it: in the first one much happens that never does
-again.
-"""
+"""The batch whose operations are counted on request: the first one includes work that happens only once."""
 
 
 class TrainingLoop:
@@ -37,10 +35,10 @@ class TrainingLoop:
         self._evaluation_loops = EvaluationLoops(recorder, job, trainer_calls, self._current)
         self._phases = IterationPhases(recorder, self._current)
         self._manual_optimization_patches = PatchGroup(needed=0)
-        """What only trainings with a manual optimization need."""
+        """Patches that only trainings with manual optimization need."""
 
     def patches(self, root: str) -> list[Patch]:
-        """All loops, for one flavour of Lightning."""
+        """All loops, for one distribution of Lightning."""
         return [
             Patch(f"{root}.loops.fit_loop", "_FitLoop.on_run_start", self._around_start),
             Patch(f"{root}.loops.fit_loop", "_FitLoop.run", self._around_fit),
@@ -50,13 +48,13 @@ class TrainingLoop:
         ]
 
     def common(self) -> list[Patch]:
-        """What both flavours share."""
+        """The patches common to both distributions."""
         found = Patch("torch.optim.optimizer", "Optimizer.zero_grad", self._phases.zero_grad, direct=True)
         self._manual_optimization_patches.add([found])
         return [found]
 
     def stop(self) -> None:
-        """From now on every wrapper that somebody has kept calls its original."""
+        """Every wrapper that somebody has kept calls its original from now on."""
         self._phases.recording = False
         self._current.loop = self._current.timer = None
 
@@ -124,7 +122,7 @@ class TrainingLoop:
                 span.end(error)
 
     def _measured(self, original: Function, timer: IterationTimer) -> Function:
-        """The original, once, with its floating-point operations counted by PyTorch's own counter."""
+        """Call the original once, and count its floating-point operations with PyTorch's own counter."""
 
         def advance(*args: Any, **kwargs: Any) -> Any:
             counter: Any = None
@@ -175,7 +173,7 @@ class TrainingLoop:
 
 
 def _target(trainer: Any, loop: Any) -> int | None:
-    """How many batches the training is going to take, if that is known."""
+    """The number of batches that the training will take, if known."""
     batches, epochs = loop.max_batches, trainer.max_epochs
     if trainer.max_steps not in (-1, None):
         return int(trainer.max_steps * trainer.accumulate_grad_batches)
@@ -185,7 +183,7 @@ def _target(trainer: Any, loop: Any) -> int | None:
 
 
 def device_of(trainer: Any) -> str:
-    """The name of the accelerator that the model trains on; empty on a CPU."""
+    """The name of the accelerator on which the model trains; empty on a CPU."""
     device = trainer.strategy.root_device
     if device.type != "cuda":
         return ""
