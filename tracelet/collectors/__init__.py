@@ -1,1 +1,1 @@
-"""Collectors: what tracelet reads about the machine and the code. One file for each thing read, and their scheduler."""
+"""Collectors: read data about the machine and the code. One file per subject, and their scheduler."""

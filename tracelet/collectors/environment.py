@@ -1,8 +1,8 @@
-"""Reads what the program runs on and with, once, on the scheduler's thread: Python, packages, machine, command, job.
+"""Reads the program's environment once, on the scheduler's thread: Python, packages, machine, command, job.
 
-Never takes the environment wholesale: of its variables only those in `VARIABLES` are read. Never imports torch; what
-torch knows of itself is added once the user's program has imported it. Never initialises CUDA. Secrets in the command
-line are masked, see `tracelet.redaction.masking`.
+Reads only the environment variables in `VARIABLES`, never all of them. Never imports torch; facts about torch are added
+once the user's program has imported it. Never initializes CUDA. Secrets in the command line are masked, see
+`tracelet.redaction.masking`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tracelet.guard import guard
 from tracelet.redaction.masking import mask_arguments, mask_text
 
 ARGUMENT_CAP = 4096
-"""Characters kept of one argument: `python -c` may carry a whole program."""
+"""Characters kept of one argument: `python -c` may contain a whole program."""
 
 ARGUMENTS_CAP = 1000
-"""Arguments kept: a shell expands `data/*.jpg` into as many as there are files."""
+"""Arguments kept: a shell expands `data/*.jpg` into one per file."""
 
 VALUE_CAP = 500
 """Characters kept of one environment variable."""
@@ -53,7 +53,7 @@ VARIABLES: dict[str, tuple[str, ...]] = {
         "PL_GLOBAL_SEED", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF",
     ),
 }  # fmt: skip
-"""Every environment variable that is recorded, by who sets it: ids of jobs and ranks, and what changes numbers."""
+"""Every recorded environment variable, by who sets it: ids of jobs and ranks, and settings that change results."""
 
 _INSTALLED = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(?:-py[\d.]+)?\.(?:dist|egg)-info")
 
@@ -67,7 +67,7 @@ class EnvironmentCollector:
         self._torch_state_read = (False, False)
 
     def collect(self) -> Mapping[str, Any]:
-        """The facts. What cannot be read on this platform is left out."""
+        """The facts, without those that cannot be read on this platform."""
         self._torch_state_read = _torch_state()
         facts: dict[str, Any] = {}
         for name, read in (
@@ -85,7 +85,7 @@ class EnvironmentCollector:
         return facts
 
     def stale(self) -> bool:
-        """Torch was imported, or CUDA initialised by the user's program, after the facts were read."""
+        """Whether the user's program imported torch or initialized CUDA after the facts were read."""
         return self._torch_state_read != _torch_state()
 
 
@@ -180,7 +180,7 @@ def _command() -> dict[str, Any]:
 
 
 def _capped(argv: list[str]) -> list[str]:
-    # Cut after masking: the cut must not take away the sign by which a secret is known.
+    # Truncate after masking: the cut must not remove the marker by which a secret is recognized.
     return [argument[:ARGUMENT_CAP] for argument in mask_arguments(argv[:ARGUMENTS_CAP])]
 
 
@@ -188,7 +188,7 @@ def _working_folder() -> str:
     try:
         return os.getcwd()
     except OSError:
-        return ""  # it was deleted under us
+        return ""  # it was deleted in the meantime
 
 
 def _variables() -> dict[str, dict[str, str]]:
@@ -197,21 +197,22 @@ def _variables() -> dict[str, dict[str, str]]:
         for group, names in VARIABLES.items()
     }
     if not found["sge"].keys() & {"SGE_TASK_ID"}:
-        del found["sge"]  # its other names are too common to mean anything alone
+        del found["sge"]  # its other names are too common to be conclusive
     return {group: values for group, values in found.items() if values}
 
 
 def _packages() -> dict[str, str]:
-    """Name to version of what is installed; the first on the path counts. Read from folder names where they tell it.
+    """Name to version of each installed package; the first on the path counts. Uses folder names where they contain
+    both.
 
-    That is 20 times faster than `importlib.metadata.distributions()`, and holds the interpreter that much shorter.
+    That is 20 times faster than `importlib.metadata.distributions()`, and holds the GIL for that much less time.
     """
     found: dict[str, str] = {}
     for folder in sys.path:
         try:
             entries = [entry for entry in os.scandir(folder or ".") if entry.name.endswith("-info")]
         except OSError:
-            continue  # a zip file, or a folder that is not there
+            continue  # a zip file, or a missing folder
         for entry in entries:
             name, version = _distribution(entry)
             if name and version:
@@ -229,7 +230,7 @@ def _distribution(entry: os.DirEntry[str]) -> tuple[str, str]:
 
 
 def _torch() -> Any:
-    """The torch module, if the user's program has imported it and the import is over."""
+    """The torch module, if the user's program has imported it completely."""
     torch = sys.modules.get("torch")
     if torch is None or getattr(getattr(torch, "__spec__", None), "_initializing", False):
         return None
@@ -254,7 +255,7 @@ def _torch_facts() -> dict[str, Any]:
         "git": getattr(version, "git_version", None),
         "debug": bool(getattr(version, "debug", False)),
     }
-    # Asked earlier, these could start CUDA, after which the user's program could not fork any more.
+    # If asked earlier, these could start CUDA, after which the user's program could not fork.
     if torch.cuda.is_initialized():
         facts["cudnn"] = torch.backends.cudnn.version()
         facts["devices"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

@@ -1,8 +1,8 @@
-"""Reads which code is running from git, once, on the scheduler's thread, through the `git` executable.
+"""Reads the version of the running code from git, once, on the scheduler's thread, through the `git` executable.
 
 It only reads: no index refresh, no lock, no hook, no pager, no external diff, no prompt, no fetch from a remote. The
-repository is the one that holds the entry script, else the one that holds the working directory. The diff and the list
-of untracked files are cut at a size, and say so. Tokens in the diff and credentials in the remotes are masked.
+repository is the one that contains the entry script, else the working directory. The diff and the list of untracked
+files are truncated at a size limit, and marked so. Tokens in the diff and credentials in the remotes are masked.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tracelet.store import git_commands
 from tracelet.store.git_commands import decode, decode_line
 
 DIFF_CAP = 512 * 1024
-"""Bytes of diff that are kept: far above any change made by hand, far below a data file put into git by mistake."""
+"""Bytes of diff kept: far more than any manual change, far less than a data file committed by mistake."""
 
 UNTRACKED_CAP = 64 * 1024
-"""Bytes of names of untracked files that are kept, about a thousand; an output folder that nobody ignores has more."""
+"""Bytes of names of untracked files kept, about a thousand; an output folder missing from .gitignore has more."""
 
 
 class GitCollector:
-    """Commit, branch, uncommitted diff, untracked files, remotes and submodules of the code that runs."""
+    """Commit, branch, uncommitted diff, untracked files, remotes and submodules of the running code."""
 
     topic = "git"
 
@@ -35,7 +35,7 @@ class GitCollector:
         self._root = Path()
 
     def collect(self) -> Mapping[str, Any]:
-        """The facts, or `Absent` when there is no git or no working tree."""
+        """The facts; raises `Absent` without git or a working tree."""
         self._root = self._find_root()
         facts: dict[str, Any] = {"root": str(self._root)}
         incomplete: list[str] = []
@@ -130,7 +130,7 @@ class GitCollector:
         return {"submodules": found}
 
     def _ask(self, *arguments: str) -> bytes:
-        """The answer, empty where git says no (a detached head has no branch, a new repository no commit)."""
+        """The output, empty if git has no answer (a detached head has no branch, a new repository no commit)."""
         try:
             return git_commands.run(self._root, *arguments)
         except subprocess.CalledProcessError:

@@ -1,9 +1,9 @@
-"""Reads what the NVIDIA GPUs are and do, through NVML (`nvidia-ml-py`). Called on the scheduler's thread.
+"""Reads the properties and the load of NVIDIA GPUs through NVML (`nvidia-ml-py`). Called on the scheduler's thread.
 
 NVML talks to the driver without creating a CUDA context, so it takes no GPU memory and disturbs neither fork nor
-kernels. No driver is no failure: `Absent` is raised. What one model of GPU does not support costs that one figure.
-Sampled are the GPUs that our program may see (`CUDA_VISIBLE_DEVICES`), or all of them where there are more ranks on the
-node than that.
+kernels. Without a driver it raises `Absent`, which is not a failure. A value that a GPU model does not support is
+omitted; the others are read. It samples the GPUs that the program may see (`CUDA_VISIBLE_DEVICES`), or all of them if
+the node has more ranks than that.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tracelet.collectors import process_tree
 from tracelet.errors import Absent
 
 TASKS_PER_NODE = ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE", "OMPI_COMM_WORLD_LOCAL_SIZE")
-"""How many ranks share this node. A launcher may show each only its own GPU, and one of them samples for all."""
+"""The number of ranks on this node. A launcher may show each only its own GPU, and one rank samples for all."""
 
 Query = Callable[[Any, Any], Mapping[str, float]]
-"""(the pynvml module, a device's handle) to the figures, named without the device."""
+"""(the pynvml module, a device's handle) to the values, named without the device."""
 
 
 class GpuCollector:
-    """Utilisation, memory, temperature, power, clocks, fan of each GPU, and the memory that our processes hold."""
+    """Utilization, memory, temperature, power, clocks and fan of each GPU, and the memory that our processes hold."""
 
     name = "gpu"
 
@@ -35,7 +35,7 @@ class GpuCollector:
         self._unsupported: set[tuple[int, Query]] = set()
 
     def start(self) -> None:
-        """Connect to the driver; raise `Absent` without one, or when no GPU is visible to us."""
+        """Connect to the driver; raise `Absent` without a driver or a visible GPU."""
         self._nvml = _connect()
         handles = _handles(self._nvml)
         ours = _visible_to_run(self._nvml, len(handles))
@@ -45,7 +45,7 @@ class GpuCollector:
             raise Absent("no GPU is visible to this program")
 
     def sample(self) -> Mapping[str, float]:
-        """One reading of every device, as `0/utilisation_percent` and so on. Raises only when nothing answers."""
+        """One sample of every device, as `0/utilisation_percent` and so on. Raises only if no device answers."""
         found: dict[str, float] = {}
         failure: Exception | None = None
         pids = {process.pid for process in process_tree.tree(self._pid)}
@@ -71,7 +71,7 @@ class GpuCollector:
             users = self._nvml.nvmlDeviceGetComputeRunningProcesses(device)
         except self._nvml.NVMLError:
             return {}
-        # In a container NVML may tell the host's process ids: then none is ours, and nothing is said rather than 0.
+        # In a container NVML may report the host's process ids. Then none is ours; the value is omitted rather than 0.
         held = [user.usedGpuMemory or 0 for user in users if user.pid in pids]
         return {f"{index}/process_memory_bytes": float(sum(held))} if held else {}
 
@@ -83,12 +83,12 @@ class GpuCollector:
 
 
 class GpuFacts:
-    """Which GPUs the machine has, which of them are ours, and the driver."""
+    """The machine's GPUs, which of them belong to this run, and the driver."""
 
     topic = "gpu"
 
     def collect(self) -> Mapping[str, Any]:
-        """The facts, or `Absent` without a driver."""
+        """The facts; raises `Absent` without a driver."""
         nvml = _connect()
         try:
             handles = _handles(nvml)
@@ -136,14 +136,14 @@ def _visible_to_run(nvml: Any, count: int) -> set[int]:
     for name in visible.split(","):
         index = _index(nvml, name.strip())
         if index is None or not 0 <= index < count:
-            break  # CUDA, too, stops at the first name it does not know
+            break  # CUDA too stops at the first unknown name
         found.add(index)
     tasks = next((int(os.environ[name]) for name in TASKS_PER_NODE if os.environ.get(name, "").isdigit()), 1)
     return set(range(count)) if 0 < len(found) < tasks else found
 
 
 def _index(nvml: Any, name: str) -> int | None:
-    """The number of the GPU called so; of the GPU that it is a part of, for a MIG instance."""
+    """The number of the GPU with this name; for a MIG instance, the number of the GPU that it is part of."""
     if name.isdigit():
         return int(name)
     try:
@@ -159,7 +159,7 @@ def _index(nvml: Any, name: str) -> int | None:
 
 
 def _is_permanent(nvml: Any, error: Exception) -> bool:
-    """Whether asking again is useless: this GPU, driver or user cannot."""
+    """Whether asking again is useless: this GPU, driver or user never supports it."""
     return getattr(error, "value", None) in (
         nvml.NVML_ERROR_NOT_SUPPORTED,
         nvml.NVML_ERROR_NO_PERMISSION,

@@ -1,7 +1,6 @@
-"""Finds the processes that belong to a training: one and its descendants. Used by the collectors, on their thread.
+"""Finds the processes of a training: a root process and its descendants. Used by the collectors, on their thread.
 
-It looks at the process table and changes nothing in it. A process that ends meanwhile, or is not ours to look at, is
-left out.
+It reads the process table and changes nothing. It skips processes that end in the meantime or that it may not read.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def root_pid() -> int:
-    """The root of this node's training: torchrun, where it has started us and our fellow ranks, else ourselves."""
+    """The root of this node's training: torchrun if it started this process and its fellow ranks, else this process."""
     return os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else os.getpid()
 
 
 def tree(pid: int) -> list[psutil.Process]:
-    """The process and its descendants, as many as can be seen."""
+    """The process and its visible descendants."""
     import psutil
 
     try:
@@ -48,17 +47,17 @@ def _descendants(root: psutil.Process) -> list[psutil.Process]:
 
 
 def _kernel_lists_children(pid: int) -> bool:
-    # psutil reads every process of the machine instead: on a shared node with thousands of them that takes too long.
+    # psutil reads every process of the machine instead: too slow on a shared node with thousands of them.
     return sys.platform == "linux" and os.path.exists(f"/proc/{pid}/task/{pid}/children")
 
 
 def _children(pid: int) -> list[int]:
-    """The children that each thread of a process has started."""
+    """The children started by each thread of a process."""
     found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as children:
                 found += map(int, children.read().split())
     except OSError:
-        pass  # a thread, or all of it, has ended meanwhile
+        pass  # the thread or the whole process ended in the meantime
     return found

@@ -1,9 +1,9 @@
-"""Runs the collectors in one thread: facts once, numbers again and again. Started by the session; later by the agent.
+"""Runs the collectors in one thread: facts once, metrics periodically. The session starts it, and later the agent.
 
-Everything but `start()` and `stop()` happens on the thread `tracelet-collectors`, so that starting a run costs nothing
-but the start of a thread. It knows no session: what it finds goes to `emit`, as points named `<collector>/<metric>`
-whose step is the number of the sample, and as `Facts`. It keeps time without drift, never makes up for samples that
-were missed (a suspended laptop), lets no exception of a collector out, and does nothing in a forked child.
+Everything but `start()` and `stop()` happens on the thread `tracelet-collectors`, so that starting a run costs only the
+start of a thread. It knows no session: results go to `emit`, as points named `<collector>/<metric>` whose step is the
+number of the sample, and as `Facts`. It keeps time without drift, never makes up for missed samples (a suspended
+laptop), lets no exception of a collector escape, and does nothing in a forked child.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from tracelet.journal.records import Facts
 Emit = Callable[[Item], None]
 
 MAX_FAILURES = 3
-"""A collector that fails so often in a row will fail for ever, and is retired."""
+"""A collector that fails this often in a row is disabled."""
 
 STOP_TIMEOUT = 0.15
-"""Longest wait of `stop()` for the last samples; a collector that hangs in the kernel must not hold the user's exit."""
+"""Longest wait of `stop()` for the last samples; a collector that hangs in the kernel must not delay the user's exit.
+"""
 
 FACTS_TIMEOUT = 3.0
-"""Longest wait of `stop()` for facts still outstanding: a run of half a second deserves its commit as well."""
+"""Longest wait of `stop()` for outstanding facts, so that a run of half a second has its commit as well."""
 
 
 class Task:
@@ -46,19 +47,19 @@ class Task:
         self.failures = 0
 
     def key(self, metric: str) -> SeriesKey:
-        """The one key of this metric's series."""
+        """The key of this metric's series."""
         key = self.keys.get(metric)
         if key is None:
             key = self.keys[metric] = SeriesKey(f"{self.collector.name}/{metric}", automatic=True)
         return key
 
     def schedule_next(self, now: float) -> None:
-        """Set the next moment on this task's own grid, leaving out those that have passed."""
+        """Schedule the next sample on this task's own grid, skipping the samples that were missed."""
         self.due += self.every * max(1.0, (now - self.due) // self.every + 1.0)
 
 
 class Scheduler:
-    """Samples `collectors` every `interval` seconds (or at their own `every`) and asks `facts` once, in one thread."""
+    """Samples `collectors` every `interval` seconds (or their own `every`) and collects `facts` once, in one thread."""
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class Scheduler:
             self._thread.start()
 
     def stop(self) -> None:
-        """Take one last sample and end the thread. Waits for facts that are still being collected, within a limit."""
+        """Take a last sample and end the thread. Waits, up to a limit, for facts that are still being collected."""
         thread = self._thread
         if thread is None or self._pid != os.getpid():
             return
@@ -111,7 +112,7 @@ class Scheduler:
         self._finish()
 
     def _finish(self) -> None:
-        """The last round: facts that are still missing, one last sample of each collector, then let go of all."""
+        """The last round: outstanding facts, one last sample of each collector, then stop all."""
         self._requeue_stale()
         while self._facts:
             self._collect(self._facts.popleft())
@@ -178,7 +179,7 @@ class Scheduler:
             self._emit(Facts(time=time.time_ns() // 1000, topic=collector.topic, values=values))
 
     def _requeue_stale(self) -> None:
-        """Put facts that have changed since they were read (torch was imported meanwhile) back into the queue."""
+        """Queue facts again that have changed since they were read (for example, torch was imported)."""
         for collector in tuple(self._refreshable):
             with guard.guard(f"checking the {collector.topic} facts"):
                 if collector.stale():

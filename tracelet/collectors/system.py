@@ -1,7 +1,7 @@
-"""Reads what the machine is doing, and what our processes have in it, with psutil. Called on the scheduler's thread.
+"""Samples the machine's load, and our processes' share of it, with psutil. Called on the scheduler's thread.
 
-Percentages of CPU and rates are differences between two samples, kept here: psutil's own memory of earlier calls
-belongs to the user's program. The first sample therefore holds none. What a platform does not give is left out.
+CPU percentages and rates are differences between two samples, kept here: psutil's own memory of earlier calls belongs
+to the user's program. The first sample therefore has none. Values that a platform lacks are omitted.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 from tracelet.collectors import process_tree
 
 LOOPBACK = ("lo", "Loopback")
-"""Interfaces on which a machine talks to itself; a cluster's ranks on one node would drown the real traffic."""
+"""Interfaces for traffic within the machine; ranks on one node would hide the real traffic."""
 
 CGROUP_MEMORY = (
     ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.max"),
     ("/sys/fs/cgroup/memory/memory.usage_in_bytes", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-"""(used, limit) of the container we are in, versions 2 and 1: the limit that really ends a job."""
+"""(used, limit) of the container, cgroup versions 2 and 1: the limit that applies to the job."""
 
 
 class SystemCollector:
@@ -39,7 +39,9 @@ class SystemCollector:
         self._sampled_at: float | None = None
 
     def start(self) -> None:
-        """Fix the folder whose disk is watched, lest a later `chdir` of the user's program change the series."""
+        """Fix the folder whose disk is sampled, so that a later `chdir` of the user's program does not change the
+        series.
+        """
         import psutil  # noqa: F401  # a missing psutil is told here, once
 
         self._folder = str(Path(self._folder).absolute())
@@ -57,7 +59,7 @@ class SystemCollector:
         return found
 
     def stop(self) -> None:
-        """Nothing is held."""
+        """Does nothing: the collector holds no resources."""
 
     def _load(self) -> dict[str, float]:
         import psutil
@@ -66,7 +68,7 @@ class SystemCollector:
         if hasattr(os, "getloadavg"):
             found["load_1m"] = os.getloadavg()[0]
         times = psutil.cpu_times()
-        # Guest time is counted in user time already; iowait and steal are time in which we did not compute.
+        # User time already includes guest time; during iowait and steal this machine did not compute.
         idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "steal", 0.0)
         total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
         before, self._cpu = self._cpu, (idle, total)
@@ -108,7 +110,7 @@ class SystemCollector:
         return {
             f"{name}_per_second": (count - before[name]) / seconds
             for name, count in counters.items()
-            if name in before and count >= before[name]  # a counter that wrapped, or whose device is gone
+            if name in before and count >= before[name]  # a counter that wrapped, or whose device was removed
         }
 
     def _processes(self, seconds: float) -> dict[str, float]:
@@ -125,7 +127,7 @@ class SystemCollector:
                     threads += process.num_threads()
                     files += process.num_fds() if hasattr(process, "num_fds") else 0
             except psutil.Error:
-                continue  # it ended meanwhile, or is not ours to look at
+                continue  # it ended in the meantime, or access is denied
         if not spent:
             return {}
         before, self._cpu_seconds = self._cpu_seconds, spent
@@ -140,7 +142,7 @@ class SystemCollector:
 
 
 def _counters() -> dict[str, float]:
-    """Bytes since boot, over all disks and all networks but the loopback. psutil's own wrap cache is left alone."""
+    """Bytes since boot, over all disks and all networks but the loopback. Does not use psutil's own wrap cache."""
     import psutil
 
     found: dict[str, float] = {}
@@ -160,7 +162,7 @@ def _counters() -> dict[str, float]:
 
 
 def _swap_used() -> float | None:
-    """Bytes of swap in use; psutil warns where it cannot tell, and a warning of ours would be the user's."""
+    """Bytes of swap in use. psutil warns where it cannot read them; that warning must not reach the user."""
     if sys.platform != "linux":
         return None
     fields: dict[str, int] = {}

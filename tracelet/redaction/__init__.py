@@ -1,1 +1,1 @@
-"""Redaction: what keeps secrets out of everything that is recorded."""
+"""Redaction: keeps secrets out of everything that is recorded."""

@@ -1,8 +1,8 @@
-"""The credentials that this process knows, taken out of what it records wherever they turn up.
+"""Removes credentials that this process knows from everything that it records.
 
-Masking by names and shapes (see `masking`) cannot see that a tag, a comment of a diff or the text of an exception
-holds the key that the program was given; this module compares. Used by the journal on the thread that writes it, once
-for each record that is no series; the registry teaches it the options of backends. It never stores what it knows.
+Masking by names and shapes (see `masking`) cannot see that a tag, a comment in a diff or an exception's message
+contains the key that the program was given; this module compares values. The journal calls it on its writing thread,
+once for each record that is not a series; the registry registers the options of backends. It never stores the secrets.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from urllib.parse import quote, urlsplit
 from tracelet.redaction.masking import looks_secret
 
 MIN_LENGTH = 8
-"""Shorter "secrets" are words that happen to stand in a password's place, and would black out half a record."""
+"""Shorter "secrets" are ordinary words used as passwords; redacting them would black out half a record."""
 UNAMBIGUOUS_LENGTH = 16
-"""From this length on a secret need not hold both letters and digits: it is no word."""
+"""From this length on a secret need not contain both letters and digits: it is not a word."""
 
 _registered: set[str] = set()
 
 
 def register(options: Mapping[str, Any]) -> None:
-    """Take note of the secrets among the options of a backend."""
+    """Register the secrets among the options of a backend."""
     _registered.update(filter(_is_distinctive, find_secrets(options)))
 
 
 def redact(payload: bytes) -> bytes:
-    """The encoded record with as many stars as each known secret is long: its structure stays as it is."""
+    """The encoded record with each known secret replaced by asterisks of the same length, so its structure stays
+    intact.
+    """
     for secret in {*_registered, *filter(_is_distinctive, find_secrets(os.environ))}:
         for spelled in {secret, quote(secret, safe="")}:
             found = spelled.encode("utf-8", "surrogateescape")
@@ -38,7 +40,7 @@ def redact(payload: bytes) -> bytes:
 
 
 def find_secrets(table: Mapping[str, Any]) -> Iterator[str]:
-    """Values under names that look secret, at any depth, and the passwords of addresses."""
+    """Values under names that look secret, at any depth, and the passwords in URLs."""
     for name, value in table.items():
         if isinstance(value, Mapping):
             yield from find_secrets(value)
@@ -59,7 +61,7 @@ def _url_password(address: str) -> Iterator[str]:
 
 
 def _is_distinctive(secret: str) -> bool:
-    if len(secret) < MIN_LENGTH or os.path.isabs(secret):  # PWD is no password, SSH_AUTH_SOCK no key
+    if len(secret) < MIN_LENGTH or os.path.isabs(secret):  # PWD is not a password, SSH_AUTH_SOCK not a key
         return False
     mixed = any(map(str.isdigit, secret)) and any(map(str.isalpha, secret))
     return mixed or len(secret) >= UNAMBIGUOUS_LENGTH

@@ -1,8 +1,8 @@
-"""Takes secrets out of what is recorded: arguments, addresses, text. Pure functions; imports nothing of ours.
+"""Masks secrets in recorded arguments, URLs and text. Pure functions; imports nothing of tracelet.
 
-Called by the collectors (command line, git remotes, diff) and by integrations (parameter names), on any thread. Errs on
-the side of masking where a name or a shape says "secret", and leaves the words of machine learning alone: `max_tokens`,
-`pad_token`, `key_dim` and `token_dropout` are hyperparameters. It never raises, and never looks a value up anywhere.
+Called by the collectors (command line, git remotes, diff) and by integrations (parameter names), on any thread. Masks
+when in doubt if a name or a shape suggests a secret, but leaves the vocabulary of machine learning alone: `max_tokens`,
+`pad_token`, `key_dim` and `token_dropout` are hyperparameters. It never raises, and never looks up a value anywhere.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ SECRET_PARTS = (
     "password", "passwd", "passphrase", "passcode", "secret", "credential", "apikey", "accesskey", "privatekey",
     "authtoken", "accesstoken", "apitoken", "bearer", "authorization", "webhook", "connectionstring",
 )  # fmt: skip
-"""A name that holds one of these, punctuation and case set aside, is secret wherever the part stands."""
+"""A name that contains one of these, ignoring punctuation and case, is secret."""
 
 SECRET_LAST_WORDS = frozenset({"pwd", "passwd", "auth", "jwt", "cookie", "sas"})
 KEY_OWNERS = _words(
     "account admin api app auth aws azure clearml client comet consumer deploy encryption gcp hf host license login "
     "master mlflow neptune openai anthropic root s3 service shared signing ssh storage subscription user wandb"
 )
-"""`wandb_key` is a secret, `sort_key` is not: only with one of these words in front is a key a secret."""
+"""`wandb_key` is a secret, `sort_key` is not: a key is secret only after one of these words."""
 
 PASS_OWNERS = _words("admin db ftp http key mongo mysql pg postgres proxy redis root smtp ssh user")
 TEXT_TOKENS = _words(
@@ -37,16 +37,16 @@ TEXT_TOKENS = _words(
     "latent learnable mask max min new next null num output pad per positional prefix prompt query reg register sep "
     "separator shared soft sos special start stop summary target task time trigger unk unknown video visual"
 )
-"""`eos_token` is text for a model, `hf_token` opens a door: with one of these words in front a token is no secret."""
+"""`eos_token` is text for a model, `hf_token` is a credential: after one of these words a token is not secret."""
 
 TOKEN_OWNERS = _words("access api auth bearer bot csrf github gitlab hf hub id login oauth refresh session")
 """`auth_tokens` is secret; other plurals (`max_tokens`, `new_tokens`) count text."""
 
 LOCATION_WORDS = _words("dir file filename folder path")
-"""`password_file` says where the secret is, not what it is."""
+"""`password_file` names the secret's location, not the secret."""
 
 HARMLESS_VALUES = frozenset({"", "none", "null", "true", "false", MASK})
-"""Values that cannot be a secret; that a key was not given is worth knowing."""
+"""Values that cannot be a secret; that no key was given is worth recording."""
 
 _TOKEN_SHAPES = re.compile(
     r"""
@@ -74,13 +74,13 @@ _USER_IN_URL = re.compile(
     r"\b([A-Za-z][A-Za-z0-9+.-]{0,30}://)"
     r"((?:[^\s/?#@\"'<>]{0,1000}@)+|[^\s/?#@:\"'<>\[\]]{0,1000}:(?!\d*(?:[/?#\s\"'<>,;)\]]|$))[^\s@\"'<>]{0,1000}@)"
 )
-"""What stands before the host. The second form is a password that holds `/`, `?` or `#` unquoted."""
+"""The part before the host. The second form is a password that contains `/`, `?` or `#` unquoted."""
 
 _NAME = re.compile(
     r"(?<![A-Za-z0-9_])([A-Za-z_][\w.\-]{0,200})[\"'\]]{0,2}\s{0,4}"
     r"(?::\s{0,4}(?:[A-Za-z.]{1,40}\[)?(?:str|bytes|Any|SecretStr|string)\]?(?:\s?\|\s?None)?\s{0,4}=|[=:]=?)\s{0,4}"
 )
-"""A name and what assigns to it, a type of text between them included (`key: str = `)."""
+"""A name and its assignment, including a type annotation between them (`key: str = `)."""
 
 _VALUE = re.compile(
     r"[BbFfRrUu]{0,2}(?:"
@@ -90,7 +90,7 @@ _VALUE = re.compile(
     r")|([^\s,;&)}\]\"']+)",
     re.DOTALL,
 )
-"""What is assigned. A quote that nobody closes ends with its line, unless nothing else stands in that."""
+"""The assigned value. An unclosed quote ends with its line, unless nothing follows it on that line."""
 
 _ASSIGNMENT = re.compile(r"(?P<head>[-+~]*(?P<name>[A-Za-z_][\w.\-/\[\]'\"]*)=)(?P<value>.*)", re.DOTALL)
 _FLAG = re.compile(r"--?[A-Za-z][\w.\-]*(?:=.*)?", re.DOTALL)
@@ -100,7 +100,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 @lru_cache(maxsize=4096)
 def looks_secret(name: str) -> bool:
-    """Whether a parameter, flag or variable of this name holds a secret: `hf_token` and `WANDB_API_KEY` do."""
+    """Whether a parameter, flag or variable with this name holds a secret, as `hf_token` and `WANDB_API_KEY` do."""
     words = [word.lower() for word in _WORD.findall(name)]
     if not words or words[-1] in LOCATION_WORDS:
         return False
@@ -118,12 +118,12 @@ def looks_secret(name: str) -> bool:
 
 
 def mask_url(url: str) -> str:
-    """An address without its user, password and secret query values; `ssh://git@host` keeps its user."""
+    """A URL without its user, password and secret query values; `ssh://git@host` keeps its user."""
     return mask_text(url)
 
 
 def mask_tokens(text: str) -> str:
-    """Text without well-known token shapes, private keys and credentials in addresses; assignments are left alone."""
+    """Text without well-known token shapes, private keys and credentials in URLs; leaves assignments alone."""
     text = _PRIVATE_KEY.sub(rf"\1{MASK}\2", text)
     text = _USER_IN_URL.sub(_mask_user, text)
     text = _SCHEMED.sub(rf"\1\2{MASK}", text)
@@ -131,7 +131,7 @@ def mask_tokens(text: str) -> str:
 
 
 def mask_text(text: str) -> str:
-    """As `mask_tokens`, and what is assigned to a secret name (`password=...`, `"api_key": "..."`) masked too."""
+    """As `mask_tokens`, and also masks values assigned to a secret name (`password=...`, `"api_key": "..."`)."""
     text = mask_tokens(text)
     parts: list[str] = []
     done = 0
@@ -144,7 +144,7 @@ def mask_text(text: str) -> str:
 
 
 def mask_arguments(argv: Sequence[str]) -> list[str]:
-    """A command line as it was, argument by argument, with the secrets in it masked."""
+    """A command line, argument by argument, with its secrets masked."""
     masked: list[str] = []
     flag = ""
     for argument in argv:
@@ -161,7 +161,7 @@ def mask_arguments(argv: Sequence[str]) -> list[str]:
 
 
 def _is_flag(argument: str) -> bool:
-    # A long word after one dash is rather a random token than an option.
+    # A long word after a single dash is more likely a random token than an option.
     return bool(_FLAG.fullmatch(argument)) and (argument.startswith("--") or len(argument) <= 24 or "=" in argument)
 
 

@@ -1,6 +1,4 @@
-"""Takes the credentials that a backend was given out of every text that may be stored. Used by couriers and the agent's
-log.
-"""
+"""Removes the credentials of backends from every text that may be stored. Used by couriers and the agent's log."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from tracelet.redaction.known_secrets import find_secrets
 from tracelet.redaction.masking import MASK, mask_text
 
 MIN_LENGTH = 6
-"""Shorter "secrets" are words that happen to stand in a password's place, and would black out half a log."""
+"""Shorter "secrets" are ordinary words used as passwords; redacting them would black out half a log."""
 
 
 class Redactor:
@@ -25,7 +23,7 @@ class Redactor:
         self._secrets = sorted((secret for secret in found if len(secret) >= MIN_LENGTH), key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
-        """The text without them, and without what looks like one."""
+        """The text without known secrets and without strings that look like one."""
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         return mask_text(text)
