@@ -1,6 +1,6 @@
-"""For authors of plug-ins: what every backend must do, as checks that need no test framework.
+"""Checks for authors of backends: what every backend must do. They need no test framework.
 
-Used by tests, of this project and of packages that bring a backend. A check raises `AssertionError`. Under pytest:
+Used by the tests of this project and of packages that provide a backend. A check raises `AssertionError`. Under pytest:
 
     @pytest.mark.parametrize("check", BackendConformance.CHECKS)
     def test_mine(check, tmp_path):
@@ -36,7 +36,7 @@ class Delivered:
     """What a reader found in the tracking system, under the names that the run used."""
 
     series: dict[str, list[tuple[int, float, float]]] = field(default_factory=dict)
-    """(step, value, time in seconds) of every point, in any order."""
+    """(step, value, time in seconds) of each point, in any order."""
     params: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, bytes] = field(default_factory=dict)
     status: str = ""
@@ -44,27 +44,27 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Traits:
-    """What a system cannot keep, so that the checks do not ask for it."""
+    """What a system cannot keep, so that the checks do not require it."""
 
     value: Callable[[float], float] = lambda value: value
-    """A value as the system gives it back (single precision, say)."""
+    """A value as the system returns it (in single precision, for example)."""
     time_precision: float | None = 0.002
-    """Seconds; None if it keeps no times."""
+    """Seconds; None if it stores no times."""
     params: bool = True
     artifacts: bool = True
     statuses: Mapping[str, str] | None = None
-    """What the reader finds for each of our statuses; None if the system has none."""
+    """The status that the reader finds for each of ours; None if the system has none."""
     recognises_repeats: bool = True
-    """Whether a batch that comes again is not there twice."""
+    """Whether a batch that is sent again is stored once."""
     finds_run_again: bool = True
-    """Whether the remote run is found without memory too."""
+    """Whether the remote run is also found without stored state."""
 
 
 Reader = Callable[[RunDescription], Delivered]
 
 
 class Memory:
-    """What a courier would keep for a backend between two opens of the same run."""
+    """The state that a courier would keep for a backend between two opens of the same run."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -72,7 +72,7 @@ class Memory:
 
 
 class BackendConformance:
-    """Exercises backends made by `make` and compares with what `read` finds. Each check needs a fresh one."""
+    """Exercises backends created by `make` and compares them with the result of `read`. Each check needs a new one."""
 
     CHECKS: ClassVar[tuple[str, ...]] = (
         "awkward_points", "awkward_names", "many_points", "repeated_batch", "repeated_write", "lost_memory", "resumed",
@@ -105,7 +105,7 @@ class BackendConformance:
     def deliver(self, *batches: Batch, outcome: Outcome | None = None) -> None:
         """Open, write the batches, close, as a courier does."""
         for batch in batches:
-            self._params.update(batch.params)  # a courier describes the run by all that its journals hold by now
+            self._params.update(batch.params)  # a courier describes the run by everything that its journals hold so far
         backend = self.make()
         backend.open(self.description(params=dict(self._params)))
         for number, batch in enumerate(batches):
@@ -114,7 +114,7 @@ class BackendConformance:
         backend.close(outcome)
 
     def expect(self, *batches: Batch) -> None:
-        """Compare what the system has with the points of the batches."""
+        """Compare the points in the system with those of the batches."""
         found = self.read(self.description()).series
         wanted: dict[str, list[tuple[int, float, float]]] = {}
         for part in (part for batch in batches for part in batch.points):
@@ -132,7 +132,7 @@ class BackendConformance:
         self.expect(batch)
 
     def check_awkward_names(self) -> None:
-        """Names that differ in nothing but case, that are long, foreign, or look like paths stay apart."""
+        """Names that are long, non-ASCII, look like paths or differ only in case stay apart."""
         batch = Batch(
             id="b:1-2", points=[_series(name, (0, 1), (float(n), n + 0.5)) for n, name in enumerate(AWKWARD_NAMES)]
         )
@@ -140,21 +140,21 @@ class BackendConformance:
         self.expect(batch)
 
     def check_many_points(self) -> None:
-        """A batch of 20,000 points of four metrics arrives whole."""
+        """A batch of 20,000 points of four metrics arrives complete."""
         steps, values = range(MANY // 4), [step * 0.5 for step in range(MANY // 4)]
         batch = Batch(id="b:1-2", points=[_series(f"metric/{n}", steps, values) for n in range(4)])
         self.deliver(batch, outcome=FINISHED)
         self.expect(batch)
 
     def check_repeated_batch(self) -> None:
-        """A batch whose delivery was not noted comes again after the next open, and is there once."""
+        """A batch whose delivery was not recorded is sent again after the next open, and is stored once."""
         first, last = _two_batches()
         self.deliver(first, last)
         self.deliver(last, outcome=FINISHED)
         self.expect(first, last) if self.traits.recognises_repeats else self.expect(first, last, last)
 
     def check_repeated_write(self) -> None:
-        """A batch that is written again by the same backend, marked as a repeat, is there once."""
+        """A batch that the same backend writes again, marked as a repeat, is stored once."""
         first, last = _two_batches()
         backend = self.make()
         backend.open(self.description())
@@ -164,7 +164,7 @@ class BackendConformance:
         self.expect(first, last) if self.traits.recognises_repeats else self.expect(first, last, last)
 
     def check_lost_memory(self) -> None:
-        """When what was remembered is lost the run is found by its id, and nothing is there twice."""
+        """After its state is lost the backend finds the run by its id, and stores nothing twice."""
         if not self.traits.finds_run_again:
             return
         first, last = _two_batches()
@@ -174,14 +174,14 @@ class BackendConformance:
         self.expect(first, last)
 
     def check_resumed(self) -> None:
-        """A run that was over and goes on is the same run, and gets its points behind the earlier ones."""
+        """A finished run that resumes is the same run, and its new points follow the earlier ones."""
         first, last = _two_batches()
         self.deliver(first, outcome=Outcome("preempted", "SIGTERM", START + 50))
         self.deliver(last, outcome=FINISHED)
         self.expect(first, last)
 
     def check_params(self) -> None:
-        """Long, foreign and changed parameters are taken; one that is said twice is there once."""
+        """Long, non-ASCII and changed parameters are accepted; a parameter that is sent twice is stored once."""
         params: dict[str, Any] = {"lr": 0.1, "layers": "[1, 2]", "flag": True, "none": None, "optimizer/Adam/lr": 1e-3,
                                   "größe": "ä" * 100, "long": "x" * 20_000, "empty": ""}  # fmt: skip
         self.deliver(
@@ -213,7 +213,7 @@ class BackendConformance:
             assert found.get("out/deep/a.bin") == bytes(range(256)), sorted(found)
 
     def check_outcomes(self) -> None:
-        """Every way in which a run may end is taken, and shown by systems that know statuses."""
+        """Every status with which a run can end is accepted, and shown by systems that have statuses."""
         for status in STATUSES[1:]:
             self.run_id, self.memory = f"run-{status}", Memory()
             batch = Batch(id="b:0-1", points=[_series("loss", (0,), (1.0,))])
@@ -224,13 +224,13 @@ class BackendConformance:
                 assert found == self.traits.statuses[status], f"a run that {status} is shown as {found!r}"
 
     def check_everything_at_once(self) -> None:
-        """One batch that holds every kind of record is taken whole."""
+        """One batch that holds every kind of record is accepted completely."""
         batch = _mixed_batch()
         self.deliver(batch, outcome=FINISHED)
         self.expect(batch)
 
     def check_empty(self) -> None:
-        """A run without a record, and a batch with nothing in it, are no trouble."""
+        """A run without records and an empty batch are accepted."""
         self.deliver(Batch(id="b:0-1"), outcome=FINISHED)
         self.deliver(outcome=FINISHED)
         assert self.read(self.description()).series == {}
@@ -283,7 +283,7 @@ def _order(point: tuple[int, float, float]) -> tuple[int, str, float]:
 
 
 class CollectingBackend:
-    """Keeps what it is given in a list: a stand-in where a courier needs some backend."""
+    """Keeps the batches that it receives in a list, for tests in which a courier needs a backend."""
 
     def __init__(self, batches: list[Batch]) -> None:
         self.batches = batches
@@ -292,7 +292,7 @@ class CollectingBackend:
         """Do nothing."""
 
     def write(self, batch: Batch) -> None:
-        """Keep the batch, unless it is there already."""
+        """Keep the batch, unless it is kept already."""
         if batch.id not in {one.id for one in self.batches}:
             self.batches.append(batch)
 

@@ -1,4 +1,4 @@
-"""Points as packed columns: how a chunk is made (pure Python, writer thread) and how it is read (numpy, any process).
+"""Points as packed columns: packs chunks (pure Python, writer thread) and unpacks them (numpy, any process).
 
 A column is `(code, start, body)`:
 
@@ -7,10 +7,10 @@ A column is `(code, start, body)`:
     "B" "H" "I" "q"   differences, little     start, then start + the running sum (integers)
                       endian, count - 1
     "f" "d" the values, little endian         floats; "f" only where a float32 holds each value exactly
-    "1" "2" "4"       the values, little      integers of 1, 2 or 4 bytes in no order
+    "1" "2" "4"       the values, little      unordered integers of 1, 2 or 4 bytes
                       endian
     "*"     unused                            every value equals start (floats)
-    "z" and one       zlib of such a body     the same; made by compaction alone
+    "z" and one       zlib of such a body     the same; only compaction creates it
     of "B" to "4"     with its bytes regrouped: all first bytes, all second bytes, ...
 
 Packing is lossless for integers below 2**53 and all floats (NaN payloads are kept by "d", plain NaN by "f").
@@ -47,14 +47,14 @@ NUMPY_TYPES = {
 }  # fmt: skip
 WIDEST = "8"
 ARRAY_CODES = {WIDEST: "q", **{width: code for width, code, _ in DIRECT_CODES}}
-"""What `array` calls the columns that numpy's names do not fit."""
+"""Type codes of `array`, for columns whose codes numpy does not share."""
 PROBE_LENGTH = 8
-"""Values that tell most columns of doubles from those that float32 holds, before all are compared."""
+"""Values compared first: they rule out float32 for most columns of doubles before all values are compared."""
 COMPRESSED = "z"
 INTEGER_CODES, FLOAT_CODES = frozenset("=1248BHIq"), frozenset("*fd")
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 MAX_POINTS = 16 * 1024 * 1024
-"""No flush comes near it. A chunk that claims more is not unpacked: its columns may stand in no bytes at all."""
+"""No flush comes near it. A chunk that claims more is not unpacked: some columns take no bytes whatever their count."""
 MIN_COMPRESSED_BYTES = 64
 """Bytes of a body below which zlib's own header eats the gain."""
 MAX_COMPRESSION_RATIO = 0.9
@@ -77,7 +77,7 @@ def pack_integers(values: Sequence[int]) -> Packed:
         return ("=", first, stride) if INT64_MIN <= stride <= INT64_MAX else (WIDEST, 0, _body("q", values))
     differences = list(map(operator.sub, values[1:], values))
     smallest, largest = min(differences), max(differences)
-    # Columns mostly rise; then the ends are the extremes, and looking for them costs nothing.
+    # Columns mostly rise: then first and last are the extremes, and finding them costs nothing.
     lowest, highest = (first, values[-1]) if smallest >= 0 else (min(values), max(values))
     _check_int64(lowest, highest)
     if smallest < INT64_MIN or largest > INT64_MAX:
@@ -106,7 +106,7 @@ def _is_arithmetic(values: Sequence[int], stride: int) -> bool:
 
 
 def pack_small(values: Sequence[int]) -> Packed:
-    """Pack a non-empty column of integers that are mostly small and in no order; cheaper than `pack_integers`."""
+    """Pack a non-empty column of integers that are mostly small and unordered; cheaper than `pack_integers`."""
     smallest, largest = min(values), max(values)
     if smallest == largest:
         return ("=", smallest, 0)
@@ -132,7 +132,7 @@ def pack_floats(values: Sequence[float]) -> Packed:
 
 
 def compress(packed: Packed) -> Packed:
-    """The column with its body compressed, or as it was where that gains little."""
+    """The column with its body compressed, or unchanged if compression gains little."""
     code, start, body = packed
     if not isinstance(body, bytes) or len(body) < MIN_COMPRESSED_BYTES or code not in NUMPY_TYPES:
         return packed
@@ -161,7 +161,7 @@ def _width(code: str) -> int:
 
 
 def list_integers(packed: Sequence[Any], count: int) -> list[int]:
-    """The column as Python integers, for processes without numpy; JournalError when it is not one."""
+    """The column as Python integers, for processes without numpy; JournalError if it is malformed."""
     code, start, body = checked_column(packed, count, INTEGER_CODES)
     if code == "=":
         return [start + body * place for place in range(count)]
@@ -171,7 +171,7 @@ def list_integers(packed: Sequence[Any], count: int) -> list[int]:
 
 
 def list_floats(packed: Sequence[Any], count: int) -> array[float]:
-    """The column as doubles, for processes without numpy; JournalError when it is not one."""
+    """The column as doubles, for processes without numpy; JournalError if it is malformed."""
     code, start, body = checked_column(packed, count, FLOAT_CODES)
     if code == "*":
         return array("d", [start]) * count
@@ -188,7 +188,7 @@ def _column(code: str, body: object, count: int) -> array[Any]:
 
 
 def unpack_integers(packed: Sequence[Any], count: int) -> IntArray:
-    """The column as int64[count]; JournalError when it is not one."""
+    """The column as int64[count]; JournalError if it is malformed."""
     import numpy as np
 
     code, start, body = checked_column(packed, count, INTEGER_CODES)
@@ -206,7 +206,7 @@ def unpack_integers(packed: Sequence[Any], count: int) -> IntArray:
 
 
 def unpack_floats(packed: Sequence[Any], count: int) -> FloatArray:
-    """The column as float64[count]; JournalError when it is not one."""
+    """The column as float64[count]; JournalError if it is malformed."""
     import numpy as np
 
     code, start, body = checked_column(packed, count, FLOAT_CODES)
@@ -223,7 +223,7 @@ def _numbers(code: str, body: object, count: int) -> npt.NDArray[Any]:
 
 
 def checked_column(packed: Sequence[Any], count: int, codes: frozenset[str]) -> tuple[str, Any, Any]:
-    """The parts of a column that can be meant: a code of its kind, a count that a flush may have, integers in range."""
+    """The parts of a plausible column: a code of its kind, a count that one flush can have, integers in range."""
     code, start, body = packed
     sound = 0 < count <= MAX_POINTS and code.removeprefix(COMPRESSED) in codes
     if codes is INTEGER_CODES:
@@ -238,7 +238,7 @@ def _is_int64(number: object) -> bool:
 
 
 def checked_body(code: str, body: object, count: int) -> tuple[str, bytes]:
-    """The code and the uncompressed body of a column; JournalError when it does not hold `count` values."""
+    """The code and the uncompressed body of a column; JournalError if it does not hold `count` values."""
     plain = code.removeprefix(COMPRESSED)
     if plain in NUMPY_TYPES and isinstance(body, bytes):
         whole = _decompress(plain, body, count) if plain != code else body

@@ -1,9 +1,10 @@
-"""One series out of those of all ranks, with the reduction that it was logged with. Pure: numpy in, numpy out.
+"""Aggregates the series of all ranks into one, with the reduction that the program logged it with. Pure: numpy in,
+numpy out.
 
 Used by `Run.series` on the reading side. The arithmetic is Lightning's under `sync_dist=True` with gloo, in float32
 where the values are float32: a mean of steps is the sum over the world size; a mean of epochs is the mean of the ranks'
-sums over the mean of their batch sizes, which Lightning cuts down to an integer. Gloo adds one number a rank from the
-last rank down to the first, and so do we: the result is Lightning's bit for bit.
+sums over the mean of their batch sizes, which Lightning truncates to an integer. Gloo adds one rank at a time, from the
+last rank down to the first, and so does this module: the result equals Lightning's bit for bit.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SYNCED = "synced"
 
 
 class Grid(NamedTuple):
-    """The points of all ranks, one row a rank, one column a point; `there` says which rank has it."""
+    """The points of all ranks, one row per rank, one column per point; `there` marks the points that a rank has."""
 
     values: FloatArray
     weights: FloatArray
@@ -36,14 +37,14 @@ class Grid(NamedTuple):
     there: BoolArray
 
     def of(self, chosen: BoolArray) -> Grid:
-        """Some of the columns."""
+        """Select columns."""
         values, weights, totals, there = self
         return Grid(values[:, chosen], weights[:, chosen], totals[:, chosen], there[:, chosen])
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How far the ranks are apart: min and max of each point over the ranks, and how many ranks have it."""
+    """The spread over ranks: min and max of each point, and how many ranks have it."""
 
     steps: IntArray
     min: FloatArray
@@ -52,19 +53,21 @@ class Spread:
 
     @property
     def least(self) -> FloatArray:
-        """The old name of `min`."""
+        """Deprecated name of `min`."""
         guard.renamed("spread.least", "spread.min")
         return self.min
 
     @property
     def greatest(self) -> FloatArray:
-        """The old name of `max`."""
+        """Deprecated name of `max`."""
         guard.renamed("spread.greatest", "spread.max")
         return self.max
 
 
 def aggregate(parts: Sequence[Series]) -> Series:
-    """The series over ranks; `parts` are those of the ranks that have it (at least one), the lowest rank first."""
+    """The series aggregated over ranks; `parts` are the series of the ranks that have it (at least one), lowest rank
+    first.
+    """
     import numpy as np
 
     if len(parts) == 1:
@@ -87,7 +90,7 @@ def aggregate(parts: Sequence[Series]) -> Series:
 
 
 def spread(parts: Sequence[Series]) -> Spread:
-    """How far the ranks are apart."""
+    """The spread of each point over the ranks."""
     import numpy as np
 
     grid, lead, _, _ = _align(parts)
@@ -136,7 +139,7 @@ def _mean(grid: Grid) -> FloatArray:
     count = grid.there.sum(axis=0)
     summed = _sum_over_ranks(grid.values, grid.there)
     plain: FloatArray = (summed / count.astype(summed.dtype)).astype(np.float64)
-    same = _minimum(grid) == _maximum(grid)  # a learning rate: three times 0.1 over three is not 0.1
+    same = _minimum(grid) == _maximum(grid)  # a learning rate: 0.1 + 0.1 + 0.1 divided by three is not 0.1
     plain[same] = _first(grid)[same]
     known = grid.there & ~np.isnan(grid.weights)
     weighed = (known == grid.there).all(axis=0)
@@ -155,7 +158,7 @@ def _mean(grid: Grid) -> FloatArray:
 
 
 def _sum_over_ranks(values: FloatArray, there: BoolArray) -> Column:
-    """The sum over ranks, in gloo's order; in float32 if that holds all the values, as Lightning's tensors do."""
+    """Sum over ranks in gloo's order; in float32 if that holds all values exactly, as Lightning's tensors do."""
     import numpy as np
 
     filled = np.where(there, values, 0.0)
@@ -174,7 +177,7 @@ def _sum_rows_from_last(rows: Column) -> Column:
 
 
 def _from_lowest_rank(lead: tuple[IntArray, IntArray], columns: Sequence[Column]) -> Column:
-    """Of each point, what its lowest rank says."""
+    """The value of each point on its lowest rank."""
     import numpy as np
 
     rows, places = lead
@@ -186,9 +189,9 @@ def _from_lowest_rank(lead: tuple[IntArray, IntArray], columns: Sequence[Column]
 
 
 def _align(parts: Sequence[Series]) -> tuple[Grid, tuple[IntArray, IntArray], Column, tuple[Segment, ...]]:
-    """The points of the ranks side by side: the same stage, fit and step, and as often logged there before.
+    """Align the points of the ranks: same stage, fit and step, and the same count of repetitions there.
 
-    Returned with the grid: for each point the row of its lowest rank and its place there, its reduction; the segments.
+    Returns the grid; for each point the row of its lowest rank, its place there and its reduction; and the segments.
     """
     import numpy as np
 
@@ -206,7 +209,7 @@ def _align(parts: Sequence[Series]) -> tuple[Grid, tuple[IntArray, IntArray], Co
         start += len(part)
     there = place >= 0
     rows = there.argmax(axis=0)
-    # In the order of the lowest rank that has them; what it lacks comes where the next one has it.
+    # Points keep the order of the lowest rank that has them; a point that it lacks comes where the next rank has it.
     order = np.lexsort((rows, place[rows, np.arange(total)], _group_of(keys, columns, total)))
     place, there, rows = place[:, order], there[:, order], rows[order]
     lead = rows, place[rows, np.arange(total)]
@@ -217,11 +220,11 @@ def _align(parts: Sequence[Series]) -> tuple[Grid, tuple[IntArray, IntArray], Co
 
 
 def _columns(keys: Sequence[IntArray]) -> IntArray:
-    """For each point of each part, one after the other, the number of its column: equal where the keys are."""
+    """The column number of each point of each part, in order: equal where the keys are equal."""
     import numpy as np
 
     if all(np.array_equal(keys[0], other) for other in keys[1:]):
-        return np.tile(np.arange(len(keys[0])), len(keys))  # nearly always, and many times faster than sorting
+        return np.tile(np.arange(len(keys[0])), len(keys))  # the usual case, and many times faster than sorting
     _, columns = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
     return columns.reshape(-1)
 
@@ -267,7 +270,7 @@ def _reductions(part: Series) -> Column:
 
 
 def _segments(parts: Sequence[Series], lead: tuple[IntArray, IntArray]) -> tuple[Segment, ...]:
-    """The segments of the aggregate: each point's is that of its lowest rank."""
+    """The segments of the aggregate: each point takes the segment of its lowest rank."""
     import numpy as np
 
     rows, places = lead

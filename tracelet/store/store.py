@@ -1,6 +1,7 @@
-"""The folder that holds runs: made by the session, read by everyone.
+"""The folder that holds runs: the session creates it, everything else reads it.
 
-`.tracelet/` ignores itself in git; `.tracelet/runs/ID/` is one run, with its journals and `artifacts/`.
+`.tracelet/` contains a `.gitignore` that ignores it; `.tracelet/runs/ID/` is one run, with its journals and
+`artifacts/`.
 """
 
 from __future__ import annotations
@@ -17,20 +18,23 @@ from tracelet.store.run import Run
 
 STORE_NAME = ".tracelet"
 LATEST = "latest"
-"""Stands for a run in every command, and therefore never for one of this id or name."""
+"""A name for the latest run in every command; never matches a run's id or name."""
 MIN_PREFIX = 4
-"""Fewer characters than this stand for a run that is called so, before an id that begins so: a run called `a`
-must not be taken for another one, for `rm` would delete that."""
+"""An argument shorter than this matches a run's name, not an id prefix. A run named `a` must not be confused with
+another one, because `rm` would delete that.
+"""
 
 
 def locate(path: str | os.PathLike[str] | None = None) -> Path:
-    """The store's folder, absolute: the one given, else TRACELET_DIR or the setting `dir`, else `.tracelet` here."""
+    """The absolute path of the store's folder: the argument, else TRACELET_DIR or the setting `dir`, else `.tracelet`
+    here.
+    """
     chosen = os.fspath(path) if path is not None else settings.load().dir
     return Path(chosen or STORE_NAME).expanduser().absolute()
 
 
 def prepare(path: str = "") -> Path:
-    """Make the store's folder if it is missing and return the folder of its runs. Raises OSError."""
+    """Create the store's folder if it is missing and return the folder of its runs. Raises OSError."""
     root = locate(path or None)
     runs = root / RUNS
     runs.mkdir(parents=True, exist_ok=True)
@@ -39,14 +43,14 @@ def prepare(path: str = "") -> Path:
 
 
 class Store:
-    """The runs in one folder. Cheap to make; reads when asked."""
+    """The runs in one folder. Cheap to create; reads on demand."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None = None) -> Store:
-        """The store at `path`; a folder that does not exist yet is a store without runs. StoreError if it is a file."""
+        """The store at `path`; a folder that does not exist yet is an empty store. StoreError if it is a file."""
         root = locate(path)
         if root.exists() and not root.is_dir():
             raise StoreError(f"{root} is a file, not a store folder. Name the folder: --dir FOLDER, or TRACELET_DIR")
@@ -60,7 +64,9 @@ class Store:
             return
 
     def runs(self, project: str | None = None, status: str | None = None) -> list[Run]:
-        """All runs, newest first; those of one project or status if asked. InvalidArgument for no such status."""
+        """All runs, newest first; optionally only those of one project or status. InvalidArgument for an unknown
+        status.
+        """
         if status is not None and status not in STATUSES:
             raise InvalidArgument(f"unknown status {status!r}. Statuses: {', '.join(STATUSES)}")
         found = []
@@ -72,10 +78,11 @@ class Store:
         return [run for _, run in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
     def run(self, name: str, *, unique: bool = False) -> Run:
-        """The run with this id, unique prefix of one, or name. RunNotFound otherwise.
+        """The run with this id, unique id prefix, or name. RunNotFound otherwise.
 
-        `latest` is the run whose newest training process started last: one that was resumed since counts as new. Of
-        several runs with this name it is the newest; with `unique` that is an error too, for those who delete.
+        `latest` is the run whose newest training process started last, so a resumed run counts from its resumption. If
+        several runs have the name, the newest is returned; with `unique` that is an error instead, for callers that
+        delete.
         """
         if not isinstance(name, str):
             raise InvalidArgument(f"a run is found by its id or name, not by {name!r}. E.g. store.run('latest')")
