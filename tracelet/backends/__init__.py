@@ -1,1 +1,1 @@
-"""Plug-ins that speak to tracking systems. One file each; none imports another, nor an SDK at import time."""
+"""Backends: plug-ins, one per tracking system. None imports another one, nor an SDK at import time."""

@@ -1,7 +1,7 @@
 """The `aim` backend: a run in an Aim repository, its metrics with contexts, its parameters.
 
-Called by a courier on its thread. Aim's own capture of the terminal, the system and git is off. Aim's
-public `track()` would stamp its own times and keep one value a step, so its tracker is called one level below.
+Called by a courier on its thread. Aim's own capture of the terminal, the system and git is off. Aim's public `track()`
+would set its own times and keep one value per step, so this backend calls Aim's tracker one level below.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tracelet.errors import Misconfigured, Unavailable, install_command
 
 FIX = "backend={'aim': {'repo': 'FOLDER'}}"
 AIM_PORT = 53800
-"""Where `aim server` listens unless told otherwise."""
+"""Aim server's default address."""
 OURS = "tracelet"
-"""The attribute of the run that holds what Aim has no place for."""
+"""The attribute of the run for data that Aim has no place for."""
 LISTED = 0.6
-"""Seconds after which Aim knows a run that another process has made."""
+"""Seconds until Aim sees a run that another process has created."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class AimBackend:
         return self._options.repo if "://" in self._options.repo else str(resolve_path(run, self._options.repo))
 
     def check(self) -> str:
-        """For `doctor`: whether the package is there, and the repository can be written or its server listens."""
+        """For `doctor`: whether the package is installed, and the repository is writable or its server responds."""
         require_package("aim", self.extra)
         repo = self._options.repo
         if "://" in repo:
@@ -87,7 +87,7 @@ class AimBackend:
         }  # fmt: skip
 
     def write(self, batch: Batch) -> None:
-        """Track every point at its own time; set parameters and what else is known as attributes."""
+        """Track every point at its own time; set parameters and other data as attributes."""
         try:
             for part in batch.points:
                 self._track(part)
@@ -116,13 +116,13 @@ class AimBackend:
         if not info.initialized:
             tracker._init_sequence_info(*place, 0.0)
         keys = _keys(part)
-        # Aim would keep one value for each step: the key is all of the point, and the step a column like the others.
+        # Aim would keep one value per step, so the key identifies the whole point, and the step is an ordinary column.
         info.step_hash_fn = lambda step: next(keys)
         for step, value, stamp, epoch in zip(part.steps, part.values, part.times, part.epochs):
             tracker._track(value, stamp, part.name, step, None if epoch < 0 else epoch, context=context)
 
     def close(self, outcome: Outcome | None) -> None:
-        """Say how the run ended and let go of the repository."""
+        """Set the run's status and close the repository."""
         run, self._run = self._run, None
         if run is None:
             return
@@ -136,7 +136,7 @@ class AimBackend:
 
 
 def _opened(where: str, run: RunDescription) -> Any:
-    """The run in the repository, which is made if it is not there."""
+    """The run in the repository, created if it does not exist."""
     from aim.sdk.errors import MissingRunError, RunLockingError
     from aim.sdk.repo import Repo
     from aim.sdk.run import Run
@@ -155,7 +155,7 @@ def _opened(where: str, run: RunDescription) -> Any:
     except MissingRunError:
         return Run(repo=repo, **quiet)
     except RunLockingError:
-        # Left by a courier that was killed: one that lives would hold the run's own lock, and we were not here.
+        # Left by a courier that was killed: a live one would hold the run's own lock, and we could not be here.
         return Run(known, repo=repo, force_resume=True, **quiet)
 
 
@@ -170,7 +170,7 @@ def _found(repo: Any, run_id: str) -> str | None:
 
 
 def _keys(part: SeriesPart) -> Iterator[int]:
-    """A number for each point, always the same for the same one: a point that comes again replaces itself."""
+    """A number for each point that depends on the point alone, so that a repeated point replaces itself."""
     seen: Counter[bytes] = Counter()
     for step, value, stamp in zip(part.steps, part.values, part.times):
         point = struct.pack("<qdd", step, value, stamp)

@@ -1,5 +1,5 @@
-"""Where backends find and put files: copied artifacts under the names that they were logged with, for SDKs that upload
-what lies at a path, and the places that options name.
+"""Local paths for backends: copied artifacts under their original names, for SDKs that upload a path, and paths in
+options.
 
 Used by concrete backends, on the courier's thread. Links, never copies: an artifact may be larger than the free disk.
 """
@@ -18,17 +18,17 @@ from tracelet.journal.records import Artifact
 from tracelet.store.artifacts import manifest, object_path
 
 INVALID_NAME_ERRORS = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL})
-"""What the names of files may meet with: `a` beside `a/b`, say, in a list that nothing of ours wrote."""
+"""Errors that a damaged list of files can cause, such as `a` beside `a/b`."""
 
 LONGEST_PART = 255
-"""Characters; longer ones are no names of files anywhere."""
+"""Characters; no file system takes longer names."""
 
 
 @contextmanager
 def link_tree(run: RunDescription, artifact: Artifact) -> Iterator[Path]:
     """A temporary folder that holds the artifact: a link to its file, or a tree of links.
 
-    FileNotFoundError if it is gone, or cannot be laid out; that would be the same the next time.
+    FileNotFoundError if it is missing or cannot be laid out, which would fail again.
     """
     files = artifact_paths(run, artifact)
     with tempfile.TemporaryDirectory(prefix="tracelet-") as temporary:
@@ -47,25 +47,27 @@ def link_tree(run: RunDescription, artifact: Artifact) -> Iterator[Path]:
 
 
 def artifact_paths(run: RunDescription, artifact: Artifact) -> dict[str, Path]:
-    """The files of an artifact that was copied, by name. FileNotFoundError if one is gone, or their list is damaged."""
+    """The files of a copied artifact, by name. FileNotFoundError if one is missing, or their list is damaged."""
     folder = run.artifacts_folder.parent
     try:
         found = {name: object_path(folder, digest) for name, (digest, _) in manifest(folder, artifact).items()}
     except ValueError as error:
         raise FileNotFoundError(errno.ENOENT, str(error), artifact.name) from error
     for path in found.values():
-        path.stat()  # a dangling link would be left out by some SDKs without a word
+        path.stat()  # some SDKs would silently skip a dangling link
     return found
 
 
 def resolve_path(run: RunDescription, given: str, *default: str) -> Path:
-    """Where an option points, seen from the training's folder; where it is empty, a place in the store."""
+    """The absolute path of an option, relative to the training's folder; if the option is empty, a path in
+    the store.
+    """
     path = Path(given).expanduser() if given else run.store.joinpath(*default)
     return path if path.is_absolute() else Path(run.folder) / path
 
 
 def safe_path(name: str) -> PurePosixPath:
-    """The name as a path that stays below the folder it is put in; no two names become the same path."""
+    """The name as a path that stays below its folder; no two names become the same path."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")] or ["artifact"]
     plain = [legal_name(part, CONTROL, LONGEST_PART) for part in parts]
     if "/".join(parts) != name:

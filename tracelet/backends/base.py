@@ -1,22 +1,22 @@
-"""What a backend is: a plug-in that speaks to one tracking system, in three verbs.
+"""The backend interface: a plug-in for one tracking system, in three verbs.
 
-Called by one courier, on one thread, in order, at least once; never in the training process unless `delivery="inline"`.
+One courier calls it, on one thread, in order, at least once; never in the training process unless `delivery="inline"`.
 A backend has no thread, retry loop or global state of its own, and imports its SDK inside functions. It raises
 
     Unavailable             try the same call again later (network, 503, 429): the courier waits with backoff and jitter
-    Unexplained             an answer that is not known: like `Unavailable`, a limited number of times
-    Rejected(records, why)  these records are refused for good: they become dead letters, the rest was taken
-    Misconfigured(why, fix) nothing can be delivered until the settings are mended: the courier stops, the data stays
+    Unexplained             an unknown error: like `Unavailable`, a limited number of times
+    Rejected(records, why)  these records are refused permanently: they become dead letters, the rest was taken
+    Misconfigured(why, fix) nothing can be delivered until the settings are fixed: the courier stops, the data stays
 
-Anything else that it lets pass is treated as `Unexplained`. When the tries of a `write` are used up, the courier looks
-for the records that cause it: they become dead letters, and the rest is delivered.
+Any other exception is treated as `Unexplained`. When a `write` has used up its tries, the courier searches for the
+records that cause the failure: they become dead letters, and the rest is delivered.
 
-What goes as files travels apart from points: a backend that sends files has a fourth verb, `upload`, which gets
+Files are delivered separately from points: a backend that sends files has a fourth verb, `upload`, which receives
 batches of its own. While an upload fails, points, parameters, tags and the status of the run are delivered.
 
-Delivery is at least once: after a crash the last batch comes again, with `batch.again` set on the first batch after
-every `open` and on every repeat of a `write` that raised `Unavailable`. A backend that can recognise what it
-has already must leave it out then.
+Delivery is at least once: after a crash the last batch is sent again, with `batch.again` set on the first batch after
+every `open` and on every repeat of a `write` that raised `Unavailable`. A backend that can recognize what it already
+has must then skip it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tracelet.journal.records import Artifact, Event, Record, Scalar
 
 @dataclass(frozen=True)
 class RunDescription:
-    """The run that is to be delivered, as a backend's `open` gets it. Times are seconds since the epoch."""
+    """The run to deliver, as passed to a backend's `open`. Times are seconds since the epoch."""
 
     id: str
     name: str
@@ -46,44 +46,47 @@ class RunDescription:
     git: Mapping[str, Any]
     environment: Mapping[str, Any]
     artifacts_folder: Path
-    """Where copied artifacts lie, by digest."""
+    """Where copied artifacts are stored, by digest."""
     memory: Mapping[str, Any] = field(default_factory=dict)
-    """What this backend remembered in an earlier `open` of this run (its remote run id, say)."""
+    """What this backend stored in an earlier `open` of this run (the remote run's id, for example)."""
     remember: Callable[[str, Any], None] = lambda name, value: None
-    """Keep a JSON value for later opens of the same run; on disk before it returns. Never a credential."""
+    """Store a JSON value for later opens of the same run; on disk before it returns. Never a credential."""
     renamed: Callable[[Mapping[str, str]], None] = lambda names: None
-    """Report the names that the system does not take: ours to the one used there. See `Run.deliveries`."""
+    """Report renamed metrics: our name to the one used by the system. See `Run.deliveries`."""
     announce: Callable[[str], None] = lambda url: None
-    """Say where the remote run is to be seen; shown in the terminal and the dashboard."""
+    """Report the remote run's address, shown in the terminal and the dashboard."""
 
     @property
     def store(self) -> Path:
-        """The store's folder: where a backend puts files of its own unless its options name another place."""
+        """The store's folder: where a backend puts files unless its options name another place."""
         return self.artifacts_folder.parents[2]
 
 
 @dataclass(frozen=True)
 class SeriesPart:
-    """Consecutive points of one metric, in order. All columns are equally long; times are seconds since the epoch."""
+    """Consecutive points of one metric, in order. All columns have the same length; times are seconds since
+    the epoch.
+    """
 
     name: str
     steps: Sequence[int]
     values: Sequence[float]
     times: Sequence[float]
     epochs: Sequence[int]
-    """-1 where a point was logged outside an epoch."""
+    """-1 for a point logged outside an epoch."""
     stage: str = ""
     fit: int = 0
     system: bool = False
-    """A metric of the machine (`system/...`, `gpu/...`): its step is the number of the sample, its axis is the time."""
+    """A system metric (`system/...`, `gpu/...`): its step is the number of the sample, its axis is the time."""
     frames: Sequence[int] = ()
-    """The number of the journal's frame that each point stood in. With the journal and the point's place among those of
-    the series in this frame it identifies a point, however batches are cut. Empty in a batch made by hand."""
+    """The number of each point's frame in the journal. With the journal and the point's place among those of the series
+    in this frame it identifies a point, however batches are cut. Empty in a batch created by hand.
+    """
 
 
 @dataclass(frozen=True)
 class SpanPart:
-    """One finished span, as OpenTelemetry has it: ids are integers, 0 is no parent; times are nanoseconds."""
+    """One finished span, in OpenTelemetry's terms: ids are integers, 0 means no parent; times are nanoseconds."""
 
     id: int
     parent: int
@@ -99,7 +102,7 @@ class SpanPart:
 
 @dataclass(frozen=True)
 class Source:
-    """The process that wrote what is in a batch; the leading one, where it is the points of all ranks together."""
+    """The process that wrote the batch's records; for points aggregated over ranks, the leading process."""
 
     rank: int = 0
     attempt: int = 0
@@ -110,9 +113,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one `write` delivers: the frames of the run's journals from one cursor to the next, sorted by kind.
+    """The content of one `write`: the frames of the run's journals from one cursor to the next, sorted by kind.
 
-    `id` is the same when the batch comes again, and so is its content.
+    `id` and content are the same when the batch is sent again.
     """
 
     id: str
@@ -120,22 +123,22 @@ class Batch:
     params: Mapping[str, Scalar] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Topic (git, environment, model, ...) to what was found."""
+    """Topic (git, environment, model, ...) to its facts."""
     artifacts: Sequence[Artifact] = ()
     events: Sequence[Event] = ()
     spans: Sequence[SpanPart] = ()
     begun: Sequence[SpanPart] = ()
-    """Spans that have begun and not ended (their end is before their start): those that end later come in `spans`."""
+    """Spans that have begun and not ended (their end is before their start); those that end later come in `spans`."""
     journal: str = ""
-    """The journal that all of it comes from, without its suffix: `rank-0.0` is the first process of rank 0."""
+    """The journal that the batch comes from, without its suffix: `rank-0.0` is the first process of rank 0."""
     records: Sequence[tuple[int, Record]] = ()
-    """Parameters, tags, facts, artifacts and events once more, as they were written, each with its frame's number."""
+    """Parameters, tags, facts, artifacts and events once more, as written, each with its frame's number."""
     source: Source = Source()
     again: bool = False
-    """The first batch after `open`, or the repeat of one: it may have been delivered before, wholly or in part."""
+    """The first batch after `open`, or a repeated one: it may have been delivered before, completely or in part."""
 
     def __len__(self) -> int:
-        """How many points."""
+        """The number of points."""
         return sum(len(part.steps) for part in self.points)
 
 
@@ -149,31 +152,33 @@ class Outcome:
 
 
 class Backend(Protocol):
-    """Speaks to one tracking system. Constructed with its frozen options dataclass; see the class attribute `options`.
+    """Delivers to one tracking system. Constructed with its frozen options dataclass; see the class attribute
+    `options`.
 
-    Options are plain values with defaults. The server's address is called `url` and its key `api_key` wherever there
-    are such, for that is what `start_logging(backend_url=..., api_key=...)` sets.
+    Options are plain values with defaults. A server's address is always named `url` and its key `api_key`, because
+    `start_logging(backend_url=..., api_key=...)` sets these.
 
     A concrete class has `name: ClassVar[str]` (its key in `backend=...`), `options: ClassVar[type]` (a frozen dataclass
     whose field names, defaults and docstrings are the documented settings), `extra: ClassVar[str]` (what to install).
-    It may have `check() -> str` too: `tracelet doctor` asks it, before any `open`, where it would deliver and with
-    whose credentials, told by where they come from; it raises as the verbs do, and imports no SDK that takes seconds.
-    With `every_rank: ClassVar[bool] = True` it gets the spans of all ranks and their events, not those of rank 0 alone;
-    points come as one series over all ranks in any case.
+    It may also have `check() -> str`: `tracelet doctor` calls it, before any `open`, to report the destination and the
+    source of the credentials; it raises as the verbs do, and imports no SDK that takes seconds. With `every_rank:
+    ClassVar[bool] = True` it receives the spans and events of all ranks, not only of rank 0; points always come as one
+    series over all ranks.
 
-    With a method `upload(batch: Batch) -> None` it gets facts, artifacts, events and parameters a second time, in
-    batches without points: what goes as files is sent there, and not in `write`. It raises as `write` does, and is
-    called again after a failure without delaying any `write` or `close`; `Misconfigured` sets that batch aside.
+    With a method `upload(batch: Batch) -> None` it receives facts, artifacts, events and parameters a second time, in
+    batches without points: it sends files there, and not in `write`. It raises as `write` does, and is called again
+    after a failure without delaying any `write` or `close`; `Misconfigured` sets that batch aside.
     """
 
     def open(self, run: RunDescription) -> None:
-        """Create the remote run, or find the one that an earlier `open` made, and be ready for `write`."""
+        """Create the remote run, or find the one that an earlier `open` created, and be ready for `write`."""
 
     def write(self, batch: Batch) -> None:
         """Deliver one batch; when it returns, the remote system (or its local spool) has it."""
 
     def close(self, outcome: Outcome | None) -> None:
-        """Let go. With an outcome the run is over and its remote status is set; without one it goes on elsewhere.
+        """Close the connection. With an outcome the run is over, and its remote status is set; without one it continues
+        in another process.
 
-        Called again after `Unavailable`. `Rejected` says: closed, but for these records of earlier batches.
+        Called again after `Unavailable`. `Rejected` means closed, except for these records of earlier batches.
         """

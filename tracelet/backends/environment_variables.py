@@ -1,4 +1,4 @@
-"""The process's environment while an SDK is called that takes its settings from nowhere else.
+"""Sets environment variables temporarily, while calling an SDK that reads its settings only from there.
 
 Used by concrete backends, on the courier's thread.
 """
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def temporary_environment(variables: Mapping[str, str], without: Sequence[str] = ()) -> Iterator[None]:
-    """The environment with these variables and `without` those; as it was afterwards."""
+    """The environment with these variables and `without` those; restored afterwards."""
     before = {name: os.environ.get(name) for name in (*variables, *without)}
     os.environ.update(variables)
     for name in without:

@@ -1,6 +1,6 @@
-"""What the `check()` of several backends has in common: is the package there, may the place be written.
+"""Checks shared by the `check()` of several backends: whether a package is installed, whether a path is writable.
 
-Used for `tracelet doctor`, never by a courier. Imports no SDK, makes no file, and tells no credential.
+Used for `tracelet doctor`, never by a courier. Imports no SDK, creates no file, and shows no credential.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from tracelet.errors import Misconfigured, Unavailable, install_command
 from tracelet.redaction.masking import mask_url
 
 TIMEOUT = 5.0
-"""Seconds that a server gets to answer."""
+"""Seconds for a server to respond."""
 
 
 def require_package(package: str, extra: str) -> None:
-    """Misconfigured if the package cannot be found; it is not imported."""
+    """Misconfigured if the package cannot be found; does not import it."""
     try:
         found = find_spec(package)
-    except (ImportError, ValueError):  # its parent is missing, or it was taken out of sys.modules
+    except (ImportError, ValueError):  # its parent is missing, or it was removed from sys.modules
         found = None
     if found is None:
         raise Misconfigured(f"the package {package} is not installed", f"Type {install_command(extra)}")
 
 
 def check_writable(path: str | Path, otherwise: str) -> str:
-    """The place, whole, if files can be made there or below; Misconfigured if not. `otherwise`: what to give instead.
+    """The absolute path, if files can be created there or below; Misconfigured if not. `otherwise`: what to set
+    instead.
 
-    A relative one means the folder of the training; this is asked in the folder that `doctor` is typed in.
+    A relative path is relative to the training's folder; here, to the folder in which `doctor` runs.
     """
     place = Path(path).expanduser().absolute()
     nearest = next(one for one in (place, *place.parents) if one.exists())
@@ -42,7 +43,7 @@ def check_writable(path: str | Path, otherwise: str) -> str:
 
 
 def check_listening(address: str, port: int) -> str:
-    """The address without its password, if somebody listens there; Unavailable if not."""
+    """The address without its password, if something listens there; Unavailable if not."""
     parts, shown = urlsplit(address), mask_url(address)
     try:
         with socket.create_connection((parts.hostname or "localhost", parts.port or port), timeout=TIMEOUT):

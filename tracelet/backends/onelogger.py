@@ -1,7 +1,7 @@
-"""The `onelogger` backend: spans and events as nv-one-logger's FileExporter writes them, while the run goes on.
+"""The `onelogger` backend: spans and events in the format of nv-one-logger's FileExporter, during the run.
 
-Called by a courier on its thread. Of all ranks, into one file. A span that lasts is told when it begins and when it
-ends; of a batch that comes again, the lines that are there already are left out. Metrics are not in it.
+Called by a courier on its thread. Writes those of all ranks into one file. A long span is written when it begins and
+when it ends; for a repeated batch, lines that exist already are skipped. Metrics are not included.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from tracelet.telemetry.reading.span_node import SpanNode, by_time
 from tracelet.telemetry.reading.span_selection import Selection
 
 COUNT = ',"count":'
-"""Begins the end of a line: the same record may come again under another number."""
+"""Starts the end of a line: the same record may be sent again under another number."""
 
 MAX_LINE_LENGTH = 4 * 1024 * 1024
-"""Bytes looked through for the end of the last whole line: lines have kilobytes."""
+"""Bytes searched for the end of the last complete line: lines have kilobytes."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class OneloggerOptions:
 
 
 class OneloggerBackend:
-    """Keeps, over restarts, the names and parents of spans that have begun and not ended."""
+    """Keeps, across restarts, the names and parents of spans that have begun and not ended."""
 
     name: ClassVar[str] = "onelogger"
     options: ClassVar[type] = OneloggerOptions
@@ -59,7 +59,7 @@ class OneloggerBackend:
         self._count = 0
 
     def open(self, run: RunDescription) -> None:
-        """Make the file, or take up the one that is there."""
+        """Create the file, or continue the existing one."""
         memory = run.memory.get("spans") or {}
         self._open_spans = {key: (name, parent) for key, (name, parent) in memory.get("begun", {}).items()}
         self._sent, self._run = memory.get("sent", ""), run
@@ -69,7 +69,7 @@ class OneloggerBackend:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab+") as file:
                 file.seek(0)
-                self._count = sum(line.endswith(b"\n") for line in file)  # a torn one is dropped
+                self._count = sum(line.endswith(b"\n") for line in file)  # an incomplete one is dropped
         except (IsADirectoryError, NotADirectoryError, PermissionError, FileExistsError) as error:
             raise Misconfigured(
                 f"{self._path} cannot be written ({error.strerror})",
@@ -80,7 +80,7 @@ class OneloggerBackend:
         run.announce(str(self._path))
 
     def write(self, batch: Batch) -> None:
-        """Append the batch's records. One that was written before is left out."""
+        """Append the batch's records, except those written before."""
         assert self._run is not None  # `open` comes first
         if batch.again and batch.id == self._sent:
             return
@@ -97,10 +97,10 @@ class OneloggerBackend:
             self._run.remember("spans", {"begun": begun, "sent": batch.id})
 
     def close(self, outcome: Outcome | None) -> None:
-        """Nothing is open between two batches; how a run ended, its spans say."""
+        """Nothing is open between two batches; the spans contain the run's end."""
 
     def _items(self, batch: Batch, begun: dict[str, tuple[str, int]]) -> list[SpanNode | Event]:
-        """The batch's spans and events as trees; `begun` is brought up to date."""
+        """The batch's spans and events as trees; updates `begun`."""
         process = batch.id.rpartition(":")[0]
         before = {key for key in begun if key.rpartition("/")[0] == process}
         parts = {part.id: part for part in (*batch.begun, *batch.spans)}
@@ -128,7 +128,7 @@ class OneloggerBackend:
 
     def _append(self, lines: list[str], again: bool) -> None:
         with self._path.open("ab+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # another run may have been given the same file
+            fcntl.flock(file, fcntl.LOCK_EX)  # another run may use the same file
             file.seek(0)
             if again:
                 there = {known.rpartition(COUNT)[0] for known in map(_decoded, file)}
@@ -142,7 +142,7 @@ class OneloggerBackend:
 
 
 def _drop_torn_line(descriptor: int) -> None:
-    """A line without its end was being written when its writer died; it comes again."""
+    """An incomplete last line was being written when its writer died; it is sent again."""
     size = os.fstat(descriptor).st_size
     tail = os.pread(descriptor, MAX_LINE_LENGTH, max(0, size - MAX_LINE_LENGTH))
     whole = tail.rfind(b"\n") + 1
@@ -158,12 +158,12 @@ def _span(part: SpanPart) -> Span:
 
 
 def _line(record: dict[str, Any]) -> str:
-    """The record without its closing brace, before which its number will stand."""
+    """The record without its closing brace, before which its number is added."""
     return json.dumps(_plain(record), separators=(",", ":"), ensure_ascii=False, default=str)[:-1]
 
 
 def _plain(value: Any) -> Any:
-    """The same with text for what JSON cannot write."""
+    """The same, with strings for values that JSON cannot store."""
     if isinstance(value, dict):
         return {str(name): _plain(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):

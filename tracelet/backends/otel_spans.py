@@ -1,8 +1,9 @@
-"""The spans of a run as OpenTelemetry's objects: those selected, with their events, under the nearest parent selected.
+"""The spans of a run as OpenTelemetry objects: the selected spans, with their events, below the nearest selected
+ancestor.
 
-Used by backends that deliver spans, on the courier's thread. Keeps, over restarts, what it knows of spans that have
-begun and not ended: their names, parents, starts and events. Ids come from the run's, so a span that is sent twice has
-the same ids twice. Sends nothing.
+Used by backends that deliver spans, on the courier's thread. Keeps, across restarts, the names, parents, starts and
+events of spans that have begun and not ended. Span ids are derived from the run's, so a span that is sent twice has the
+same ids twice. Sends nothing.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
 MAX_EVENTS = 128
-"""Events of one span, the latest ones: what OpenTelemetry's SDK allows, and collectors expect."""
+"""Events per span, the latest ones: the default limit of OpenTelemetry's SDK, which collectors expect."""
 MEMORY = "spans"
 OPEN = "tracelet.open"
-"""Attribute of a span whose end nobody saw: what ended it is told, and was no exception of its own."""
+"""Attribute of a span whose end was not recorded: the status of its process, which is not an exception of the span."""
 
 OpenSpans = dict[str, dict[str, Any]]
-"""By process and id, what is known of a span that has not ended."""
+"""By process and id, the known data of a span that has not ended."""
 
 
 class SpanStream:
@@ -41,14 +42,14 @@ class SpanStream:
         memory = run.memory.get(MEMORY) or {}
         self._open_spans: OpenSpans = dict(memory.get("begun", {}))
         self.sent: str = memory.get("sent", "")
-        """The id of the last batch that was sent."""
+        """The id of the last batch sent."""
         self._run = run
         self._selection = selection
         self._service = service
         self._trace_per_process = trace_per_process
 
     def convert(self, batch: Batch) -> tuple[list[ReadableSpan], OpenSpans]:
-        """The spans that ended in this batch, and what is to be kept when they have been sent."""
+        """The spans that ended in this batch, and the state to keep once they have been sent."""
         begun = {key: {**known, "events": list(known["events"])} for key, known in self._open_spans.items()}
         return list(self._finished(batch, begun)), begun
 
@@ -59,13 +60,13 @@ class SpanStream:
             self._run.remember(MEMORY, {"begun": begun, "sent": batch.id})
 
     def clear_open(self) -> None:
-        """What never ended has been sent too."""
+        """The spans without an end have been sent, too."""
         if self._open_spans:
             self._open_spans = {}
             self._run.remember(MEMORY, {"begun": {}, "sent": self.sent})
 
     def end_open(self, outcome: Outcome) -> Iterator[ReadableSpan]:
-        """The spans that never ended, because their process did: as if they had ended with the run."""
+        """Spans that never ended, because their process did: they end with the run."""
         for key, known in self._open_spans.items():
             process, _, number = key.rpartition("/")
             if self._selection.includes(known["name"]) and (start := known.get("start", 0)):
@@ -81,7 +82,7 @@ class SpanStream:
                 yield self._readable(part, process, parent, known["events"], source)
 
     def _finished(self, batch: Batch, begun: OpenSpans) -> Iterator[ReadableSpan]:
-        """The spans that ended in this batch; `begun` is brought up to date."""
+        """The spans that ended in this batch; updates `begun`."""
         process = batch.id.rpartition(":")[0]
         for part in batch.begun:
             begun[f"{process}/{part.id}"] = {
@@ -164,7 +165,7 @@ def with_attributes(span: ReadableSpan, attributes: Mapping[str, Any]) -> Readab
 
 
 def _parents(process: str, begun: OpenSpans) -> dict[int, tuple[str, int]]:
-    """Name and parent, by id, of the spans of a process that have not ended."""
+    """Name and parent, by id, of a process's spans that have not ended."""
     found = {}
     for key, known in begun.items():
         holder, _, number = key.rpartition("/")
@@ -178,7 +179,7 @@ def _event_record(event: Event) -> dict[str, Any]:
 
 
 def _attributes(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What OpenTelemetry takes: text, numbers, switches and lists of one of them; anything else as text."""
+    """Values that OpenTelemetry accepts: strings, numbers, booleans and lists of one of them; others as strings."""
     found: dict[str, Any] = {}
     for name, value in given.items():
         if value is None:

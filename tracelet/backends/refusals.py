@@ -1,7 +1,7 @@
-"""Whether an error of a client library is a refusal for good or passes: decided from codes that are known.
+"""Whether an error of a client library is a permanent refusal or temporary, decided from known codes.
 
-Used by concrete backends, on the courier's thread. Knows error numbers of the system, HTTP statuses, and the errors of
-object stores by their names, so that no SDK is imported. What it does not know it calls unknown, never an outage.
+Used by concrete backends, on the courier's thread. Knows the system's error numbers, HTTP statuses, and the errors of
+object stores by name, so that no SDK is imported. An unknown error is reported as unknown, never as an outage.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DENIED = frozenset({
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
     errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP, errno.EFBIG,
 })  # fmt: skip
-"""The place or the name cannot be used, now or later."""
+"""The path or the name cannot be used, now or later."""
 PASSING = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ETIMEDOUT, errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED,
     errno.EPIPE, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EAGAIN, errno.EBUSY, errno.ESTALE,
@@ -32,7 +32,7 @@ REFUSED_NAMES = frozenset({
     "DefaultCredentialsError", "RefreshError", "ClientAuthenticationError", "ResourceNotFoundError",
     "ImportError", "ModuleNotFoundError", "InvalidURL", "MissingSchema", "InvalidSchema", "UnicodeEncodeError",
 })  # fmt: skip
-"""Classes of botocore, google.auth, azure.core and requests that end the same way however often they are asked."""
+"""Classes of botocore, google.auth, azure.core and requests for errors that every retry repeats."""
 PASSING_NAMES = frozenset({
     "EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError", "TransportError",
     "ConnectionError", "Timeout", "ConnectTimeout", "ReadTimeout", "ChunkedEncodingError", "SSLError",
@@ -43,7 +43,7 @@ REFUSED_CODES = frozenset({
     "AuthorizationHeaderMalformed", "PermanentRedirect", "AllAccessDisabled", "AccountProblem", "ExpiredToken",
     "InvalidToken", "KeyTooLongError", "EntityTooLarge", "Forbidden", "403", "404", "MethodNotAllowed",
 })  # fmt: skip
-"""What S3 and those who speak its language say."""
+"""Error codes of S3 and compatible systems."""
 S3_CODE = re.compile(r"An error occurred \((\w+)\)")
 STATUS = re.compile(r"\b([45]\d\d) (?:Client|Server) Error\b")
 CLIENTS = {
@@ -51,12 +51,12 @@ CLIENTS = {
     "google.auth.exceptions": "GoogleAuthError",
     "google.api_core.exceptions": "GoogleAPIError", "azure.core.exceptions": "AzureError",
 }  # fmt: skip
-"""Where the clients of object stores keep the base of their errors; `ClientError` of botocore has none of ours."""
+"""Modules with the base classes of object stores' errors; botocore's `ClientError` has a base class of its own."""
 LONGEST = 300
 
 
 class Verdict(Enum):
-    """What trying again would bring."""
+    """The expected result of a retry."""
 
     REFUSED = "refused"
     PASSING = "passing"
@@ -64,7 +64,7 @@ class Verdict(Enum):
 
 
 def verdict(error: BaseException) -> Verdict:
-    """What is known of the error, or of the one that caused it."""
+    """The verdict on the error, or on its cause."""
     seen: BaseException | None = error
     for _ in range(5):
         if seen is None:
@@ -76,7 +76,7 @@ def verdict(error: BaseException) -> Verdict:
 
 
 def of_status(status: int) -> Verdict:
-    """What an HTTP status says."""
+    """The verdict on an HTTP status."""
     if status in PASSING_STATUSES:
         return Verdict.PASSING
     if status in UNKNOWN_STATUSES:
@@ -98,7 +98,7 @@ def _own_verdict(error: BaseException) -> Verdict:
 
 
 def client_errors() -> tuple[type[Exception], ...]:
-    """What a library that uploads may raise: errors of the system, of Python, and of the clients that are loaded."""
+    """Exceptions that an uploading library may raise: those of the system, of Python, and of the loaded clients."""
     found: list[type[Exception]] = [OSError, ImportError, ValueError, RuntimeError]
     for module, name in CLIENTS.items():
         loaded = sys.modules.get(module)
@@ -107,7 +107,7 @@ def client_errors() -> tuple[type[Exception], ...]:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status of the answer that the error tells of, if any."""
+    """The HTTP status of the response that the error reports, if any."""
     holders = (getattr(error, "response", None), error)
     for value in (getattr(holder, name, None) for holder in holders for name in ("status_code", "code", "status")):
         if isinstance(value, int) and not isinstance(value, bool) and 300 <= value < 600:
@@ -117,13 +117,13 @@ def status_of(error: BaseException) -> int | None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in short; its class where it says nothing."""
+    """The error's message, shortened; its class if it has none."""
     text = str(error).strip().partition("\n")[0] or type(error).__name__
     return text if len(text) <= LONGEST else text[:LONGEST] + "..."
 
 
 def translated(error: Exception, records: list[object], what: str) -> Exception:
-    """The error as a courier wants it: `Rejected` with these records, `Unavailable` or `Unexplained`."""
+    """The error in the courier's terms: `Rejected` with these records, `Unavailable` or `Unexplained`."""
     why = f"{what} ({first_line(error)})"
     found = verdict(error)
     if found is Verdict.REFUSED:

@@ -1,6 +1,6 @@
-"""The variables that switch the SDKs, as options of our backends: they mean here what they mean there.
+"""The SDKs' own environment variables as options of our backends, with the meaning that they have for the SDK.
 
-Used where a run's backends are resolved, in the process of the training or of a command. Imports no SDK and changes no
+Called when a run's backends are resolved, in the process of the training or of a command. Imports no SDK and changes no
 environment. Variables that an SDK reads itself, such as addresses and credentials, are not repeated here.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 OFF_WORDS = frozenset({"", "0", "false", "no", "off", "n"})
 OFFLINE = {"dryrun": "offline", "offline": "offline", "shared": "shared", "online": "online", "run": "online"}
-"""What WANDB_MODE may be, `disabled` aside: the option `mode`."""
+"""The values of WANDB_MODE besides `disabled`: the option `mode`."""
 OPTIONS: dict[str, dict[str, str]] = {
     "wandb": {
         "dir": "WANDB_DIR", "entity": "WANDB_ENTITY", "group": "WANDB_RUN_GROUP", "job_type": "WANDB_JOB_TYPE",
@@ -24,7 +24,7 @@ OPTIONS: dict[str, dict[str, str]] = {
 
 
 def options_from(backend: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Options of this backend that the environment sets, below what the user gives tracelet itself."""
+    """The options of this backend from the environment; the user's own tracelet options override them."""
     found = {option: environment.get(name, "") for option, name in OPTIONS.get(backend, {}).items()}
     if backend == "wandb":
         found["mode"] = OFFLINE.get(environment.get("WANDB_MODE", "").strip().lower(), "")

@@ -1,7 +1,7 @@
 """The `tensorboard` backend: event files with the original steps and times, the hparams plugin, texts.
 
 Called by a courier on its thread; needs the package `tensorboard` and neither torch nor TensorFlow. Every `open` starts
-a new file beside the earlier ones, which are never written to again, because a crash may have torn their ends.
+a new file beside the earlier ones and never writes to those again, because a crash may have torn their ends.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class TensorboardOptions:
 
 
 class TensorboardBackend:
-    """Writes each batch at once, or not at all."""
+    """Writes each batch completely, or not at all."""
 
     name: ClassVar[str] = "tensorboard"
     options: ClassVar[type] = TensorboardOptions
@@ -59,14 +59,14 @@ class TensorboardBackend:
         self._params: dict[str, Scalar] = {}
 
     def check(self) -> str:
-        """For `doctor`: whether the package is there, and the folder can be written."""
+        """For `doctor`: whether the package is installed, and the folder is writable."""
         require_package("tensorboard", self.extra)
         return (
             f"files in {check_writable(self._options.log_dir, FIX)}" if self._options.log_dir else "files in the store"
         )
 
     def open(self, run: RunDescription) -> None:
-        """Make the run's folder."""
+        """Create the run's folder."""
         try:
             from tensorboard.compat.proto import event_pb2  # noqa: F401  # is it there?
         except ImportError as error:
@@ -86,7 +86,7 @@ class TensorboardBackend:
         run.announce(str(self._folder))
 
     def write(self, batch: Batch) -> None:
-        """Append one event for each point, and a text for what is none."""
+        """Append one event per point, and a text for other records."""
         events = list(_points(batch))
         if batch.again:
             events = self._missing(events)
@@ -98,7 +98,7 @@ class TensorboardBackend:
             self._write_hparams(None)
 
     def close(self, outcome: Outcome | None) -> None:
-        """Say how the run ended and let go of the file."""
+        """Write the run's status and close the file."""
         if outcome is not None and self._run is not None:
             self._write_hparams(outcome)
         if self._file is not None:
@@ -136,7 +136,9 @@ class TensorboardBackend:
         return sorted(path for path in self._folder.glob(f"{PREFIX}*") if _event_file_name(path))
 
     def _missing(self, events: list[Event]) -> list[Event]:
-        """The events that no file holds yet. Looks from the newest file back while there is something of the batch."""
+        """The events that no file has yet. Searches from the newest file backwards while a file has events of the
+        batch.
+        """
         wanted = Counter(_identity(event) for event in events)
         there: Counter[EventIdentity] = Counter()
         for path in reversed(self._files()):
@@ -154,7 +156,7 @@ class TensorboardBackend:
         return missing
 
     def _write_hparams(self, outcome: Outcome | None) -> None:
-        """All parameters known so far, in a file of their own: TensorBoard looks only at the first that it finds."""
+        """All parameters so far, in a separate file: TensorBoard reads only the first one that it finds."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.plugins.hparams import summary_v2
 

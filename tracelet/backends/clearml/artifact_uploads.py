@@ -1,7 +1,7 @@
-"""Artifacts as ClearML keeps them: files, folders as archives, and references to files that stay where they are.
+"""Uploads artifacts to ClearML: files, folders as archives, and references to files that stay in place.
 
-Used by the `clearml` backend on the courier's thread. Files are streamed from the store; of a folder the SDK makes an
-archive in the temporary folder first. Nothing is read into memory whole.
+Used by the `clearml` backend on the courier's thread. Files are streamed from the store; for a folder the SDK first
+creates an archive in the temporary folder. Nothing is read into memory whole.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_SHOWN = 100
 
 
 def upload(task: Any, run: RunDescription, artifact: Artifact) -> bool:
-    """Give the artifact to the task; False if its copy is gone. The SDK's errors pass: the server may be away."""
+    """Give the artifact to the task; False if its copy is missing. The SDK's errors pass: the server may be down."""
     about = {"path": artifact.path, "kind": artifact.kind, **artifact.metadata}
     if not artifact.digest:
         return _register_reference(task, artifact, about)
@@ -33,14 +33,14 @@ def upload(task: Any, run: RunDescription, artifact: Artifact) -> bool:
             )  # fmt: skip
     except FileNotFoundError:
         return False
-    # The SDK takes no notice of a server that did not register what was uploaded.
+    # The SDK ignores a server that did not register the upload.
     if not taken or artifact.name not in {one.key for one in task.data.execution.artifacts or ()}:
         raise Unavailable(f"ClearML rejected the artifact {artifact.name}")
     return True
 
 
 def _preview(run: RunDescription, artifact: Artifact) -> str:
-    """What the archive or file holds; the SDK would show the name of a temporary folder."""
+    """The content of the archive or file; the SDK would show the name of a temporary folder."""
     files = manifest(run.artifacts_folder.parent, artifact)
     lines = [f"{name} - {size:,} bytes" for name, (_, size) in list(files.items())[:MAX_SHOWN]]
     more = len(files) - len(lines)
@@ -48,7 +48,7 @@ def _preview(run: RunDescription, artifact: Artifact) -> str:
 
 
 def _register_reference(task: Any, artifact: Artifact, about: dict[str, Any]) -> bool:
-    """An entry that says where the file is, as ClearML itself registers models that it does not upload."""
+    """An entry with the file's location, as ClearML itself registers models that it does not upload."""
     from clearml.backend_api.services import tasks
 
     where = Path(artifact.path).as_uri() if Path(artifact.path).is_absolute() else artifact.path

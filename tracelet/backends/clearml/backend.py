@@ -1,7 +1,7 @@
 """The `clearml` backend: a task with our code, parameters and scalars, online or as an offline session.
 
-Called by a courier on its thread. Everything that the SDK would capture by itself (arguments, frameworks, streams,
-resources, repository) is off. Scalars for a server are sent by requests that are answered, not through the SDK's queue.
+Called by a courier on its thread. The SDK's own capture (arguments, frameworks, streams, resources, repository) is off.
+Scalars are sent to a server in requests that it answers, not through the SDK's queue.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from tracelet.backends.environment_variables import temporary_environment
 from tracelet.errors import Misconfigured, Rejected, Unavailable, install_command
 
 MAX_EVENTS = 500
-"""Events of one request."""
+"""Events per request."""
 FRAMEWORKS = (
     "artifacts", "matplotlib", "tensorflow", "tensorboard", "pytorch", "xgboost", "scikit", "fastai", "lightgbm",
     "hydra", "detect_repository", "tfdefines", "joblib", "megengine", "catboost", "gradio", "jsonargparse",
 )  # fmt: skip
 TAG = "tracelet:"
 MAX_DIFF_LENGTH = 500_000
-"""Characters of uncommitted changes that ClearML's server takes."""
+"""Characters of uncommitted changes that ClearML's server accepts."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ClearmlOptions:
 
 
 class ClearmlBackend:
-    """One task a run, found again by its id or by a tag."""
+    """One task per run, found again by its id or by a tag."""
 
     name: ClassVar[str] = "clearml"
     options: ClassVar[type] = ClearmlOptions
@@ -78,7 +78,7 @@ class ClearmlBackend:
         return self._options.mode == "offline"
 
     def open(self, run: RunDescription) -> None:
-        """Create the task, or go on with the one of an earlier courier."""
+        """Create the task, or continue the one of an earlier courier."""
         if self._options.mode not in ("online", "offline"):
             raise Misconfigured(f"clearml does not support mode {self._options.mode!r}", "Give online or offline")
         self._run = run
@@ -87,7 +87,7 @@ class ClearmlBackend:
 
             Task.set_offline(self._offline)
             quiet: Any = Task
-            quiet._report_subprocess_enabled = False  # a fork of a process with threads, for what one thread does too
+            quiet._report_subprocess_enabled = False  # a fork of a process with threads, where one thread would do
             if not self._offline and (self._options.url or self._options.files_url or self._options.api_key):
                 Task.set_credentials(
                     api_host=self._options.url or None, files_host=self._options.files_url or None,
@@ -101,7 +101,7 @@ class ClearmlBackend:
                 auto_connect_frameworks=dict.fromkeys(FRAMEWORKS, False), auto_resource_monitoring=False,
                 auto_connect_streams=False,
             )  # fmt: skip
-            task.set_initial_iteration(0)  # going on would shift every step
+            task.set_initial_iteration(0)  # continuing would shift every step
             if not known:
                 task.add_tags([TAG + run.id])
                 if self._options.parent:
@@ -111,7 +111,7 @@ class ClearmlBackend:
         run.announce(str(task.get_offline_mode_folder()) if self._offline else str(task.get_output_log_web_page()))
 
     def _found(self, run: RunDescription) -> str | None:
-        """The task of this run where memory was lost."""
+        """The task of this run, found without stored state."""
         from clearml import Task
 
         if not self._offline:
@@ -129,7 +129,7 @@ class ClearmlBackend:
         remotes = git.get("remotes") or {}
         command = list(self._run.command)
         scripts = [word for word in command if word.endswith(".py")]
-        # The public set_script() and set_packages() expect that something was detected; nothing was looked for.
+        # The public set_script() and set_packages() expect that the SDK has detected something; its detection is off.
         task._update_script(script=tasks.Script(
             repository=str(remotes.get("origin") or next(iter(remotes.values()), git.get("root", ""))),
             branch=str(git.get("branch") or ""), version_num=str(git.get("commit") or ""),
@@ -182,7 +182,7 @@ class ClearmlBackend:
                 event.update(task=self._task.id)
             requests = [service.AddRequest(event=event.get_api_event()) for event in group]
             answer = self._task.send(service.AddBatchRequest(requests=requests), raise_on_errors=False)
-            # The SDK calls anything that comes with status 200 a success, a proxy's page of HTML too.
+            # The SDK treats every response with status 200 as success, even a proxy's HTML page.
             if answer is None or not answer.ok() or "added" not in (answer.response_data or ()):
                 raise Unavailable(f"ClearML did not take {len(group)} points")
 
@@ -196,7 +196,7 @@ class ClearmlBackend:
         self._task.set_configuration_object(name=f"tracelet {topic}", config_text=text)
 
     def close(self, outcome: Outcome | None) -> None:
-        """Set the task's status, if the run is over, and let go."""
+        """Set the task's status if the run is over, and close it."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -204,7 +204,7 @@ class ClearmlBackend:
             if outcome is not None:
                 ended = {"status": outcome.status, "reason": outcome.reason}
                 task.update_parameters({f"tracelet/{name}": text for name, text in ended.items()})
-            task.close()  # the SDK calls every task completed here
+            task.close()  # the SDK marks every task completed here
             if not self._offline:
                 _set_final_status(task.id, outcome)
 
@@ -215,7 +215,7 @@ class ClearmlBackend:
 
     @contextmanager
     def _calling(self) -> Iterator[None]:
-        """Run the SDK's code in here: its files stay in our folder, it prints nothing, its errors become ours."""
+        """Run SDK code in this block: its files stay in our folder, it prints nothing, its errors become ours."""
         wanted = {
             "CLEARML_CACHE_DIR": str(self._folder()), "CLEARML_LOG_LEVEL": "ERROR",
             "CLEARML_SUPPRESS_UPDATE_MESSAGE": "1",
@@ -239,7 +239,7 @@ def _set_final_status(task_id: str, outcome: Outcome | None) -> None:
 
     task: Any = Task.get_task(task_id=task_id)
     if outcome is None:
-        task.mark_started(force=True)  # it goes on elsewhere
+        task.mark_started(force=True)  # it continues in another process
     elif outcome.status == "failed":
         task.mark_failed(status_reason=outcome.status, status_message=outcome.reason, force=True)
     elif outcome.status != "finished":

@@ -1,4 +1,5 @@
-"""Points as ClearML's scalar events: titles, series, milliseconds, and places for what ClearML's numbers cannot hold.
+"""Points as ClearML's scalar events: titles, series, milliseconds, and a replacement for values that ClearML cannot
+store.
 
 Used by the `clearml` backend on the courier's thread.
 """
@@ -16,21 +17,21 @@ from tracelet.backends.base import SeriesPart
 from tracelet.backends.legal_names import trace
 
 NOT_FINITE = {"nan": " (NaN)", "inf": " (inf)", "-inf": " (-inf)"}
-"""ClearML would show these as zero: they go to a series beside the own one, with the value 0."""
+"""ClearML would show these as zero: they go to a separate series beside their own one, with the value 0."""
 SYSTEM = ":monitor:machine"
-"""The title that ClearML itself gives to readings of the machine."""
+"""ClearML's own title for system metrics."""
 
 GENERAL = "General"
 OWN_SECTIONS = frozenset({GENERAL, "tracelet"})
-"""Of parameters: the one of names without a slash, and the one that has the status of the run."""
+"""For parameters: the section for names without a slash, and the one with the run's status."""
 
 EventIdentity = tuple[str, str, int, int, str]
 
 
 def titled(part: SeriesPart) -> tuple[str, str]:
-    """Title and series: what stands before the first slash and behind it; a name without one is both.
+    """Title and series: the parts before and after the first slash; a name without a slash is both.
 
-    A name of which that would make another one's place gets a hash, so that no two metrics share a series.
+    A name that would collide with another one gets a hash, so that no two metrics share a series.
     """
     if part.system:
         return SYSTEM, part.name
@@ -47,20 +48,20 @@ def titled(part: SeriesPart) -> tuple[str, str]:
 
 
 def changed_names(parts: Sequence[SeriesPart]) -> dict[str, str]:
-    """The metrics whose place in ClearML has a hash: our name to `TITLE/SERIES`."""
+    """The metrics whose name in ClearML has a hash: our name to `TITLE/SERIES`."""
     there = {part.name: "/".join(titled(part)) for part in parts if not part.system}
     return {name: place for name, place in there.items() if place not in (name, f"{name}/{name}")}
 
 
 def parameter_key(name: str) -> str:
-    """The parameter as `SECTION/NAME`; no two of ours are one."""
+    """The parameter as `SECTION/NAME`; two of our names never become the same."""
     section, slash, rest = name.partition("/")
     plain = slash and section and rest and section not in OWN_SECTIONS
     return name if plain else f"{GENERAL}/{name}"
 
 
 def scalar_events(parts: Sequence[SeriesPart]) -> Iterator[Any]:
-    """One event for each point."""
+    """One event per point."""
     from clearml.backend_interface.metrics.events import ScalarEvent
 
     for part in parts:
@@ -72,12 +73,12 @@ def scalar_events(parts: Sequence[SeriesPart]) -> Iterator[Any]:
 
 
 def event_identity(event: Any) -> EventIdentity:
-    """What makes two events the same."""
+    """The fields that identify an event."""
     return _identity(event.get_api_event().to_dict())
 
 
 def event_identities(offline: Path) -> Counter[EventIdentity]:
-    """What an offline session's folder holds; a line that was torn by a crash does not count."""
+    """The identities of the events in an offline session's folder, except a line that a crash has torn."""
     found: Counter[EventIdentity] = Counter()
     try:
         with open(offline / "metrics.jsonl", encoding="utf-8") as file:

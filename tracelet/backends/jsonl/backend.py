@@ -1,7 +1,7 @@
-"""The `jsonl` backend: one line of JSON for each record, appended to a file or written to a pipe.
+"""The `jsonl` backend: one JSON line per record, appended to a file or written to a pipe.
 
-Called by a courier on its thread. Every line carries an id that is the same when it is sent again, so that who
-reads a pipe can tell repeats; what a file has already is left out. Never rewrites a line that is whole.
+Called by a courier on its thread. Every line carries an id that is the same when it is sent again, so that the reader
+of a pipe can recognize repeats; lines that a file already has are skipped. Never rewrites a complete line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tracelet.errors import Misconfigured, Unavailable
 STDOUT = "-"
 FIX = "backend={'jsonl': {'path': 'FILE'}}"
 BLOCK = 1024 * 1024
-"""Bytes read at a time when looking back for the end of the last whole line."""
+"""Bytes read at a time when searching backwards for the end of the last complete line."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ class JsonlBackend:
         self._descriptor = -1
         self._run = ""
         self._written: WrittenLines | None = None
-        """What is in it, if it is a file."""
+        """The lines in it, if it is a file."""
 
     def check(self) -> str:
-        """For `doctor`: whether the file can be written."""
+        """For `doctor`: whether the file is writable."""
         if self._options.path == STDOUT:
             return "the standard output of the agent"
         return f"the file {check_writable(self._options.path, FIX)}" if self._options.path else "files in the store"
 
     def open(self, run: RunDescription) -> None:
-        """Open the file for appending and write what the run is."""
+        """Open the file for appending and write the run's description."""
         self._run = run.id
         if self._options.path == STDOUT:
             self._descriptor = os.dup(1)
@@ -75,7 +75,7 @@ class JsonlBackend:
         path = resolve_path(run, self._options.path, "jsonl", f"{run.id}.jsonl")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # A pipe that nobody reads yet must not hold us; a regular file does not mind.
+            # A pipe that nobody reads yet must not block us; a regular file ignores this flag.
             flags = os.O_NONBLOCK if path.is_fifo() else 0
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | flags, 0o644)
             os.set_blocking(descriptor, True)
@@ -87,11 +87,11 @@ class JsonlBackend:
         return descriptor
 
     def write(self, batch: Batch) -> None:
-        """Append the batch's lines; of a batch that came before, those that are not there yet."""
+        """Append the batch's lines; of a repeated batch, those that are missing."""
         self._append(list(lines(self._run, batch)))
 
     def close(self, outcome: Outcome | None) -> None:
-        """Write how the run ended and let go of the file."""
+        """Write the run's status and close the file."""
         if self._descriptor < 0:
             return
         if outcome is not None:
@@ -124,7 +124,7 @@ class JsonlBackend:
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _drop_torn_line(self) -> None:
-        """A line without its end was being written when its writer died; it comes again."""
+        """An incomplete last line was being written when its writer died; it is sent again."""
         size = os.fstat(self._descriptor).st_size
         end = size
         while end > 0:

@@ -1,6 +1,6 @@
-"""Records of a batch as lines of JSON, each with an id that does not depend on how the run was cut into batches.
+"""Records of a batch as JSON lines, each with an id that does not depend on how the run was cut into batches.
 
-Used by the `jsonl` backend on the courier's thread. The id of a line is made of the journal (which names the process
+Used by the `jsonl` backend on the courier's thread. The id of a line consists of the journal (which names the process
 and its attempt), the number of the frame, and the place in it. Pure.
 """
 
@@ -22,13 +22,13 @@ NAMES = {Params: "params", Tags: "tags", Facts: "facts", Artifact: "artifact", E
 
 
 def lines(run: str, batch: Batch) -> Iterator[Line]:
-    """One line for each record, in the order of the batch."""
+    """One line per record, in the order of the batch."""
     for place, record in _placed(batch):
         yield {"id": f"{run}/{place}", "run": run, **record}
 
 
 def frame_of(line_id: str) -> tuple[str, int] | None:
-    """The journal and the frame that an id names, behind the run; None if it names none."""
+    """The journal and the frame in an id, after the run; None if it has none."""
     journal, colon, rest = line_id.partition(":")
     number = rest.partition(":")[0].partition("#")[0]
     return (journal, int(number)) if colon and number.isdecimal() else None
@@ -77,7 +77,7 @@ def _record(record: Record) -> Line:
 
 
 def _merged(batch: Batch) -> Iterator[Line]:
-    """What a batch made by hand holds."""
+    """The records of a batch created by hand."""
     if batch.params:
         yield {"kind": "params", "values": _plain(batch.params)}
     if batch.tags:
@@ -89,7 +89,7 @@ def _merged(batch: Batch) -> Iterator[Line]:
 
 
 def _number(value: float) -> float | str:
-    """JSON knows no NaN and no infinity: as strings, the way protobuf's JSON writes them."""
+    """JSON has no NaN and no infinity: they become strings, as in protobuf's JSON."""
     if math.isfinite(value):
         return value
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"

@@ -1,7 +1,8 @@
-"""Which lines of a run a file holds, so that none is written twice: whoever wrote it, and whatever became of our notes.
+"""Finds the lines of a run that a file already has, whoever wrote them, so that none is written twice even if state is
+lost.
 
 Used by the `jsonl` backend on the courier's thread, under the file's lock. Reads every byte of the file once, and the
-lines of a batch again only where the file has lines of the same frames. Never writes.
+lines of a batch again only if the file has lines of the same frames. Never writes.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ class WrittenLines:
         self._mark = f'{{"id":{json.dumps(f"{run}/", ensure_ascii=False)[:-1]}'.encode("utf-8", "backslashreplace")
         self._prefix = len(run) + 1
         self._frames: dict[tuple[str, int], Range] = {}
-        """Where the lines of each frame are in the file: from, to."""
+        """The range of the file with the lines of each frame: from, to."""
         self._others: set[str] = set()
-        """Ids that name no frame."""
+        """Ids without a frame."""
         self._end = 0
-        """Up to where it is known."""
+        """How far the file has been read."""
 
     def look(self) -> None:
-        """Take note of what was written since the last look, by us or by others."""
+        """Read what was written since the last call, by us or by others."""
         size = os.fstat(self._descriptor).st_size
-        if size < self._end:  # somebody emptied the file
+        if size < self._end:  # the file was truncated
             self._frames, self._others, self._end = {}, set(), 0
         if size > self._end:
             self._read(self._end, size)
@@ -60,7 +61,7 @@ class WrittenLines:
         self._frames[frame] = (min(start, known[0]), max(stop, known[1])) if known else (start, stop)
 
     def present(self, ids: Iterable[str]) -> set[str]:
-        """Those of these ids that the file holds."""
+        """The subset of these ids that the file has."""
         wanted = set(ids)
         found = {one for one in wanted if one[self._prefix :] in self._others}
         ranges = [self._frames[frame] for frame in self._named(wanted) if frame in self._frames]
@@ -79,11 +80,11 @@ class WrittenLines:
 
 
 def _id(line: bytes) -> str:
-    """The id that a line of ours begins with."""
+    """The id at the start of one of our lines."""
     try:
         text, _ = json.JSONDecoder().raw_decode(line[:4096].decode("utf-8", "ignore"), len('{"id":'))
         return str(text)
-    except ValueError:  # an id of kilobytes, or no line of ours
+    except ValueError:  # an id of kilobytes, or not one of our lines
         try:
             return str(json.loads(line)["id"])
         except (ValueError, KeyError, TypeError):

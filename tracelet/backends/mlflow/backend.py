@@ -1,7 +1,7 @@
-"""The `mlflow` backend: a run in an experiment named after the project, through `MlflowClient` alone.
+"""The `mlflow` backend: a run in an experiment named after the project, through `MlflowClient` only.
 
 Called by a courier on its thread. Never uses MLflow's fluent functions or its global tracking address; the environment
-variables that bound its requests are set only while a call is made. See `docs/backends/mlflow.md` for what goes where.
+variables that limit its requests are set only during a call. See `docs/backends/mlflow.md` for the mapping.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Letters = Iterator[tuple[list[Any], str]]
-"""What was refused, and why."""
+"""Refused records, and why."""
 MOVED = "moved"
 
 MAX_METRICS, MAX_PARAMS, MAX_TAGS = 1000, 100, 100
-"""What one `log_batch` takes."""
+"""Limits of one `log_batch`."""
 MAX_TAG_NAME_LENGTH = 250
 PARAM_LENGTHS = (6000, 500)
-"""Longest parameters: of MLflow since 2.10, and of older servers, which are tried where the first is refused."""
+"""Longest parameters: of MLflow since 2.10, and of older servers, which is tried if the first is refused."""
 STATUSES = {"finished": "FINISHED", "failed": "FAILED"}
 
 
@@ -75,7 +75,7 @@ class MlflowOptions:
 
 
 class MlflowBackend:
-    """Finds its run again by the tag `tracelet.run_id`, so that it is one even where memory is lost."""
+    """Finds its run again by the tag `tracelet.run_id`, so that there is one run even if state is lost."""
 
     name: ClassVar[str] = "mlflow"
     options: ClassVar[type] = MlflowOptions
@@ -94,11 +94,11 @@ class MlflowBackend:
         self._traces: TraceUploader | None = None
 
     def check(self) -> str:
-        """For `doctor`: what answers, and with whose credentials."""
+        """For `doctor`: what responds, and with whose credentials."""
         return check(self._options.url, self._options.api_key)
 
     def open(self, run: RunDescription) -> None:
-        """Find the run or create it, and learn what it has already."""
+        """Find the run or create it, and read what it already has."""
         with self._calling():
             from mlflow.tracking import MlflowClient, get_tracking_uri
 
@@ -123,7 +123,7 @@ class MlflowBackend:
             run.announce(f"{address.rstrip('/')}/#/experiments/{found.info.experiment_id}/runs/{self._run_id}")
 
     def _experiment_and_parent(self, client: MlflowClient, project: str) -> tuple[str, str]:
-        """The ids of the experiment and of the run to nest ours under, if any."""
+        """The ids of the experiment and of the parent run, if any."""
         options, tags = self._options, KIND if self._options.spans else {}
         if options.parent:
             parent = get_parent(client, options.parent)
@@ -138,7 +138,7 @@ class MlflowBackend:
         return experiment, get_or_create_group(client, experiment, options.group).info.run_id if options.group else ""
 
     def write(self, batch: Batch) -> None:
-        """Deliver everything but files; what MLflow refuses is raised at the end."""
+        """Deliver everything but files; raises what MLflow refuses at the end."""
         assert self._run is not None
         refused: list[Any] = []
         why = ""
@@ -159,14 +159,14 @@ class MlflowBackend:
             raise Rejected(refused, why)
 
     def upload(self, batch: Batch) -> None:
-        """Deliver what goes as files; the artifact store may refuse what the server takes."""
+        """Deliver files; the artifact store may refuse what the server accepts."""
         assert self._run is not None
         with self._calling():
             files = RunFiles(self._opened(), self._run_id, self._run, self._options.upload_artifacts, PARAM_LENGTHS[-1])
             files.write(batch)
 
     def _runs_again(self) -> None:
-        """A run that was over and gets more."""
+        """Reopen a finished run that resumes."""
         if self._ended:
             self._opened().update_run(self._run_id, status="RUNNING")
             self._ended = False
@@ -213,7 +213,7 @@ class MlflowBackend:
                 yield from ((key, why) for key in keys)
 
     def _new_params(self, params: Mapping[str, Scalar], max_length: int) -> Iterator[tuple[str, str]]:
-        """MLflow never changes a parameter: a later value goes beside it, as `name.v2`, `name.v3` ..."""
+        """MLflow never changes a parameter: a later value becomes a new one, named `name.v2`, `name.v3` ..."""
         moved = self._sending().moved
         for name, value in params.items():
             key, text, number = legal_key(name), str(value)[:max_length], 1
@@ -243,7 +243,7 @@ class MlflowBackend:
                 yield [dict(refused)], why
 
     def _original_names(self, batch: Batch) -> dict[str, str]:
-        """Tags that hold the original of each name that is another one in MLflow; reported too."""
+        """Tags with the original of each name that MLflow cannot store; reported too."""
         assert self._run is not None
         moved = self._sending().moved
         keys = {part.name: metric_key(part) for part in batch.points}
@@ -257,7 +257,7 @@ class MlflowBackend:
         return {f"tracelet.name.{key}": name for name, key in fresh.items()}
 
     def close(self, outcome: Outcome | None) -> None:
-        """Set the run's status and end time, if it is over."""
+        """Set the run's status and end time if it is over."""
         if outcome is not None and self._client is not None:
             with self._calling():
                 if self._traces is not None:

@@ -1,7 +1,7 @@
-"""How MLflow is called: short timeouts, none of its own retries, and its errors translated into ours.
+"""Calls MLflow with short timeouts and without its own retries, and translates its errors into ours.
 
-Used by the `mlflow` backend around every verb, on the courier's thread. The environment variables by which MLflow takes
-these settings are put back afterwards.
+Used by the `mlflow` backend around every verb, on the courier's thread. It restores the environment variables from
+which MLflow reads these settings afterwards.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from tracelet.errors import Misconfigured, Rejected, Unavailable, Unexplained, i
 REFUSED_CREDENTIALS = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
 
 PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary", "psycopg": "'psycopg[binary]'"}
-"""Drivers of databases that are not installed under the name that they are imported by."""
+"""Database drivers whose package name differs from their import name."""
 HOST_AND_PORT = re.compile(r"[\w.-]+:\d{2,5}/?")
 PASSING = frozenset({"TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "ABORTED", "CANCELLED"})
 UNREACHED = re.compile(
     r"NewConnectionError|ConnectTimeout|ReadTimeout|Connection (?:refused|reset|aborted)|RemoteDisconnected|timed out|"
     r"NameResolutionError|too many (?:429|408|502|503|504) error|error code (?:429|408|502|503|504)|SSLError|ProxyError"
 )
-"""MLflow tells an outage by the text of what requests raised."""
+"""MLflow reports an outage by the text of the exception from requests."""
 OLD_STORE = "filesystem tracking backend"
-"""In what MLflow says since 3.17 when its tracking URI is a folder."""
+"""Part of MLflow's message since 3.17 when its tracking URI is a folder."""
 UNKNOWN_ADDRESS = frozenset({"UnsupportedModelRegistryStoreURIException", "UnsupportedTrackingStoreURIException"})
-"""MLflow keeps these where no public name leads."""
+"""Private names of MLflow, because no public name leads there."""
 
 
 @contextmanager
 def calling(timeout: float, token: str = "", url: str = "") -> Iterator[None]:
-    """Run MLflow's code in here: raises `Unavailable` and `Misconfigured` instead of what MLflow raises."""
+    """Run MLflow code in this block: raises `Unavailable` and `Misconfigured` instead of MLflow's exceptions."""
     with _environment(timeout, token, url):
         try:
             import mlflow.exceptions
@@ -48,7 +48,7 @@ def calling(timeout: float, token: str = "", url: str = "") -> Iterator[None]:
         except (Unavailable, Misconfigured, Rejected):
             raise
         except (requests.RequestException, sqlalchemy.exc.OperationalError, ValueError) as error:
-            # ValueError: an answer that is no JSON at all, from a gateway in front of the server.
+            # ValueError: a response that is not JSON, from a gateway in front of the server.
             raise Unavailable(f"MLflow does not respond as expected ({_first_line(error)})") from error
         except ModuleNotFoundError as error:
             package = PACKAGES.get(str(error.name), error.name)
@@ -56,7 +56,7 @@ def calling(timeout: float, token: str = "", url: str = "") -> Iterator[None]:
 
 
 def check_address(address: str) -> str:
-    """The tracking URI; Misconfigured if it is a server without its scheme, which MLflow takes for a folder."""
+    """The tracking URI; Misconfigured if it is a server without its scheme, which MLflow treats as a folder."""
     if HOST_AND_PORT.fullmatch(address):
         raise Misconfigured(
             f"the tracking URI {address} would be taken for a folder", f"Type http://{address} for a server"
@@ -89,7 +89,7 @@ def _first_line(error: BaseException) -> str:
 def _environment(timeout: float, token: str, url: str) -> Iterator[None]:
     wanted = {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, round(timeout))),
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the courier tries again, and knows for how long
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the courier retries, and knows for how long
         "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": os.environ.get("MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT", "300"),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -98,6 +98,6 @@ def _environment(timeout: float, token: str, url: str) -> Iterator[None]:
         **({"MLFLOW_TRACKING_TOKEN": token} if token else {}),
         **({"MLFLOW_TRACKING_URI": url} if url else {}),  # older versions upload to this one, whatever the client says
     }
-    unwanted = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD") if token else ()  # they would win over it
+    unwanted = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD") if token else ()  # they would take precedence
     with temporary_environment(wanted, unwanted):
         yield

@@ -1,7 +1,8 @@
-"""Points, parameters and tags sent to one MLflow run, so that one that is refused costs none of the others.
+"""Sends points, parameters and tags to one MLflow run, so that a refused one does not lose any of the others.
 
 Used by the `mlflow` backend on the courier's thread, inside `calling`. A refusal that MLflow does not explain (status
-500) counts as one only if the run takes a harmless tag right afterwards; otherwise it is an outage and raised as such.
+500) counts as one only if the run accepts a harmless tag right afterwards; otherwise it is an outage and raised as
+such.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ REFUSED = frozenset({
     "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "RESOURCE_ALREADY_EXISTS", "RESOURCE_LIMIT_EXCEEDED",
     "RESOURCE_EXHAUSTED",
 })  # fmt: skip
-"""Codes by which MLflow refuses what it was given."""
+"""Error codes by which MLflow refuses a request."""
 UNKNOWN = frozenset({"INTERNAL_ERROR", "UNKNOWN", "DATA_LOSS"})
-"""Codes that MLflow gives to an outage and to what its store cannot hold alike."""
+"""Error codes that MLflow uses both for an outage and for data that its store cannot hold."""
 TRIES = 2
 """How often something is refused without an explanation before it counts as refused."""
 
@@ -40,16 +41,16 @@ class Kind(Generic[T]):
     key: Callable[[T], str]
     made: Callable[[T, str], Any]
     left: Callable[[Sequence[T]], list[T]] = list
-    """Those that the run does not have: what came before a refusal in the same request may be there."""
+    """The items that the run does not have: those before a refused one in the same request may be stored."""
 
 
 def flat_key(key: str) -> str:
-    """Another name for one that a file store cannot hold: `val/loss` beside `val`."""
+    """A replacement for a name that a file store cannot hold: `val/loss` beside `val`."""
     return f"{key.replace('/', '.')[: MAX_NAME_LENGTH - HASH_LENGTH - 1]}-{trace(key)}"
 
 
 class Entries:
-    """Sends to one run. `moved` maps keys to the flat ones that took their places; it is kept by the backend."""
+    """Sends to one run. `moved` maps keys to the flat ones that replace them; the backend keeps it."""
 
     def __init__(self, client: MlflowClient, run_id: str, ours: str, moved: Mapping[str, str]) -> None:
         self._client, self._run_id, self._ours = client, run_id, ours
@@ -59,7 +60,7 @@ class Entries:
         """Whether the last refusal came without an explanation."""
 
     def send(self, kind: Kind[T], items: Sequence[T]) -> Iterator[tuple[list[T], str]]:
-        """Send all of one request; the items that are refused for good, and why."""
+        """Send all entries of one request; returns the items that are refused permanently, and why."""
         known = [item for item in items if (kind.word, kind.key(item)) in self._refused]
         rest = [item for item in items if (kind.word, kind.key(item)) not in self._refused] if known else list(items)
         for item in known:
@@ -68,7 +69,7 @@ class Entries:
             yield from self._apart(kind, kind.left(rest) if self._unexplained else rest, why)
 
     def _apart(self, kind: Kind[T], items: Sequence[T], why: str) -> Iterator[tuple[list[T], str]]:
-        """Find the refused ones among items that were refused together: by key first, then by halves."""
+        """Find the refused items among items that were refused together: by key first, then by halves."""
         groups: dict[str, list[T]] = {}
         for item in items:
             groups.setdefault(kind.key(item), []).append(item)
@@ -86,7 +87,7 @@ class Entries:
             yield [items[0]], why
             return
         if all(self._why_not(kind, [item]) for item in (items[0], items[-1])):
-            self._refused[kind.word, key] = why  # not a value but the name
+            self._refused[kind.word, key] = why  # not the value, but the name
             yield list(items), why
             return
         middle = len(items) // 2
@@ -96,7 +97,7 @@ class Entries:
                 yield from self._apart(kind, part, said)
 
     def _moves(self, kind: Kind[T], key: str, items: Sequence[T]) -> bool:
-        """Whether the flat name is taken where the name itself was refused without an explanation."""
+        """Whether the flat name is accepted after the name itself was refused without an explanation."""
         if key in self.moved or not self._unexplained:
             return False
         self.moved[key] = flat_key(key)
@@ -106,14 +107,14 @@ class Entries:
         return False
 
     def _why_not(self, kind: Kind[T], items: Sequence[T]) -> str:
-        """Log; why MLflow refuses the items as they are, or nothing."""
+        """Log the items; why MLflow refuses them, or an empty string."""
         from mlflow.exceptions import MlflowException
 
         self._unexplained = False
         why, left = "", list(items)
         for attempt in range(TRIES):
             if attempt:
-                left = kind.left(left)  # a file store keeps what came before the refused one
+                left = kind.left(left)  # a file store keeps the items before the refused one
             try:
                 self._log(kind, left)
             except MlflowException as error:
@@ -136,7 +137,7 @@ class Entries:
             self._client.log_batch(self._run_id, **entries)
 
     def _takes_others(self) -> bool:
-        """Whether the run takes what it certainly can hold: its own tag, once more."""
+        """Whether the run accepts an entry that it can certainly store: its own tag, once more."""
         from mlflow.exceptions import MlflowException
 
         try:

@@ -1,7 +1,7 @@
-"""What goes to MLflow as files: facts, events, long parameters, copied artifacts. One that is refused costs no other.
+"""Uploads files to MLflow: facts, events, long parameters, copied artifacts. A refused one does not lose any other.
 
 Used by the `mlflow` backend on the courier's thread, inside `calling`. The artifact store may be another system than
-the tracking server, with credentials and outages of its own. Never reads a file into memory whole.
+the tracking server, with its own credentials and outages. Never reads a file into memory whole.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class RunFiles:
         self._client, self._run_id, self._run = client, run_id, run
         self._artifacts = artifacts
         self._whole_from = whole_from
-        """Characters beyond which a parameter is a file too."""
+        """Characters beyond which a parameter is also uploaded as a file."""
 
     def write(self, batch: Batch) -> None:
-        """Upload everything; `Rejected` for what will never be taken, after the rest was tried."""
+        """Upload everything; raises `Rejected` for permanently refused files after trying the rest."""
         refused: Letters = []
         waits: Unavailable | None = None
         for records, send in self._pieces(batch):
@@ -49,7 +49,7 @@ class RunFiles:
             except Unavailable as error:
                 waits = waits or error
         if waits is not None:
-            raise waits  # all of it comes again: a file that is written twice is there once
+            raise waits  # all of it is sent again: a file that is written twice is stored once
         if refused:
             raise Rejected([record for records, _ in refused for record in records], refused[0][1])
 
@@ -65,7 +65,7 @@ class RunFiles:
             raise translated(error, records, "the artifact store refuses a file") from error
 
     def _pieces(self, batch: Batch) -> Iterator[tuple[list[Any], Callable[[], object]]]:
-        """(what it is of, how it is sent) for each file."""
+        """(the record, how to send it) for each file."""
         for name, value in batch.params.items():
             if len(str(value)) > self._whole_from:
                 path = f"tracelet/params/{legal_file(legal_key(name))}.txt"

@@ -1,7 +1,7 @@
-"""Whether MLflow answers, and with whose credentials: for `tracelet doctor`.
+"""Whether MLflow responds, and with whose credentials: for `tracelet doctor`.
 
-Asks the server with one request, as MLflow's client would, and without MLflow, whose import takes seconds. A credential
-is named by where it comes from, and is never told.
+Sends one request, as MLflow's client would, but without MLflow, whose import takes seconds. It names the source of a
+credential and never shows the credential.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LOCAL = ("", "file", "sqlite")
 
 
 def check(url: str, api_key: str) -> str:
-    """What was found, in a line. Raises what a backend raises where it was not what is needed."""
+    """The result, in one line. On failure raises what a backend raises."""
     require_package("mlflow", "mlflow")
     variable = os.environ.get("MLFLOW_TRACKING_URI", "")
     address = check_address(url or variable)
@@ -67,11 +67,13 @@ def _request(address: str, where: str, api_key: str) -> str:
 
 
 def _credential(address: str, api_key: str) -> tuple[str, dict[str, str]]:
-    """In which words to speak of it, and the header: the one that MLflow's client would use of those that there are."""
+    """The description of the credential, and the header: the one that MLflow's client would use among those
+    available.
+    """
     from requests.utils import get_netrc_auth
 
     if urlsplit(address).username:
-        return "with the user and password in the address", {}  # requests takes them from there
+        return "with the user and password in the address", {}  # requests reads them from there
     if get_netrc_auth(address):
         return "with the user and password in ~/.netrc", {}  # ... and from there, whatever the header says
     (file_user, file_password), variables = (

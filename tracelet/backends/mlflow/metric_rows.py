@@ -1,4 +1,4 @@
-"""Points as MLflow's metrics: legal names, milliseconds, and which of them a run has already.
+"""Points as MLflow's metrics: legal names, milliseconds, and the points that a run already has.
 
 Used by the `mlflow` backend on the courier's thread.
 """
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 MAX_NAME_LENGTH = 230
 """MLflow takes 250; the tag that keeps the original name is longer than the legal one by a prefix."""
 FORBIDDEN = re.compile(r"[^/\w.\- ]")
-"""Newer versions take colons; a server of the oldest would refuse all points of such a name."""
+"""Newer versions accept colons; an old server would refuse all points with such a name."""
 NOT_NORMALIZED = re.compile(r"^/|^\.\.?(/|$)|/\.\.?(/|$)|//|/$")
-"""MLflow takes a name only if it is a normalised relative path."""
+"""MLflow accepts a name only if it is a normalized relative path."""
 MAX_VALUE = 1.7976931348623157e308
-"""MLflow's databases hold this number where an infinity was logged."""
+"""MLflow's databases store this number for an infinity."""
 SYSTEM = "system/"
-"""What MLflow shows on its page of system metrics."""
+"""The metrics that MLflow shows on its page of system metrics."""
 
 MetricIdentity = tuple[str, int, int, str]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One point as MLflow takes it, and where it comes from."""
+    """One point in MLflow's form, and its source."""
 
     metric: Metric
     part: SeriesPart
     place: int
 
     def identity(self) -> MetricIdentity:
-        """What makes two metrics the same to MLflow."""
+        """The fields by which MLflow identifies a metric value."""
         return _identity(self.metric)
 
     def named(self, key: str) -> Metric:
@@ -54,7 +54,7 @@ class Row:
         return own if own.key == key else Metric(key, own.value, own.timestamp, own.step)
 
     def record(self) -> SeriesPart:
-        """The point alone, as it was given to the backend."""
+        """The point alone, as the backend received it."""
         here, part = slice(self.place, self.place + 1), self.part
         return replace(
             part,
@@ -67,13 +67,13 @@ class Row:
 
 
 def legal_key(name: str) -> str:
-    """The name as MLflow takes it."""
+    """The name as MLflow accepts it."""
     tidy = name.replace("/", "\\").replace("..", ".\\") if NOT_NORMALIZED.search(name) else name
     return legal_name(tidy, FORBIDDEN, MAX_NAME_LENGTH)
 
 
 def metric_rows(parts: Sequence[SeriesPart], stamps: Stamps) -> Iterator[Row]:
-    """One row for each point, at times of its own."""
+    """One row per point, at its own time."""
     from mlflow.entities import Metric
 
     for part in parts:
@@ -83,14 +83,14 @@ def metric_rows(parts: Sequence[SeriesPart], stamps: Stamps) -> Iterator[Row]:
 
 
 def metric_key(part: SeriesPart) -> str:
-    """Under which name the part's points are in MLflow."""
+    """The name of the part's points in MLflow."""
     return legal_key(SYSTEM + part.name if part.system and not part.name.startswith(SYSTEM) else part.name)
 
 
 def missing_rows(
     rows: Sequence[Row], client: MlflowClient, run_id: str, moved: Mapping[str, str] = MappingProxyType({})
 ) -> list[Row]:
-    """The rows that the run does not have yet. `moved`: keys that go by another name there."""
+    """The rows that the run does not have yet. `moved`: keys that have another name there."""
     there: Counter[MetricIdentity] = Counter()
     for key in {row.metric.key for row in rows}:
         history = client.get_metric_history(run_id, moved.get(key, key))
@@ -110,5 +110,5 @@ def _identity(metric: Metric) -> MetricIdentity:
 
 
 def _text(value: float) -> str:
-    """The value as MLflow gives it back."""
+    """The value as MLflow returns it."""
     return "nan" if value != value else repr(max(-MAX_VALUE, min(MAX_VALUE, float(value))))

@@ -1,4 +1,4 @@
-"""The run in MLflow: found by its id or by our tag, else created, in its experiment and under the run it belongs to.
+"""Finds the MLflow run by its id or by our tag, or creates it, in its experiment and below its parent run.
 
 Used by the `mlflow` backend on the courier's thread, inside `calling`.
 """
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 RUN_ID, GROUP = "tracelet.run_id", "tracelet.group"
 CREATED = "tracelet.created"
-"""When we made the run, in nanoseconds: the start time is that of the training, whoever delivers it."""
+"""The time at which we created the run, in nanoseconds: its start time is the training's, whoever delivers it."""
 MAX_EXPERIMENT_NAME = 500
 PARENT = "mlflow.parentRunId"
-"""By this tag MLflow's pages nest one run under another."""
+"""MLflow's pages nest one run below another by this tag."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Without it MLflow 3 takes an experiment that holds traces for a chat application and opens it at another page."""
+"""Without it MLflow 3 treats an experiment with traces as a chat application and opens it at another page."""
 MAX_TAG_LENGTH = 5000
 
 
 def get_or_create_experiment(client: MlflowClient, name: str, tags: Mapping[str, str]) -> str:
-    """The id of the experiment with this name, which is made if it is not there."""
+    """The id of the experiment with this name, created if it does not exist."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
@@ -39,7 +39,7 @@ def get_or_create_experiment(client: MlflowClient, name: str, tags: Mapping[str,
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        found = client.get_experiment_by_name(name)  # another run of the project was quicker
+        found = client.get_experiment_by_name(name)  # another run of the project has created it in the meantime
     if found is None or found.lifecycle_stage == "deleted":
         fix = f"Type mlflow experiments restore --experiment-id {found.experiment_id if found else '?'}"
         raise Misconfigured(f"the MLflow experiment {name!r} was deleted", fix)
@@ -47,7 +47,7 @@ def get_or_create_experiment(client: MlflowClient, name: str, tags: Mapping[str,
 
 
 def get_parent(client: MlflowClient, run_id: str) -> Run:
-    """The run that ours is to be nested under. Misconfigured if there is none with this id."""
+    """The parent run. Misconfigured if none has this id."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -60,12 +60,12 @@ def get_parent(client: MlflowClient, run_id: str) -> Run:
 
 
 def get_or_create_group(client: MlflowClient, experiment: str, name: str) -> Run:
-    """The run that stands for a group: the oldest with our tag, so that two that are made at once become one."""
+    """The run that represents a group: the oldest with our tag, so that two that are created at once become one."""
     key = legal_key(name).replace("'", "_")
     if (known := _oldest(client, experiment, key)) is not None:
         return known
     made = client.create_run(experiment, tags={GROUP: key, "mlflow.source.type": "LOCAL"}, run_name=name)
-    client.set_terminated(made.info.run_id, "FINISHED")  # it does nothing itself
+    client.set_terminated(made.info.run_id, "FINISHED")  # it trains nothing itself
     first = _oldest(client, experiment, key) or made
     if first.info.run_id != made.info.run_id:
         client.delete_run(made.info.run_id)
@@ -79,7 +79,7 @@ def _oldest(client: MlflowClient, experiment: str, key: str) -> Run | None:
 
 
 def find_run(client: MlflowClient, experiment: str, run: RunDescription) -> Run | None:
-    """The run that an earlier `open` made."""
+    """The run that an earlier `open` created."""
     from mlflow.exceptions import MlflowException
 
     if known := run.memory.get("run_id"):
@@ -92,7 +92,7 @@ def find_run(client: MlflowClient, experiment: str, run: RunDescription) -> Run 
 
 
 def _first(client: MlflowClient, experiment: str, run: RunDescription) -> Run | None:
-    """Of the runs with our tag the oldest that is not deleted, else a deleted one."""
+    """The oldest run with our tag that is not deleted, else a deleted one."""
     from mlflow.entities import ViewType
 
     wanted = f"tags.`{RUN_ID}` = '{run.id}'"
@@ -106,17 +106,17 @@ def _age(run: Run) -> tuple[bool, int, str]:
 
 
 def create_once(client: MlflowClient, experiment: str, run: RunDescription) -> Run:
-    """A new run; the oldest one where another copy of the store has made one at the same moment."""
+    """A new run, or the oldest one if another copy of the store has created one at the same time."""
     made = create_run(client, experiment, run)
     first = _first(client, experiment, run) or made
     if first.info.run_id != made.info.run_id:
-        client.delete_tag(made.info.run_id, RUN_ID)  # a deleted run of ours would be taken for one that users deleted
+        client.delete_tag(made.info.run_id, RUN_ID)  # a deleted run of ours would look as if a user had deleted it
         client.delete_run(made.info.run_id)
     return first
 
 
 def create_run(client: MlflowClient, experiment: str, run: RunDescription) -> Run:
-    """A new run, with what MLflow's pages show of its origin."""
+    """A new run, with the data that MLflow's pages show about its source."""
     environment = run.environment.get("platform") or {}
     tags = {
         RUN_ID: run.id, "mlflow.source.name": " ".join(run.command)[:MAX_TAG_LENGTH], "mlflow.source.type": "LOCAL",

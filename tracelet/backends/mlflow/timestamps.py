@@ -1,9 +1,9 @@
-"""Times of points in MLflow's milliseconds, no two alike where all else agrees, for MLflow keeps one of equal points.
+"""Times of points in milliseconds, made unique among otherwise equal points, because MLflow stores equal points once.
 
-Used by the `mlflow` backend on the courier's thread. A point gets its own millisecond, or the one after that of
-the last equal point of its series. That depends on the series alone, not on how it was cut into batches, and takes
-constant time a point. What has to be known from one batch to the next is kept with the batch's id, so that a batch that
-comes again gets the same times.
+Used by the `mlflow` backend on the courier's thread. A point gets its own millisecond, or the one after that of the
+last equal point of its series. That depends on the series alone, not on how it was cut into batches, and takes constant
+time per point. State that the next batch needs is kept with the batch's id, so that a repeated batch gets the same
+times.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 Mark = tuple[str, int, str]
-"""(key, step, value as text): what equal points have in common besides the time."""
+"""(key, step, value as a string): the fields besides the time that equal points share."""
 MEMORY = "stamps"
 
 
 class Stamps:
-    """The times given so far, as far as they can matter again."""
+    """The assigned times that can still matter for later points."""
 
     def __init__(self, memory: Mapping[str, Any] | None = None) -> None:
         memory = memory or {}
@@ -27,7 +27,7 @@ class Stamps:
         self._newest: dict[str, int] = {}
 
     def begin(self, batch: str) -> None:
-        """The points of this batch come next; of one that was begun before, once more."""
+        """Start a batch; a batch that was started before gets the same times."""
         if batch == self._batch:
             self._last = dict(self._before)
         else:
@@ -46,12 +46,12 @@ class Stamps:
         return found
 
     def memory(self) -> dict[str, Any]:
-        """What to remember before the batch is sent."""
+        """The state to store before the batch is sent."""
         self._forget()
         return {"batch": self._batch, "before": _written(self._before), "after": _written(self._last)}
 
     def _forget(self) -> None:
-        """Only a point of the newest moment, or later, can meet an equal one that is still to come."""
+        """Only a point of the newest time, or later, can be equal to a point that is still to come."""
         newest = self._newest
         self._last = {mark: last for mark, last in self._last.items() if last >= newest.get(mark[0], last)}
 

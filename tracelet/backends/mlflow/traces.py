@@ -1,8 +1,8 @@
-"""Chosen spans of a run as traces of MLflow 3: one trace for each process, linked to the run.
+"""Selected spans of a run as traces of MLflow 3: one trace per process, linked to the run.
 
-Used by the `mlflow` backend on the courier's thread, inside `calling`, if its option `spans` asks for any. Needs an
-MLflow, and a server, that takes spans one by one; goes by the store of MLflow's tracing client, so that a server and a
-database are the same. MLflow recognises a span that comes again by its id.
+Used by the `mlflow` backend on the courier's thread, inside `calling`, if its option `spans` selects any. Requires an
+MLflow client and server that accept single spans; uses the store of MLflow's tracing client, so that a server and a
+database work alike. MLflow recognizes a repeated span by its id.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 OUTLINE = "outline"
 """All spans but those of single iterations: loops, checkpoints, initializations, and the user's own."""
 MAX_SPANS_PER_CALL = 500
-"""Spans of one request: a server with SQLite takes about half a second for them."""
+"""Spans per request: a server with SQLite takes about half a second for them."""
 MAX_SPANS = 10_000
-"""Spans of one run: MLflow's pages load a trace whole, and its database takes about 1 kB for each span."""
+"""Spans per run: MLflow's pages load a trace whole, and its database takes about 1 kB per span."""
 NO_TRACES = frozenset({"NOT_IMPLEMENTED", "ENDPOINT_NOT_FOUND", "INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
 MEMORY = "traces"
 
 
 class TraceUploader:
-    """Sends what is chosen until MLflow refuses it, and then leaves it; metrics are none of its business."""
+    """Sends the selected spans until MLflow refuses them, then stops; does not affect metrics."""
 
     def __init__(self, client: MlflowClient, experiment: str, run_id: str, run: RunDescription, spans: str) -> None:
         selection = Selection.parse("all", ITERATIONS | PHASES) if spans == OUTLINE else Selection.parse(spans)
@@ -45,12 +45,12 @@ class TraceUploader:
         self._refused = ""
 
     def write(self, batch: Batch) -> Iterator[tuple[list[Any], str]]:
-        """Send the batch's spans. What MLflow refuses, and that there are too many of them, is told once."""
+        """Send the batch's spans. Reports once if MLflow refuses them, or if there are too many."""
         if self._refused:
             return
         try:
             spans, begun = self._stream.convert(batch)
-        except ImportError as error:  # MLflow 2 brings no OpenTelemetry
+        except ImportError as error:  # MLflow 2 does not install OpenTelemetry
             self._refused = f"this version of MLflow does not accept spans ({error})"
             yield [{"spans": len(batch.spans)}], self._refused
             return
@@ -69,12 +69,12 @@ class TraceUploader:
             self._run.remember(MEMORY, memory)
 
     def close(self, outcome: Outcome) -> None:
-        """End what the process could not end itself, so that the trace does not look as if it were going on."""
+        """End the spans that the process could not end itself, so that the trace does not look unfinished."""
         if not self._refused:
             self._send(list(self._stream.end_open(outcome)))
 
     def _send(self, spans: Sequence[ReadableSpan]) -> str:
-        """Why MLflow takes no spans; empty if it has these."""
+        """Why MLflow refuses spans; empty if it has stored these."""
         from mlflow.exceptions import MlflowException
 
         made = [_as_mlflow(span) for span in spans]
@@ -102,7 +102,7 @@ class TraceUploader:
 
 
 def _as_mlflow(span: ReadableSpan) -> Span:
-    """The same span with the attributes that MLflow knows it by, each as a text of JSON, as MLflow keeps them."""
+    """The same span with the attributes by which MLflow identifies it, each as a JSON string, as MLflow stores them."""
     from mlflow.entities import Span
 
     assert span.context is not None
@@ -112,7 +112,7 @@ def _as_mlflow(span: ReadableSpan) -> Span:
 
 
 def _plain(value: Any) -> Any:
-    """JSON knows no NaN and no infinity."""
+    """JSON has no NaN and no infinity."""
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

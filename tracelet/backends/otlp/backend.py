@@ -1,8 +1,8 @@
-"""The `otlp` backend: spans with their events, to anything that takes OpenTelemetry's protocol over HTTP or gRPC.
+"""The `otlp` backend: spans with their events, to any system that accepts OpenTelemetry's protocol over HTTP or gRPC.
 
-Called by a courier on its thread. Spans are encoded by the OpenTelemetry SDK's own exporter package and sent in one
-request, without its retries: those are the courier's. Ids come from the run's, so a span that is sent twice has the
-same ids twice. Metrics are not sent: see the other backends.
+Called by a courier on its thread. The OpenTelemetry SDK's own exporter package encodes the spans; they are sent in one
+request, without its retries, because the courier retries. Ids are derived from the run's, so a span that is sent twice
+has the same ids twice. Metrics are not sent: use another backend for them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 MAX_SPANS = 2048
-"""Spans of one request; about 1 MB, a quarter of what gRPC servers take by default."""
+"""Spans per request; about 1 MB, a quarter of the default limit of gRPC servers."""
 HTTP, GRPC = "http/protobuf", "grpc"
 
 
@@ -48,7 +48,7 @@ class OtlpOptions:
 
 
 class OtlpBackend:
-    """One trace for each run."""
+    """One trace per run."""
 
     name: ClassVar[str] = "otlp"
     options: ClassVar[type] = OtlpOptions
@@ -61,7 +61,7 @@ class OtlpBackend:
         self._stream: SpanStream | None = None
 
     def open(self, run: RunDescription) -> None:
-        """Settle where to send to; nothing is sent yet."""
+        """Determine the destination; nothing is sent yet."""
         service = self._options.service_name or os.environ.get("OTEL_SERVICE_NAME") or run.project or run.name
         self._stream = SpanStream(run, Selection.parse(self._options.spans, self._options.spans_deny), service)
         self._transport = self._connect()
@@ -73,18 +73,18 @@ class OtlpBackend:
         return connect(protocol == GRPC, self._options.url, self._options.api_key, self._options.timeout)
 
     def check(self) -> str:
-        """For `doctor`: whether the collector takes a request without spans, and with whose credentials."""
+        """For `doctor`: whether the collector accepts a request without spans, and with whose credentials."""
         transport = self._connect()
         try:
             transport.send([])
         except Rejected:
-            pass  # it answers: nothing was sent that it could take
+            pass  # it responds: the request contained nothing to accept
         finally:
             transport.close()
         return transport.description
 
     def write(self, batch: Batch) -> None:
-        """Send the batch's spans. One whose batch was sent before is left out."""
+        """Send the batch's spans. Skip a batch that was sent before."""
         assert self._transport is not None and self._stream is not None  # `open` comes first
         if batch.again and batch.id == self._stream.sent:
             return
@@ -93,7 +93,9 @@ class OtlpBackend:
         self._stream.mark_sent(batch, spans, begun)
 
     def close(self, outcome: Outcome | None) -> None:
-        """Let go of the connection. With the run, what its processes left open has ended: they were killed."""
+        """Close the connection. When the run is over, spans that its processes left open are ended: the processes were
+        killed.
+        """
         if self._transport is None or self._stream is None:
             return
         if outcome is not None:

@@ -1,8 +1,7 @@
-"""How encoded spans get to a collector: one HTTP request or one gRPC call, whose failure is told and never repeated
-here.
+"""Sends encoded spans to a collector, in one HTTP request or one gRPC call. Reports failures and never retries.
 
-Called by the `otlp` backend on a courier's thread. The encoding is the OpenTelemetry SDK's; the sending is not, because
-its exporters repeat failed requests by themselves and do not say why they gave up.
+Called by the `otlp` backend on a courier's thread. The OpenTelemetry SDK does the encoding but not the sending, because
+its exporters retry failed requests themselves and do not say why they gave up.
 """
 
 from __future__ import annotations
@@ -22,29 +21,29 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 HTTP_ENDPOINT, GRPC_ENDPOINT = "http://localhost:4318", "localhost:4317"
-"""Where collectors listen unless told otherwise."""
+"""The default addresses of collectors."""
 PATH = "/v1/traces"
 REJECTED_STATUS = frozenset({400, 413, 422})
-"""HTTP: this request will never be taken."""
+"""HTTP: this request will never be accepted."""
 MISCONFIGURED_STATUS = frozenset({401, 403, 404, 405})
-"""HTTP: no request will be taken until somebody mends the settings."""
+"""HTTP: no request will be accepted until somebody fixes the settings."""
 
 
 MAX_RESPONSE = 1024 * 1024
-"""Bytes of an answer that are read; a collector's has a few."""
+"""Bytes read of a response; a collector's has a few."""
 
 
 class Transport(Protocol):
-    """Sends spans. Raises what a backend may raise."""
+    """Sends spans. Raises the exceptions of a backend."""
 
     description: str
-    """Where to, and where the credential comes from, which is not told itself."""
+    """The destination and the source of the credential, without the credential."""
 
     def send(self, spans: Sequence[ReadableSpan]) -> None:
-        """Deliver; when it returns the collector has them."""
+        """Deliver; when it returns, the collector has the spans."""
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
 
 
 def connect(grpc: bool, url: str, api_key: str, timeout: float) -> Transport:
@@ -81,7 +80,7 @@ def _with_path(url: str) -> str:
 
 
 def _headers(api_key: str) -> tuple[dict[str, str], str]:
-    """What goes with every request, and where the credential among it comes from."""
+    """The headers of every request, and the source of the credential among them."""
     names = "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"
     variable = next((name for name in names if os.environ.get(name)), "")
     pairs = (part.partition("=") for part in os.environ.get(variable, "").split(",") if "=" in part)
@@ -93,10 +92,10 @@ def _headers(api_key: str) -> tuple[dict[str, str], str]:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows nobody: urllib would take the credential along, leave the spans behind, and call that a success."""
+    """Follows no redirect: urllib would pass the credential on, drop the spans, and report success."""
 
     def redirect_request(self, *_: Any) -> None:
-        """No other request."""
+        """Send no other request."""
 
 
 class HttpTransport:
@@ -141,7 +140,7 @@ class HttpTransport:
 
 
 class GrpcTransport:
-    """OTLP over gRPC, with the stub that belongs to the protocol's definition."""
+    """OTLP over gRPC, with the stub from the protocol's definition."""
 
     def __init__(self, address: str, headers: dict[str, str], timeout: float, source: str) -> None:
         import grpc

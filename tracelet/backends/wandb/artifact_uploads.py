@@ -1,10 +1,10 @@
-"""Artifacts of a run in Weights & Biases: handed to the SDK, and remembered until the server, or its file, has them.
+"""Artifacts of a run in Weights & Biases: passed to the SDK, and tracked until the server, or its file, has them.
 
-Used by the `wandb` backend on the courier's thread. Files are uploaded from the store as they lie there, in the SDK's
-own process and beside the points: nothing is copied, no file is read into memory, and a large one delays nobody.
+Used by the `wandb` backend on the courier's thread. The SDK's own process uploads the files directly from the store,
+beside the points: nothing is copied, no file is read into memory, and a large one delays nothing.
 
-The SDK tells the end of an upload only to somebody who waits for it, and cancels what is waited for in vain: so a
-thread waits for each, and ends with the upload or with the SDK's process.
+The SDK reports the end of an upload only to a caller that waits for it, and cancels the upload if the wait times out.
+So a thread waits for each, and ends with the upload or with the SDK's process.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ INVALID_IN_NAMES = re.compile(r"[^\w.\-]", re.ASCII)
 INVALID_IN_ALIASES = re.compile(r"[/:,\s]|[^ -~]")
 MAX_NAME_LENGTH = 120
 REFUSED = re.compile(r"\b4(?!08|29)\d\d\b")
-"""What an answer says that would be the same the next time; others (5xx, timeouts) are tried again."""
+"""Parts of a response that a retry would repeat; others (5xx, timeouts) are retried."""
 RETRY_INTERVAL = 5.0
-"""Seconds before an upload that has failed is begun again; the SDK has tried for long by itself."""
+"""Seconds before a failed upload is started again; the SDK has already retried for a long time."""
 MEMORY = "artifacts"
 
 
 class ArtifactUploads:
-    """What was logged and is not confirmed. `log()` each artifact, `settle()` now and then."""
+    """Artifacts that are logged and not confirmed. Call `log()` for each artifact, `settle()` periodically."""
 
     def __init__(self, run: Run, described: RunDescription, offline: bool) -> None:
         self._run, self._described, self._offline = run, described, offline
         self._waiting: dict[str, _Upload] = {}
         self._unconfirmed: dict[str, Any] = dict(described.memory.get(MEMORY) or {})
         self.refused: list[tuple[Artifact, str]] = []
-        """Those that the server will not have, and why."""
+        """Artifacts that the server refuses, and why."""
 
     def resume(self) -> None:
-        """Log again what an earlier courier has handed over and seen no confirmation of."""
+        """Log again what an earlier courier has passed on and not seen confirmed."""
         for value in list(self._unconfirmed.values()):
             self.log(msgspec.convert(value, Artifact))
 
     def log(self, artifact: Artifact, confirmed: Collection[tuple[str, str]] = ()) -> None:
-        """Hand it to the SDK, unless it is among those that are there. FileNotFoundError if its copy is gone."""
+        """Pass it to the SDK, unless the server has it. FileNotFoundError if its copy is missing."""
         key = f"{artifact.name}:{artifact.digest or artifact.time}"
         if key in self._waiting:
             return
@@ -72,7 +72,7 @@ class ArtifactUploads:
         self._waiting[key] = _Upload(self._run.log_artifact(wandb_artifact, aliases=aliases), start=not self._offline)
 
     def drop_confirmed(self, confirmed: Collection[tuple[str, str]]) -> bool:
-        """Forget those that have arrived (online) or are in the SDK's file (offline); whether that is all."""
+        """Forget confirmed artifacts: uploaded (online) or in the SDK's file (offline). Whether none is left."""
         over = []
         for key, upload in self._waiting.items():
             if upload.identity in confirmed if self._offline else self._has_arrived(key, upload):
@@ -83,7 +83,7 @@ class ArtifactUploads:
         return not self._waiting
 
     def memory(self) -> dict[str, Any]:
-        """What was remembered of them."""
+        """The state to store."""
         return {MEMORY: self._unconfirmed}
 
     def _drop(self, keys: list[str]) -> None:
@@ -114,7 +114,7 @@ class ArtifactUploads:
         name = legal_name(artifact.name, INVALID_IN_NAMES, MAX_NAME_LENGTH, "-")
         wandb_artifact = wandb.Artifact(name, artifact.kind or "file", metadata=metadata)
         known = inspect.signature(wandb_artifact.add_file).parameters
-        # Content addressed, so it stays as it is: no copy is made, and `wandb sync` finds it later. Old versions copy.
+        # Content addressed, so it never changes: no copy is needed, and `wandb sync` finds it later. Old versions copy.
         more: dict[str, Any] = {"policy": "immutable", "skip_cache": True}
         more = {option: value for option, value in more.items() if option in known}
         for name, path in artifact_paths(self._described, artifact).items():
@@ -122,9 +122,9 @@ class ArtifactUploads:
         return wandb_artifact, ["latest"]
 
     def _reference(self, artifact: Artifact, metadata: dict[str, Any]) -> tuple[Any, list[str]]:
-        """A file that stays where it is. The references of a run are versions of one artifact, called by file name.
+        """A file that stays in place. The references of a run are versions of one artifact, named after the file.
 
-        The SDK looks at files that it is to refer to; ours may be on another machine by now, or gone.
+        The SDK looks up files that it references; ours may be on another machine by now, or deleted.
         """
         import wandb
         from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
@@ -135,7 +135,7 @@ class ArtifactUploads:
         )
         where = Path(artifact.path).as_uri() if Path(artifact.path).is_absolute() else artifact.path
         entry: Any = ArtifactManifestEntry
-        version = f"{where}#{artifact.time}"  # a file that was written over is another version
+        version = f"{where}#{artifact.time}"  # a file that was overwritten is another version
         wandb_artifact.manifest.add_entry(entry(path=artifact.name, ref=where, digest=version, size=artifact.size))
         return wandb_artifact, ["latest", legal_name(artifact.name, INVALID_IN_ALIASES, MAX_NAME_LENGTH, "-")]
 
@@ -154,7 +154,7 @@ class _Upload(threading.Thread):
             self.start()
 
     def run(self) -> None:
-        """Wait, and take note of the end."""
+        """Wait, and record the result."""
         try:
             self._artifact.wait()
             self.arrived = True
@@ -163,7 +163,9 @@ class _Upload(threading.Thread):
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What waiting raises: the upload has failed, its result cannot be read, or the SDK's process is gone."""
+    """Exceptions raised by the wait: the upload has failed, its result cannot be read, or the SDK's process
+    has died.
+    """
     import wandb.errors
 
     found: list[type[Exception]] = [ValueError, RuntimeError, OSError, wandb.errors.Error]

@@ -1,7 +1,7 @@
 """The `wandb` backend: one run of Weights & Biases, resumable by our run id, online or offline.
 
 Called by a courier on its thread. The SDK's own capture of console, git, code and machine is off; it prints and asks
-nothing. Every row gets a number of ours as its step, the same when it comes again, so that none is doubled, and every
+nothing. Every row gets our own number as its step, the same when it is sent again, so that none is doubled, and every
 metric has its real step on an axis, so that none is dropped for being out of order.
 """
 
@@ -62,7 +62,7 @@ class WandbOptions:
 
 
 class WandbBackend:
-    """Hands rows to the SDK and waits until they are in its file."""
+    """Passes rows to the SDK and waits until they are in its file."""
 
     name: ClassVar[str] = "wandb"
     options: ClassVar[type] = WandbOptions
@@ -86,7 +86,7 @@ class WandbBackend:
         return self._options.mode == "offline"
 
     def open(self, run: RunDescription) -> None:
-        """Start the run, or go on with it; give it what the SDK had been given and had not sent or written."""
+        """Start or continue the run; pass the SDK again what it had received and not sent or written."""
         folder = self._folder(run)
         with calling(folder):
             import wandb
@@ -112,7 +112,7 @@ class WandbBackend:
             run.announce(self._run.url)
 
     def _read_earlier(self, folder: Path, run_id: str) -> None:
-        """What couriers that were killed, or the SDK's processes of theirs, have left in files of this run."""
+        """Read what killed couriers, or their SDK processes, have left in files of this run."""
         for path in sorted(folder.glob(f"wandb/*run-*-{run_id}/run-{run_id}.wandb")):
             offline_file = OfflineFile(path)
             self._rows_written.update(offline_file.rows())
@@ -198,7 +198,7 @@ class WandbBackend:
             raise Rejected([artifact for artifact, _ in refused], f"wandb rejected the artifact: {'; '.join(whys)}")
 
     def _first_step(self, batch: Batch, rows: list[Row]) -> int:
-        """The number of the batch's first row: what was noted, what is on disk, or the next."""
+        """The number of the batch's first row: the stored one, the one on disk, or the next."""
         noted = self._batch_position
         if batch.again and noted.get("id") == batch.id:
             return int(noted["base"])
@@ -216,7 +216,7 @@ class WandbBackend:
             self._defined_metrics.add(part.name)
             name = column(part.name, self._options.step_axis)
             axis = MACHINE_AXIS if part.system else self._options.step_axis
-            if "*" not in name:  # would be taken for a pattern
+            if "*" not in name:  # would be treated as a pattern
                 run.define_metric(name, step_metric=axis)
             if name != part.name:
                 renamed[name] = part.name
@@ -225,7 +225,9 @@ class WandbBackend:
             _configure(run, {"tracelet/names": {**dict(run.config).get("tracelet/names", {}), **renamed}})
 
     def _wait_until_written(self, last: int) -> None:
-        """Wait until the SDK's other process has the rows on disk, or see how far it came and keep the rest."""
+        """Wait until the SDK's other process has the rows on disk; if it is late, find out how far it is and keep the
+        rest.
+        """
         if self._write_ahead_log is not None:
             self._offline_file.read()
             self._write_ahead_log.discard_through(self._offline_file.highest)
@@ -243,7 +245,7 @@ class WandbBackend:
             time.sleep(0.02)
 
     def close(self, outcome: Outcome | None) -> None:
-        """End the run's process. Without an outcome the run is shown as crashed until somebody goes on with it.
+        """End the run's process. Without an outcome the run is shown as crashed until it continues elsewhere.
 
         What had not arrived when an earlier call gave up is sent again.
         """
@@ -291,5 +293,5 @@ def _labels(tags: Mapping[str, str]) -> list[str]:
 
 
 def _without_long_values(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config page can show: a diff of a megabyte is not."""
+    """Omit values too long for a config page, such as a diff of a megabyte."""
     return {name: value for name, value in facts.items() if not isinstance(value, str) or len(value) <= 2000}

@@ -10,7 +10,7 @@ from tracelet.backends.base import Batch
 from tracelet.backends.legal_names import legal_name
 
 HIDDEN = re.compile(r"^_")
-"""Weights & Biases keeps names with a leading underscore for itself."""
+"""Weights & Biases reserves names with a leading underscore."""
 MAX_NAME_LENGTH = 1000
 TIME = "_timestamp"
 
@@ -23,7 +23,7 @@ def column(name: str, axis: str) -> str:
 
 
 def batch_rows(batch: Batch, axis: str) -> Iterator[Row]:
-    """Points of one step and moment share a row; a name that comes twice there begins another one."""
+    """Points of the same step and moment share a row; a repeated name starts another one."""
     rows: dict[tuple[int, float, bool, int], Row] = {}
     for part in batch.points:
         name = column(part.name, axis)
@@ -40,5 +40,5 @@ def batch_rows(batch: Batch, axis: str) -> Iterator[Row]:
 
 
 def same_value(kept: Any, value: float) -> bool:
-    """Whether the SDK's file holds this number: it writes NaN and infinities as texts, and zero without its sign."""
+    """Whether the SDK's file has this number: it writes NaN and infinities as strings, and zero without its sign."""
     return kept is not None and repr(float(kept) + 0.0) == repr(float(value) + 0.0)

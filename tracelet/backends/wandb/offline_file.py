@@ -1,8 +1,9 @@
-"""What Weights & Biases has written to its own file of a run: how far it came, and which rows.
+"""Reads the file that Weights & Biases writes for a run: how far it is, and its rows.
 
-Used by the `wandb` backend on the courier's thread, because the SDK does not say what is on disk: `log()` hands over to
-another process and returns. The file is a LevelDB log (blocks of 32 KiB, records in one or more pieces) of protobufs.
-It is never written to; one that a kill left with half a record at its end is replaced by a copy without it.
+Used by the `wandb` backend on the courier's thread, because the SDK does not say what is on disk: `log()` passes data
+to another process and returns. The file is a LevelDB log (blocks of 32 KiB, records in one or more pieces) of
+protobufs. Never writes to it; a file that a kill left with an incomplete record at its end is replaced by a copy
+without it.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ def message() -> Any:
 
 
 class OfflineFile:
-    """One `.wandb` file, read on from where the last reading ended."""
+    """One `.wandb` file, read from where the last reading ended."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.highest = -1
-        """The greatest step of the rows read so far."""
+        """The maximum step of the rows read so far."""
         self.ended = False
-        """Whether the end of the run is written."""
+        """Whether the file has the end of the run."""
         self.artifacts: set[tuple[str, str]] = set()
         """Name and digest of the artifacts read so far."""
         self.described = False
@@ -49,12 +50,12 @@ class OfflineFile:
         self._place = FILE_HEADER
 
     def read(self) -> None:
-        """Take note of what is new."""
+        """Read what is new."""
         for _ in self.rows():
             pass
 
     def rows(self) -> Iterator[tuple[int, Row]]:
-        """Step and values of every history row that is there and was not read yet."""
+        """Step and values of every complete history row that was not read yet."""
         record_type = message()
         for data in self._records():
             record = record_type.FromString(data)
@@ -71,10 +72,10 @@ class OfflineFile:
             yield step, row
 
     def drop_incomplete(self) -> None:
-        """Make a file that was read and that nobody continues acceptable to `wandb sync`, which takes whole files only.
+        """Make a file that nobody writes any more acceptable to `wandb sync`, which accepts only complete files.
 
-        At half a record, or in a file without a run, `wandb sync` stops, skips the run's later files and exits with 0.
-        A process of the SDK that still lives goes on writing to the old file, of which no more is read.
+        At an incomplete record, or in a file without a run, `wandb sync` stops, skips the run's later files and exits
+        with 0. An SDK process that is still alive writes on to the old file, which is not read any further.
         """
         if not self.described:
             self.path.unlink(missing_ok=True)
@@ -96,7 +97,7 @@ class OfflineFile:
         while True:
             left = BLOCK - (start + place) % BLOCK
             if left < PIECE_HEADER:
-                place += left  # a block's last bytes are padding where no header fits
+                place += left  # a block's last bytes are padding if no header fits
                 continue
             if place + PIECE_HEADER > len(data):
                 self.incomplete = begun or place < len(data)

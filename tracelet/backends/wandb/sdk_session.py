@@ -1,4 +1,4 @@
-"""How the SDK of Weights & Biases is called: quiet, in our folders, without a question. Its settings, key and errors.
+"""Calls the SDK of Weights & Biases: quietly, in our folders, without prompts. Its settings, key and errors.
 
 Used by the `wandb` backend on the courier's thread.
 """
@@ -18,16 +18,16 @@ from tracelet.backends.environment_variables import temporary_environment
 from tracelet.errors import Misconfigured, Unavailable, install_command
 
 FLUSH = 0.05
-"""Seconds after which the SDK writes to its file what it was given; rows count as delivered when they are in it."""
+"""Seconds after which the SDK writes received data to its file; rows count as delivered when they are in it."""
 
 ACCESS_DENIED = re.compile(r"\b(?:error|HTTP|status:?) 40[13]\b|\(40[13]\b")
-"""What the SDK says when the server does not know the key, or the key may not do it."""
+"""Parts of the SDK's message if the server does not know the key, or the key lacks permission."""
 VERIFICATION_FAILED = re.compile("verif")
-"""The SDK calls it an authentication error, too, when it cannot reach the server to verify the key."""
+"""The SDK also reports an authentication error if it cannot reach the server to verify the key."""
 
 
 def quiet_settings(wanted: Mapping[str, Any]) -> Any:
-    """The SDK's settings: what is wanted, and all capture of its own off. What this version does not know is left out.
+    """The SDK's settings, with all capture of its own off. Settings that this version does not know are omitted.
 
     Names with `x_` began with an underscore before 0.19.
     """
@@ -54,17 +54,17 @@ def _known() -> set[str]:
 
 
 def writes_promptly() -> bool:
-    """Whether the SDK writes what it was given soon. Before 0.30 it keeps some kilobytes until the run ends."""
+    """Whether the SDK writes received data soon. Before 0.30 it keeps some kilobytes until the run ends."""
     return "x_transaction_log_flush_interval" in _known()
 
 
 def raises_when_late() -> bool:
-    """Whether `finish` can say that not everything has arrived; others wait until it has."""
+    """Whether `finish` can report that not everything has arrived; other versions wait until it has."""
     return "finish_timeout_raises" in _known()
 
 
 def check_key(url: str) -> None:
-    """Misconfigured if the SDK would have to ask for a key."""
+    """Misconfigured if the SDK would have to prompt for a key."""
     import wandb
 
     login: Any = wandb.login
@@ -78,14 +78,14 @@ def check_key(url: str) -> None:
 
 
 def reinit_mode() -> Any:
-    """How the SDK is told to leave other runs alone. Before 0.19.10 a process had one run at a time."""
+    """The setting that keeps other runs unaffected. Before 0.19.10 a process had one run at a time."""
     import wandb
 
     return "create_new" if tuple(map(int, re.findall(r"\d+", wandb.__version__)[:3])) >= (0, 19, 10) else True
 
 
 def await_free_folder(folder: Path, run_id: str) -> None:
-    """The SDK names a run's folder by the second, and would write over what an earlier courier left in this one."""
+    """The SDK names a run's folder by the second, and would overwrite what an earlier courier left in this one."""
     while any(folder.glob(f"wandb/*run-{time.strftime('%Y%m%d_%H%M%S')}-{run_id}")):
         time.sleep(0.05)
 
@@ -102,10 +102,10 @@ def account_variables(url: str, api_key: str) -> dict[str, str]:
 
 @contextmanager
 def calling(folder: Path | None) -> Iterator[None]:
-    """Run the SDK's code in here: its files stay in our folder, its errors become ours."""
+    """Run SDK code in this block: its files stay in our folder, its errors become ours."""
     kinds = ("CACHE", "DATA", "ARTIFACT") if folder else ()
     places = {f"WANDB_{kind}_DIR": str(folder / "wandb" / kind.lower()) for kind in kinds if folder}
-    places["WANDB_ERROR_REPORTING"] = "false"  # the SDK's reports about itself are no business of a training
+    places["WANDB_ERROR_REPORTING"] = "false"  # the SDK's own error reports have no place in a training
     places["WANDB_SILENT"] = "true"  # some versions print before they have read their settings
     try:
         import wandb.errors
@@ -129,5 +129,5 @@ def _as_misconfigured(error: Exception) -> Misconfigured:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in short."""
+    """The error's message, shortened."""
     return str(error).strip().partition("\n")[0][:300]
