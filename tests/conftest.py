@@ -51,6 +51,9 @@ settings.register_profile(
 settings.register_profile("CI", deadline=None, print_blob=True, derandomize=True, database=None)
 settings.load_profile("CI" if "CI" in os.environ else "by hand")
 
+# Tests run side by side, and threads of OpenMP that wait for one another in a loop take the time of the other tests.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # What a shell puts into the background is deaf to Ctrl-C, and what nohup starts to the terminal's end. Children inherit
 # that, and ours must hear.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 import tracelet
 from tests.crash.test_signals import REMEMBERS
+from tests.environments import lightning_python
 from tests.probes.agents import ended_agents
 from tracelet.store.run import Run
 
@@ -30,7 +30,7 @@ BOUND = 120.0
 
 def start(strategy: str = "ddp") -> subprocess.Popen[bytes]:
     """Begin a training on two ranks that would never end."""
-    command = [sys.executable, str(TRAINING), "ddp" if strategy == "torchrun" else strategy, "2"]
+    command = [lightning_python(), str(TRAINING), "ddp" if strategy == "torchrun" else strategy, "2"]
     if strategy == "torchrun":
         command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     with open("output.txt", "wb") as log:

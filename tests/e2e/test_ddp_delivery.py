@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 import tracelet
+from tests.environments import lightning_python
 from tests.probes.agents import until
 from tracelet.store import summaries
 from tracelet.store.run import Run
@@ -27,7 +27,7 @@ Points = list[tuple[int, float]]
 def train(strategy: str, backend: str) -> Run:
     """Train on two ranks, to the end of the delivery."""
     done = subprocess.run(
-        [sys.executable, str(TRAINING), strategy, "2"], capture_output=True, text=True, timeout=280, check=False,
+        [lightning_python(), str(TRAINING), strategy, "2"], capture_output=True, text=True, timeout=280, check=False,
         env={**os.environ, **SETTINGS, "TRACELET_BACKEND": backend},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

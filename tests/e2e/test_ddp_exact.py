@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 import tracelet
+from tests.environments import lightning_python
 from tracelet.journal.records import Event
 from tracelet.store.run import Run
 
@@ -29,7 +29,7 @@ _oracles: dict[int, dict[str, Points]] = {}
 def train(strategy: str, ranks: int, *more: str) -> None:
     """Run the training on several ranks."""
     by_lightning = strategy not in ("torchrun", "srun")
-    command = [sys.executable, str(TRAINING), strategy if by_lightning else "ddp", str(ranks), *more]
+    command = [lightning_python(), str(TRAINING), strategy if by_lightning else "ddp", str(ranks), *more]
     if strategy == "srun":
         start_like_srun(command, ranks)
         return

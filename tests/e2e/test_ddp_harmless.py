@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
 import tracelet
+from tests.environments import lightning_python
 
 COLLECTIVES = (
     "all_reduce", "broadcast", "barrier", "all_gather", "all_gather_object", "broadcast_object_list", "reduce",
@@ -81,7 +81,7 @@ def test_our_code_calls_no_collective() -> None:
     Path("train.py").write_text(textwrap.dedent(SCRIPT), encoding="utf-8")
     for way in ("without", "with"):
         done = subprocess.run(
-            [sys.executable, "train.py", way], capture_output=True, text=True, timeout=240, check=False,
+            [lightning_python(), "train.py", way], capture_output=True, text=True, timeout=240, check=False,
             env={**os.environ, **SETTINGS},
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr

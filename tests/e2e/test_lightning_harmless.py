@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.environments import lightning_python
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,7 +122,7 @@ def told(folder: Path, flavour: str, tracked: str) -> dict[str, Any]:
     work = folder / "work"
     work.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, flavour, tracked], capture_output=True, text=True, timeout=250, cwd=work,
+        [lightning_python(), "-c", SCRIPT, flavour, tracked], capture_output=True, text=True, timeout=250, cwd=work,
         # The hash seed is given because Lightning 2.1 writes the columns of its CSV files in the order of a set.
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(folder), "PYTHONHASHSEED": "0"}, check=False,
     )  # fmt: skip

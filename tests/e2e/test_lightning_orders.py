@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.environments import lightning_python
 
 ORDERS = (
     "L S", "S L", "P S", "S P", "L P S", "P L S", "L S P", "S L P", "S P L", "L S X", "S X L", "S L X", "L S X S",
@@ -116,7 +117,7 @@ print("RESULTS" + json.dumps(results))
 def results() -> dict[str, list[str]]:
     """What went wrong in each order."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(ORDERS)], capture_output=True, text=True, timeout=280, check=True,
+        [lightning_python(), "-c", SCRIPT, json.dumps(ORDERS)], capture_output=True, text=True, timeout=280, check=True,
         cwd=Path(__file__).parents[2],
     )  # fmt: skip
     found: Any = json.loads(done.stdout.partition("RESULTS")[2])

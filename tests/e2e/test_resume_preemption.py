@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import requests
 
 import tracelet
+from tests.environments import lightning_python
 from tests.servers.mlflow_server import mlflow_server
 from tracelet.store.run import Run
 
@@ -30,7 +30,7 @@ def start(**environment: str) -> subprocess.Popen[bytes]:
     """Begin, or go on with, the training."""
     with open("output.txt", "ab") as log:
         return subprocess.Popen(
-            [sys.executable, str(TRAINING)], stdout=log, stderr=log, env={**os.environ, **SETTINGS, **environment}
+            [lightning_python(), str(TRAINING)], stdout=log, stderr=log, env={**os.environ, **SETTINGS, **environment}
         )
 
 

@@ -16,6 +16,7 @@ import tracelet
 from tests.contract import test_backend_clearml as clearml
 from tests.contract import test_backend_tensorboard as tensorboard
 from tests.contract import test_backend_wandb as wandb
+from tests.environments import lightning_python
 from tests.probes.agents import agents, ended_agents, environment, until
 from tracelet.backends.base import RunDescription
 from tracelet.session.resume import job_key
@@ -160,7 +161,7 @@ def test_without_a_job_the_checkpoint_on_the_command_line_tells() -> None:
     last = "checkpoints/last.ckpt"
     for steps, arguments in (("5", []), ("10", ["--ckpt_path", last]), ("15", [f"trainer.ckpt={last}"])):
         subprocess.run(
-            [sys.executable, str(training), "auto", "1", *arguments], check=True, timeout=120, capture_output=True,
+            [lightning_python(), str(training), "auto", "1", *arguments], check=True, timeout=120, capture_output=True,
             env={**os.environ, **settings, "STEPS": steps},
         )  # fmt: skip
     run = only_run()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import tracelet
+from tests.environments import lightning_python
 from tests.probes.agents import ended_agents, until
 from tracelet.store.run import Run
 
@@ -41,7 +41,7 @@ def start(restarts: int) -> subprocess.Popen[bytes]:
     path = f"{Path.cwd() / 'bin'}:{os.environ.get('PATH', '')}"
     with open("output.txt", "ab") as log:
         return subprocess.Popen(
-            [sys.executable, str(TRAINING)], stdout=log, stderr=log,
+            [lightning_python(), str(TRAINING)], stdout=log, stderr=log,
             env={**os.environ, **SETTINGS, "SLURM_RESTART_COUNT": str(restarts), "PATH": path},
         )  # fmt: skip
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 import tracelet
+from tests.environments import lightning_python
 from tests.servers.collector import collecting, plain
 from tracelet.cli import main
 from tracelet.store.run import Run
 from tracelet.telemetry.reading import onelogger_export, perfetto_export
 
+OTLP = "opentelemetry-exporter-otlp-proto-http"
 TRAINING = Path(__file__).with_name("ddp_training.py")
 SETTINGS = {
     "TRACELET_QUIET": "1", "TRACELET_DELIVERY": "agent", "TRACELET_TRACK_SYSTEM": "0", "TRACELET_TRACK_GIT": "0",
@@ -72,7 +73,8 @@ def test_every_rank_is_delivered(strategy: str) -> None:
     """A collector and a file of JSON lines have the spans and events of both ranks, each once, as in the store."""
     with collecting() as collector:
         done = subprocess.run(
-            [sys.executable, str(TRAINING), strategy, "2"], capture_output=True, text=True, timeout=280, check=False,
+            [lightning_python(OTLP), str(TRAINING), strategy, "2"],
+            capture_output=True, text=True, timeout=280, check=False,
             env={**os.environ, **SETTINGS, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url},
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 
 import tracelet
 from tests.e2e.ui.browser import CHROMIUM, DRIVER, Page, browser, served
+from tests.environments import lightning_python
 
 TRAININGS = Path(__file__).with_name("trainings.py")
 
@@ -33,7 +33,7 @@ def store(environment: dict[str, str]) -> Path:
     """A store with a sweep of Lightning trainings, one that failed, and one with hostile texts."""
     root = Path(environment["TRACELET_DIR"])
     subprocess.run(
-        [sys.executable, "-W", "ignore", str(TRAININGS)], env=environment, cwd=root.parent, check=True, timeout=240,
+        [lightning_python(), "-W", "ignore", str(TRAININGS)], env=environment, cwd=root.parent, check=True, timeout=240,
         capture_output=True,
     )  # fmt: skip
     return root

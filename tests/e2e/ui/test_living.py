@@ -18,6 +18,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 import tracelet
 from tests.e2e.ui.browser import Page, left_in_peace, served, wait
 from tests.e2e.ui.latency import CHART, WATCH
+from tests.environments import lightning_python
 from tests.probes.agents import ended_agents
 from tests.unit.ui import hostile
 
@@ -49,7 +50,7 @@ def living_store(surroundings: dict[str, str]) -> Iterator[Path]:
     agent = {"TRACELET_BACKEND": "jsonl,tensorboard", "TRACELET_METRICS_INTERVAL": "0.2"}
     with ended_agents(store.parent):
         subprocess.run(
-            [sys.executable, "-W", "ignore", str(DDP), "ddp_fork", "2"], env={**surroundings, **agent},
+            [lightning_python(), "-W", "ignore", str(DDP), "ddp_fork", "2"], env={**surroundings, **agent},
             cwd=store.parent, check=True, timeout=240, capture_output=True,
         )  # fmt: skip
         (run,) = tracelet.open_store(store).runs()

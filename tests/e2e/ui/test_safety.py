@@ -13,11 +13,11 @@ from axe_core_python.selenium import Axe  # type: ignore[import-untyped]
 
 import tracelet
 from tests.e2e.ui.browser import Page, served, wait
-from tests.e2e.ui.conftest import TRAININGS
 from tests.e2e.ui.trainings import MARKUP
 
 pytestmark = pytest.mark.slow
 
+ENDLESS = Path(__file__).with_name("endless.py")
 TABS = ("overview", "metrics", "system", "time", "log", "artifacts", "deliveries")
 
 
@@ -65,7 +65,7 @@ def test_axe_finds_nothing_serious(page: Page, ids: dict[str, str], scheme: str)
 
 def test_a_running_training_moves_its_chart(page: Page, environment: dict[str, str], store: Path) -> None:
     """Points of a running training come onto the chart by push; afterwards the page says that it ended."""
-    process = subprocess.Popen([sys.executable, str(TRAININGS), "live"], env=environment, cwd=store.parent)
+    process = subprocess.Popen([sys.executable, str(ENDLESS)], env=environment, cwd=store.parent)
     try:
         runs = tracelet.open_store(store)
         (run_id,) = wait(lambda: [run.id for run in runs.runs(status="running") if run.metrics()])

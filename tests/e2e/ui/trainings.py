@@ -1,13 +1,10 @@
-"""Real trainings for the dashboard's tests: python tests/e2e/ui/trainings.py [live]
+"""Real trainings for the dashboard's tests: python tests/e2e/ui/trainings.py
 
-Without an argument: a sweep of three small Lightning trainings, one that fails, and one with hostile texts everywhere.
-With `live`: one that goes on, a step each 50 ms, until it is stopped.
+A sweep of three small Lightning trainings, one that fails, and one with hostile texts everywhere.
 """
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 
 import lightning
@@ -88,20 +85,7 @@ def hostile() -> None:
             pass
 
 
-def live() -> None:
-    """Until somebody stops it."""
-    with tracelet.start_logging("live", project="waves") as experiment:
-        step = 0
-        while True:
-            experiment.log_metric("train/loss", 1 / (1 + step), step)
-            step += 1
-            time.sleep(0.05)
-
-
 if __name__ == "__main__":
-    if sys.argv[1:] == ["live"]:
-        live()
-    else:
-        sweep()
-        failing()
-        hostile()
+    sweep()
+    failing()
+    hostile()
