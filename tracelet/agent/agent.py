@@ -1,8 +1,9 @@
-"""The agent: stays beside the training of one run on one host until everything is recorded and delivered.
+"""The agent: runs beside the training of one run on one host until everything is recorded and delivered.
 
 Runs on the main thread of its own process, which `supervisor` starts detached from the training's terminal, process
-group and parent. It samples the machine, watches the training processes, records how they ended where they could not,
-and starts the couriers. It reads the training's journals, writes only its own, and nothing depends on it to be correct.
+group and parent. It samples the machine, watches the training processes, records their status if they ended without
+recording it, and starts the couriers. It reads the training's journals and writes only its own; no other part depends
+on it for correctness.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ from tracelet.redaction.redactor import Redactor
 from tracelet.store.pids import process_start
 
 POLL = 1.0
-"""Seconds between two looks at the training processes: their end is to be noticed in less than five."""
+"""Seconds between two checks of the training processes: their end must be noticed in less than five."""
 LOCK_TIMEOUT = 5.0
-"""Seconds to wait for an agent that is about to leave; one that stays takes care of our training as well."""
+"""Seconds to wait for an agent that is about to exit; one that stays handles our training as well."""
 NODES_POLL = 0.2
-"""Seconds between two looks whether the other nodes are done."""
+"""Seconds between two checks whether the other nodes are done."""
 SIGTERM_GRACE = 20.0
-"""Seconds that the training gets to end after a SIGTERM; a cluster kills for good after 30."""
+"""Seconds for the training to end after a SIGTERM; a cluster sends SIGKILL after 30."""
 IGNORED_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
-"""Meant for the program: by its terminal, or by a cluster, which signals all processes of a job."""
+"""Signals meant for the program: from its terminal, or from a cluster, which signals all processes of a job."""
 SIGTERM_DELIVERY_TIMEOUT = 5.0
 """Seconds for delivering the rest after a SIGTERM."""
 
@@ -71,7 +72,7 @@ class Agent:
         self._awaited_backends: tuple[str, ...] = ()
 
     def run(self) -> None:
-        """From the first look at the training to the end of delivery."""
+        """From the first check of the training to the end of delivery."""
         self.log.start()
         self.log.write(f"tracelet {__version__}, agent {os.getpid()} of {self.folder.name}")
         threading.Thread(target=self._read_config_updates, name="tracelet-agent-config", daemon=True).start()
@@ -94,7 +95,7 @@ class Agent:
         self.log.stop()
 
     def _wait_for_all_deliveries(self) -> bool:
-        """Like `_wait_for_delivery`, also for couriers whose order came while we waited for the others."""
+        """Like `_wait_for_delivery`, and also for couriers whose configuration came during the wait."""
         while True:
             self._awaited_backends = tuple(self.courier_pool.couriers)
             found = self._wait_for_delivery()
@@ -102,20 +103,20 @@ class Agent:
                 return found
 
     def completed(self) -> list[str]:
-        """What it has seen to the end: trainings, and the deliveries that it knew of."""
+        """What it has completed: trainings, and the deliveries that it was configured for."""
         return [*self.watch.ended_on_this_host(), *map(backend_entry, self._awaited_backends)]
 
     def _compact_journals(self) -> None:
-        """Make long journals small, which the training had no time for."""
+        """Compact long journals, for which the training had no time."""
         for path in self.watch.sealed_on_this_host():
             if not self._quit_at:
                 with guard(f"compacting {path.name}"):
                     compact(path)
 
     def _write_summary(self) -> None:
-        """Tell lists what the metrics of all ranks come to."""
+        """Write the summary of all ranks' metrics, for lists of runs."""
         with guard("working out the figures of the run"):
-            from tracelet.store import exact_summaries  # the reading side is not loaded while the training goes on
+            from tracelet.store import exact_summaries  # the reading side is not imported during the training
             from tracelet.store.run import Run
 
             exact_summaries.write_summaries(Run(self.folder), give_up=lambda: bool(self._quit_at))
@@ -132,10 +133,12 @@ class Agent:
                 config = msgspec.json.decode(line, type=AgentConfig)
                 self.node_link.apply(config)
                 self.courier_pool.start(config.backends)
-        self._changed.set()  # the training has let go of the pipe: probably it has ended
+        self._changed.set()  # the training has closed the pipe: it has probably ended
 
     def _monitor_training(self) -> None:
-        """Sample the machine until all training processes of this host have ended, and say how they did."""
+        """Sample the machine until all training processes of this host have ended, and record their status if they have
+        not.
+        """
         self.watch.update()
         ended = self.watch.ended(here=True)
         if ended and not any(self.watch.unreported()):
@@ -185,7 +188,7 @@ class Agent:
         return self.courier_pool.busy or self.node_link.busy
 
     def _wait_for_delivery(self) -> bool:
-        """Wait for the couriers within the limit. False when another training has begun here meanwhile."""
+        """Wait for the couriers within the limit. False if another training has begun here in the meantime."""
         deadline = time.monotonic() + self.config.linger
         while self._is_busy() and time.monotonic() < deadline and self.folder.exists():
             self.courier_pool.wait(time.monotonic() + POLL)
@@ -199,12 +202,12 @@ class Agent:
 
 
 def main(folder: Path, config_stream: BinaryIO) -> None:
-    """Be the agent of the run in `folder`, unless this host has one already."""
+    """Be the agent of the run in `folder`, unless this host already has one."""
     for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     line = config_stream.readline()
     if not line:
-        return  # the training ended before it could say what it wants
+        return  # the training ended before it could send its configuration
     config = msgspec.json.decode(line, type=AgentConfig)
     sys.path += [entry for entry in map(os.fsdecode, config.path) if entry not in sys.path]
     lock = Lock(lock_path(folder))

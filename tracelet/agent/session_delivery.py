@@ -1,4 +1,4 @@
-"""A run's delivery as the training process sees it: starts the agent or inline couriers, and waits for them at the end.
+"""A run's delivery, seen from the training process: starts the agent or inline couriers, and waits for them at the end.
 
 Called by the session on the user's thread. Imports the couriers only for `delivery="inline"`, and never an SDK.
 """
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 
 class DeliveryRunner(Protocol):
-    """Who has the couriers: an `AgentSupervisor`, or `InlineDelivery`."""
+    """Runs the couriers: an `AgentSupervisor`, or `InlineDelivery`."""
 
     def start(self) -> None:
-        """Begin."""
+        """Start."""
 
     def add(self, backend_configs: Sequence[BackendConfig]) -> None:
-        """More backends for the same run."""
+        """Add backends for the same run."""
 
     def ensure_running(self) -> bool:
-        """Whether somebody delivers, which is mended if need be and possible."""
+        """Whether a courier runs, after a restart if necessary and possible."""
 
     def stop(self) -> None:
-        """Let go."""
+        """Stop."""
 
 
 class SessionDelivery:
-    """One run's delivery, as the training process sees it."""
+    """One run's delivery, seen from the training process."""
 
     def __init__(
         self,
@@ -54,7 +54,8 @@ class SessionDelivery:
     ) -> None:
         self.folder = journal.parent
         self._settings = settings
-        # Started by Lightning, the first rank of each node takes itself for rank 0 until the ranks have met.
+        # Under Lightning's launcher, the first rank of each node takes itself for rank 0 until the ranks have
+        # connected.
         self._is_leader = started.rank == 0 and started.node_rank == 0
         self._is_first_on_host = started.local_rank == 0
         self._journal = journal
@@ -65,15 +66,17 @@ class SessionDelivery:
         self._pid = os.getpid()
         self._started_at = time.time()
         self.samples_system = False
-        """Whether the machine is sampled by the agent."""
+        """Whether the agent samples the machine."""
 
     @property
     def backend_configs(self) -> Sequence[BackendConfig]:
-        """The backends that the run is delivered to, with their credentials."""
+        """The run's backends, with their credentials."""
         return tuple(self._backend_configs)
 
     def start(self) -> None:
-        """Bring up the agent, or the couriers here; without either the journal is as complete, and `sync` delivers."""
+        """Start the agent, or the couriers here; without either the journal is just as complete, and `sync`
+        delivers.
+        """
         with guard.guard("starting the delivery"):
             runner = self._make_runner()
             if runner is not None:
@@ -101,7 +104,7 @@ class SessionDelivery:
         )  # fmt: skip
 
     def add(self, backend_configs: Sequence[BackendConfig]) -> None:
-        """More backends for a run that goes on already."""
+        """Add backends for a running run."""
         known = {config.name for config in self._backend_configs}
         new = [config for config in backend_configs if config.name not in known] if self._is_leader else []
         self._backend_configs += new
@@ -110,7 +113,7 @@ class SessionDelivery:
                 self._runner.add(new)
 
     def rendezvous(self, rank: int) -> Rendezvous | None:
-        """What joins this node to the others; None where there are none, or where no agent could speak to theirs."""
+        """Connects this node to the others; None if there are none, or if no agent could reach theirs."""
         apart = self._is_first_on_host and self._settings.gather_nodes and self._several_nodes()
         if not apart or not isinstance(self._runner, AgentSupervisor):
             return None
@@ -119,7 +122,7 @@ class SessionDelivery:
         return Rendezvous(self.folder, rank == 0, self._runner.configure_nodes)
 
     def finish(self, deadline: float) -> None:
-        """Wait for the deliveries, to the moment `deadline` of the monotonic clock at the longest, and let go."""
+        """Wait for the deliveries, at most until `deadline` (monotonic clock), and stop them."""
         runner, self._runner = self._runner, None
         if runner is None or self._pid != os.getpid():
             return

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from tracelet.agent.delivery.reduction import RankValue
 
 SeriesId = tuple[str, str, int, bool]
-"""(name, stage, fit, automatic): what is reduced together"""
+"""(name, stage, fit, automatic): the key of points that are reduced together"""
 StepKey = tuple[int, int]
-"""(step, how often it came before)"""
+"""(step, number of earlier points with this step)"""
 
 
 @dataclass
 class PendingStep:
-    """One step of a line: the parts that have come."""
+    """One step of a series: the parts received so far."""
 
     since: float
     parts: dict[int, RankValue] = field(default_factory=dict)
@@ -27,24 +27,24 @@ class PendingStep:
 
 @dataclass
 class SeriesState:
-    """One line, as far as it has been gathered."""
+    """One series, as far as it is aggregated."""
 
     reduce: str
     pending_steps: dict[StepKey, PendingStep] = field(default_factory=dict)
     last_step: int | None = None
-    """The greatest step that is written."""
+    """The maximum step written."""
     repeated: set[StepKey] = field(default_factory=set)
-    """Steps written that came out of order, or repeatedly."""
+    """Written steps that came out of order, or repeatedly."""
     given_up_ranks: set[int] = field(default_factory=set)
-    """Ranks that were waited for in vain and never wrote any of it."""
+    """Ranks that did not write in time and have never written any of the series."""
 
     def written(self, key: StepKey) -> bool:
-        """Whether it is too late for this key."""
+        """Whether this key is written already."""
         step, before = key
         return key in self.repeated if before else self.last_step is not None and step <= self.last_step
 
     def mark_written(self, key: StepKey) -> None:
-        """Remember that it is written."""
+        """Mark it as written."""
         if key[1]:
             self.repeated.add(key)
         else:
@@ -52,7 +52,7 @@ class SeriesState:
 
 
 class RepeatCounter:
-    """How often each step of a line came before, on one rank. Steps that only ever grow cost nothing."""
+    """Counts how often each step of a series occurred before, on one rank. Steps that only increase cost nothing."""
 
     def __init__(self) -> None:
         self._top: dict[SeriesId, int] = {}

@@ -1,6 +1,6 @@
-"""Calls one backend: again with backoff and jitter while it does not answer, a limited number of times otherwise.
+"""Calls one backend: retries with backoff and jitter while it is unavailable, a limited number of times otherwise.
 
-Used by one courier, on its thread; other threads may nudge it, and ask how long a call has lasted.
+Used by one courier, on its thread; other threads may wake it, and ask how long a call has lasted.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from tracelet.agent.delivery.courier_state import CourierState
 from tracelet.errors import Misconfigured, Rejected, Unavailable, Unexplained
 
 FIRST_PAUSE, MAX_PAUSE = 0.5, 30.0
-"""Seconds; each attempt waits at random between nothing and the double of what the last one might have waited."""
+"""Seconds; each retry waits a random time between zero and twice the previous maximum."""
 MAX_DOUBLINGS = 10
 MAX_UNEXPLAINED_FAILURES = 8
-"""How often, in half a minute, a call may fail in a way that the backend does not explain; then its batch is taken
-apart, or the backend is broken, if it cannot even be opened."""
+"""How often, within half a minute, a call may fail with an unexplained error; then its batch is split, or the backend
+counts as broken if it cannot even be opened.
+"""
 
 
 class BackendCalls:
@@ -33,21 +34,21 @@ class BackendCalls:
         self._unexplained_failures = 0
         self._bounded = False
         self._call_started = 0.0
-        self._random = random.Random()  # of our own: the global one belongs to the training, which "inline" shares
+        self._random = random.Random()  # our own: the global one belongs to the training, which "inline" shares
 
     def wake(self) -> None:
-        """End the pause that is being made."""
+        """End the current pause."""
         self._woken.set()
 
     def call_seconds(self) -> float:
-        """Seconds since the call that is being made began."""
+        """Seconds since the current call began."""
         called = self._call_started
         return time.monotonic() - called if called else 0.0
 
     def call(self, function: Callable[[bool], None], bounded: bool = False) -> None:
-        """Call the backend until it takes it. The argument of `function` tells whether it was tried before.
+        """Call the backend until it succeeds. The argument of `function` says whether the call is a repeat.
 
-        `bounded`: answers that the backend does not know are raised after some tries.
+        `bounded`: unexplained errors are raised after some tries.
         """
         self._unexplained_failures, self._bounded = 0, bounded
         for attempt in Retrying(
@@ -87,30 +88,30 @@ class BackendCalls:
         )
 
     def jitter(self, attempts: int) -> float:
-        """Seconds to wait after so many attempts."""
+        """Seconds to wait after this many attempts."""
         widest = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(attempts, MAX_DOUBLINGS))
         return self._random.uniform(0.0, widest)
 
     def pause(self, seconds: float) -> None:
-        """Wait, unless somebody nudges."""
+        """Wait, unless another thread wakes it."""
         self._woken.wait(seconds)
         self._woken.clear()
 
 
 def unknown(error: BaseException) -> bool:
-    """Whether an error says neither that it passes nor that it stays."""
+    """Whether an error is neither known to be temporary nor known to be permanent."""
     if isinstance(error, Unavailable):
         return isinstance(error, Unexplained)
     return isinstance(error, Exception) and not isinstance(error, (Misconfigured, Rejected))
 
 
 def _interpreter_shutting_down(error: Exception) -> bool:
-    """Whether Python refuses it, in whatever words, because it is ending: then it refuses it again and again."""
+    """Whether Python refuses the call because it is shutting down, whatever the message: every retry would fail."""
     return not threading.main_thread().is_alive() and "shutdown" in str(error)
 
 
 def unexplained(error: Exception) -> tuple[str, str]:
-    """What to say, and what to type, of an error that the backend has not explained."""
+    """The reason and the fix to report for an error that the backend has not explained."""
     if _interpreter_shutting_down(error):
         return (
             f"the program ended before the backend's SDK had started, and Python starts no threads at exit ({error})",

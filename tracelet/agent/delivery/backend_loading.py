@@ -15,7 +15,7 @@ from tracelet.errors import Misconfigured
 
 
 def make(name: str, reference: str, options: Mapping[str, Any]) -> Backend:
-    """The backend called `name`. Misconfigured when it cannot be imported or the options cannot be meant."""
+    """The backend named `name`. Misconfigured if it cannot be imported or the options are invalid."""
     try:
         kind = resolve_name(reference)
     except (ImportError, AttributeError, ValueError) as error:
@@ -23,7 +23,7 @@ def make(name: str, reference: str, options: Mapping[str, Any]) -> Backend:
             f"backend {name!r} cannot be loaded from {reference!r} ({error})",
             "Install its package in the Python that runs the training",
         ) from None
-    # The reference may come from the record of a run that somebody else made: nothing else is called.
+    # The reference may come from the record of somebody else's run: call nothing but a backend class.
     declared: Any = getattr(kind, "options", None)
     if not (isinstance(kind, type) and isinstance(declared, type) and dataclasses.is_dataclass(declared)):
         raise Misconfigured(
@@ -35,7 +35,7 @@ def make(name: str, reference: str, options: Mapping[str, Any]) -> Backend:
 
 
 def check_names(name: str, kind: Any, options: Iterable[str]) -> None:
-    """Misconfigured for an option that the dataclass does not have. The start of a run asks too, for built-in ones."""
+    """Misconfigured for an unknown option. The start of a run calls it too, for built-in backends."""
     known = [entry.name for entry in dataclasses.fields(kind)]
     for key in options:
         if key not in known:

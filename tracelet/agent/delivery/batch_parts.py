@@ -1,4 +1,4 @@
-"""A batch in the making: the frames of a stretch of one journal, sorted by kind.
+"""Builds a batch from the frames of a range of one journal, sorted by kind.
 
 Used by the batch reader, on a courier's thread. Needs no numpy.
 """
@@ -34,23 +34,23 @@ from tracelet.journal.records import (
 MICRO = 1e6
 POINTS = KIND_OF[Points]
 FILES = frozenset(KIND_OF[kind] for kind in (Params, Facts, Artifact, Event))
-"""Kinds of which backends make files."""
+"""Kinds from which backends create files."""
 
 
 @dataclass
 class BatchParts:
-    """A batch in the making."""
+    """A batch under construction."""
 
     source: Source
     prefix: str
     several_ranks_since: int | None = None
-    """The frame from which on the process is one of several ranks: their points are gathered elsewhere."""
+    """The frame from which on the process is one of several ranks, whose points are aggregated elsewhere."""
     files: bool = False
-    """Only what may go as a file is wanted: no points, no tags, no spans."""
+    """Only records that can become files are needed: no points, no tags, no spans."""
     not_leading: bool = False
-    """Of a rank that does not lead: only its spans are wanted, and what happened in them."""
+    """From a rank other than the leading one: only its spans and their events are needed."""
     resumed_steps: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
-    """Steps that an earlier branch of a resumed run had reached: up to there the backend has the series already."""
+    """The last steps of an earlier branch of a resumed run: up to there the backend has the series already."""
     columns: dict[tuple[str, str, int, bool], Columns] = field(default_factory=dict)
     params: dict[str, Scalar] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class BatchParts:
     damage: list[str] = field(default_factory=list)
 
     def add(self, frame: Frame, until: int) -> None:
-        """Take in one frame; of points, those that stood in frames before `until`."""
+        """Add one frame; of its points, those from frames before `until`."""
         if (self.not_leading and frame.kind == POINTS) or (self.files and frame.kind not in FILES):
             return
         try:
@@ -122,7 +122,7 @@ class BatchParts:
             ))  # fmt: skip
 
     def empty(self) -> bool:
-        """Whether there is nothing to deliver in it."""
+        """Whether it has nothing to deliver."""
         return not (
             self.columns
             or self.params
@@ -135,7 +135,7 @@ class BatchParts:
         )
 
     def batch(self, name: str, journal: str) -> Batch:
-        """What the backend gets."""
+        """The batch for the backend."""
         return Batch(
             id=name, points=[_series(key, columns) for key, columns in self.columns.items()], params=self.params,
             tags=self.tags, facts=self.facts, artifacts=self.artifacts, events=self.events, spans=self.spans,

@@ -24,10 +24,10 @@ from tracelet.store import delivery_state
 from tracelet.store.delivery_state import Pending
 
 MAX_POINTS = 5000
-"""A batch ends with the frame that brings it here: a request or two for most backends."""
+"""A batch ends with the frame that reaches this size: a request or two for most backends."""
 MAX_FRAMES = 200
 MOST_FILE_FRAMES = 5000
-"""Of files alone: most frames hold points and are passed over."""
+"""For file batches: most frames contain points and are skipped."""
 MAX_BYTES = 1024 * 1024
 
 Cursors = Mapping[str, tuple[int, int]]
@@ -35,7 +35,7 @@ Cursors = Mapping[str, tuple[int, int]]
 
 @dataclass(frozen=True)
 class JournalSlice:
-    """A batch, and the stretch of a journal that it was made of. Without a batch: a stretch with nothing in it."""
+    """A batch, and the range of a journal that it covers. Without a batch: a range with nothing to deliver."""
 
     pending: Pending
     batch: Batch | None
@@ -43,21 +43,21 @@ class JournalSlice:
 
 
 class BatchReader:
-    """The stretches of a run's journals that one backend has not got yet."""
+    """The ranges of a run's journals that one backend does not have yet."""
 
     def __init__(self, folder: Path, files: bool = False) -> None:
         self.folder = folder
         self._files = files
-        """Whether it is for what goes as files alone."""
+        """Whether it reads only records that can become files."""
         self.every_rank = False
-        """Whether the spans of the ranks that do not lead are wanted too."""
+        """Whether it also reads the spans of ranks other than the leading one."""
         self._started: dict[str, Started] = {}
         self._exhausted: dict[str, tuple[int, int]] = {}
         self._skipped = SkippedPoints()
         self._last_steps: dict[int, dict[tuple[str, str, int], int]] = {}
 
     def next(self, cursors: Cursors) -> JournalSlice | None:
-        """What comes after the cursors; None when there is nothing (yet)."""
+        """The next slice after the cursors; None if there is nothing (yet)."""
         for path in self._journals():
             journal_slice = self._read_slice(path, Cursor(*cursors.get(path.name, Cursor())))
             if journal_slice is not None:
@@ -65,18 +65,18 @@ class BatchReader:
         return None
 
     def repeat(self, pending: Pending) -> JournalSlice | None:
-        """The batch that was begun before; None if there is nothing of it any more."""
+        """The batch that was begun before; None if its range is empty now."""
         path = self._path(pending.journal)
         if not path.exists() or self._first_record(path) is None:
             return None
         return self._read_slice(path, Cursor(*pending.start), Cursor(*pending.stop))
 
     def _journals(self) -> Iterator[Path]:
-        """The journals whose content goes to backends: those of rank 0, of other ranks if wanted, of the nodes."""
+        """The journals delivered to backends: those of rank 0, of other ranks if requested, of the nodes."""
         found: list[tuple[tuple[bool, int, int, int], Path]] = []
         for path in self.folder.glob("*" + SUFFIX):
             started = self._first_record(path)
-            # Started by Lightning, the first rank of each node begins as rank 0, until the ranks have met.
+            # Under Lightning's launcher, the first rank of each node begins as rank 0, until the ranks have connected.
             leads = started is not None and started.rank == started.node_rank == 0
             if started is not None and (started.role == "node" or leads or self.every_rank):
                 found.append(((started.role == "node", started.node_rank, started.attempt, started.rank), path))
@@ -95,7 +95,7 @@ class BatchReader:
         return known
 
     def _resumed_steps(self, started: Started) -> Mapping[tuple[str, str, int], int]:
-        """What the branches before this one had reached; they have ended, so it stays what it is."""
+        """The last steps of the branches before this one; those have ended, so the result never changes."""
         branch = started.branch
         if not branch or started.role != "rank":
             return {}
@@ -130,7 +130,7 @@ class BatchReader:
             self._exhausted[path.name] = (here.st_size, here.st_mtime_ns)
             return None
         end = stop or end
-        assert end is not None  # one of the two is there
+        assert end is not None  # one of the two exists
         pending = Pending(journal=path.name, start=(start.number, start.offset), stop=(end.number, end.offset))
         journal = path.name.removesuffix(SUFFIX)
         name = f"{journal}:{start.number}-{end.number}"
@@ -139,7 +139,7 @@ class BatchReader:
 
 
 def _fill(parts: BatchParts, reader: JournalReader, start: Cursor, stop: Cursor | None) -> Cursor | None:
-    """Fill the parts with one batch, up to `stop` if given; the cursor behind it, None when there is nothing."""
+    """Fill the parts with one batch, up to `stop` if given; the cursor after it, None if there is nothing."""
     size = 0
     end: Cursor | None = None
     for taken, frame in enumerate(reader.frames(start), 1):

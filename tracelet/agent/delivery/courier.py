@@ -32,17 +32,17 @@ from tracelet.store import delivery_state
 from tracelet.store.delivery_state import Delivery
 
 POLL = 0.5
-"""Seconds between two looks for something new; the training flushes about as often."""
+"""Seconds between two checks for new data; the training flushes about as often."""
 MAX_ROUNDS = 10
-"""How often a batch is taken apart of which nothing at all is taken; then it is set aside like any other."""
+"""How often in a row a batch may be split without any record being accepted; then it is set aside whole."""
 OVERDUE = 60.0
 """Seconds after which a call that has not returned is reported."""
 
 
 class Courier(threading.Thread):
-    """One backend's deliverer. `start()` it, `wake()` it when something has changed, `stop()` to have it stop soon.
+    """Delivers to one backend. `start()` it, `wake()` it after a change, `stop()` it to have it end soon.
 
-    With `follow` it stays until the run has ended; without, until it has delivered what is there.
+    With `follow` it runs until the run has ended; without, until it has delivered the existing data.
     """
 
     def __init__(
@@ -72,25 +72,25 @@ class Courier(threading.Thread):
         self._files = FileDelivery(folder, self.state, self._calls.attempt, self._calls.jitter)
 
     def wake(self) -> None:
-        """Look, or try again, now."""
+        """Check for data, or retry, now."""
         self._files.retry_now()
         self._calls.wake()
 
     def stop(self) -> None:
-        """Stop after the call that is being made; what is left stays for another time."""
+        """Stop after the current call; the rest is left for later."""
         self._stopping.set()
         self._calls.wake()
 
     def call_seconds(self) -> float:
-        """Seconds since the call that is being made began."""
+        """Seconds since the current call began."""
         return self._calls.call_seconds()
 
     def overdue(self) -> bool:
-        """Whether the backend has been called and has not returned for long."""
+        """Whether the backend was called and has not returned for a long time."""
         return self.call_seconds() > OVERDUE
 
     def run(self) -> None:
-        """Deliver everything. The one place where anything that an SDK raises is caught."""
+        """Deliver everything. The only place that catches any exception of an SDK."""
         try:
             if self._acquire_lock():
                 self.state.reload()
@@ -98,7 +98,7 @@ class Courier(threading.Thread):
         except Misconfigured as error:
             self._mark_misconfigured(error.why, error.fix)
         except Unavailable:
-            return  # told to cease while it was waiting; the state says offline already
+            return  # stopped while it was waiting; the state is offline already
         except Exception as error:
             self._mark_misconfigured(*unexplained(error))
         finally:
@@ -108,7 +108,7 @@ class Courier(threading.Thread):
         while not self.lock.acquire():
             if self._stopping.is_set():
                 return False
-            self._calls.pause(POLL)  # `tracelet sync` delivers this run just now
+            self._calls.pause(POLL)  # `tracelet sync` is delivering this run now
         return True
 
     def _mark_misconfigured(self, why: str, fix: str) -> None:
@@ -129,15 +129,15 @@ class Courier(threading.Thread):
     def _deliver(self) -> None:
         self._wait_for_content()
         while not (self._deliver_values() or self._stopping.is_set()):
-            self._calls.pause(self._files.wait() + POLL)  # all but files is delivered; these are tried again
+            self._calls.pause(self._files.wait() + POLL)  # all but files is delivered; retry these
 
     def _deliver_values(self) -> bool:
-        """Open the backend and deliver until nothing is to come; whether files are delivered as well."""
+        """Open the backend and deliver until the run is complete; whether files are delivered as well."""
         backend = self._open()
         again = True
         while not self._stopping.is_set():
             self._watch.update()
-            complete = self._watch.complete()  # asked first: what is read after it is all there will ever be
+            complete = self._watch.complete()  # checked first: what is read after the end is complete
             complete = self._aggregator.aggregate() and complete
             journal_slice = self._next_slice()
             if journal_slice is not None:
@@ -164,7 +164,7 @@ class Courier(threading.Thread):
         return backend
 
     def _wait_for_content(self) -> None:
-        """Nothing is opened before the run has something to tell: by then its script has settled name and project."""
+        """Open nothing before the run has content: by then its script has set name and project."""
         while not (self._stopping.is_set() or self._has_content(self.state.delivery)):
             self._watch.update()
             if self._watch.complete() or not self._follow:
@@ -190,7 +190,7 @@ class Courier(threading.Thread):
         return self._reader.next(delivery.cursors)
 
     def _write_slice(self, backend: Backend, journal_slice: JournalSlice, again: bool) -> bool:
-        """Deliver one portion; whether the next batch is still the first after `open`."""
+        """Deliver one slice; whether the next batch is still the first after `open`."""
         for sentence in journal_slice.damage:
             self.state.log(f"{journal_slice.pending.journal}: {sentence}")
         batch = journal_slice.batch
@@ -206,7 +206,7 @@ class Courier(threading.Thread):
         return False
 
     def _refused(self, backend: Backend, batch: Batch, again: bool) -> Iterator[Letter]:
-        """Write the batch; what of it is refused for good."""
+        """Write the batch; returns its permanently refused records."""
         write = backend.write
         try:
             self._calls.call(lambda repeat: write(dataclasses.replace(batch, again=again or repeat)), bounded=True)
@@ -226,7 +226,7 @@ class Courier(threading.Thread):
             yield from found
 
     def _close(self, backend: Backend) -> bool:
-        """Deliver the end of the run; whether that is all. Files that fail are not waited for."""
+        """Deliver the end of the run; whether that is complete. Does not wait for failing files."""
         deadline = time.monotonic() + TIMEOUT
         while self._files.left() and time.monotonic() < deadline and not self._stopping.is_set():
             if self._files.step():

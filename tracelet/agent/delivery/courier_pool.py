@@ -12,11 +12,11 @@ from tracelet.agent.delivery.rank_aggregation import DEADLINE, RankAggregator
 from tracelet.agent.process.configuration import BackendConfig
 
 STOP_TIMEOUT = 2.0
-"""Seconds that couriers get to end the call they are making before they are left behind."""
+"""Seconds that couriers get to end their current call before they are abandoned."""
 
 
 class CourierPool:
-    """Couriers that work side by side and know nothing of each other."""
+    """Couriers that run in parallel and independently."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class CourierPool:
         self._reported_overdue: set[str] = set()
 
     def start(self, backend_configs: Iterable[BackendConfig], restart: bool = False) -> None:
-        """Start a courier for each backend that has none yet; `restart`: or whose courier has ended."""
+        """Start a courier for each backend that has none yet; with `restart` also if its courier has ended."""
         for config in backend_configs:
             known = self.couriers.get(config.name)
             if known is None or (restart and not known.is_alive()):
@@ -45,16 +45,16 @@ class CourierPool:
     @property
     def busy(self) -> bool:
         """Whether any courier still works."""
-        # One that an order has brought this moment may not have begun yet, on the thread that hires it.
+        # One that a configuration line has just brought may not have started yet, on the thread that starts it.
         return any(courier.ident is None or courier.is_alive() for courier in tuple(self.couriers.values()))
 
     def wake(self) -> None:
-        """Have all look now."""
+        """Wake all couriers now."""
         for courier in self.couriers.values():
             courier.wake()
 
     def report_overdue(self) -> None:
-        """Say, once for each, which backend has been called and does not return."""
+        """Report once for each backend that it was called and does not return."""
         for name, courier in self.couriers.items():
             if courier.overdue() and name not in self._reported_overdue:
                 self._reported_overdue.add(name)
@@ -63,14 +63,14 @@ class CourierPool:
                 )
 
     def wait(self, deadline: float, give_up: threading.Event | None = None) -> bool:
-        """Wait until all have finished, to the moment `deadline` of the monotonic clock. False: not all have."""
+        """Wait until all have finished, at most until `deadline` (monotonic clock). False if some have not."""
         for courier in tuple(self.couriers.values()):
             while courier.is_alive() and time.monotonic() < deadline and not (give_up and give_up.is_set()):
                 courier.join(min(0.2, max(0.0, deadline - time.monotonic())))
         return not self.busy
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
-        """Have all stop after the call they are making; one that hangs is left behind."""
+        """Stop all after their current call; abandon one that hangs."""
         for courier in self.couriers.values():
             courier.stop()
         self.wait(time.monotonic() + timeout)

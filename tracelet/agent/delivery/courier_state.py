@@ -1,4 +1,4 @@
-"""The saved state of one courier: how far its delivery has got, and its dead letters.
+"""The saved state of one courier: its progress and its dead letters.
 
 Used by one courier, on its thread. Files are replaced atomically, and every string is redacted.
 """
@@ -23,7 +23,7 @@ MAX_ERROR_LENGTH = 1000
 MOST_NAMES = 10_000
 """Changed names that the state lists."""
 MOST_TRACES = 20
-"""Characters kept of what an SDK says."""
+"""Characters kept of an SDK's message."""
 
 
 class CourierState:
@@ -39,22 +39,22 @@ class CourierState:
         self._files_since = 0.0
 
     def log(self, sentence: str) -> None:
-        """A line in the log."""
+        """Write a line to the log."""
         self._log(f"{self.delivery.backend}: {self._redact(sentence)}")
 
     def reload(self) -> None:
-        """Read anew how far it has got: another process may have delivered while this one waited for its turn."""
+        """Read the progress again: another process may have delivered while this one waited for the lock."""
         self.delivery = delivery_state.read(self.folder, self.delivery.backend) or self.delivery
 
     def opening(self) -> None:
-        """The courier begins."""
+        """The courier starts."""
         self._save(state=OPENING, error="", fix="", since=0.0)
 
     def opened(self, every_rank: bool = False) -> None:
         """The backend has answered."""
         delivery = self.delivery
         before_files = bool(delivery.batches) and not delivery.file_cursors and delivery.file_pending is None
-        files = delivery.cursors if before_files else delivery.file_cursors  # files went with the points then
+        files = delivery.cursors if before_files else delivery.file_cursors  # files were delivered with the points then
         self._save(state=OK, error="", fix="", since=0.0, every_rank=every_rank, file_cursors=files)
 
     def begin_batch(self, pending: Pending) -> None:
@@ -62,7 +62,7 @@ class CourierState:
         self._save(pending=pending)
 
     def delivered(self, pending: Pending, points: int, batches: int = 1) -> None:
-        """The backend has it."""
+        """The backend has the batch."""
         delivery = self.delivery
         cursors = {**delivery.cursors, pending.journal: pending.stop}
         self._save(
@@ -71,13 +71,13 @@ class CourierState:
         )  # fmt: skip
 
     def offline(self, error: str) -> None:
-        """The backend does not answer; said once an outage."""
+        """The backend is unavailable; logged once per outage."""
         if self.delivery.state != OFFLINE:
             self.log(f"offline, will retry: {error}")
             self._save(state=OFFLINE, error=self._shortened(error), since=time.time())
 
     def misconfigured(self, why: str, fix: str) -> None:
-        """Nothing more can be delivered until somebody mends the settings."""
+        """Nothing can be delivered until somebody fixes the settings."""
         self.log(f"stopped: {why}. {fix}")
         self._save(state=MISCONFIGURED, error=self._shortened(why), fix=self._shortened(fix), since=time.time())
 
@@ -87,20 +87,20 @@ class CourierState:
             self._save(file_pending=pending)
 
     def files_delivered(self, pending: Pending) -> None:
-        """The backend has these files, or will never take them."""
+        """The backend has these files, or will never accept them."""
         self._files_since = 0.0
         cursors = {**self.delivery.file_cursors, pending.journal: pending.stop}
         self._save(file_cursors=cursors, file_pending=None, files_error="")
 
     def files_wait(self, error: str) -> None:
-        """The store for files does not answer; said once an outage. Everything else is delivered."""
+        """The artifact store is unavailable; logged once per outage. Everything else is delivered."""
         if not self.delivery.files_error:
             self.log(f"files are not delivered, will retry: {error}")
             self._files_since = time.time()
             self._save(files_error=self._shortened(error))
 
     def without_files(self) -> None:
-        """All but the files has been delivered, the end of the run as well."""
+        """Everything but the files has been delivered, including the end of the run."""
         error = f"files are not delivered: {self.delivery.files_error or 'not finished'}"
         self._save(state=OFFLINE, error=error, since=self._files_since or time.time())
 
@@ -117,18 +117,18 @@ class CourierState:
         self._save(renamed={**known, **dict(islice(fresh.items(), room))})
 
     def trace(self, error: BaseException) -> None:
-        """Where an error comes from, into the log; once for each that reads the same."""
+        """Log an error's traceback, once for each with the same text."""
         text = "".join(traceback.format_exception(error))
         if text not in self._traced:
             self._traced = {*islice(self._traced, MOST_TRACES), text}
             self.log(text.rstrip())
 
     def done(self) -> None:
-        """All of the run has been delivered, its end as well."""
+        """The whole run has been delivered, including its end."""
         self._save(state=DONE, error="", fix="", since=0.0)
 
     def remember(self, name: str, value: Any) -> None:
-        """See `RunDescription.remember`. Unavailable when the disk refuses it: a remote run must not be forgotten."""
+        """See `RunDescription.remember`. Unavailable if the disk refuses it: a remote run must not be forgotten."""
         if not self._save(memory={**self.delivery.memory, name: value}):
             raise Unavailable(f"{name} cannot be saved to disk; the backend is retried later")
 
@@ -138,7 +138,7 @@ class CourierState:
         self.log(f"view at {url}")
 
     def reject(self, batch: str, records: list[Any], why: str) -> None:
-        """Set records aside that the backend refuses for good."""
+        """Set permanently refused records aside."""
         path = self.folder / delivery_state.FOLDER / f"{self.delivery.backend}.dead.jsonl"
         reason = self._shortened(why)
         with open(path, "ab") as file:
@@ -152,7 +152,9 @@ class CourierState:
         return self._redact(text)[:MAX_ERROR_LENGTH]
 
     def _save(self, **changes: Any) -> bool:
-        """Change the state here and on the disk; whether the disk took it. If not, the next change brings it there."""
+        """Change the state in memory and on disk; whether the disk accepted it. If not, the next change
+        saves it too.
+        """
         self.delivery = msgspec.structs.replace(self.delivery, updated=time.time(), **changes)
         try:
             delivery_state.write(self.folder, self.delivery)

@@ -1,7 +1,7 @@
-"""Delivers what goes as files, apart from points: after cursors of its own, when it is due, and never waited for.
+"""Delivers files separately from points: with its own cursors, when due, and without delaying anything else.
 
-Used by one courier, on its thread, between two batches of points. Where the artifact store fails, points, parameters,
-tags and the status of the run are delivered all the same. Calls the backend's `upload` and nothing else of it.
+Used by one courier, on its thread, between two batches of points. If the artifact store fails, points, parameters, tags
+and the status of the run are still delivered. Calls only the backend's `upload`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from tracelet.backends.refusals import Verdict, first_line, verdict
 from tracelet.errors import Misconfigured, Rejected, Unavailable, Unexplained
 
 MAX_UNEXPLAINED_FAILURES = 6
-"""How often an upload may fail in a way that nobody knows before its files are set aside."""
+"""How often an upload may fail with an unknown error before its files are set aside."""
 TIMEOUT = 5.0
-"""Seconds that the end of a run waits for files that fail; then its status is delivered without them."""
+"""Seconds that the end of a run waits for failing files; then its status is delivered without them."""
 
 Attempt = Callable[[Callable[[], None]], None]
 
 
 class FileDelivery:
-    """The files of one run and one backend."""
+    """The files of one run for one backend."""
 
     def __init__(
         self, folder: Path, courier_state: CourierState, attempt: Attempt, jitter: Callable[[int], float]
@@ -39,13 +39,13 @@ class FileDelivery:
         self._jitter = jitter
         self._upload: Callable[[Batch], None] | None = None
         self._skipped: dict[str, tuple[int, int]] = {}
-        """Cursors behind stretches that hold no files; not worth a note on the disk."""
+        """Cursors after ranges without files; not worth saving to disk."""
         self._failures = self._unexplained_failures = 0
         self._due = 0.0
         self._again = True
 
     def use(self, backend: Backend) -> None:
-        """Deliver by this backend from now on, if it takes files."""
+        """Deliver with this backend from now on, if it accepts files."""
         self._upload = getattr(backend, "upload", None)
         self._again = True
 
@@ -62,7 +62,7 @@ class FileDelivery:
         return self._upload is not None and self._next() is not None
 
     def step(self) -> bool:
-        """Deliver one batch of files, if it is time; whether it was done."""
+        """Deliver one batch of files if it is due; whether it did."""
         if self._upload is None or self.wait():
             return False
         journal_slice = self._next()
@@ -102,7 +102,7 @@ class FileDelivery:
         self._attempt(lambda: upload(batch))
 
     def _set_aside(self, batch: Batch, error: Exception) -> bool:
-        """Whether the batch is done with: what of it is refused is set aside. False: it is tried again later."""
+        """Whether the batch is finished: its refused records are set aside. False: it is retried later."""
         known = isinstance(error, Unavailable) and not isinstance(error, Unexplained)
         refused = not isinstance(error, Unavailable) and verdict(error) is Verdict.REFUSED
         self._unexplained_failures += not known

@@ -1,6 +1,6 @@
-"""Delivery by threads of the training process, where no other process is allowed. Started by the session.
+"""Delivery by threads of the training process, if no other process is allowed. Started by the session.
 
-Runs the same couriers as the agent. `tracelet sync` delivers what is left when the process ends.
+Runs the same couriers as the agent. `tracelet sync` delivers the rest if the process ends first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tracelet.agent.process.configuration import BackendConfig
 
 
 class InlineDelivery:
-    """The training's side of its own couriers."""
+    """The couriers in the training process."""
 
     def __init__(self, folder: Path, backend_configs: Sequence[BackendConfig], rank_deadline: float = DEADLINE) -> None:
         self.folder = folder
@@ -29,17 +29,17 @@ class InlineDelivery:
         self._courier_pool.start(self._backend_configs)
 
     def add(self, backend_configs: Sequence[BackendConfig]) -> None:
-        """More backends for the same run."""
+        """Add backends for the same run."""
         if self._pid == os.getpid():
             self._courier_pool.start(backend_configs)
 
     def ensure_running(self) -> bool:
-        """Whether anything still delivers."""
+        """Whether any courier still runs."""
         self._courier_pool.wake()
         return self._courier_pool.busy
 
     def stop(self) -> None:
-        """Have the couriers stop; one whose backend hangs is left behind."""
+        """Stop the couriers; abandon one whose backend hangs."""
         if self._pid == os.getpid():
             self._courier_pool.stop()
 

@@ -1,7 +1,7 @@
-"""Finds the records of a batch that a backend does not take, where it cannot say itself which they are.
+"""Finds the records of a batch that a backend refuses, if the backend cannot identify them itself.
 
-Used by the courier, on its thread, when the tries of a batch are used up. Halves what fails until single records are
-left; everything else of the batch is delivered on the way. Never retries.
+Used by the courier, on its thread, when the tries of a batch are used up. Bisects failing batches down to single
+records, and delivers the rest of the batch on the way. Never retries.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from tracelet.backends.base import Batch
 from tracelet.errors import Misconfigured, Rejected, Unavailable, Unexplained
 
 MOST_CALLS = 200
-"""Calls for one batch; what is not found by then is set aside together with its neighbours."""
+"""Maximum calls for one batch; records not isolated by then are set aside together with their neighbors."""
 FIELDS = "params", "tags", "facts", "artifacts", "points", "events", "spans"
-"""What a batch holds, in the order in which it is tried. Events go together, and so do spans: they make one tree."""
+"""The fields of a batch, in the order in which they are tried. Events stay together, and so do spans: they form one
+tree.
+"""
 
 Letter = tuple[list[Any], str]
 
 
 class Isolation:
-    """One search. `letters()` yields what was refused; `taken` says whether anything was not."""
+    """One search. `letters()` yields the refused records; `taken` says whether any were accepted."""
 
     def __init__(self, send: Callable[[Batch], None], describe: Callable[[Exception], str]) -> None:
         self._send = send
@@ -31,7 +33,7 @@ class Isolation:
         self.taken = False
 
     def letters(self, batch: Batch, error: Exception) -> Iterator[Letter]:
-        """The records of the batch that are refused, after this error, and why. Raises `Unavailable` in an outage."""
+        """The records of the batch that are refused with this error, and why. Raises `Unavailable` in an outage."""
         atoms = list(_atoms(batch))
         if len(atoms) < 2 or self._calls >= MOST_CALLS:
             yield [record for _, records in atoms for record in records], self._describe(error)
@@ -58,12 +60,12 @@ class Isolation:
 
 
 def records_of(batch: Batch) -> list[Any]:
-    """Everything that the batch holds, as dead letters hold it."""
+    """All records of the batch, in the form of dead letters."""
     return [record for _, records in _atoms(batch) for record in records]
 
 
 def _atoms(batch: Batch) -> Iterator[tuple[str, list[Any]]]:
-    """The smallest parts that can be sent alone: the field, and the records as dead letters hold them."""
+    """The smallest parts that can be sent alone: the field, and the records in the form of dead letters."""
     for field in FIELDS:
         content = getattr(batch, field)
         if field in ("events", "spans"):
@@ -76,7 +78,7 @@ def _atoms(batch: Batch) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _joined(batch: Batch, atoms: list[tuple[str, list[Any]]]) -> Batch:
-    """The same batch with these atoms alone. It comes again, as far as the backend can tell."""
+    """The same batch with only these atoms, marked as a repeat."""
     held: dict[str, Any] = {field: {} if field in ("params", "tags", "facts") else [] for field in FIELDS}
     for field, records in atoms:
         if isinstance(held[field], dict):

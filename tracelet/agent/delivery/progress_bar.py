@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 class ProgressBar:
-    """`with ProgressBar("what", fraction) as show:` and `show()` again and again."""
+    """`with ProgressBar("what", fraction) as show:`; call `show()` repeatedly."""
 
     def __init__(self, title: str, fraction: Callable[[], float]) -> None:
         self._fraction = fraction

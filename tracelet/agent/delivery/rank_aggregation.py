@@ -33,14 +33,14 @@ from tracelet.store import delivery_state
 
 STEM = "aggregate"
 DEADLINE = 30.0
-"""Seconds to wait for a rank that lives and has not written its part of a step."""
+"""Seconds to wait for a live rank that has not written its part of a step."""
 MACHINE = frozenset({"system", "gpu"})
-"""First parts of the names of metrics that are read from the machine: rank 0's are not those of the other ranks."""
+"""Prefixes of system metrics: each rank has its own, so they are not aggregated."""
 
 
 @dataclass
 class RankJournal:
-    """The journal of one rank's process, as far as it has been read."""
+    """The journal of one rank's process, and the position up to which it is read."""
 
     member: WatchedProcess
     counter: RepeatCounter = field(default_factory=RepeatCounter)
@@ -51,7 +51,7 @@ class RankJournal:
 
 
 class RankAggregator:
-    """The gathering of one run. `aggregate` may be called by several threads."""
+    """The aggregation of one run. Several threads may call `aggregate`."""
 
     def __init__(self, folder: Path, deadline: float = DEADLINE, expects_more: Callable[[], bool] = bool) -> None:
         self.folder = folder
@@ -67,7 +67,7 @@ class RankAggregator:
         self._branch = 0
 
     def aggregate(self) -> bool:
-        """Write what is ready. True when nothing more is to be expected: all ranks have ended, or there is but one."""
+        """Write completed steps. True if no more will come: all ranks have ended, or there is only one."""
         with self._mutex:
             self._watch.update()
             ranks = self._watch.ranks()
@@ -93,7 +93,7 @@ class RankAggregator:
         return any(series.pending_steps for series in self._series.values())
 
     def close(self) -> None:
-        """Let go, so that another process may gather."""
+        """Close the journal, so that another process may aggregate."""
         with self._mutex:
             if self._journal is not None:
                 self._journal.close()
@@ -103,13 +103,13 @@ class RankAggregator:
                 self._lock.release()
 
     def _complete(self) -> bool:
-        """Whether the process that gathers has come to the end."""
+        """Whether the aggregating process has reached the end."""
         last = max(aggregates(self.folder), key=_number, default=None)
         frames = list(JournalReader(last).frames()) if last else []
         return bool(frames) and frames[-1].kind == KIND_OF[Status]
 
     def _recover(self) -> None:
-        """Take up what an earlier gatherer has written."""
+        """Resume from the journal that an earlier aggregating process has written."""
         counter = RepeatCounter()
         for path in sorted(aggregates(self.folder), key=_number):
             for frame in JournalReader(path).frames():
@@ -121,7 +121,7 @@ class RankAggregator:
                         series.mark_written(counter.key(series_id, step))
 
     def _read(self, ranks: list[WatchedProcess]) -> None:
-        """Take in what is new; a later branch only once the earlier one has been written."""
+        """Read new data; a later branch only once the earlier one has been written."""
         waiting = [m.started.branch for m in ranks if m.started and not (m.ended and self._is_read(m))]
         branch = min(waiting, default=self._branch)
         if branch > self._branch and self._has_pending_steps():
@@ -131,7 +131,7 @@ class RankAggregator:
             if member.started is not None and member.started.branch <= branch:
                 source = self._sources.setdefault(member.path.name, RankJournal(member))
                 if not self._is_read(member):
-                    with suppress(OSError, JournalError):  # unreadable: its reader says so, and the others go on
+                    with suppress(OSError, JournalError):  # unreadable: its reader reports it, and the others continue
                         self._read_journal(source)
 
     def _is_read(self, member: WatchedProcess) -> bool:
@@ -146,7 +146,7 @@ class RankAggregator:
         for frame in JournalReader(source.member.path).frames(source.cursor):
             source.cursor = frame.after
             record: Record | None = None
-            with suppress(JournalError):  # damaged: as the run's reader says
+            with suppress(JournalError):  # damaged: as the run's reader reports
                 record = frame.record()
             if isinstance(record, Started) and source.several_ranks_since is None and record.world_size > 1:
                 source.several_ranks_since = frame.number
@@ -181,13 +181,15 @@ class RankAggregator:
             self._open().append([Points(chunks=chunks)])
 
     def _expected(self) -> set[int]:
-        """The ranks that may still write: those that live, have been seen to end and not been read, or never came."""
+        """The ranks that may still write: they are alive, have ended but are not read to the end, or have
+        not started.
+        """
         members = [(source.member, source.member.started) for source in self._sources.values()]
         mine = [(m, one) for m, one in members if one and one.branch == self._branch and one.world_size > 1]
         world = max((started.world_size for _, started in mine), default=0)
         seen = {started.rank for _, started in mine}
         living = {started.rank for member, started in mine if not (member.ended and self._is_read(member))}
-        if self._expects_more():  # what ranks of other nodes wrote may be on its way, whatever has become of them
+        if self._expects_more():  # data of ranks on other nodes may be in transit, whatever their status
             home = min(((started.rank, started.node_rank) for _, started in mine), default=(0, 0))[1]
             living |= {
                 started.rank for member, started in mine if started.node_rank != home and not member.has_final_status
@@ -197,7 +199,7 @@ class RankAggregator:
         return living | (set(range(world)) - seen)
 
     def _ready(self, series_id: SeriesId, series: SeriesState, expected: set[int]) -> Chunk | None:
-        """What can be written of a line, in the order in which it came; it is forgotten here."""
+        """The completed steps of a series, in the order of arrival, which are removed here."""
         now, found = time.monotonic(), []
         for key, pending in series.pending_steps.items():
             missing = expected - pending.parts.keys() - series.given_up_ranks
@@ -233,12 +235,12 @@ class RankAggregator:
 
 
 def aggregates(folder: Path) -> list[Path]:
-    """The journals that gatherers of this run have written."""
+    """The journals of aggregated points of this run."""
     return list((folder / delivery_state.FOLDER).glob(f"{STEM}.*{SUFFIX}"))
 
 
 def _file_version(path: Path) -> tuple[int, int]:
-    """Which file it is, for compaction puts a shorter one in its place, and how long."""
+    """The file's identity and length, because compaction replaces it with a shorter one."""
     here = path.stat()
     return here.st_ino, here.st_size
 

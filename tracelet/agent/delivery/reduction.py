@@ -52,7 +52,7 @@ def _mean(parts: Sequence[RankValue], values: Sequence[float]) -> float:
 
 
 def _sum(values: Sequence[float]) -> tuple[float, bool]:
-    """The sum, from the last rank down to the first; and whether it was made in float32."""
+    """The sum, from the last rank down to the first; and whether it was computed in float32."""
     float32 = all(math.isnan(value) or _as_float32(value) == value for value in values)
     total = values[-1]
     for value in reversed(values[:-1]):

@@ -21,7 +21,7 @@ BULKY = KIND_OF[Points], KIND_OF[Spans]
 
 
 class _DescriptionBuilder:
-    """What the records of a run say about it, later ones over earlier ones, rank 0 over the others."""
+    """The description of a run from its records: later ones override earlier ones, and rank 0 the others."""
 
     def __init__(self) -> None:
         self.first: Started | None = None
@@ -47,7 +47,7 @@ def describe_run(folder: Path, state: CourierState) -> RunDescription:
     for path in sorted(folder.glob(f"rank-0.*{SUFFIX}"), key=_attempt) + sorted(folder.glob(f"node-*{SUFFIX}")):
         for frame in JournalReader(path).frames():
             if frame.kind not in BULKY:
-                with suppress(JournalError):  # what cannot be read is told by the feed, which comes by here too
+                with suppress(JournalError):  # the batch reader reports unreadable journals when it reads them
                     known.take(frame.record())
     first, last = known.first, known.last
     if first is None or last is None:

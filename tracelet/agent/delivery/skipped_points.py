@@ -1,4 +1,5 @@
-"""Which points of a journal are not delivered as they are: those of several ranks, and steps of an earlier branch.
+"""Decides which points of a journal are not delivered as they are: those of several ranks, and steps of an earlier
+branch.
 
 Once a process became one of several ranks, its points are aggregated; steps that an earlier branch of a resumed run
 reached have been delivered. Used by `batch_reader` on a courier's thread. Reads only, without numpy.
@@ -18,13 +19,13 @@ from tracelet.journal.records import KIND_OF, Points, Started
 
 
 class SkippedPoints:
-    """Looks each journal through once, as far as it is asked about."""
+    """Reads each journal once, as far as needed."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Cursor, int | None]] = {}
 
     def several_ranks_since(self, path: Path, cursor: Cursor) -> int | None:
-        """From which frame before the cursor on the process knew itself to be one of several ranks, if it did."""
+        """The frame before the cursor from which on the process knew that it was one of several ranks, if it did."""
         scanned, known = self._known.get(path.name, (Cursor(), None))
         if known is not None or scanned.number >= cursor.number:
             return known
@@ -33,7 +34,7 @@ class SkippedPoints:
                 break
             scanned = frame.after
             if frame.kind == KIND_OF[Started]:
-                with suppress(JournalError):  # damaged: the next one may tell
+                with suppress(JournalError):  # damaged: the next one may have it
                     record = frame.record()
                     known = frame.number if isinstance(record, Started) and record.world_size > 1 else None
         self._known[path.name] = scanned, known
@@ -41,7 +42,7 @@ class SkippedPoints:
 
 
 def last_steps(paths: Iterable[Path]) -> dict[tuple[str, str, int], int]:
-    """The greatest step of each (name, stage, fit) in these journals."""
+    """The maximum step of each (name, stage, fit) in these journals."""
     found: dict[tuple[str, str, int], int] = {}
     for path in paths:
         for frame in JournalReader(path).frames():

@@ -1,4 +1,4 @@
-"""The last step of `stop_logging()`: waits for deliveries to finish, shows progress, and reports what is left.
+"""The last step of `stop_logging()`: waits for deliveries to finish, shows progress, and reports the rest.
 
 Runs on the user's thread, or at interpreter exit. Reads only the deliveries' state files, never waits longer than its
 timeout, and stops waiting on Ctrl-C.
@@ -19,11 +19,11 @@ from tracelet.store import delivery_state
 from tracelet.store.delivery_state import DONE, MISCONFIGURED, OFFLINE, WAITING, Delivery
 
 POLL = 0.1
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 CHECK_INTERVAL = 2.0
-"""Seconds between two questions whether somebody still delivers."""
+"""Seconds between two checks whether a courier still runs."""
 QUIET_SECONDS = 1.5
-"""Seconds of waiting without a word: most deliveries are at their end by then."""
+"""Seconds of silent waiting: most deliveries finish within them."""
 
 
 class DeliveryWait:
@@ -44,22 +44,22 @@ class DeliveryWait:
         self._is_delivering = is_delivering
         self._since = since
         self._continues = continues
-        """Whether who delivers goes on when we do not wait any longer: threads of ours do not."""
+        """Whether delivery continues after the wait: the agent's does, that of our own threads does not."""
         self._last_check = 0.0
         self._total = 0
 
     def states(self) -> dict[str, Delivery]:
-        """The deliveries as they are now; one that has not begun yet is there as well."""
+        """The current states of the deliveries, including those that have not begun."""
         return {name: self._state(name) for name in self.backends}
 
     def _state(self, name: str) -> Delivery:
         found = delivery_state.read(self.folder, name) or Delivery(backend=name)
         if found.state in (DONE, MISCONFIGURED) and found.updated < self._since:
-            return msgspec.structs.replace(found, state=WAITING)  # so ended an earlier part of a resumed run
+            return msgspec.structs.replace(found, state=WAITING)  # an earlier part of a resumed run ended with it
         return found
 
     def wait(self, timeout: float) -> bool:
-        """Wait until all are done, or until nothing more is to be expected; whether all are done."""
+        """Wait until all are done, or no more progress can be expected; whether all are done."""
         deadline = time.monotonic() + timeout
         try:
             self._wait(time.monotonic() + min(QUIET_SECONDS, timeout))
@@ -97,7 +97,7 @@ class DeliveryWait:
         return ProgressBar(f"tracelet: delivering to {names} (press Ctrl-C to stop waiting)", self._fraction_delivered)
 
     def _fraction_delivered(self) -> float:
-        """How much has been delivered, from 0 to 1, of what stands in the journals."""
+        """The delivered share of the journals' content, from 0 to 1."""
         states = self.states().values()
         sizes = [(path.name, path.stat().st_size) for path in delivered_journals(self.folder)]
         total = sum(size for _, size in sizes) * len(states)
@@ -127,12 +127,12 @@ class DeliveryWait:
 
 
 def delivered_journals(folder: Path) -> list[Path]:
-    """The journals that go to backends."""
+    """The journals that are delivered to backends."""
     return [*folder.glob("rank-0.*.tlj"), *folder.glob("node-*.tlj")]
 
 
 def count_points(folder: Path) -> int:
-    """How many points the sealed journals hold that go to backends."""
+    """The number of points in the sealed journals that are delivered to backends."""
     from tracelet.journal.journal_reader import JournalReader
 
     footers = [JournalReader(path).footer() for path in delivered_journals(folder)]

@@ -1,9 +1,9 @@
 """Copies of other nodes' journals, byte for byte, in the run's folder on rank 0's node.
 
 Used by `journal_receiver` on the threads of its connections. Bytes are only appended at the end of a copy, so that data
-that arrives twice, late or out of order changes nothing. A copy has the name of its original; where that is taken
-(containers with the same host name, a rank that moved to another node) it gets the next free attempt number. Which copy
-belongs to which node is saved before its first byte.
+that arrives twice, late or out of order changes nothing. A copy has the name of its original; if that is taken
+(containers with the same host name, a rank that moved to another node) it gets the next free attempt number. The
+mapping of copies to nodes is saved before a copy's first byte.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class JournalCopies:
         yield from (self.folder / name for name in names)
 
     def offer(self, node: str, offer: OfferJournal) -> CopyStatus | TryLater | SharedFolder:
-        """Find, or make, the copy of a journal. OSError when the disk refuses it."""
+        """Find or create the copy of a journal. OSError if the disk refuses it."""
         match = NAMES.fullmatch(offer.name)
         if match is None:
             raise OSError(f"{offer.name[:80]!r} is not the name of a journal")
@@ -56,11 +56,11 @@ class JournalCopies:
                 if answer is not None:
                     return answer
             path = self.folder / name
-            path.touch()  # it may have been deleted, or never have been made
+            path.touch()  # it may have been deleted, or never created
         return _copy_status(path)
 
     def _name(self, origin: Origin, stem: str, attempt: int, head: bytes) -> TryLater | SharedFolder | None:
-        """Find a name for a copy and make it; None where that is done, or another process was faster."""
+        """Choose a name for a copy and create it; None if the copy exists already, or another process was faster."""
         taken = set(self._names.values())
         path = journal_path(self.folder, stem, attempt)
         while path.name in taken or path.exists():
@@ -76,7 +76,7 @@ class JournalCopies:
         self._names[origin] = path.name
         self._write()
         try:
-            # Exclusively: on a shared disk a listing may not show yet what another node has made there.
+            # Exclusively: on a shared disk a listing may not yet show a file that another node has created.
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
         except FileExistsError:
             del self._names[origin]
@@ -84,7 +84,7 @@ class JournalCopies:
         return None
 
     def append(self, node: str, segment: Segment) -> int:
-        """Add a piece where the copy ends; where it ends then. A piece that belongs elsewhere changes nothing."""
+        """Append a segment at the copy's end; returns the new end. A segment for another position changes nothing."""
         with self._lock:
             name = self._names.get((node, segment.name))
         if name is None:

@@ -39,22 +39,22 @@ from tracelet.store.process_status import SILENCE_TIMEOUT
 
 ENDPOINT = "endpoint.json"
 BACKLOG = 1024
-"""Nodes that may knock at the same moment."""
+"""Pending connections."""
 MAX_UNAUTHENTICATED = 256
-"""Connections at once that have not proved themselves, each a descriptor and a thread; others wait in the backlog."""
+"""Unauthenticated connections at once, each a descriptor and a thread; others wait in the backlog."""
 RETRY_INTERVAL = 0.1
-"""Seconds to wait when nobody can be let in."""
+"""Seconds to wait while no connection can be accepted."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the agent of rank 0's node listens."""
+    """The address on which the agent of rank 0's node listens."""
 
     port: int
     secret: str
     pid: int
     process_started: float
     settled: bool = False
-    """Whether nothing is expected from other nodes any more."""
+    """Whether nothing more is expected from other nodes."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class JournalReceiver:
         self.folder = folder
         self.copies = JournalCopies(folder)
         self.missing = True
-        """Whether there are ranks of which no journal is here; told by the agent."""
+        """Whether there are ranks without a journal here; set by the agent."""
         self._log = log
         self._nodes: dict[str, ConnectedNode] = {}
         self._listener: socket.socket | None = None
@@ -85,7 +85,7 @@ class JournalReceiver:
         self._endpoint: Endpoint | None = None
 
     def start(self) -> None:
-        """Listen, and write down where. OSError where that is impossible."""
+        """Listen, and save the address. OSError if that is impossible."""
         before = read_endpoint(self.folder)
         secret = before.secret if before is not None else os.urandom(32).hex()
         self._listener = _listen(before.port if before is not None else 0)
@@ -97,16 +97,16 @@ class JournalReceiver:
         self._log(f"listening for other nodes on port {port}")
 
     def stop(self) -> None:
-        """Hear nobody any more, and make the copies small."""
+        """Stop listening, and compact the copies."""
         listener, self._listener = self._listener, None
         if listener is not None:
-            with suppress(OSError):  # wakes the thread that accepts, where closing does not
+            with suppress(OSError):  # wakes the accepting thread on systems where closing does not
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
         with self._lock:
             connections = list(self._connections)
         for connection in connections:
-            with suppress(OSError):  # it may have been closed by the other side
+            with suppress(OSError):  # the other side may have closed it
                 connection.shutdown(socket.SHUT_RDWR)
         (self.folder / ENDPOINT).unlink(missing_ok=True)
         for path in self.copies.paths():
@@ -115,15 +115,15 @@ class JournalReceiver:
                     compact(path)
 
     def training_ended(self) -> None:
-        """On this node: from now on the others are waited for within limits."""
+        """The training on this node has ended: from now on the wait for other nodes is limited."""
         self._ended = self._ended or time.monotonic()
 
     def training_started(self) -> None:
-        """Another one, of the same run, on this node."""
+        """Another training of the same run has started on this node."""
         self._ended = 0.0
 
     def expects_more(self) -> bool:
-        """Whether more may come: a node that lives has not said farewell, or ranks have not been heard of yet."""
+        """Whether more may come: a live node has not sent `EndOfData`, or ranks are missing."""
         now = time.monotonic()
         with self._lock:
             present = [connected for connected in self._nodes.values() if not connected.shared]
@@ -132,7 +132,7 @@ class JournalReceiver:
         return self.missing and not (self._ended and now - self._ended > SILENCE_TIMEOUT)
 
     def update_endpoint(self) -> None:
-        """Write down whether more may come: the training, at its end, looks there."""
+        """Save whether more may come: the training reads it at its end."""
         told = self._endpoint
         if told is not None and told.settled == self.expects_more():
             with guard("writing down whether nodes are awaited"):
@@ -154,7 +154,7 @@ class JournalReceiver:
                 connection, address = listener.accept()
             except OSError:
                 time.sleep(RETRY_INTERVAL)
-                continue  # closed, which the loop sees; the one who knocked is gone; no more files may be opened
+                continue  # closed, which the loop checks; the client has disconnected; or no more files can be opened
             serving = threading.Thread(
                 target=self._serve, args=(connection, str(address[0])), name="tracelet-node", daemon=True
             )
@@ -163,7 +163,7 @@ class JournalReceiver:
                 self._unauthenticated.add(connection)
             if not _try_start(serving):
                 self._remove(connection)
-                connection.close()  # a node knocks again
+                connection.close()  # a node reconnects
                 time.sleep(RETRY_INTERVAL)
 
     def _serve(self, connection: socket.socket, address: str) -> None:
@@ -225,7 +225,7 @@ class JournalReceiver:
 
 
 def _try_start(thread: threading.Thread) -> bool:
-    """Start it; False where the system has no room for another one."""
+    """Start the thread; False if the system has no room for another one."""
     try:
         thread.start()
     except RuntimeError:
@@ -234,7 +234,7 @@ def _try_start(thread: threading.Thread) -> bool:
 
 
 def _listen(port: int) -> socket.socket:
-    """A socket that listens on this port if it can be had, on any other one if not."""
+    """A socket that listens on this port if it is free, else on another one."""
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
     try:
@@ -242,13 +242,13 @@ def _listen(port: int) -> socket.socket:
     except OSError:
         if port:
             return _listen(0)
-        if both:  # IPv6 is compiled in, and switched off
+        if both:  # IPv6 is compiled in, and disabled
             return socket.create_server(("", 0), backlog=BACKLOG)
         raise
 
 
 def read_endpoint(folder: Path, must_be_alive: bool = False) -> Endpoint | None:
-    """What stands in the file; None where there is none. `must_be_alive`: only of an agent that is there."""
+    """The content of the file; None without a file. `must_be_alive`: only if its agent is alive."""
     try:
         found = msgspec.json.decode((folder / ENDPOINT).read_bytes(), type=Endpoint)
     except (OSError, msgspec.MsgspecError):

@@ -2,7 +2,7 @@
 
 One thread of the agent, when a training spans several nodes. Only reads the journals. After a lost connection it asks
 how much the other side has and continues from there; a journal that was rewritten (by compaction, for example) is sent
-whole. Ends when the training has ended and everything has arrived, or when the run's folder turns out to be shared.
+whole. Ends when the training has ended and everything has arrived, or if the run's folder turns out to be shared.
 """
 
 from __future__ import annotations
@@ -39,36 +39,36 @@ from tracelet.journal.run_folder import SUFFIX
 from tracelet.store.run_ids import short_id
 
 POLL = 1.0
-"""Seconds between two looks for something new; with two a second, 128 nodes keep the leader twice as busy."""
+"""Seconds between two checks for new data; with two a second, 128 nodes keep the leader twice as busy."""
 MAX_MESSAGE = 1024 * 1024
 """Bytes of one message."""
 FIRST_PAUSE, MAX_PAUSE = 0.2, 10.0
-"""Seconds between two attempts to connect; each waits at random up to the double of what the last one might have."""
+"""Seconds between two connection attempts; each waits a random time up to twice the previous maximum."""
 CONNECT_TIMEOUT = 5.0
 """Seconds for one address to answer."""
 FORWARDING, DONE, SHARED = "forwarding", "done", "shared"
 
 
 class SenderState(msgspec.Struct, frozen=True, kw_only=True):
-    """How far it has got: RUN/forward-HOST.json, for the training, which looks there at its end."""
+    """The progress: RUN/forward-HOST.json, which the training reads at its end."""
 
     state: str = FORWARDING
     why: str = ""
 
 
 class OutgoingJournal:
-    """One journal on its way. The open file stays what it was when compaction puts another one in its place."""
+    """One journal being sent. The open file stays the same if compaction replaces it on disk."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.descriptor = os.open(path, os.O_RDONLY)
         self.offset = -1
-        """Where the copy ends; -1: that has to be asked."""
+        """The end of the copy; -1: has to be asked for."""
         self.fresh = False
         self._touched = 0
 
     def head(self) -> bytes:
-        """The bytes up to the end of the first record, which tells of the process; empty while there is none."""
+        """The bytes up to the end of the first record, which identifies the process; empty while it has none."""
         try:
             first = next(iter(JournalReader(self.path).frames()), None)
         except JournalError:
@@ -76,16 +76,16 @@ class OutgoingJournal:
         return os.pread(self.descriptor, first.after.offset, 0) if first is not None else b""
 
     def resume(self, kept: CopyStatus) -> None:
-        """Go on behind what is there, if it is the same so far; else begin anew."""
+        """Continue after the copied part if it is equal so far; else start again."""
         same = kept.size <= self.size() and checksum(self.descriptor, kept.size) == kept.crc
         self.offset, self.fresh = (kept.size, False) if same else (0, True)
 
     def size(self) -> int:
-        """How long it is now."""
+        """Its current length."""
         return os.fstat(self.descriptor).st_size
 
     def segment(self, most: int) -> Segment | None:
-        """What is new, or that it lives still; None if neither."""
+        """The new bytes, or a sign of life; None if neither."""
         here = os.fstat(self.descriptor)
         data = os.pread(self.descriptor, min(most, here.st_size - self.offset), self.offset)
         if not data and not self.fresh and here.st_mtime_ns == self._touched:
@@ -100,11 +100,11 @@ class OutgoingJournal:
         self.fresh = self.fresh and not segment.last
 
     def complete(self) -> bool:
-        """Whether everything is there."""
+        """Whether everything has been copied."""
         return self.offset == self.size() and not self.fresh
 
     def replaced(self) -> bool:
-        """Whether another file, which is no mere compaction of this one, has taken the place of this one."""
+        """Whether the file was replaced by another one that is not just its compaction."""
         try:
             here = os.stat(self.path)
         except OSError:
@@ -115,18 +115,18 @@ class OutgoingJournal:
         return footer is None or not footer.compacted
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self.descriptor)
 
 
 class JournalSender(threading.Thread):
-    """Brings a node's journals to the leader."""
+    """Sends a node's journals to the leader."""
 
     def __init__(self, folder: Path, leader: Leader, log: Callable[[str], None]) -> None:
         super().__init__(name="tracelet-journal-sender", daemon=True)
         self.folder = folder
         self.training_ended = threading.Event()
-        """Set by the agent when nothing will be written any more."""
+        """Set by the agent once nothing more will be written."""
         self.shared = False
         self._leader = leader
         self._log = log
@@ -137,11 +137,11 @@ class JournalSender(threading.Thread):
         self._node = short_id(f"{socket.gethostname()}:{folder.absolute()}:{here.st_dev}:{here.st_ino}")
 
     def stop(self) -> None:
-        """Stop soon; what is not there yet stays here."""
+        """Stop soon; the rest stays on this node."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Connect, again and again, until all is said."""
+        """Connect repeatedly until everything is sent."""
         self._write_state(SenderState())
         attempt = 0
         while not self._stopping.is_set() and self.folder.exists():
@@ -149,7 +149,7 @@ class JournalSender(threading.Thread):
             with guard("forwarding to the leading node"):
                 if self._attempt(attempt):
                     break
-            # A conversation that lasted was one; what failed at once is tried ever more seldom.
+            # After a connection that lasted, reconnect soon; after one that failed at once, increase the wait.
             attempt = 0 if time.monotonic() - before > MAX_PAUSE else attempt + 1
             self._stopping.wait(self._random.uniform(0.0, min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(attempt, 10))))
         for journal in self._journals.values():
@@ -167,12 +167,12 @@ class JournalSender(threading.Thread):
             return False
 
     def _send_all(self) -> bool:
-        """One connection, to its end: whether all is said."""
+        """One connection, until its end: whether everything is sent."""
         with _connection(self._leader.addresses, self._leader.secret) as channel:
             channel.ask(Register(self._node, socket.gethostname()))
             self._write_state(SenderState())
             while not self._stopping.is_set():
-                ended = self.training_ended.is_set()  # asked first: what is read after it is everything
+                ended = self.training_ended.is_set()  # checked first: what is read after the end is complete
                 full = self._send_new_data(channel)
                 if self.shared:
                     self._log("the run's folder is shared with rank 0's node; nothing to forward")
@@ -199,7 +199,7 @@ class JournalSender(threading.Thread):
         )
 
     def _send_new_data(self, channel: Channel) -> bool:
-        """Send what is new; whether there was more than one message takes."""
+        """Send new data; whether it takes more than one message."""
         self._find_journals()
         room, sent = MAX_MESSAGE, list[tuple[OutgoingJournal, Segment]]()
         for journal in self._journals.values():
@@ -247,7 +247,7 @@ class JournalSender(threading.Thread):
 
 @contextmanager
 def _connection(addresses: Sequence[tuple[str, int]], secret: str) -> Iterator[Channel]:
-    """A channel to the first address where one listens who knows the secret. OSError when there is none."""
+    """A channel to the first address whose server knows the secret. OSError if there is none."""
     failure: OSError = ConnectionRefusedError("no address is known")
     for address in addresses:
         try:
@@ -267,12 +267,12 @@ def _connection(addresses: Sequence[tuple[str, int]], secret: str) -> Iterator[C
 
 
 def state_path(folder: Path) -> Path:
-    """Where it is written down how far the forwarding from this host has got."""
+    """The file with the progress of this host's sender."""
     return folder / f"forward-{socket.gethostname()}.json"
 
 
 def read_state(folder: Path) -> SenderState | None:
-    """How far it has got; None where nothing is forwarded."""
+    """The progress; None if nothing is sent."""
     try:
         return msgspec.json.decode(state_path(folder).read_bytes(), type=SenderState)
     except (OSError, msgspec.MsgspecError):

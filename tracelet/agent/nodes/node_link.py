@@ -16,7 +16,7 @@ from tracelet.guard import guard
 
 
 class NodeLink:
-    """One node's part in bringing a run together."""
+    """One node's part in transferring a run's journals."""
 
     def __init__(self, folder: Path, log: Callable[[str], None]) -> None:
         self.folder = folder
@@ -27,7 +27,7 @@ class NodeLink:
         self.sender: JournalSender | None = None
 
     def apply(self, config: AgentConfig) -> None:
-        """Begin what the training asks for, unless that is done already."""
+        """Do what the configuration asks for, unless it is done already."""
         with self._lock, guard("joining the nodes of the run"):
             if config.receive and self.receiver is None:
                 receiver = JournalReceiver(self.folder, self._log)
@@ -47,18 +47,18 @@ class NodeLink:
         self.sender.start()
 
     def update(self, missing: bool) -> None:
-        """Again and again; `missing`: whether there are ranks without a journal here."""
+        """Called periodically; `missing`: whether there are ranks without a journal here."""
         if self.receiver is not None:
             self.receiver.missing = missing
             self.receiver.update_endpoint()
 
     def expects_more(self) -> bool:
-        """Whether other nodes may still bring something."""
+        """Whether other nodes may still send something."""
         return self.receiver is not None and self.receiver.expects_more()
 
     @property
     def busy(self) -> bool:
-        """Whether there is still something to be brought, by us or to us."""
+        """Whether something is still to be sent or received."""
         return self.expects_more() or (self.sender is not None and self.sender.is_alive())
 
     def training_ended(self) -> None:
@@ -69,7 +69,7 @@ class NodeLink:
             self.sender.training_ended.set()
 
     def training_started(self) -> None:
-        """Another training of the same run has begun on this node."""
+        """Another training of the same run has started on this node."""
         if self.receiver is not None:
             self.receiver.training_started()
         with self._lock:
@@ -77,7 +77,7 @@ class NodeLink:
                 self._start_sender()
 
     def stop(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         if self.sender is not None:
             self.sender.stop()
         if self.receiver is not None:

@@ -22,27 +22,27 @@ PROTOCOL_VERSION = b"tracelet nodes 2\n"
 NONCE, PROOF, CODE = 32, 32, 16
 LENGTH = struct.Struct("<I")
 MAX_MESSAGE = 8 * 1024 * 1024
-"""Bytes of one message: a load of journal pieces is far below."""
+"""Bytes of one message: a message of journal segments is much smaller."""
 TIMEOUT = 20.0
 """Seconds without an answer after which a connection counts as lost."""
 
 
 class Register(msgspec.Struct, tag=True, frozen=True):
-    """Who connects: a name for its folder that no other node has, and its host."""
+    """The first message of a node: a unique name for it, and its host."""
 
     node: str
     host: str
 
 
 class OfferJournal(msgspec.Struct, tag=True, frozen=True):
-    """There is a journal of this name that begins so."""
+    """The node has a journal with this name and this beginning."""
 
     name: str
     head: bytes
 
 
 class Segment(msgspec.Struct, tag=True, frozen=True):
-    """Bytes of a journal; `fresh`: of one that was rewritten, which takes the place of the other when it is `last`."""
+    """Bytes of a journal; `fresh`: from a rewritten journal, which replaces the old copy with its `last` segment."""
 
     name: str
     offset: int
@@ -54,30 +54,30 @@ class Segment(msgspec.Struct, tag=True, frozen=True):
 
 
 class Segments(msgspec.Struct, tag=True, frozen=True):
-    """What is new in all journals of a node."""
+    """The new data in all journals of a node."""
 
     segments: list[Segment]
 
 
 class EndOfData(msgspec.Struct, tag=True, frozen=True):
-    """All is said; nothing more comes from this node."""
+    """Everything is sent; nothing more comes from this node."""
 
 
 class CopyStatus(msgspec.Struct, tag=True, frozen=True):
-    """How much of the journal that was offered is here, and the CRC-32 of that."""
+    """The length and the CRC-32 of the existing copy of the offered journal."""
 
     size: int
     crc: int
 
 
 class Received(msgspec.Struct, tag=True, frozen=True):
-    """Of each piece, where its journal ends here now."""
+    """For each segment, the new end of its copy."""
 
     sizes: list[int]
 
 
 class SharedFolder(msgspec.Struct, tag=True, frozen=True):
-    """The journal is here by itself: the folder is on a shared file system."""
+    """The folder is on a shared file system, so the journal is here already."""
 
 
 class TryLater(msgspec.Struct, tag=True, frozen=True):
@@ -92,7 +92,7 @@ _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 class Channel:
-    """One connection after both sides have proved themselves. For one thread."""
+    """One authenticated connection. For one thread."""
 
     def __init__(self, connection: socket.socket, outgoing: bytes, incoming: bytes) -> None:
         self._connection = connection
@@ -107,7 +107,7 @@ class Channel:
         self._connection.sendall(LENGTH.pack(len(payload)) + code + payload)
 
     def receive(self) -> Message:
-        """The next message. OSError when the other side is silent, gone, or not the one that it was."""
+        """The next message. OSError if the other side is silent, disconnected, or replaced."""
         (length,) = LENGTH.unpack(receive_exactly(self._connection, LENGTH.size))
         if length > MAX_MESSAGE:
             raise ConnectionAbortedError("the message exceeds the size limit")
@@ -122,17 +122,17 @@ class Channel:
             raise ConnectionAbortedError(f"the other node runs a different version of tracelet ({error})") from None
 
     def ask(self, message: Message) -> Message:
-        """Send, and return what is answered."""
+        """Send, and return the answer."""
         self.send(message)
         return self.receive()
 
 
 def accept(connection: socket.socket, secret: bytes) -> Channel:
-    """The listening side: let nobody in who does not know the secret. OSError for all others."""
+    """The listening side: accept only a peer that knows the secret. OSError for all others."""
     connection.settimeout(TIMEOUT)
     mine = os.urandom(NONCE)
     connection.sendall(PROTOCOL_VERSION + mine)
-    deadline = time.monotonic() + TIMEOUT  # for all of it: who sends a byte now and then is no node
+    deadline = time.monotonic() + TIMEOUT  # for the whole handshake, even with a peer that sends single bytes
     theirs, proof = receive_exactly(connection, NONCE, deadline), receive_exactly(connection, PROOF, deadline)
     connection.settimeout(TIMEOUT)
     if not hmac.compare_digest(proof, _derive(secret, b"I forward", mine + theirs)):
@@ -144,7 +144,7 @@ def accept(connection: socket.socket, secret: bytes) -> Channel:
 
 
 def connect(connection: socket.socket, secret: bytes) -> Channel:
-    """The connecting side: prove to know the secret, and have the other side prove it. OSError if it does not."""
+    """The connecting side: prove knowledge of the secret, and have the other side prove it. OSError if it does not."""
     connection.settimeout(TIMEOUT)
     if receive_exactly(connection, len(PROTOCOL_VERSION)) != PROTOCOL_VERSION:
         raise ConnectionAbortedError("the peer is not this version of tracelet")
@@ -166,7 +166,7 @@ def _code(key: bytes, number: int, payload: bytes) -> bytes:
 
 
 def receive_exactly(connection: socket.socket, length: int, deadline: float | None = None) -> bytes:
-    """Exactly so many bytes, before the moment `deadline` of the monotonic clock if one is given."""
+    """Read exactly this many bytes, before `deadline` (monotonic clock) if given."""
     found = bytearray()
     while len(found) < length:
         if deadline is not None:

@@ -28,21 +28,21 @@ from tracelet.guard import guard, logger, say
 
 PREFIX = "tracelet"
 ENDPOINT_POLL = 0.1
-"""Seconds between two looks for the port on which the agent beside us listens."""
+"""Seconds between two checks for the port on which this node's agent listens."""
 FIRST_POLL, MAX_POLL = 0.2, 2.0
-"""Seconds between two questions for what rank 0 leaves."""
+"""Seconds between two checks for rank 0's entry."""
 TIMEOUT = 120.0
-"""Seconds for rank 0 to leave it: its process has come as far as ours, only its agent may still be starting."""
+"""Seconds for rank 0 to publish it: its process is as far as ours, only its agent may still be starting."""
 STORE_TIMEOUT = 5.0
-"""Seconds for the store to answer; it does at once or not at all."""
+"""Seconds for the store to answer; it does so at once or not at all."""
 STOP_TIMEOUT = 3.0
-"""Seconds that the end of a run waits which is so short that the nodes have not met yet: no longer than they take."""
+"""Seconds to wait at the end of a run so short that the nodes have not connected yet: as long as that takes."""
 _run_numbers = itertools.count()
-"""The runs of a process meet one after another, in all ranks alike."""
+"""The runs of a process do this one after another, in the same order in all ranks."""
 
 
 class Rendezvous:
-    """One run's: leave or fetch the word, and tell the agent."""
+    """For one run: publish or read the address, and configure the agent."""
 
     def __init__(self, folder: Path, is_leader: bool, configure: Callable[[AgentConfig], None]) -> None:
         self.folder = folder
@@ -55,30 +55,30 @@ class Rendezvous:
         self._store_address = store_address()
 
     def start(self) -> None:
-        """Begin, if the ranks have met in a TCPStore."""
+        """Start, if the ranks have connected through a TCPStore."""
         if self._store_address is not None:
             self._thread.start()
 
     def stop(self) -> None:
-        """Give up what cannot be done within a moment."""
+        """Abandon what cannot finish within a moment."""
         self._run_ending.set()
         if self._thread.is_alive():
             self._thread.join(STOP_TIMEOUT)
         self._stopping.set()
 
     def _run(self) -> None:
-        assert self._store_address is not None  # else it is not started
+        assert self._store_address is not None  # otherwise it was not started
         with guard("meeting the other nodes"):
             try:
                 if self._is_leader:
                     self._publish(*self._store_address)
                 else:
                     self._fetch(*self._store_address)
-            except (OSError, RuntimeError) as error:  # torch's own errors are RuntimeErrors: the store is gone
+            except (OSError, RuntimeError) as error:  # torch's own errors are RuntimeErrors: the store is closed
                 logger.debug("tracelet: the other nodes were not met: %s", error)
 
     def _publish(self, host: str, port: int) -> None:
-        """As rank 0: have our agent listen, and leave word where."""
+        """On rank 0: have our agent listen, and publish its address."""
         self._configure(AgentConfig(receive=True))
         deadline = time.monotonic() + TIMEOUT
         while (endpoint := read_endpoint(self.folder, must_be_alive=True)) is None:
@@ -91,10 +91,10 @@ class Rendezvous:
             store.set(self._key, msgspec.json.encode(leader).decode())
 
     def _fetch(self, host: str, port: int) -> None:
-        """As another node: wait for the word, and have our agent forward there."""
+        """On another node: wait for the address, and have our agent send there."""
         store, pause, deadline = None, FIRST_POLL, time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
-            # Asked of the system first, for torch prints a page of warnings when its store is gone.
+            # Ask the system first, because torch prints a page of warnings if its store is closed.
             if not _is_reachable(host, port):
                 return
             store = store or _store(host, port)
@@ -116,17 +116,17 @@ class Rendezvous:
             self._configure(AgentConfig(leader=Leader(addresses=list(dict.fromkeys(known)), secret=leader.secret)))
 
     def _stopped_within(self, pause: float) -> bool:
-        """Wait; at the end of the run, which waits for us, only as long as rank 0's word may take."""
+        """Wait; at the end of the run, which waits for us, only as long as rank 0 may take to publish."""
         return self._run_ending.wait(pause) and self._stopping.wait(ENDPOINT_POLL)
 
 
 def store_address() -> tuple[str, int] | None:
-    """Host and port of the TCPStore in which the ranks of this process's group have met; None where there is none."""
+    """Host and port of the TCPStore of this process's group; None without one."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not getattr(distributed, "is_initialized", bool)():
         return None
     store: Any = None
-    with suppress(AttributeError, ValueError, RuntimeError):  # private, and gone in the moment in which the group ends
+    with suppress(AttributeError, ValueError, RuntimeError):  # private, and removed when the group ends
         store = distributed.distributed_c10d._get_default_store()
         while isinstance(store, distributed.PrefixStore):
             store = store.underlying_store
@@ -136,7 +136,7 @@ def store_address() -> tuple[str, int] | None:
 
 
 def _store(host: str, port: int) -> Any:
-    """A connection of our own to the store, and in it a corner of our own; None when nobody answers."""
+    """Our own connection to the store, with our own key prefix; None if nothing answers."""
     if not _is_reachable(host, port):
         return None
     distributed = sys.modules["torch.distributed"]
@@ -154,7 +154,7 @@ def _is_reachable(host: str, port: int) -> bool:
 
 
 def _own_address(host: str, port: int) -> str:
-    """The address of this machine on the way to the store; nothing is sent."""
+    """This machine's address on the route to the store; sends nothing."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind, protocol) as probe:

@@ -13,14 +13,14 @@ from tracelet.agent.nodes.journal_receiver import read_endpoint
 from tracelet.agent.nodes.journal_sender import FORWARDING, read_state
 
 TIMEOUT = 5.0
-"""Seconds. The agents go on afterwards, unless a cluster ends them together with the job."""
+"""Seconds. The agents continue afterwards, unless a cluster ends them together with the job."""
 POLL = 0.05
 CHECK_INTERVAL = 1.0
-"""Seconds between two questions whether the agent lives."""
+"""Seconds between two checks whether the agent is alive."""
 
 
 def wait_for_nodes(folder: Path, is_leader: bool, deadline: float, is_agent_alive: Callable[[], bool]) -> bool:
-    """Wait, to the moment `deadline` of the monotonic clock at the longest; whether all has come. Ctrl-C ends it."""
+    """Wait, at most until `deadline` (monotonic clock); whether everything has arrived. Ctrl-C ends the wait."""
     deadline, asked = min(deadline, time.monotonic() + TIMEOUT), 0.0
     try:
         while _is_incomplete(folder, is_leader):
@@ -28,7 +28,7 @@ def wait_for_nodes(folder: Path, is_leader: bool, deadline: float, is_agent_aliv
             if now >= deadline or (now - asked > CHECK_INTERVAL and not is_agent_alive()):
                 return not _is_incomplete(
                     folder, is_leader
-                )  # it may have come, and the agent have left, since the last look
+                )  # it may have arrived, and the agent exited, since the last check
             asked = now if now - asked > CHECK_INTERVAL else asked
             time.sleep(POLL)
     except KeyboardInterrupt:

@@ -1,1 +1,1 @@
-"""The agent's life: how it is started, what it is told, what it watches."""
+"""The agent's life: its start, its configuration, and the processes that it watches."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 MAX_SIZE = 1_000_000
-"""Bytes; an SDK that complains in a loop for a week must not fill the disk."""
+"""Bytes; an SDK that logs an error in a loop for a week must not fill the disk."""
 FLUSH_TIMEOUT = 1.0
 """Seconds to wait for the last lines at the end."""
 FULL = "this log has reached its size limit; further messages are dropped\n"
@@ -30,7 +30,7 @@ class AgentLog:
         self._reading = -1
 
     def start(self) -> None:
-        """Take over the standard output and the standard error."""
+        """Redirect the standard output and the standard error."""
         self._reading, writing = os.pipe()
         for descriptor in (1, 2):
             os.dup2(writing, descriptor)
@@ -43,7 +43,7 @@ class AgentLog:
         sys.stderr.flush()
 
     def stop(self) -> None:
-        """Have what was said written. The standard streams lead nowhere afterwards."""
+        """Write what is pending. The standard streams lead nowhere afterwards."""
         sys.stdout.flush()
         sys.stderr.flush()
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -59,7 +59,7 @@ class AgentLog:
             size = file.tell()
             for line in lines:
                 if size > MAX_SIZE:
-                    continue  # still read: a full pipe would hold whoever prints
+                    continue  # still read: a full pipe would block every process that prints
                 text = self._redact(line)
                 size += len(text)
                 file.write(text if size <= MAX_SIZE else FULL)

@@ -14,7 +14,7 @@ LOG = "agent.log"
 
 
 class BackendConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to deliver: a backend's name, the class that speaks to it, and its options, credentials among them."""
+    """Where to deliver: a backend's name, its class, and its options, including credentials."""
 
     name: str
     reference: str
@@ -22,14 +22,14 @@ class BackendConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leader(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the agent of rank 0's node listens, and the secret that all nodes of the launch know."""
+    """The address on which the agent of rank 0's node listens, and the secret that all nodes of the launch share."""
 
     addresses: list[tuple[str, int]]
     secret: str
 
 
 class AgentConfig(msgspec.Struct, kw_only=True):
-    """The first line says everything; a later one brings more backends, or other nodes."""
+    """The first line is complete; a later one adds backends or other nodes."""
 
     journal: str = ""
     """The training's journal."""
@@ -38,13 +38,13 @@ class AgentConfig(msgspec.Struct, kw_only=True):
     collectors: list[str] = []
     interval: float = 10.0
     linger: float = 600.0
-    """Seconds to go on trying after the end of the training."""
+    """Seconds to keep trying after the end of the training."""
     rank_deadline: float = 30.0
     """Seconds to wait for a rank that has not written its part of a step."""
     backends: list[BackendConfig] = []
     path: list[bytes] = []
-    """Where the training finds its modules: that is where the SDKs are. Bytes: a folder's name need not be text."""
+    """The training's import path: the SDKs are there. Bytes, because a folder's name need not be text."""
     receive: bool = False
     """Listen for nodes that do not share the run's folder."""
     leader: Leader | None = None
-    """Forward this node's journals there."""
+    """Send this node's journals there."""

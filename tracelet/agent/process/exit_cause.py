@@ -1,8 +1,8 @@
-"""Decides what ended a process that recorded no final status: by its wait status and the kernel's count of OOM kills.
+"""Determines why a process ended without a final status, from its wait status and the kernel's count of OOM kills.
 
 Used by `process_watch` on the agent's main thread, never in the training process. The agent is not the parent of the
-processes it watches, so it reads the wait status from a pidfd (Linux 6.15 and newer) or from a zombie; where neither
-answers, the process is reported as gone. Sends no signal, traces nothing, and waits for no process.
+processes it watches, so it reads the wait status from a pidfd (Linux 6.15 and newer) or from a zombie; if neither is
+available, the cause is unknown. Sends no signal, traces nothing, and waits for no process.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ from tracelet.store.process_status import NO_EXIT_RECORD
 
 PIDFD_INFO_EXIT = 1 << 3
 PIDFD_INFO_SIZE = 64
-"""The structure's first version, which all kernels understand that know the question."""
+"""The structure's first version, understood by all kernels that have this call."""
 PIDFD_GET_INFO = 3 << 30 | PIDFD_INFO_SIZE << 16 | 0xFF << 8 | 11
 WINDOW = 30.0
-"""Seconds that an out-of-memory kill may lie back: the kernel counts first, and a large process takes long to go."""
+"""Maximum age in seconds of an out-of-memory kill: the kernel counts it first, and a large process takes
+long to exit.
+"""
 PREEMPTION_SIGNALS = frozenset({"SIGTERM", "SIGUSR1", "SIGUSR2", "SIGXCPU"})
-"""With these clusters say that a job's time is over; a program that does not handle them is ended by them."""
+"""Clusters send these when a job's time is over; they end a program that does not handle them."""
 INTERRUPT_SIGNALS = frozenset({"SIGINT", "SIGHUP"})
-"""Ctrl-C, and a terminal that was closed."""
+"""Ctrl-C, and a closed terminal."""
 CRASHES = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP"})
 OUT_OF_MEMORY = "out of memory: the kernel killed the process"
 
 
 class ExitWatcher:
-    """Keeps an eye on one process of this host while it lives."""
+    """Watches one process of this host while it is alive."""
 
     def __init__(self, pid: int, started: float) -> None:
         self._pid = pid
@@ -44,14 +46,14 @@ class ExitWatcher:
         self._status: int | None = None
 
     def update(self) -> None:
-        """While it lives: how many the kernel has killed so far."""
+        """While it is alive: read how many processes the kernel has killed so far."""
         now = time.monotonic()
         self._counts.append((now, read_oom_count(self._counter)))
         while len(self._counts) > 2 and self._counts[1][0] < now - WINDOW:
             self._counts.popleft()
 
     def status_and_reason(self) -> tuple[str, str]:
-        """(status, reason) of the process, which is gone."""
+        """(status, reason) of the process, which has ended."""
         if self._status is None:
             self._status = self._wait_status()
         short_of_memory = bool(self._counts) and read_oom_count(self._counter) > self._counts[0][1]
@@ -61,14 +63,14 @@ class ExitWatcher:
         return _pidfd_status(self._descriptor) if (status := _zombie_status(self._pid)) is None else status
 
     def close(self) -> None:
-        """Let go of the process."""
+        """Close the pidfd."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
 
 def classify(wait_status: int | None, short_of_memory: bool) -> tuple[str, str]:
-    """(status, reason) out of a wait status, None if unknown, and whether the kernel has just run out of memory."""
+    """(status, reason) from a wait status (None if unknown), and whether the kernel has just run out of memory."""
     if wait_status is None:
         return KILLED, OUT_OF_MEMORY if short_of_memory else NO_EXIT_RECORD
     if not os.WIFSIGNALED(wait_status):
@@ -84,7 +86,7 @@ def classify(wait_status: int | None, short_of_memory: bool) -> tuple[str, str]:
 
 
 def _open(pid: int, started: float) -> int:
-    """A pidfd of this very process, -1 where there is none."""
+    """A pidfd of exactly this process, -1 if there is none."""
     if not hasattr(os, "pidfd_open"):
         return -1
     try:
@@ -106,7 +108,7 @@ def _pidfd_status(descriptor: int) -> int | None:
     struct.pack_into("=Q", answer, 0, PIDFD_INFO_EXIT)
     try:
         fcntl.ioctl(descriptor, PIDFD_GET_INFO, answer)
-    except OSError:  # an older kernel, or one process too old
+    except OSError:  # an older kernel, or the process ended before it was opened
         return None
     (mask,) = struct.unpack_from("=Q", answer, 0)
     (status,) = struct.unpack_from("=i", answer, PIDFD_INFO_SIZE - 4)
@@ -123,7 +125,7 @@ def _zombie_status(pid: int) -> int | None:
 
 
 def oom_counter_path(pid: int, proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> Path:
-    """The file that counts the kernel's kills where this process belongs: its cgroup's, else the whole machine's."""
+    """The file with the kernel's count of OOM kills for this process: its cgroup's, else the whole machine's."""
     lines = []
     with suppress(OSError):
         lines = (proc / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -132,7 +134,7 @@ def oom_counter_path(pid: int, proc: Path = Path("/proc"), groups: Path = Path("
         if controllers not in ("", "memory"):
             continue
         root, name = (groups / "memory", "memory.oom_control") if controllers else (groups, "memory.events")
-        # In a container the path may be the host's; the container's own group is then what is mounted.
+        # In a container the path may be the host's; then the container's own cgroup is mounted.
         for folder in (root / path.lstrip("/"), root):
             if (folder / name).is_file():
                 return folder / name
@@ -140,7 +142,7 @@ def oom_counter_path(pid: int, proc: Path = Path("/proc"), groups: Path = Path("
 
 
 def read_oom_count(counter: Path) -> int:
-    """How many processes the kernel has killed for want of memory; 0 where that cannot be read."""
+    """The number of processes that the kernel has killed for lack of memory; 0 if unreadable."""
     with suppress(OSError, ValueError):
         for line in counter.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("oom_kill "):

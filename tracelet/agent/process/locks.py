@@ -20,18 +20,18 @@ if os.name == "posix":
 RETRY_INTERVAL = 0.1
 """Seconds between two attempts."""
 COMPLETED = "left"
-"""First line of what a process leaves that let go by itself; one that was killed leaves its pid."""
+"""First line of the file after a normal release; a killed process leaves its pid."""
 
 
 class Lock:
-    """One lock, in whose file stands who holds it. Not for several threads."""
+    """One lock, whose file names its holder. Not for several threads."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor = -1
 
     def acquire(self, timeout: float = 0.0) -> bool:
-        """Take the lock, waiting for it up to `timeout` seconds. OSError when its file cannot be made."""
+        """Acquire the lock, waiting up to `timeout` seconds. OSError if its file cannot be created."""
         self.path.parent.mkdir(exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         deadline = time.monotonic() + timeout
@@ -47,7 +47,7 @@ class Lock:
         return True
 
     def release(self, completed: Sequence[str] = ()) -> None:
-        """Let go, and leave these lines in the file: see `read_completed`."""
+        """Release the lock, and leave these lines in the file: see `read_completed`."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.ftruncate(descriptor, 0)
@@ -67,18 +67,18 @@ def _locked(descriptor: int) -> bool:
 
 
 def holder(path: Path) -> int:
-    """The pid of the process that holds the lock; 0 if nobody does, or one on another host that cannot be asked."""
+    """The pid of the process that holds the lock; 0 if none does, or one on another host."""
     try:
         pid, started, host = path.read_text(encoding="utf-8").split(" ", 2)
         number, moment = int(pid), float(started)
     except (OSError, ValueError):
         return 0
-    # The file lock itself is not tried: for a moment that would hold it against the process that wants it.
+    # Do not try the file lock itself: for a moment that would block the process that wants it.
     return number if host == socket.gethostname() and is_alive(number, moment) else 0
 
 
 def read_completed(path: Path) -> list[str]:
-    """What the process that let go of the lock last has left; empty while one holds it, and after one was killed."""
+    """The lines that the last release left; empty while a process holds the lock, and after one was killed."""
     try:
         first, *lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, ValueError):
@@ -87,10 +87,10 @@ def read_completed(path: Path) -> list[str]:
 
 
 def backend_entry(name: str) -> str:
-    """The last word on a backend."""
+    """The line for a completed backend."""
     return f"backend {name}"
 
 
 def lock_path(folder: Path) -> Path:
-    """The file that the agent of this host holds while it lives."""
+    """The file that the agent of this host locks while it is alive."""
     return folder / f"agent-{socket.gethostname()}.lock"

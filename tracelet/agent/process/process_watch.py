@@ -1,8 +1,8 @@
-"""Which processes of a run are still running, and how those ended that recorded no final status.
+"""Which processes of a run are still running, and the status of those that ended without recording one.
 
 Used by the agent, couriers and `tracelet sync`. A process has ended when its journal is sealed or has a final status,
-when it is gone from this host, or when it has been silent on another host for a while. Only reads; the agent writes the
-records that `unreported` returns.
+when it no longer exists on this host, or when it has been silent on another host for a while. Only reads; the agent
+writes the records that `unreported` returns.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from tracelet.store.run_status import ProcessStatus, combined_status
 
 @dataclass
 class WatchedProcess:
-    """One process of the run, as its journal shows it."""
+    """One process of the run, according to its journal."""
 
     path: Path
     started: Started | None = None
     status: Status | None = None
-    """The last that was said of it, by itself."""
+    """The last status that it recorded itself."""
     ended: bool = False
     cursor: Cursor = Cursor()
     seen: tuple[int, int] = (0, 0)
@@ -41,19 +41,19 @@ class WatchedProcess:
     _perhaps_unreachable: bool = False
 
     def update(self, host: str, watch_exits: bool = False) -> None:
-        """Read what is new and ask after the process; `watch_exits`: be able to tell what ended it."""
+        """Read new records and check the process; `watch_exits`: also watch for the cause of its end."""
         if self.ended and not self._perhaps_unreachable:
             return
         if self.started is None:
             self._read()
-        alive = self._alive(host)  # asked first: what it wrote before it ended is read below
+        alive = self._alive(host)  # checked first: what it wrote before it ended is read below
         if watch_exits and alive and self.started is not None and self.started.host == host:
             self.exit_watcher = self.exit_watcher or ExitWatcher(self.started.pid, self.started.process_started)
             self.exit_watcher.update()
-        with suppress(OSError, JournalError):  # deleted or unreadable: then only the process itself can tell
+        with suppress(OSError, JournalError):  # deleted or unreadable: then only the process itself can show it
             self._read()
         self.ended = self.started is not None and (self.has_final_status or not alive)
-        # A process on another host that fell silent may only have been out of reach.
+        # A silent process on another host may only have been out of reach.
         self._perhaps_unreachable = (
             self.ended and not self.has_final_status and self.started is not None and self.started.host != host
         )
@@ -62,7 +62,7 @@ class WatchedProcess:
 
     @property
     def has_final_status(self) -> bool:
-        """Whether it has told its end, which is the last that it writes."""
+        """Whether it has recorded its final status, which is its last record."""
         return self.status is not None and self.status.status != RUNNING
 
     def _alive(self, host: str) -> bool:
@@ -88,7 +88,7 @@ class WatchedProcess:
         for frame in reader.frames(self.cursor):
             self.cursor = frame.after
             if frame.kind in (KIND_OF[Started], KIND_OF[Status]):
-                with suppress(JournalError):  # a damaged record says nothing; the next one may
+                with suppress(JournalError):  # a damaged record has no content; the next one may
                     record = frame.record()
                     if isinstance(record, Started):
                         self.started = record
@@ -96,7 +96,7 @@ class WatchedProcess:
                         self.status = record
 
     def inferred_status(self) -> Status:
-        """The final status of a process that is gone without a word."""
+        """The final status of a process that ended without recording one."""
         last = self.status
         when = int(time.time() * 1e6)
         if last is not None and last.expected:
@@ -118,11 +118,11 @@ class ProcessWatch:
         self._processes: dict[str, WatchedProcess] = {}
 
     def update(self) -> None:
-        """Take in what has changed."""
+        """Read changes."""
         for path in self.folder.glob("*" + SUFFIX):
             self._processes.setdefault(path.name, WatchedProcess(path))
         for member in self._processes.values():
-            with suppress(OSError, JournalError):  # unreadable for now, or for good: the reader of the run says so
+            with suppress(OSError, JournalError):  # unreadable for now, or for good: the run's reader reports it
                 member.update(self.host, self._watch_exits)
 
     def ranks(self) -> list[WatchedProcess]:
@@ -133,7 +133,7 @@ class ProcessWatch:
         return [m for m in self._processes.values() if m.started is not None and m.started.role == role]
 
     def ranks_missing(self) -> bool:
-        """Whether there are ranks of the run of which no journal is here."""
+        """Whether the run has ranks without a journal here."""
         told = [member.started for member in self._with_role("rank") if member.started is not None]
         world = max((started.world_size for started in told), default=1)
         return not set(range(world)) <= {started.rank for started in told}
@@ -144,11 +144,11 @@ class ProcessWatch:
         return all(m.ended for m in ranks if not here or (m.started is not None and m.started.host == self.host))
 
     def complete(self) -> bool:
-        """Whether nothing will be written to any journal any more."""
+        """Whether nothing more will be written to any journal."""
         return all(member.ended for member in self._processes.values() if member.started is not None)
 
     def unreported(self) -> Iterator[Status]:
-        """The final status of each process of this host that is gone and of which none has been written."""
+        """The final status of each ended process of this host that has none in its journal."""
         for member in self._with_role("rank"):
             silent = member.status is None or member.status.status == RUNNING
             mine = member.started is not None and member.started.host == self.host
@@ -156,7 +156,7 @@ class ProcessWatch:
                 yield member.inferred_status()
 
     def sealed_on_this_host(self) -> list[Path]:
-        """The journals of this host's processes that have said how they ended."""
+        """The journals of this host's processes that have recorded their final status."""
         mine = [m for m in self._processes.values() if m.started is not None and m.started.host == self.host]
         return [m.path for m in mine if m.ended and m.status is not None and m.path.exists()]
 
@@ -166,7 +166,7 @@ class ProcessWatch:
         return [member.path.name for member in mine if member.ended]
 
     def outcome(self) -> Outcome:
-        """How the run ended, as its leading process and the agents saw it."""
+        """The run's outcome according to its leading process and the agents."""
         ranks = self._with_role("rank")
         found = [
             ProcessStatus(member.started, self._final_status(member)) for member in ranks if member.started is not None
@@ -185,7 +185,7 @@ class ProcessWatch:
         for member in self._with_role("node"):
             for frame in JournalReader(member.path).frames():
                 if frame.kind == KIND_OF[Status]:
-                    with suppress(JournalError):  # damaged: as good as not written
+                    with suppress(JournalError):  # damaged: treat as not written
                         record = frame.record()
                         if isinstance(record, Status) and record.about == name:
                             return record

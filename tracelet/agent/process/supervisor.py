@@ -21,14 +21,14 @@ from tracelet.agent.process.configuration import LOG, AgentConfig, BackendConfig
 from tracelet.agent.process.locks import backend_entry, holder, lock_path, read_completed
 
 CHECK_INTERVAL = 2.0
-"""Seconds between two looks whether it lives."""
+"""Seconds between two checks whether it is alive."""
 START_TIMEOUT = 10.0
-"""Seconds that a new agent gets before it counts as dead: Python starts slowly from a network disk under load."""
+"""Seconds until a new agent counts as dead: Python starts slowly from a network disk under load."""
 AGENT_PROGRAM = Path(__file__).parent.parent / "__main__.py"
 
 
 class AgentSupervisor:
-    """The training's side of the agent."""
+    """Controls the agent from the training process."""
 
     def __init__(self, folder: Path, config: AgentConfig) -> None:
         self.folder = folder
@@ -43,12 +43,12 @@ class AgentSupervisor:
         self._pid = os.getpid()
 
     def start(self) -> None:
-        """Start the agent. Raises OSError when no process can be started."""
+        """Start the agent. Raises OSError if no process can be started."""
         self._start_process()
         self._thread.start()
 
     def add(self, backend_configs: Sequence[BackendConfig]) -> None:
-        """More backends for the same run."""
+        """Add backends for the same run."""
         if self._pid != os.getpid():
             return
         with self._lock:
@@ -57,16 +57,16 @@ class AgentSupervisor:
 
     @property
     def receives(self) -> bool:
-        """Whether other nodes bring their journals to this one."""
+        """Whether other nodes send their journals to this one."""
         return self._config.receive
 
     @property
     def spans_nodes(self) -> bool:
-        """Whether the agent has been told of other nodes."""
+        """Whether the agent has the addresses of other nodes."""
         return self._config.receive or self._config.leader is not None
 
     def configure_nodes(self, config: AgentConfig) -> None:
-        """What has been found out about the other nodes."""
+        """Send the agent the configuration of the other nodes."""
         if self._pid != os.getpid():
             return
         with self._lock:
@@ -93,11 +93,11 @@ class AgentSupervisor:
         try:
             process.stdin.write(msgspec.json.encode(config, enc_hook=str) + b"\n")
             process.stdin.flush()
-        except OSError as error:  # it has died; `_supervise` sees to it
+        except OSError as error:  # it has died; `_supervise` handles it
             guard.logger.debug("tracelet: the agent does not listen: %s", error)
 
     def is_alive(self) -> bool:
-        """Whether the agent lives, or may yet be about to come to life."""
+        """Whether the agent is alive, or may still be starting."""
         if holder(lock_path(self.folder)):
             self._seen_alive = True
             return True
@@ -111,13 +111,13 @@ class AgentSupervisor:
                 self.ensure_running()
 
     def ensure_running(self) -> bool:
-        """Start the agent again if it has died for the first time; whether one lives."""
+        """Restart the agent if it has died for the first time; whether one is alive."""
         with self._lock:
             if self._process is not None and self._process.poll() is None:
-                return True  # on its way
+                return True  # it is starting
             left = {self._config.journal, *(backend_entry(config.name) for config in self._config.backends)}
             if left <= set(read_completed(lock_path(self.folder))):
-                return False  # it saw the end of this training, and left when it had done what there was to do
+                return False  # it saw the end of this training, and exited when its work was done
             if self.is_alive():
                 return True
             if self._starts > 1:
@@ -131,7 +131,7 @@ class AgentSupervisor:
             return True
 
     def stop(self) -> None:
-        """Look after it no more. The agent goes on."""
+        """Stop supervising it. The agent continues."""
         self._stopping.set()
         if self._pid != os.getpid() or self._thread is threading.current_thread():
             return
@@ -140,7 +140,7 @@ class AgentSupervisor:
         self._close_pipe()
 
     def _close_pipe(self) -> None:
-        """Close the pipe, which tells the agent that we are done, and see the starting process off."""
+        """Close the pipe, which tells the agent that the training is done, and reap the starting process."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -153,19 +153,19 @@ class AgentSupervisor:
 
     @staticmethod
     def _reap(process: subprocess.Popen[bytes] | None) -> None:
-        """Wait for the process that was started, which ends as soon as it has forked: a program that waits for its
-        children is not to meet it.
+        """Wait for the started process, which ends as soon as it has forked, so that a program that waits for its
+        children does not find it.
         """
         if process is None:
             return
         try:
             process.wait(START_TIMEOUT)
         except subprocess.TimeoutExpired:
-            process.returncode = 0  # nobody waits any more; lest Python warn of it
+            process.returncode = 0  # nothing waits for it any more; avoids Python's warning
 
 
 def _environment() -> dict[str, str]:
-    """The training's, but nothing that would have the agent record itself."""
+    """The training's environment, without the variables that would make the agent record itself."""
     kept = {**os.environ, "TRACELET_ENABLED": "false"}
     kept.pop("TRACELET_AUTOSTART", None)
     return kept
