@@ -1,7 +1,7 @@
-"""The one active session of this process: starts it, hands it out, ends it, and decides with which status.
+"""The one active session of this process: starts it, returns its handle, and ends it with a status.
 
 Called on the user's threads, at interpreter exit, and in forked children. Starting writes the run's first record before
-anything else; after that every part is guarded, so that a failure of ours costs only what that part would have
+anything else; after that every part is guarded, so that a failure of ours loses only what that part would have
 recorded. Touches no signal handler, hook or environment variable.
 """
 
@@ -41,12 +41,12 @@ _started_here = 0
 _inherited: Session | None = None
 """In a forked child: the parent's session, which must not be written to."""
 _disabled: Experiment | None = None
-"""The handle given out when nothing is recorded: switched off, or in a worker process."""
+"""The handle returned when nothing is recorded: disabled, or in a worker process."""
 _fork_hook_registered = False
 
 
 def start(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
-    """Start the run of this process, or hand out the one that is active if it was asked for again."""
+    """Start the run of this process, or return the active one if the call asks for it again."""
     global _disabled, _started_here
     with _lock:
         if _current is not None and not _cell_was_rerun(_current):
@@ -69,7 +69,7 @@ def start(settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experim
 
 
 def _cell_was_rerun(session: Session) -> bool:
-    """Whether the cell of a notebook that started this run is executed again: then it means another run."""
+    """Whether the notebook cell that started this run is executed again: then it means another run."""
     cell = notebook.current_cell()
     if cell is None or not cell.is_rerun_of(session.cell):
         return False
@@ -87,12 +87,12 @@ def _activate(session: Session) -> None:
 
 
 def _is_rank() -> bool:
-    """Whether this child of multiprocessing is one of several ranks, and not somebody's helper."""
+    """Whether this multiprocessing child is one of several ranks, and not a helper process."""
     return launched_index() is not None or (not is_daemon() and group_place() is not None)
 
 
 def attach(rank_config: LaunchedRankConfig, index: int, known: tuple[int, int] | None = None) -> Experiment:
-    """Record this launched process as a rank of its launcher's run. OSError where the store cannot be written."""
+    """Record this launched process as a rank of its launcher's run. OSError if the store is not writable."""
     global _inherited, _disabled
     with _lock:
         if _current is not None:
@@ -104,14 +104,16 @@ def attach(rank_config: LaunchedRankConfig, index: int, known: tuple[int, int] |
             rank_config.settings, rank_config.open_writer(index, known), (), _callbacks, rank_config.carried_counts
         )
         handle, _disabled = before.experiment if before is not None else _disabled, None
-        if handle is not None:  # what the program holds already goes on to be the run's handle
+        if handle is not None:  # the handle that the program holds already becomes the run's handle
             session.adopt_handle(handle)
         _activate(session)
         return session.experiment
 
 
 def set_rank(rank: int, world_size: int) -> None:
-    """`torch.distributed` has told the rank: put it right where the environment did not know; join as a forked rank."""
+    """`torch.distributed` has determined the rank: correct it if the environment did not have it; join as a forked
+    rank.
+    """
     session = _current
     if session is None:
         if _inherited is not None and in_worker_process() and not is_daemon():
@@ -128,7 +130,7 @@ def set_rank(rank: int, world_size: int) -> None:
 
 
 def stop(timeout: float | None = None) -> None:
-    """Stop the active run as finished; does nothing when there is none."""
+    """Stop the active run as finished; does nothing without one."""
     session = _current
     if session is not None:
         _end(session, FINISHED, timeout=scalars.checked_timeout(timeout))
@@ -141,7 +143,7 @@ def _clear_disabled(**_: object) -> None:
 
 
 def active() -> Experiment | None:
-    """The active run's handle. In a forked child that is the parent's, which takes everything and keeps nothing."""
+    """The active run's handle. In a forked child, the parent's handle, which accepts everything and records nothing."""
     session = _current or _inherited
     return session.experiment if session is not None else _disabled
 
@@ -157,13 +159,13 @@ def _end(session: Session, status: str, reason: str = "", trace: str = "", timeo
 
 
 def allow_adoption(given: frozenset[str]) -> None:
-    """The active run was started for a script that may still say what it is: see `tracelet.session.repeated_start`."""
+    """The active run's script may still set its name and settings: see `tracelet.session.repeated_start`."""
     if _current is not None:
         _current.adoptable = _current.asked_by_command = given
 
 
 def expect_status(status: str, reason: str) -> None:
-    """The active run ends so if it ends without an exception or another word."""
+    """The status with which the active run ends, unless an exception or a later call changes it."""
     if _current is not None:
         _current.writer.expect(status, reason)
 
@@ -197,7 +199,7 @@ def _adopt_run(session: Session, settings: Settings, backends: Mapping[str, dict
 
 
 def _repeated_start(session: Session, settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
-    """A second `start_logging()`: fine if it asks for the run that is active, an error if it asks for another one."""
+    """A second `start_logging()`: allowed if it asks for the active run, an error if it asks for another one."""
     if session.adoptable is not None:
         return _adopt_run(session, settings, backends)
     experiment = session.experiment
@@ -215,7 +217,7 @@ def _repeated_start(session: Session, settings: Settings, backends: Mapping[str,
 
 
 def _extend(session: Session, backends: Mapping[str, dict[str, Any]], backend_configs: Sequence[BackendConfig]) -> None:
-    """Deliver the run that goes on to backends that it was not meant for before."""
+    """Deliver the active run to additional backends."""
     started = session.writer.started
     if not backends.keys() <= started.backends.keys():
         session.delivery.add(backend_configs)
@@ -223,7 +225,7 @@ def _extend(session: Session, backends: Mapping[str, dict[str, Any]], backend_co
 
 
 def _disabled_experiment(settings: Settings) -> Experiment:
-    """A handle that records nothing: tracking is switched off, or this is a worker of the process that records."""
+    """A handle that records nothing: tracking is disabled, or this is a worker of the recording process."""
     started = Started(run="", name=settings.experiment_name, project=settings.project, time=now(), host="", pid=0)
     return Experiment(started, Path(), NullWriter(), _clear_disabled)
 
@@ -238,9 +240,9 @@ def _announce(session: Session) -> None:
 
 
 def _in_forked_child() -> None:
-    """The child of a fork shares our memory and our file, and must use neither."""
+    """A forked child shares our memory and our file, and must use neither."""
     global _current, _inherited, _lock
-    _lock = threading.RLock()  # the parent's may have been held by a thread that does not exist here
+    _lock = threading.RLock()  # a thread that does not exist here may have held the parent's
     patching.reset_lock()
     if _current is not None:
         _inherited, _current = _current, None

@@ -1,7 +1,7 @@
-"""Starts the recording that `tracelet run` asked for, before the program's first line.
+"""Starts the recording that `tracelet run` requested, before the program's first line.
 
-Called once by `tracelet/cli/autostart/sitecustomize.py` on the main thread of a process that `tracelet run` became, or
-of a rank that a launcher started below it. Never raises: the program runs as it would without tracelet.
+Called once by `tracelet/cli/autostart/sitecustomize.py` on the main thread of the process that `tracelet run` became,
+or of a rank that a launcher started below it. Never raises: the program runs as it would without tracelet.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tracelet.session import active_session
 from tracelet.session.start import start
 
 ARGUMENTS = ("experiment_name", "project")
-"""Settings that `start_logging()` takes as arguments of their own, and not in `config`."""
+"""Settings that are separate arguments of `start_logging()`, outside `config`."""
 
 
 def start_from_command_line(text: str) -> None:
@@ -43,13 +43,13 @@ def start_from_command_line(text: str) -> None:
 
 
 def _missing_target(program: list[str], command: list[str]) -> str:
-    """What Python has yet to find a program in, before it does: a module, or a folder. Empty for a script."""
+    """The module or folder in which Python has not yet found a program. Empty for a script."""
     if program == ["-m"] and "-m" in command[:-1]:
         return f"module {command[command.index('-m') + 1]!r}"
     return f"folder {program[0]!r}" if program and os.path.isdir(program[0]) else ""
 
 
 def _report_missing(target: str) -> None:
-    """At the exit: a module or a folder without a program leaves no exception behind, only an exit code."""
+    """At exit: a module or a folder without a program leaves no exception, only an exit code."""
     if not hasattr(sys.modules.get("__main__"), "__file__"):
         active_session.expect_status(FAILED, f"Python found nothing to run in {target}")

@@ -1,7 +1,7 @@
 """Resolves `backend=...` into backend names and options.
 
 Used by `start_logging()` and `tracelet sync`. Options with credentials stay in the memory of this process and of the
-agent; `without_credentials` returns what a journal may keep.
+agent; `without_credentials` returns the options that a journal may contain.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from tracelet.settings import Settings
 Backends = dict[str, dict[str, Any]]
 
 SPAN_BACKENDS = frozenset({"otlp", "onelogger"})
-"""Deliver spans, and have options by which they are chosen."""
+"""Backends that deliver spans, and have options to select them."""
 
 
 def resolve_backends(backend: object, settings: Settings) -> Backends:
-    """Where the run goes: `backend` as `start_logging()` was given it, or what the settings say, with all options."""
+    """The run's backends with all options: from `backend` as given to `start_logging()`, or from the settings."""
     backends = parse(settings.backend if backend is None else backend, settings.tables)
     lost = [key for key in ("backend_url", "api_key") if settings.sources[key] == "arguments" and settings[key]]
     if lost and not backends and settings.enabled:
@@ -38,7 +38,8 @@ def resolve_backends(backend: object, settings: Settings) -> Backends:
 def parse(backend: object, tables: Mapping[str, Mapping[str, Any]]) -> Backends:
     """Names to options. `backend`: a name, names separated by commas, a list of names, or a mapping of name to options.
 
-    `tables` holds options from the settings; options in `backend` itself win. Below both are the SDKs' own variables.
+    `tables` holds options from the settings; options in `backend` itself override them. Both override the SDKs' own
+    variables.
     """
     if backend is None or backend == "":
         return {}
@@ -57,7 +58,7 @@ def parse(backend: object, tables: Mapping[str, Mapping[str, Any]]) -> Backends:
 
 
 def _switched_on(backends: Backends) -> Backends:
-    """The same without those whose SDK is switched off by a variable of its own, which is said once."""
+    """The same without those whose SDK is disabled by a variable of its own, which is reported once."""
     for name in backends:
         if variable := sdk_variables.switched_off(name):
             say(f"nothing is delivered to {name}, because {variable} is set.", once=f"off:{name}")
@@ -75,7 +76,7 @@ def _options(name: object, options: object) -> dict[str, Any]:
 
 
 def with_address(backends: Backends, api_key: str, url: str) -> Backends:
-    """The same with `api_key` and `backend_url` among the options of the one backend that they can be meant for."""
+    """The same with `api_key` and `backend_url` added to the options of the one backend that they apply to."""
     given = {name: value for name, value in (("api_key", api_key), ("url", url)) if value}
     if not given or not backends:
         return backends
@@ -89,7 +90,9 @@ def with_address(backends: Backends, api_key: str, url: str) -> Backends:
 
 
 def with_span_selection(backends: Backends, spans: str, deny: str) -> Backends:
-    """The same with the settings `spans` and `spans_deny` as options of backends for spans, whose own options win."""
+    """The same with the settings `spans` and `spans_deny` as options of span backends, whose own options
+    override them.
+    """
     if not SPAN_BACKENDS & backends.keys():
         return backends
     given = {name: value for name, value in (("spans", spans), ("spans_deny", deny)) if value not in ("", "all")}
@@ -97,7 +100,7 @@ def with_span_selection(backends: Backends, spans: str, deny: str) -> Backends:
 
 
 def without_credentials(backends: Mapping[str, Mapping[str, Any]]) -> Backends:
-    """The same without options that look like secrets, and with credentials taken out of addresses."""
+    """The same without options that look like secrets, and without the credentials in URLs."""
     return {name: _without_secrets(options) for name, options in backends.items()}
 
 

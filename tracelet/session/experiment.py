@@ -1,6 +1,6 @@
-"""The handle that `start_logging()` returns: how a program logs to its run by hand.
+"""The handle that `start_logging()` returns: the API by which a program logs to its run.
 
-Every method may be called from any thread, costs microseconds and does no I/O (except for artifacts). Wrong arguments
+Every method may be called from any thread, costs microseconds and does no I/O (except for artifacts). Invalid arguments
 raise at the call; after the end of the run, and in forked children, calls do nothing.
 """
 
@@ -34,11 +34,11 @@ from tracelet.store import artifacts, delivery_state
 
 _clock = time.time
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""No room, or no more of it for this user; other errors are not mended by deleting something."""
+"""The disk is full, or this user's quota; deleting files does not fix other errors."""
 
 ONLY_STR = {str}
 MAX_GROUPS = 1000
-"""Different sets of metrics that are remembered; a program that logs ever new names must not fill the memory."""
+"""Different sets of metrics that are remembered; a program that keeps logging new names must not fill the memory."""
 
 
 class _WithBlocks(threading.local):
@@ -52,8 +52,8 @@ class _WithBlocks(threading.local):
 
 
 class Experiment:
-    """One run, as the program that is being recorded sees it. Also a context manager that stops the run at its end,
-    unless it stands around a later `start_logging()` or inside another block of the run.
+    """One run, as the recorded program sees it. Also a context manager that stops the run at its end, unless it
+    encloses a later `start_logging()` or is nested in another block of the run.
     """
 
     def __init__(self, started: Started, folder: Path, writer: Writer | NullWriter, stop: Callable[..., None]) -> None:
@@ -89,12 +89,12 @@ class Experiment:
 
     @property
     def url(self) -> str:
-        """Where the run is to be seen: the first backend's page once that is known, else the run's folder as a URI."""
+        """The run's address: the first backend's page once known, else the run's folder as a URI."""
         return next(iter(self.urls.values()), self._folder.absolute().as_uri())
 
     @property
     def urls(self) -> dict[str, str]:
-        """Backend name to the address of the run there, for those that have answered by now."""
+        """Backend name to the address of the run there, for the backends that have answered so far."""
         return {delivery.backend: delivery.url for delivery in delivery_state.read_all(self._folder) if delivery.url}
 
     def log_metric(self, name: str, value: Any, step: int | None = None, *, iteration: int | None = None) -> None:
@@ -105,7 +105,7 @@ class Experiment:
         """
         if type(value) is not float or type(name) is not str or not name:
             value = checked_value(name, value)
-            name = str.__str__(name)  # numpy's texts and members of enumerations are metrics of these names
+            name = str.__str__(name)  # numpy's strings and enum members are metrics with these names
         if step is not None and (type(step) is not int or not INT64_MIN <= step <= INT64_MAX):
             step = _index(name, step)
         if step is None:
@@ -137,7 +137,7 @@ class Experiment:
                 self._writer.emit((name, at, value, seconds))
 
     def _group(self, names: tuple[str, ...]) -> SeriesGroup:
-        """The same one for the same names, as long as a program does not make up ever new ones."""
+        """The same group for the same names, unless a program keeps logging new ones."""
         group = self._groups.get(names)
         if group is None:
             group = SeriesGroup(names)
@@ -160,16 +160,18 @@ class Experiment:
         self.log_params({name: value})
 
     def set_tags(self, tags: Mapping[str, Any] | Iterable[str]) -> None:
-        """Set tags of the run: name to text, or names. None or an empty text removes one. Raises `InvalidArgument`."""
+        """Set tags of the run: name to string, or names. None or an empty string removes one. Raises
+        `InvalidArgument`.
+        """
         values = checked_tags(tags)
         for part in split_values(values):
             self._writer.emit(Tags(time=now(), values=part))
         self._warn_if_ended("tag", values)
 
     def log_artifact(self, path: str | os.PathLike[str], name: str | None = None, kind: str | None = None) -> None:
-        """Copy a file or a folder, as it is now, into the run. `kind`: a word of yours such as `plot` or `model`.
+        """Copy a file or a folder, in its current state, into the run. `kind`: any word, such as `plot` or `model`.
 
-        Copies on the calling thread, streaming. Raises `ArtifactNotFound`; a disk that refuses is said, not raised.
+        Copies on the calling thread, streaming. Raises `ArtifactNotFound`; a disk error is reported, not raised.
         """
         if not self._writer.recording:
             self._warn_if_ended("artifact", [str(path)])
@@ -188,17 +190,17 @@ class Experiment:
         self.log_artifact(path, name, "file")
 
     def _warn_if_ended(self, kind: str, names: Iterable[Any]) -> None:
-        """Say it if the run has ended, once for each kind of what is logged."""
+        """Report that the run has ended, once per kind of logged data."""
         if type(self._writer.items) is EndedBuffer:
             for name in islice(names, 1):
                 warn_after_end(f"the {kind} {name!r}", kind)
 
     def set_iteration(self, iteration: int | None) -> None:
-        """The step of all metrics that are logged without one from now on; None counts for each metric again."""
+        """Set the step of all metrics that are logged without one from now on; None returns to a count per metric."""
         self._iteration = _index("", iteration)
 
     def flush(self) -> None:
-        """Bring everything logged so far to the journal before returning."""
+        """Write everything logged so far to the journal before returning."""
         self._writer.flush()
 
     def stop(self, timeout: float | None = None) -> None:
@@ -206,7 +208,7 @@ class Experiment:
         self._stop(timeout=timeout)
 
     def reenter(self) -> Experiment:
-        """The handle, for a caller who asked for a run that others had started: its `with` does not end that run."""
+        """The handle for a caller that asked for an already active run: its `with` does not end that run."""
         self._with_blocks.reentered = True
         return self
 
@@ -220,12 +222,12 @@ class Experiment:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         ends_run = self._with_blocks.ends_run
-        # Empty where the block was entered on another thread, or before a rank had its run.
+        # Empty if the block was entered on another thread, or before a rank had its run.
         if not ends_run or ends_run.pop():
             self._stop(error=error)
 
     def __copy__(self) -> Experiment:
-        return self  # a handle names a run; a copied model, or one that is averaged, still means the same run
+        return self  # a handle refers to a run; a copied model, or an averaged one, still refers to the same run
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Experiment:
         return self
@@ -238,7 +240,7 @@ class Experiment:
 
 
 def _fix_for(error: OSError) -> str:
-    """What to do against an artifact that could not be copied."""
+    """How to fix an artifact that could not be copied."""
     if error.errno in DISK_FULL:
         return "free some space"
     if isinstance(error, PermissionError):
@@ -247,7 +249,7 @@ def _fix_for(error: OSError) -> str:
 
 
 def _unpickled(started: Started) -> Experiment:
-    """In another process a handle is that process's own handle of the run, or one that records nothing."""
+    """In another process a handle becomes that process's own handle of the run, or one that records nothing."""
     session = sys.modules.get("tracelet.session.active_session")
     active: Experiment | None = session.active() if session is not None else None
     if active is not None and active.id == started.run:

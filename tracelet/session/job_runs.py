@@ -1,7 +1,7 @@
-"""Runs for the jobs that a launcher runs one after the other in one process, a run each.
+"""One run per job, for jobs that a launcher runs one after the other in one process.
 
-Asked by integrations (Hydra's) on the user's thread at the start of a job. Only a run that `tracelet run` has started
-is divided: one that the program starts itself is what the program wants it to be.
+Called by integrations (Hydra's) on the user's thread at the start of a job. Only a run that `tracelet run` has started
+is split; a run that the program itself starts stays one run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tracelet.settings import Settings
 
 
 class Divided(Protocol):
-    """The session that is divided."""
+    """The session to split."""
 
     settings: Settings
     writer: Writer
@@ -37,17 +37,17 @@ class JobRuns:
 
     @property
     def divisible(self) -> bool:
-        """Whether the jobs may have runs of their own."""
+        """Whether each job may have its own run."""
         session, started = self._session, self._session.writer.started
         named = session.settings.run_id or session.settings.resume
         return session.asked_by_command is not None and not named and started.world_size == 1
 
     def rename(self, suffix: str) -> None:
-        """This run is the first job's."""
+        """Rename this run as the first job's."""
         started = self._session.writer.started
         self._session.base_name = started.name
         self._session.update_started(msgspec.structs.replace(started, name=f"{started.name}-{suffix}"))
 
     def next(self, suffix: str, error: BaseException | None) -> None:
-        """End this run, with the error of its job if there was one, and start the next job's."""
+        """End this run, with its job's exception if there was one, and start the next job's."""
         self._follow(self._session, suffix, error)

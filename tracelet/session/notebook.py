@@ -21,13 +21,13 @@ from tracelet.session.rank_environment import in_worker_process
 from tracelet.store.run import Run
 
 REFRESH_INTERVAL = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 CLOCK_INTERVAL = 10.0
-"""Seconds after which the text is shown anew although no value has come: so that the clock goes on."""
+"""Seconds after which the text is displayed again without a new value, so that the clock keeps running."""
 MAX_ROWS = 12
-"""Metrics that are shown; a cell is no dashboard."""
+"""Metrics shown; a cell is not a dashboard."""
 EXIT_TIMEOUT = 1.0
-"""Seconds that a kernel's end waits for the delivery. Jupyter kills a kernel that takes longer than 2.5 to end."""
+"""Seconds that the kernel's exit waits for the delivery. Jupyter kills a kernel that takes longer than 2.5 to exit."""
 
 
 class Cell(NamedTuple):
@@ -35,9 +35,9 @@ class Cell(NamedTuple):
 
     number: int
     id: str
-    """What the notebook calls the cell; empty where it does not tell."""
+    """The notebook's id of the cell; empty if it does not provide one."""
     source: str
-    """What IPython calls its text."""
+    """IPython's name for the cell's code."""
 
     def is_rerun_of(self, other: Cell | None) -> bool:
         """Whether this is the same cell, executed again."""
@@ -47,13 +47,13 @@ class Cell(NamedTuple):
 
 
 def shell() -> Any:
-    """The shell of the kernel that this process is; None if it is none, or only a child of one."""
+    """The shell of this kernel; None if this process is not a kernel, or only a child of one."""
     found = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return found if getattr(found, "kernel", None) is not None and not in_worker_process() else None
 
 
 def current_cell() -> Cell | None:
-    """The cell that calls us, on the kernel's main thread."""
+    """The calling cell, on the kernel's main thread."""
     with guard("looking which cell this is"):
         running = shell()
         if running is not None:
@@ -66,13 +66,13 @@ def _source(names: dict[str, Any]) -> str:
     frame, found = sys._getframe(), ""
     while frame.f_back is not None:
         frame = frame.f_back
-        if frame.f_globals is names:  # the outermost: a function of another cell may stand in between
+        if frame.f_globals is names:  # the outermost: a function of another cell may be in between
             found = frame.f_code.co_filename
     return found
 
 
 def error_from_cell(cell: Cell | None, before: BaseException | None) -> BaseException | None:
-    """The exception that was shown last, if it came out of this cell and is not the one that was shown `before`."""
+    """The exception that was shown last, if this cell raised it and it is not the one that was shown `before`."""
     error: BaseException | None = getattr(sys, "last_value", None)
     trace = error.__traceback__ if error is not None and error is not before and cell is not None else None
     while trace is not None:
@@ -97,7 +97,7 @@ class StatusPanel:
         self._pid = os.getpid()
 
     def start(self) -> None:
-        """Show the first text, and follow."""
+        """Show the first text, and keep it up to date."""
         self._publish("running", update=False)
         self._thread.start()
 
@@ -141,7 +141,7 @@ class StatusPanel:
         return rows + [f"  {more} more: tracelet show {self._writer.started.run}"] * bool(more)
 
     def _summaries(self) -> list[MetricSummary]:
-        """What this process has logged; where it has launched ranks, what they have."""
+        """The metrics of this process or, if it has launched ranks, those of the ranks."""
         folder: Path = self._writer.path.parent
         if len(list(folder.glob("rank-*"))) > 1:
             self._run = self._run or Run(folder)

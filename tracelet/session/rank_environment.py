@@ -22,7 +22,7 @@ VariableNames = tuple[str, str, str, str]
 SLURM: VariableNames = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS")
 TORCHRUN: VariableNames = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE")
 MPICH: VariableNames = ("PMI_RANK", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "PMI_SIZE")
-"""MPICH's launcher and Intel's; srun and Cray's set PMI_RANK as well, but no local rank of this name."""
+"""Of MPICH's and Intel's launcher; srun and Cray's set PMI_RANK as well, but no local rank of this name."""
 RANK_VARIABLES: tuple[VariableNames, ...] = (
     TORCHRUN,
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", "OMPI_COMM_WORLD_SIZE"),
@@ -31,21 +31,23 @@ RANK_VARIABLES: tuple[VariableNames, ...] = (
     ("PMI_RANK", "PMI_LOCAL_RANK", "PALS_NODEID", "PMI_SIZE"),
 )
 """(rank, local rank, node rank, world size), most specific launcher first: in a SLURM job each process that `mpirun`
-starts takes over the variables of the job's script, rank 0."""
+starts inherits the variables of the job's script, rank 0.
+"""
 NO_STEP = 0xFFFFFFF0
-"""SLURM's numbers from here on are no steps of `srun`, but a job's script, its interactive shell and the like."""
+"""SLURM's step numbers from here on are not steps of `srun`, but a job's script, its interactive shell and the like."""
 RANKS_ON_NODE = frozenset({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"})
-"""Launchers of MPI do not number their nodes, but say how many ranks this one has; they fill one node after the other
-unless told otherwise. (Open MPI's NODE_RANK is a rank within the node.)"""
+"""MPI launchers do not number their nodes, but set the number of ranks on this one; by default they fill one node after
+the other. (Open MPI's NODE_RANK is a rank within the node.)
+"""
 MPI_LAUNCHES = ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "PALS_APID")
-"""What names a launch by MPI, in all its ranks; MPICH and Intel MPI have nothing of the kind."""
+"""Identifies an MPI launch, equal in all its ranks; MPICH and Intel MPI have no such variable."""
 SHARED_BY_NODES = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "MASTER_ADDR", "MASTER_PORT")
-"""What ranks of such a launch on several nodes have in common, if anything."""
+"""Shared by the ranks of such a launch on several nodes, if set."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """This process among those of its launch. `group` is equal in all of them and in no other launch."""
+    """This process's place in its launch. `group` is equal in all processes of the launch and in no other launch."""
 
     rank: int
     local_rank: int
@@ -56,9 +58,9 @@ class Identity:
     process_started: float
     group: str
     recurring: bool = False
-    """Another launch, later, may have the same group: a run that has had this rank already is then another one."""
+    """A later launch may have the same group: if a run has had this rank already, the launch is another one."""
     stem: str = ""
-    """How this process's journals are called."""
+    """The name of this process's journals."""
 
     def run_id(self, nth: int) -> str:
         """The id of the `nth` run (from 0) that this process starts."""
@@ -71,7 +73,7 @@ class Identity:
 
 
 def identify(environ: Mapping[str, str] | None = None, known: tuple[int, int] | None = None) -> Identity:
-    """Who this process is, from its environment and its parent; `known`: torch's rank and world size."""
+    """This process's identity, from its environment and its parent; `known`: torch's rank and world size."""
     env = os.environ if environ is None else environ
     rank, local_rank, node_rank, world_size = _ranks_from(env)
     index = launched_index() if environ is None else None
@@ -104,7 +106,7 @@ def _ranks_from(env: Mapping[str, str]) -> tuple[int, int, int, int]:
 
 
 def _launcher(env: Mapping[str, str]) -> VariableNames | None:
-    """The variables of whoever started this process as one of several ranks."""
+    """The variables of the launcher that started this process as one of several ranks."""
     for names in RANK_VARIABLES:
         told = names[0] in env and (names is not MPICH or names[1] in env) and (names is not SLURM or _in_step(env))
         if told and _number(env, names[3], 1) > 1:
@@ -113,12 +115,12 @@ def _launcher(env: Mapping[str, str]) -> VariableNames | None:
 
 
 def _in_step(env: Mapping[str, str]) -> bool:
-    """Whether `srun` started it: the script of a job, and a shell in one, have all of SLURM's variables but this."""
+    """Whether `srun` started it: a job's script, and a shell in it, have all of SLURM's variables but this one."""
     return 0 <= _number(env, "SLURM_STEP_ID", _number(env, "SLURM_STEPID", -1)) < NO_STEP
 
 
 def several_nodes() -> bool:
-    """Whether the launcher of this process says that its ranks are on several nodes."""
+    """Whether the launcher of this process reports ranks on several nodes."""
     env = os.environ
     if "RANK" in env and "LOCAL_WORLD_SIZE" in env:
         return _number(env, "WORLD_SIZE", 1) > _number(env, "LOCAL_WORLD_SIZE", 1)
@@ -127,7 +129,7 @@ def several_nodes() -> bool:
         return _number(env, "SLURM_STEP_NUM_NODES", _number(env, "SLURM_NNODES", 1)) > 1
     if names is not None and names is not TORCHRUN:
         return _number(env, names[3], 1) > _ranks_here(env, names)
-    # Lightning sets these itself as well, but whoever starts it on several nodes has to do so before.
+    # Lightning sets these itself as well, but on several nodes the user has to set them before.
     first = _first_environment(os.getppid() if _is_child(env) else os.getpid())
     return "NODE_RANK" in first and "MASTER_ADDR" in first
 
@@ -140,14 +142,14 @@ def _number(env: Mapping[str, str], name: str, default: int) -> int:
 
 
 def _is_child(env: Mapping[str, str]) -> bool:
-    """Whether Lightning's own launcher has started this process: it tells the local rank and nothing of the rank."""
+    """Whether Lightning's own launcher has started this process: it sets the local rank but not the rank."""
     return "LOCAL_RANK" in env and "RANK" not in env and _number(env, "LOCAL_RANK", 0) > 0
 
 
 def _group(env: Mapping[str, str], first: Mapping[str, str], index: int | None) -> tuple[str, bool]:
-    """What the processes of this launch have in common, and whether a later launch may have the same.
+    """The key that the processes of this launch share, and whether a later launch may have the same.
 
-    `first`: the environment that the launching process was started with.
+    `first`: the environment with which the launching process was started.
     """
     names = _launcher(env)
     if names is SLURM:
@@ -181,7 +183,9 @@ def _ranks_here(env: Mapping[str, str], names: VariableNames) -> int:
 
 
 def _above(variable: str) -> int:
-    """The process that started the ranks of this node: the next one above that has no rank, as wrapping scripts do."""
+    """The process that started the ranks of this node: the nearest ancestor without a rank, as wrapper scripts have
+    none.
+    """
     pid = os.getppid()
     while variable in _first_environment(pid):
         pid = _parent(pid)
@@ -189,7 +193,7 @@ def _above(variable: str) -> int:
 
 
 def _parent(pid: int) -> int:
-    """0 where that is not to be known."""
+    """0 if unknown."""
     try:
         return int(stat_fields(pid)[1])
     except (OSError, ValueError, IndexError):
@@ -197,7 +201,7 @@ def _parent(pid: int) -> int:
 
 
 def _first_environment(pid: int) -> dict[str, str]:
-    """The environment that a process was started with (Linux); what it has set itself since does not show."""
+    """The environment with which a process was started (Linux); variables that it has set itself are not in it."""
     try:
         pairs = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8", errors="replace").split("\0")
     except OSError:
@@ -208,7 +212,7 @@ def _first_environment(pid: int) -> dict[str, str]:
 def _torchrun_group(env: Mapping[str, str]) -> str:
     shared = ":".join(env.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT"))
     single_node = env.get("LOCAL_WORLD_SIZE") == env.get("WORLD_SIZE")
-    # torchrun's id and port are often its defaults: on one node the launching process tells two launches apart.
+    # torchrun's id and port are often its defaults: on one node the launching process distinguishes two launches.
     return f"{shared}:{_process(os.getppid())}" if single_node else shared
 
 
@@ -224,14 +228,14 @@ def _boot() -> str:
 
 
 def in_worker_process() -> bool:
-    """Whether multiprocessing started this process (a DataLoader worker, say)."""
+    """Whether multiprocessing started this process (a DataLoader worker, for example)."""
     # While a spawned child imports the program's main module again it does not know its parent yet, only this.
     inheriting = getattr(multiprocessing.current_process(), "_inheriting", False)
     return bool(inheriting) or multiprocessing.parent_process() is not None
 
 
 def launched_index() -> int | None:
-    """The number that `torch.multiprocessing.spawn` gave this process; None when it did not start it."""
+    """The number that `torch.multiprocessing.spawn` gave this process; None if it did not start it."""
     process = multiprocessing.current_process()
     target: object = getattr(process, "_target", None)
     arguments: tuple[object, ...] = getattr(process, "_args", ())
@@ -242,5 +246,5 @@ def launched_index() -> int | None:
 
 
 def is_daemon() -> bool:
-    """Whether multiprocessing started this process as a helper that must not outlive its parent: never a rank."""
+    """Whether multiprocessing started this process as a daemon, which must not outlive its parent: never a rank."""
     return bool(multiprocessing.current_process().daemon)

@@ -17,13 +17,13 @@ from tracelet.journal.records import Started
 from tracelet.settings import Settings
 
 ADOPTABLE = frozenset({"experiment_name", "project", "backend", "api_key", "backend_url"})
-"""What is only written down at the start; the other settings have begun to act."""
+"""Settings that are only recorded at the start; the others have already taken effect."""
 
 
 def adopted_start(
     started: Started, asked: Settings, backends: Mapping[str, dict[str, Any]], given: Set[str]
 ) -> Started:
-    """The run's first record as it would be had the script started it; `given` is what the command line decided."""
+    """The run's first record, as if the script had started it; `given` are the settings from the command line."""
     changes: dict[str, Any] = {}
     if "experiment_name" not in given and asked.experiment_name:
         changes["name"] = asked.experiment_name
@@ -35,7 +35,7 @@ def adopted_start(
 
 
 def warn_late_settings(running: Settings, asked: Settings, given: Set[str]) -> None:
-    """Say which settings of the script come too late."""
+    """Report the script's settings that come too late."""
     late = _ignored(running, asked, given)
     if late:
         example = " ".join(f"--config {key}={asked[key]}" for key in late)
@@ -46,7 +46,7 @@ def warn_late_settings(running: Settings, asked: Settings, given: Set[str]) -> N
 
 
 def warn_ignored_settings(running: Settings, asked: Settings) -> None:
-    """Say which settings of a second `start_logging()` come too late."""
+    """Report the settings of a second `start_logging()` that come too late."""
     late = _ignored(running, asked, frozenset())
     if late:
         say(

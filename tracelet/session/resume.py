@@ -1,7 +1,7 @@
 """Decides whether this process starts a new run or resumes one, and writes the first record of its journal.
 
 Called by the session on the user's thread. All processes of a launch reach the same decision without communicating:
-from their settings, the cluster's job and the launch they share. The record `Started` keeps it: the `launch`, and the
+from their settings, the cluster's job and the launch they share. The record `Started` stores it: the `launch`, and the
 `branch`, which counts how often the run was resumed before.
 """
 
@@ -38,24 +38,24 @@ from tracelet.store.store import LATEST, STORE_NAME, Store, prepare
 
 AUTO = "auto"
 VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-"""What may be a folder on every file system, and part of an address."""
+"""Characters allowed in file names on every file system, and in URLs."""
 JOB_ID_VARIABLES = (
     ("SLURM_JOB_ID", "slurm"),
     ("TORCHELASTIC_RUN_ID", "torchrun"),
     ("LSB_JOBID", "lsf"),
     ("PBS_JOBID", "pbs"),
 )
-"""Where clusters and torchrun tell which job this is; a job that is started again keeps it."""
+"""Variables in which clusters and torchrun identify the job; a restarted job keeps them."""
 STOP_TIMEOUT = 5.0
-"""Seconds that the end of a run waits for the answer where a checkpoint comes from."""
+"""Seconds that the end of a run waits for the origin of a checkpoint."""
 MAX_OTHER_RANKS = 16
-"""Journals of other ranks that are asked for their branch."""
+"""Journals of other ranks that are read for their branch."""
 NO_JOB_ID = frozenset({"", "none"})
-"""`none` is torchrun's default for all that were not given an id."""
+"""`none` is torchrun's default if no id was set."""
 
 
 def open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]], nth: int) -> tuple[Writer, int]:
-    """Make this process's journal in its run's folder, which another rank may have made already.
+    """Create this process's journal in its run's folder, which another rank may have created already.
 
     `nth`: how many runs this process has started before; the new number is returned as well.
     """
@@ -83,7 +83,7 @@ def open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]], nth:
 
 
 def _choose_run(runs: Path, settings: Settings, identity: Identity, nth: int) -> tuple[str, int]:
-    """The run's id, and which run of this process it is."""
+    """The run's id, and the number of the run within this process."""
     if settings.run_id:
         if not VALID_ID.fullmatch(settings.run_id):
             raise SettingsError(
@@ -114,7 +114,7 @@ def _choose_run(runs: Path, settings: Settings, identity: Identity, nth: int) ->
 
 
 def job_key(environ: Mapping[str, str]) -> str:
-    """What stays the same when a cluster, or torchrun, starts this job again; empty when this is no such job."""
+    """A key that stays the same when a cluster, or torchrun, restarts this job; empty outside such a job."""
     for variable, system in JOB_ID_VARIABLES:
         if environ.get(variable, "") not in NO_JOB_ID:
             step = environ.get("SLURM_STEP_ID", "") if system == "slurm" else ""
@@ -123,7 +123,7 @@ def job_key(environ: Mapping[str, str]) -> str:
 
 
 def _writers(runs: Path, arguments: list[str]) -> Iterator[str]:
-    """The runs that wrote the checkpoints that the command line names (`--ckpt_path FILE`, `ckpt_path=FILE`)."""
+    """The runs that wrote the checkpoints on the command line (`--ckpt_path FILE`, `ckpt_path=FILE`)."""
     for argument in arguments:
         path = argument.rpartition("=")[2]
         if path and os.path.exists(path):
@@ -144,7 +144,7 @@ def writer_of(runs: Path, checkpoint: str) -> str:
 
 
 class CheckpointOrigin:
-    """Looks for the run that wrote a checkpoint, on a thread of its own: a store may hold thousands of runs."""
+    """Finds the run that wrote a checkpoint, on a separate thread: a store may have thousands of runs."""
 
     def __init__(self, folder: Path, checkpoint: str, found: Callable[[str], None]) -> None:
         self._folder = folder
@@ -153,11 +153,11 @@ class CheckpointOrigin:
         self._thread = threading.Thread(target=self._search, name="tracelet-checkpoint-origin", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the search."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Wait for the answer, within a limit."""
+        """Wait for the result, within a limit."""
         self._thread.join(STOP_TIMEOUT)
 
     def _search(self) -> None:
@@ -168,7 +168,7 @@ class CheckpointOrigin:
 
 
 def _ranks(folder: Path, stem: str) -> Iterator[tuple[Path, Started]]:
-    """The journals of this rank, of rank 0, and some of others: a thousand ranks must not all read a thousand files."""
+    """The journals of this rank, of rank 0, and of some others: a thousand ranks must not all read a thousand files."""
     mine, leading = set(folder.glob(f"{stem}.*{SUFFIX}")), set(folder.glob(f"rank-0.*{SUFFIX}"))
     for path in sorted(mine | leading) + list(islice(folder.glob("rank-*" + SUFFIX), MAX_OTHER_RANKS)):
         started = first_record(path)
@@ -177,7 +177,7 @@ def _ranks(folder: Path, stem: str) -> Iterator[tuple[Path, Started]]:
 
 
 def _branch(earlier: list[tuple[Path, Started]], me: Identity) -> int:
-    """0 in a new run; in one that goes on one more than before, and the same for all ranks of the launch."""
+    """0 in a new run; one more than before in a resumed run, and the same for all ranks of the launch."""
     last = max((started.branch for _, started in earlier), default=0)
     top = [(path, started) for path, started in earlier if started.branch == last]
     if not top:
@@ -189,7 +189,7 @@ def _branch(earlier: list[tuple[Path, Started]], me: Identity) -> int:
 
 
 def _has_ended(path: Path, started: Started) -> bool:
-    """Whether nothing more will be written there; a process that goes on may have ended this run of its."""
+    """Whether nothing more will be written there; a running process may have ended this run itself."""
     here = started.host == socket.gethostname()
     if here and (started.pid == os.getpid() or not is_alive(started.pid, started.process_started)):
         return True
@@ -200,7 +200,7 @@ def _has_ended(path: Path, started: Started) -> bool:
 
 
 def _next_steps(folder: Path, earlier: list[tuple[Path, Started]], rank: int) -> dict[str, int]:
-    """Where the counters of metrics that are logged without a step had got to, in the processes of this rank."""
+    """The next steps of metrics that are logged without a step, from the processes of this rank."""
     following: dict[str, int] = {}
     for path, started in earlier:
         if started.rank == rank and path.parent == folder:

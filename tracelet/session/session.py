@@ -1,7 +1,7 @@
 """One run in this process: its parts, started in order and stopped in reverse order.
 
 Created by `active_session`, on the thread that starts or stops the run, at interpreter exit and in forked children.
-Every part is guarded: one that fails costs only what it would have recorded.
+Every part is guarded: one that fails loses only what it would have recorded.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from tracelet.telemetry.recording import active_recorder as telemetry
 from tracelet.telemetry.recording.training_context import ProcessInfo
 
 FINALIZER_PRIORITY = -1000
-"""The priority of what multiprocessing calls when everything else in a process of its has ended."""
+"""The priority of multiprocessing's last finalizers, after everything else in the process has ended."""
 MIN_CLOSE_TIMEOUT = 1.0
-"""Seconds that the disk gets at least, whatever the timeout: that is for deliveries, and sealing takes milliseconds."""
+"""Minimum seconds for the disk, whatever the timeout: that is for deliveries, and sealing takes milliseconds."""
 
 
 class EndSession(Protocol):
@@ -52,13 +52,13 @@ class EndSession(Protocol):
 
 
 class SessionCallbacks(NamedTuple):
-    """What a session asks of the module that holds it."""
+    """The functions of the owning module that a session calls."""
 
     end: EndSession
     set_rank: SetRank
     attach: Attach
     follow: Callable[[Session, str, BaseException | None], None]
-    """End a session with an error or without, and start one like it with the next job's name."""
+    """End a session, with an error or without, and start a similar one with the next job's name."""
 
 
 class Session:
@@ -86,14 +86,14 @@ class Session:
         sampled = list(registry.COLLECTORS.values()) if settings.track_system else []
         self.delivery = SessionDelivery(settings, writer.started, writer.path, backend_configs, sampled, several_nodes)
         self.adoptable: frozenset[str] | None = None
-        """While set: the script may still make this run its own, but for these settings of the command line."""
+        """If set: the script may still change this run's name and settings, except these from the command line."""
         self.asked_by_command: frozenset[str] | None = None
-        """The same as long as the run lasts; None if the program started it."""
+        """The same for the duration of the run; None if the program started it."""
         self.base_name = ""
         """The name that the runs of several jobs share."""
 
     def start(self) -> None:
-        """Bring up everything that records by itself."""
+        """Start everything that records automatically."""
         atexit.register(self._at_exit)
         if in_worker_process():
             Finalize(None, self._at_exit, exitpriority=FINALIZER_PRIORITY)  # such a process runs no atexit functions
@@ -125,7 +125,7 @@ class Session:
         return integration
 
     def _trace_checkpoint(self, checkpoint: str) -> None:
-        """Find out, where nobody waits for it, which run wrote the checkpoint that this one goes on from."""
+        """Find the run that wrote the checkpoint from which this one resumes, in the background."""
         self._start_part(
             "tracing a checkpoint", lambda: CheckpointOrigin(self.experiment.folder, checkpoint, self._set_origin)
         )
@@ -134,7 +134,7 @@ class Session:
         self.update_started(msgspec.structs.replace(self.writer.started, resumed_from=run))
 
     def rank_config(self, count: int) -> LaunchedRankConfig:
-        """What `count` launched processes have to know to record as ranks of this run."""
+        """The configuration with which `count` launched processes record as ranks of this run."""
         parts = [part for _, part in self._parts]
         carried_counts = {part.name: part.launch_counts() for part in parts if isinstance(part, Integration)}
         return LaunchedRankConfig(
@@ -148,7 +148,7 @@ class Session:
         return RankFunction(function, self.rank_config(count), self._callbacks.attach)
 
     def find_nodes(self) -> None:
-        """The ranks know one another now: find the other nodes, once."""
+        """The ranks are connected now: find the other nodes, once."""
         if not self._nodes_searched:
             self._nodes_searched = True
             rendezvous = self.delivery.rendezvous(self.writer.started.rank)
@@ -177,8 +177,8 @@ class Session:
             self._parts.append((what, part))
 
     def stop(self, status: str, reason: str = "", trace: str = "", timeout: float | None = None) -> None:
-        """Stop all parts, last started first, and seal the journal. A second call ends what the first began, as that
-        one was told: a Ctrl-C may have come in between.
+        """Stop all parts, last started first, and seal the journal. A second call completes the first one with the
+        first one's arguments: a Ctrl-C may have interrupted it.
         """
         if self._abandoned:
             return
@@ -190,7 +190,7 @@ class Session:
             with guard.guard(f"stopping {what}"):
                 part.stop()
         self.writer.close(self._ending, max(seconds, MIN_CLOSE_TIMEOUT))
-        atexit.unregister(self._at_exit)  # not before: after a Ctrl-C in here, the exit finishes what is left
+        atexit.unregister(self._at_exit)  # not before: after a Ctrl-C in here, the exit handler does the rest
 
     def _timeout(self, timeout: float | None) -> float:
         return float(self.settings.stop_timeout) if timeout is None else timeout
@@ -200,12 +200,12 @@ class Session:
         self.delivery.finish(started_at + self._timeout(timeout))
 
     def adopt_handle(self, handle: Experiment) -> None:
-        """Have a handle that the program holds already be the one of this session."""
+        """Make a handle that the program already holds the handle of this session."""
         Experiment.__init__(handle, self.writer.started, self.experiment.folder, self.writer, self._stop_from_handle)
         self.experiment = handle
 
     def update_started(self, started: Started) -> None:
-        """Replace the first record by one that knows more."""
+        """Replace the first record by a more complete one."""
         self.writer.started = self.experiment._started = started
         self.writer.emit(started)
         job = telemetry.job()
@@ -225,23 +225,23 @@ class Session:
             keyboard_interrupt.restore_interrupt_flag()
 
     def cell_error(self) -> BaseException | None:
-        """In a notebook: the exception that came out of the cell that started the run."""
+        """In a notebook: the exception raised by the cell that started the run."""
         return notebook.error_from_cell(self.cell, self._last_error)
 
     def end_with(self, error: BaseException | None, timeout: float | None) -> None:
-        """End the run as one that this exception has ended, or none."""
+        """End the run with this exception, or without one."""
         self._error = error
         self._callbacks.end(self, *exit_status(error, self.writer.expected), timeout=timeout)
 
     def detach(self) -> None:
-        """In a forked child: become inert without touching what the parent goes on using."""
+        """In a forked child: become inert without touching what the parent still uses."""
         self._abandoned = True
         atexit.unregister(self._at_exit)
         telemetry.clear()
         self.writer.discard()
 
     def unpatch(self) -> None:
-        """In a forked child that is to record by itself: put back what the parent had patched."""
+        """In a forked child that records itself: revert the parent's patches."""
         while self._parts:
             what, part = self._parts.pop()
             with guard.guard(f"leaving the parent's {what}"):
@@ -253,7 +253,7 @@ def _process_info(started: Started) -> ProcessInfo:
 
 
 def _load_all(references: Iterable[str]) -> list[Any]:
-    """One object for each row that can be loaded."""
+    """One object for each row that can be imported."""
     made: list[Any] = []
     for reference in references:
         with guard.guard(f"loading {reference}"):

@@ -25,14 +25,14 @@ from tracelet.session.rank_environment import identify
 from tracelet.settings import Settings
 
 CarriedCounts = Mapping[str, Mapping[str, int]]
-"""Integration to what it counts."""
+"""Integration to its counts."""
 RANK_SETTINGS = {"delivery": "off", "track_system": False, "track_git": False, "track_env": False, "quiet": True}
-"""What the launching process does for all its ranks."""
+"""Settings that the launching process applies for all its ranks."""
 
 
 @dataclass(frozen=True)
 class LaunchedRankConfig:
-    """What a launched process has to know of the run."""
+    """The data with which a launched process joins the run."""
 
     folder: Path
     journal: str
@@ -41,10 +41,10 @@ class LaunchedRankConfig:
     settings: Settings
     carried_counts: CarriedCounts
     count: int
-    """How many processes are launched together."""
+    """The number of processes launched together."""
 
     def open_writer(self, index: int, known: tuple[int, int] | None = None) -> Writer:
-        """Begin the journal of the process with this number, or with this rank and world size. Raises OSError."""
+        """Open the journal of the process with this number, or with this rank and world size. Raises OSError."""
         parent, me = self.started, identify()
         rank, world = known or (index + parent.node_rank * self.count, max(self.count, parent.world_size))
         journal, attempt = create_journal(self.folder, f"rank-{rank}", redact)
@@ -58,16 +58,16 @@ class LaunchedRankConfig:
 
 
 def inherited_settings(settings: Settings) -> Settings:
-    """The settings of a launched process: its own metrics and spans, and nothing that is done once a run or a host."""
+    """The settings of a launched process: its own metrics and spans, and nothing that is done once per run or host."""
     return Settings({**settings, **RANK_SETTINGS}, dict(settings.sources), {})
 
 
 Attach = Callable[[LaunchedRankConfig, int], AbstractContextManager[Any]]
-"""Has this process record as the rank with this number; pickled by its name, so it has to be a module's function."""
+"""Makes this process record as the rank with this number; pickled by name, so it must be a module-level function."""
 
 
 class RankFunction:
-    """The function of a launched process: called there in place of the user's, which it calls."""
+    """The function of a launched process: called there instead of the user's, which it calls."""
 
     def __init__(self, function: Any, rank_config: LaunchedRankConfig, attach: Attach) -> None:
         self.function = function
@@ -75,7 +75,7 @@ class RankFunction:
         self.attach = attach
 
     def __call__(self, index: int, *args: Any) -> Any:
-        """Join the run, call, leave."""
+        """Join the run, call the function, leave the run."""
         joined: AbstractContextManager[Any] = nullcontext()
         with guard("recording a launched rank"):
             joined = self.attach(self.rank_config, index)

@@ -22,7 +22,7 @@ def start(
     tags: Any = None,
     params: Any = None,
 ) -> Experiment:
-    """Start the run, or return the active one; `arguments` are settings by name, None where they were not given.
+    """Start the run, or return the active one; `arguments` are settings by name, None if not given.
 
     Nothing has been recorded when a `TraceletError` is raised.
     """
