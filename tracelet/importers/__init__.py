@@ -1,4 +1,4 @@
-"""Importers: runs that other trackers recorded, read from their files. One file or folder for each format.
+"""Importers: read runs of other trackers from their files. One file or folder per format.
 
-Nothing is imported from here; `tracelet.registry` names them. A source is only ever read.
+Import nothing from here; `tracelet.registry` lists them. Importers never write to a source.
 """

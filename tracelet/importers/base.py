@@ -1,8 +1,8 @@
-"""What an importer is: a plug-in that finds runs in a path and reads each as batches of points and records.
+"""The importer interface: a plug-in that finds runs in a path and reads each as batches of points and records.
 
-Called by `run_import` in a process of its own (`tracelet import`), on one thread. An importer never writes into its
-source, keeps no state between two calls, and yields the points of a metric in the same order each time: that is how
-importing again adds what is new and doubles nothing.
+Called by `run_import` in a process of its own (`tracelet import`), on one thread. An importer never writes to its
+source, keeps no state between two calls, and yields the points of a metric in the same order each time, so that
+importing again adds what is new and duplicates nothing.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SourceRun:
-    """One run that a path holds."""
+    """One run in a path."""
 
     format: str
     path: Path
-    """The file or folder that holds it."""
+    """The file or folder with the run."""
     key: str = ""
-    """What tells it from the other runs in the same path, if there are several."""
+    """Distinguishes it from other runs in the same path, if there are several."""
     name: str = ""
     project: str = ""
     tags: dict[str, str] = field(default_factory=dict)
@@ -44,7 +44,9 @@ class PointBatch:
 
 @dataclass(frozen=True)
 class Resumed:
-    """What follows was recorded by a training that resumed at this step: later points of before are superseded."""
+    """A resumed training recorded what follows, starting at this step: earlier points from that step on are
+    superseded.
+    """
 
     step: int
 
@@ -56,15 +58,15 @@ class Importer(Protocol):
     """Reads one format."""
 
     name: str
-    """As `--format` has it."""
+    """Its name for `--format`."""
 
     def find(self, path: Path) -> list[SourceRun]:
-        """The runs that the file or folder holds, at any depth; empty when it holds none of this format."""
+        """The runs in the file or folder, at any depth; empty if it has none of this format."""
 
     def read(self, run: SourceRun) -> Iterator[Item]:
-        """All of a run, in the order of its source. OSError or `ImportFailed` when it cannot be read.
+        """The content of a run, in the order of its source. OSError or `ImportFailed` if it cannot be read.
 
-        Damage that costs a part only is a `Notice` and the rest goes on.
+        Partial damage yields a `Notice`, and the rest is read.
         """
 
 

@@ -1,8 +1,8 @@
-"""An imported run on disk: writes what an importer reads into journals of the store, and nothing twice.
+"""An imported run on disk: writes an importer's items into journals of the store, without duplicates.
 
-Used by `run_import`, on one thread. The id of the run is made of its source, so importing again finds it; of each
-metric as many points are skipped as the run has already. A source that resumed has a journal for each branch, as a
-run of our own has. What is new after the run was sealed goes into a further journal.
+Used by `run_import`, on one thread. The id of the run is derived from its source, so importing again finds it; of each
+metric it skips as many points as the run already has. A source that resumed has a journal for each branch, as a run
+recorded by tracelet has. New data after the run was sealed goes into another journal.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 CHUNK_POINTS = 65_536
 """Points of one metric that are packed together."""
 HELD_POINTS = 1_000_000
-"""Points held until their metrics have a chunk (24 MB)."""
+"""Maximum points in memory until their metrics have a chunk (24 MB)."""
 TOPIC = "import"
 NO_END = "imported; the source does not record how it ended"
 
@@ -62,7 +62,7 @@ class Written:
     name: str
     points: int = 0
     known: int = 0
-    """Points that the run had already."""
+    """Points that the run already had."""
     records: int = 0
 
 
@@ -75,7 +75,7 @@ class _Held:
 
 
 class ImportedRun:
-    """Writes one run. `take` items in the order of the source, then `close`; `abandon` leaves it as it is."""
+    """Writes one run. `take` items in the order of the source, then `close`; `abandon` leaves it incomplete."""
 
     def __init__(self, folder: Path, source: SourceRun, project: str) -> None:
         self.folder = folder
@@ -98,11 +98,11 @@ class ImportedRun:
 
     @property
     def read(self) -> int:
-        """Points of the source so far, new ones and known ones."""
+        """Points of the source so far, new and known."""
         return self.written.points + self._held_points + self.written.known
 
     def take(self, item: Item) -> None:
-        """One item of the source. OSError when the disk refuses it."""
+        """Add one item of the source. OSError if the disk refuses it."""
         if isinstance(item, PointBatch):
             self._take_points(item)
         elif isinstance(item, Resumed):
@@ -176,7 +176,7 @@ class ImportedRun:
         journal.append([sound for record in records if (sound := sanitized(record)) is not None])
 
     def _begin(self, time: int) -> JournalWriter:
-        """Make the journal; its first record says when the source's first point was recorded."""
+        """Create the journal; its first record has the time of the source's first point."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._journal, attempt = create_journal(self.folder, "rank-0", redact)
         self._started = Started(
@@ -193,7 +193,7 @@ class ImportedRun:
         return self._journal
 
     def close(self) -> Written:
-        """All was taken: seal the run. A source without anything in it makes a run without anything in it."""
+        """Everything was added: seal the run. An empty source makes an empty run."""
         self._write_points(list(self._held))
         if self._journal is None and not any(self.folder.glob("*.tlj")):
             self._begin(self._status.time if self._status else _modified(self.source.path))
@@ -217,7 +217,7 @@ class ImportedRun:
         self._builders, self._params, self._tags = {}, {}, {}
 
     def abandon(self) -> None:
-        """Let go of the journal; importing again goes on behind what it holds."""
+        """Close the journal; importing again continues after its content."""
         if self._journal is not None:
             self._journal.close()
         self._journal = self._started = None
@@ -235,7 +235,7 @@ def _joined(batches: list[PointBatch]) -> tuple[IntArray, FloatArray, IntArray]:
 
 
 def _counts(folder: Path) -> Counter[tuple[int, str]]:
-    """How many points of each metric the run has, by branch and name."""
+    """The number of points of each metric in the run, by branch and name."""
     found: Counter[tuple[int, str]] = Counter()
     if folder.is_dir():
         for view in Run(folder).views:
@@ -245,7 +245,7 @@ def _counts(folder: Path) -> Counter[tuple[int, str]]:
 
 
 def _records(folder: Path) -> Counter[bytes]:
-    """The records that the run has, points aside, so that they are not imported twice."""
+    """The run's records other than points, so that they are not imported twice."""
     found: Counter[bytes] = Counter()
     if folder.is_dir():
         for view in Run(folder).views:

@@ -1,8 +1,8 @@
 """The `lightning` importer: folders that Lightning's loggers wrote (`lightning_logs/version_0`), one run each.
 
-`metrics.csv`, `hparams.yaml`, event files and checkpoints (by reference) together. A metric that event files and the
-table have both comes from the event files, which have its times. The table has none: its points have the time at which
-it was last written.
+Reads `metrics.csv`, `hparams.yaml`, event files and checkpoints (by reference) together. A metric in both event files
+and table is read from the event files, which have its times. The table has none: its points get the time at which it
+was last written.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class LightningImporter:
         return found
 
     def read(self, run: SourceRun) -> Iterator[Item]:
-        """Hyperparameters, event files, the table, and what lies in the folder of checkpoints."""
+        """Hyperparameters, event files, the table, and the folder of checkpoints."""
         folder = run.path
         yield from _hyperparameters(folder / HPARAMS)
         known: set[str] = set()
@@ -71,11 +71,11 @@ def _hyperparameters(path: Path) -> Iterator[Item]:
 
 
 def _loaded(path: Path) -> Any:
-    """The file's values; objects of Python's are described by their type, and no code runs."""
+    """The file's values; Python objects are described by their type, and no code runs."""
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """A safe one that describes what it does not know."""
+        """A safe loader that describes unknown tags."""
 
     def describe(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
         if isinstance(node, yaml.MappingNode):
@@ -90,7 +90,7 @@ def _loaded(path: Path) -> Any:
 
 
 def _table(path: Path, known: set[str]) -> Iterator[Item]:
-    """The columns that are numbers, empty cells left out."""
+    """The numeric columns, without empty cells."""
     import numpy as np
 
     if not path.is_file():

@@ -1,7 +1,7 @@
-"""The wire format of protocol buffers, as much of it as event files need. Pure.
+"""The wire format of protocol buffers, as far as the importers need it. Pure.
 
-A message is walked field by field; nothing is decoded that nobody asks for. ValueError when the bytes are no message.
-Source: https://protobuf.dev/programming-guides/encoding/
+A message is read field by field; a value is decoded only on demand. ValueError if the bytes are not a message. Source:
+https://protobuf.dev/programming-guides/encoding/
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LONGEST_VARINT = 10
 
 
 class Field(NamedTuple):
-    """One field: its number, its wire type, and where its value is in the buffer: `start` to `end`."""
+    """One field: its number, its wire type, and the position of its value in the buffer: `start` to `end`."""
 
     number: int
     wire: int
@@ -27,7 +27,7 @@ class Field(NamedTuple):
 
 
 def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """(value, offset behind it) of the unsigned varint at `at`."""
+    """(value, offset after it) of the unsigned varint at `at`."""
     if at < end and data[at] < 0x80:
         return data[at], at + 1
     value = shift = 0
@@ -66,7 +66,7 @@ def signed(value: int) -> int:
 
 
 def text(data: bytes, field: Field) -> str:
-    """A string field; what is not UTF-8 is replaced."""
+    """A string field; invalid UTF-8 is replaced."""
     return data[field.start : field.end].decode("utf-8", errors="replace")
 
 

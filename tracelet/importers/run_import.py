@@ -1,7 +1,7 @@
 """Imports the runs of some paths into a store: finds the format, reads run by run, and reports progress.
 
-Called by `tracelet import`, on its main thread. A run that cannot be read costs itself only; what was written of it
-stays, and importing again resumes there.
+Called by `tracelet import`, on its main thread. A run that cannot be read affects no other; its imported part stays,
+and importing again resumes there.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ PROJECT = "imported"
 """The project of runs whose source has none."""
 
 Progress = Callable[[SourceRun, int], None]
-"""Told of each run when it begins, and of how many of its points were read since the last time."""
+"""Called when a run begins, and with the number of points read since the last call."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that could not be read to its end."""
+    """A run that could not be read completely."""
 
     run: SourceRun
     reason: str
 
 
 def find(paths: Sequence[Path], importers: Mapping[str, Importer], format: str | None = None) -> list[SourceRun]:
-    """The runs in these paths. ImportFailed for a path that is not there, or that holds no run of a known format."""
+    """The runs in these paths. ImportFailed for a missing path, or one without a run of a known format."""
     chosen = [importers[format]] if format else list(importers.values())
     found: list[SourceRun] = []
     for path in paths:
@@ -50,7 +50,7 @@ def find(paths: Sequence[Path], importers: Mapping[str, Importer], format: str |
 
 
 def _first_found(path: Path, importers: Sequence[Importer]) -> list[SourceRun]:
-    """What the importers find. Where two know the same folder, the first of them has it."""
+    """The importers' results. If two recognize the same folder, the first one gets it."""
     found: list[SourceRun] = []
     taken: list[Path] = []
     for importer in importers:
@@ -65,7 +65,7 @@ def _within(path: Path, folder: Path) -> bool:
 
 
 def run_id(run: SourceRun) -> str:
-    """The id that the run has in every store: it is made of where its source is."""
+    """The id that the run has in every store, derived from its source's location."""
     return short_id(f"import:{run.format}:{os.path.realpath(run.path)}:{run.key}")
 
 

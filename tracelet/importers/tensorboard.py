@@ -1,7 +1,7 @@
-"""The `tensorboard` importer: each folder with event files is a run, as TensorBoard has it.
+"""The `tensorboard` importer: each folder with event files is a run, as in TensorBoard.
 
-Scalars in both forms, hyperparameters and texts come over. Where a training resumed (`purge_step`), later steps of
-before are superseded, and stay as an earlier branch.
+Imports scalars in both forms, hyperparameters and texts. If a training resumed (`purge_step`), the earlier branch's
+later steps are superseded, and stay as an earlier branch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class TensorboardImporter:
     name = "tensorboard"
 
     def find(self, path: Path) -> list[SourceRun]:
-        """A run for each folder with event files, at any depth; named by its place below the path."""
+        """A run for each folder with event files, at any depth, named by its path below the given one."""
         if path.is_file():
             return [SourceRun(self.name, path, name=path.parent.name)] if MARK in path.name else []
         found: list[SourceRun] = []

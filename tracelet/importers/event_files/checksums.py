@@ -1,7 +1,7 @@
-"""CRC-32C (Castagnoli) as event files mask it, for many records of the same length at once. Needs numpy; pure.
+"""Masked CRC-32C (Castagnoli) of event files, for many records of the same length at once. Needs numpy; pure.
 
-CRC is linear: what a changed byte does to the checksum depends only on the byte and on its distance from the end. So
-the checksum of a record is that of a similar one, combined with one table look-up for each byte in which they differ.
+CRC is linear: the effect of a changed byte on the checksum depends only on the byte and on its distance from the end.
+So the checksum of a record is that of a similar one, combined with one table look-up per byte in which they differ.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def crc32c(data: bytes) -> int:
 
 
 def masked(crc: int) -> int:
-    """The checksum as event files hold it."""
+    """The masked checksum, as event files store it."""
     return ((crc >> 15 | crc << 17) + MASK_DELTA) & 0xFFFFFFFF
 
 
 @lru_cache(maxsize=4096)
 def effect(distance: int) -> npt.NDArray[np.uint32]:
-    """uint32[256]: what the difference in a byte does to the checksum, `distance` bytes before the end (from 1)."""
+    """uint32[256]: the effect of a byte difference on the checksum, `distance` bytes before the end (from 1)."""
     table = np.array(TABLE, dtype=np.uint32)
     if distance == 1:
         return table

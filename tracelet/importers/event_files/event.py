@@ -1,4 +1,4 @@
-"""One event of an event file, decoded: its time, its step, and what it says. Pure.
+"""Decodes one event of an event file: its time, its step, and its content. Pure.
 
 Field numbers are those of TensorFlow's `event.proto`, `summary.proto` and `tensor.proto`.
 """
@@ -22,7 +22,7 @@ FLOATS = {DT_FLOAT: "<f4", DT_DOUBLE: "<f8"}
 
 
 class Number(NamedTuple):
-    """A scalar, and where its bytes are: `kind` is the numpy type of the `end - start` bytes at `start`."""
+    """A scalar, and the position of its bytes: `kind` is the numpy type of the `end - start` bytes at `start`."""
 
     tag: str
     tag_start: int
@@ -32,7 +32,7 @@ class Number(NamedTuple):
 
 
 class Other(NamedTuple):
-    """A summary that is no scalar: its plug-in (or the old kind) and its first string, or its plug-in's own bytes."""
+    """A summary other than a scalar: its plug-in (or the old kind) and its first string, or its plug-in's own bytes."""
 
     tag: str
     plugin: str
@@ -47,7 +47,7 @@ class Event:
     step: int = 0
     version: str = ""
     resumed: bool = False
-    """Whether it says that a training (re)started: later steps of before are superseded."""
+    """Whether it marks the (re)start of a training: later steps before it are superseded."""
     wall_start: int = -1
     step_start: int = -1
     step_end: int = -1
@@ -56,7 +56,7 @@ class Event:
 
 
 def decode(data: bytes, start: int, end: int) -> Event:
-    """The event in `data[start:end]`; ValueError when it is none."""
+    """The event in `data[start:end]`; ValueError if it is invalid."""
     event = Event()
     for one in fields(data, start, end):
         if one.number == EVENT_WALL_TIME and one.wire == FIXED64:
@@ -107,7 +107,7 @@ def _decode_value(data: bytes, message: Field, event: Event) -> None:
 
 
 def _tensor(data: bytes, message: Field) -> tuple[Union[tuple[int, str], None], bytes]:
-    """Where the one number of a tensor is, and its numpy type; and the tensor's first string."""
+    """The position of a tensor's only number, and its numpy type; and the tensor's first string."""
     dtype, place, string = 0, None, b""
     for one in fields(data, message.start, message.end):
         if one.number == TENSOR_DTYPE and one.wire == VARINT:
@@ -123,7 +123,7 @@ def _tensor(data: bytes, message: Field) -> tuple[Union[tuple[int, str], None], 
 
 
 def _plugin(data: bytes, message: Field) -> tuple[str, bytes]:
-    """The name of a summary's plug-in, and what it keeps with its first summary."""
+    """The name of a summary's plug-in, and the data that the plug-in stores in its first summary."""
     name, content = "", b""
     for one in fields(data, message.start, message.end):
         if one.number == 1 and one.wire == BYTES:
@@ -136,5 +136,5 @@ def _plugin(data: bytes, message: Field) -> tuple[str, bytes]:
 
 
 def value_of(data: bytes, place: Number) -> float:
-    """The number at this place."""
+    """The number at this position."""
     return float(struct.unpack_from("<f" if place.kind == "<f4" else "<d", data, place.start)[0])

@@ -1,10 +1,10 @@
-"""The records of an event file, block by block: where each begins and how long it is. Reads only.
+"""The records of an event file, block by block: their offsets and lengths. Reads only.
 
     record = length(u64) crc(length)(u32) data(length) crc(data)(u32)
 
-Both checksums are masked CRC-32C. A record that ends behind the file is a torn tail: a file that is still written has
-one, and so has one whose writer was killed. A length whose checksum is wrong ends the file, because nothing tells where
-the next record begins. Source of the format: TensorFlow's `lib/io/record_writer.h`.
+Both checksums are masked CRC-32C. A record that extends past the end of the file is a torn tail: a file that is still
+being written has one, and so has one whose writer was killed. A length with a wrong checksum ends the file, because the
+start of the next record is unknown. Source of the format: TensorFlow's `lib/io/record_writer.h`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 HEAD = 12
-"""Bytes before a record's data: its length and the checksum of that."""
+"""Bytes before a record's data: its length and the length's checksum."""
 TAIL = 4
 BLOCK = 16 * 1024 * 1024
-"""Bytes read at once. A longer record is read alone."""
+"""Bytes read at once. A longer record is read separately."""
 LONGEST_RECORD = 1024 * 1024 * 1024
-"""Bytes. A length beyond this is damage; TensorBoard itself refuses messages of 2 GiB."""
+"""Bytes. A longer length is damage; TensorBoard itself refuses messages of 2 GiB."""
 _length = struct.Struct("<Q")
 
 
 @dataclass
 class Block:
-    """Some whole records: int64[n] offsets of their data in `data`, and int64[n] lengths."""
+    """Some complete records: int64[n] offsets of their data in `data`, and int64[n] lengths."""
 
     data: bytes
     offsets: npt.NDArray[np.int64]
@@ -45,20 +45,20 @@ class Block:
 
 @lru_cache(maxsize=65536)
 def length_checksum(length: int) -> bytes:
-    """The four bytes behind a record's length."""
+    """The four bytes after a record's length."""
     return struct.pack("<I", masked(crc32c(_length.pack(length))))
 
 
 @dataclass
 class EventFile:
-    """One file. `offset` is the end of what was read, so that `blocks` goes on there when more has been written."""
+    """One file. `offset` is the end of the part read, so that `blocks` continues there when the file has grown."""
 
     path: Path
     offset: int = 0
     problems: list[str] = field(default_factory=list)
 
     def blocks(self) -> Iterator[Block]:
-        """The whole records behind `offset`, as far as the file goes now."""
+        """The complete records after `offset`, up to the file's current end."""
         wanted = BLOCK
         with open(self.path, "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
@@ -75,7 +75,7 @@ class EventFile:
                     wanted = need
 
     def _cut(self, data: bytes) -> tuple[Block, int, int]:
-        """The whole records of the data, the bytes that they take, and those that the next one would take."""
+        """The complete records of the data, the bytes that they take, and those that the next one would take."""
         offsets: list[int] = []
         lengths: list[int] = []
         at, end, unpack, known = 0, len(data), _length.unpack_from, length_checksum

@@ -1,4 +1,4 @@
-"""What TensorBoard's hparams plug-in keeps: hyperparameters and how the session ended. Pure.
+"""Decodes the data of TensorBoard's hparams plug-in: hyperparameters and the session's status. Pure.
 
 Field numbers are those of TensorBoard's `plugins/hparams/plugin_data.proto` and protobuf's `struct.proto`.
 """
@@ -16,7 +16,7 @@ STATUSES = {1: FINISHED, 2: FAILED, 3: RUNNING}
 
 
 def session_params(content: bytes) -> dict[str, Scalar]:
-    """The hyperparameters that the plug-in's bytes hold; ValueError when they are not the plug-in's."""
+    """The hyperparameters in the plug-in's bytes; ValueError if they are not the plug-in's."""
     found: dict[str, Scalar] = {}
     for part in fields(content, 0, len(content)):
         if part.number == SESSION_START and part.wire == BYTES:
@@ -28,7 +28,7 @@ def session_params(content: bytes) -> dict[str, Scalar]:
 
 
 def session_status(content: bytes) -> Union[str, None]:
-    """How the session ended, if the plug-in's bytes say so."""
+    """The session's status, if the plug-in's bytes contain one."""
     for part in fields(content, 0, len(content)):
         if part.number == SESSION_END and part.wire == BYTES:
             for entry in fields(content, part.start, part.end):

@@ -1,7 +1,7 @@
-"""Reads the event files of a folder as items: points, hyperparameters, texts, and where a training resumed.
+"""Reads the event files of a folder as items: points, hyperparameters, texts, and resumptions of the training.
 
-Used by the importers of TensorBoard's and Lightning's folders, on their thread. Pictures, histograms, sound and curves
-are counted in a notice.
+Used by the importers of TensorBoard's and Lightning's folders, on their thread. A notice counts images, histograms,
+audio and curves.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ MICRO = 1e6
 TEXT = "text"
 TEXT_SUFFIX = "/text_summary"
 LATEST_TIME = 4e12
-"""Seconds since the epoch that microseconds in 64 bits still hold; a time beyond it is damage."""
+"""Maximum seconds since the epoch whose microseconds fit 64 bits; a later time is damage."""
 
 
 def event_files(folder: Path) -> list[Path]:
-    """The event files of a folder, in the order in which they were begun: their names have the time."""
+    """The event files of a folder, in the order of their creation: their names contain the time."""
     with os.scandir(folder) as entries:
         return [Path(entry.path) for entry in sorted(entries, key=lambda one: one.name) if _is_event_file(entry)]
 
@@ -46,7 +46,7 @@ def _is_event_file(entry: os.DirEntry[str]) -> bool:
 
 
 def read(path: Path) -> Iterator[Item]:
-    """All of an event file, or of those of a folder, one after the other."""
+    """The content of an event file, or of those of a folder, one after the other."""
     files = [path] if path.is_file() else event_files(path)
     reading = _Reading()
     for file in files:
@@ -58,7 +58,7 @@ def read(path: Path) -> Iterator[Item]:
 
 
 class _Reading:
-    """What is known of a run while it is read."""
+    """The state of reading a run."""
 
     def __init__(self) -> None:
         self.latest = 0
@@ -122,7 +122,7 @@ class _Reading:
             yield Params(time=time, values=values, source="hparams")
 
     def rest(self) -> Iterator[Item]:
-        """What is known when all files were read."""
+        """Items known only once all files are read."""
         for kind, count in sorted(self.skipped.items()):
             yield _notice(f"{count:,} summaries of kind {kind!r} are not imported", self.latest)
         if self.damaged:
@@ -146,7 +146,7 @@ def _in_order(columns: list[Column]) -> Column:
 
 
 def _micros(seconds: npt.NDArray[np.float64]) -> IntArray:
-    """Microseconds since the epoch; 0 for times that no clock shows."""
+    """Microseconds since the epoch; 0 for impossible times."""
     sound = np.where(np.abs(seconds) < LATEST_TIME, seconds, 0.0)  # a NaN compares as false
     micros: IntArray = np.rint(sound * MICRO).astype(np.int64)
     return micros

@@ -1,8 +1,8 @@
-"""The scalars of a block of records as columns: records that look alike are decoded together, with numpy.
+"""The scalars of a block of records as columns: decodes similar records together, with numpy.
 
 Called by the importer for each block. Nearly all records of an event file are scalars of a few tags, and those of one
 tag differ only in the bytes of their time, step and value. One record is decoded field by field; all others of its
-length that have the same bytes elsewhere are read at the same offsets, and their checksums are worked out from its own.
+length with the same bytes elsewhere are read at the same offsets, and their checksums are derived from its checksum.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     Places = npt.NDArray[np.int64]
 
 LONGEST_ALIKE = 512
-"""Bytes of records that are looked at together; longer ones hold pictures and texts."""
+"""Bytes of records that are processed together; longer ones contain images and texts."""
 FEW = 4
-"""Records of a length below which they are decoded one by one."""
+"""Below this number of records of one length, they are decoded one by one."""
 MANY_TAGS = 4
-"""When a record stands for less than a fourth of those of its length, they are sorted by their bytes first."""
+"""If a record matches less than a fourth of those of its length, they are sorted by their bytes first."""
 
 
 @dataclass
 class Column:
-    """Points of one tag: int64[n] places of their records in the block, float64[n] times in seconds, steps, values."""
+    """Points of one tag: int64[n] positions of their records in the block, float64[n] times in seconds,
+    steps, values.
+    """
 
     places: Places
     times: npt.NDArray[np.float64]
@@ -42,7 +44,7 @@ class Column:
 
 @dataclass
 class Decoded:
-    """What a block holds: columns by tag, and single events that are more than one scalar, with their places."""
+    """The content of a block: columns by tag, and single events that are more than one scalar, with their positions."""
 
     columns: dict[str, list[Column]] = field(default_factory=dict)
     events: list[tuple[int, Event]] = field(default_factory=list)
@@ -50,7 +52,7 @@ class Decoded:
 
 
 def decoded(block: Block) -> Decoded:
-    """Everything in the block."""
+    """The content of the block."""
     found = Decoded()
     data = np.frombuffer(block.data, dtype=np.uint8)
     for length in np.unique(block.lengths).tolist():
@@ -81,7 +83,7 @@ def _decode_alone(block: Block, place: int, found: Decoded) -> None:
 
 
 def _decode_alike(block: Block, rows: Bytes, places: Places, found: Decoded) -> None:
-    """Records of one length; `rows` has their bytes and checksums, uint8[n, length + 4]."""
+    """Decode records of one length; `rows` has their bytes and checksums, uint8[n, length + 4]."""
     pending = [np.arange(len(rows))]
     while pending:
         chosen = pending.pop()
@@ -104,19 +106,19 @@ def _decode_alike(block: Block, rows: Bytes, places: Places, found: Decoded) -> 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the parts of a scalar record are; `fixed` bool[length]: which bytes are the same for all of its tag."""
+    """The positions of a scalar record's parts; `fixed` bool[length]: bytes that are the same for all of its tag."""
 
     tag: str
     wall: int
     step: tuple[int, int]
-    """Start and end; equal when there is no step, which means step 0."""
+    """Start and end; equal if there is no step, which means step 0."""
     value: int
     kind: str
     fixed: npt.NDArray[np.bool_]
 
 
 def _layout(row: Bytes) -> _Layout | None:
-    """None for a record that is anything but one scalar."""
+    """None for a record that is not exactly one scalar."""
     data = row.tobytes()
     length = len(data) - TAIL
     try:
@@ -135,7 +137,7 @@ def _layout(row: Bytes) -> _Layout | None:
 
 
 def _alike(rows: Bytes, chosen: Places, template: Bytes, layout: _Layout) -> npt.NDArray[np.bool_]:
-    """Which of the chosen rows have the template's bytes where these are fixed, and a step of as many bytes."""
+    """The chosen rows that have the template's bytes where these are fixed, and a step of the same length."""
     picked = rows[chosen]
     where = np.flatnonzero(layout.fixed)
     alike = (picked[:, where] == template[where]).all(axis=1)
@@ -147,7 +149,7 @@ def _alike(rows: Bytes, chosen: Places, template: Bytes, layout: _Layout) -> npt
 
 
 def _sorted_out(rows: Bytes, chosen: Places, layout: _Layout) -> list[Places]:
-    """The rows in groups with the same bytes where the layout has fixed ones; those like no other are one group.
+    """Group the rows by their bytes at the layout's fixed positions; rows that match no other form one group.
 
     The latter have another layout, in which some of these bytes are not fixed.
     """
@@ -162,7 +164,7 @@ def _sorted_out(rows: Bytes, chosen: Places, layout: _Layout) -> list[Places]:
 
 
 def _take(rows: Bytes, chosen: Places, places: Places, layout: _Layout, found: Decoded) -> None:
-    """The points of these rows, whose checksums are right."""
+    """The points of the rows whose checksums are correct."""
     picked = rows[chosen]
     sound = _checked(picked, layout)
     if not sound.all():
@@ -188,7 +190,7 @@ def _numbers(rows: Bytes, start: int, kind: str) -> npt.NDArray[np.float64]:
 
 
 def _checked(rows: Bytes, layout: _Layout) -> npt.NDArray[np.bool_]:
-    """bool[n]: whether the checksum of each row is right."""
+    """bool[n]: whether the checksum of each row is correct."""
     length = rows.shape[1] - TAIL
     crcs = np.full(len(rows), crc32c(rows[0, :length].tobytes()), dtype=np.uint32)
     for column in np.flatnonzero(~layout.fixed).tolist():

@@ -1,6 +1,6 @@
-"""Runs in an SQLite database of MLflow, read with SQL: its client would migrate the database, and shut out its version.
+"""Runs in an SQLite database of MLflow, read with SQL: MLflow's client would migrate it and lock out the older version.
 
-The file is opened for reading only. Points come in the order of their rows, which is that of logging.
+The file is opened read-only. Points come in the order of their rows, which is the order of logging.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DELETED = "deleted"
 
 
 def opened(path: Path) -> sqlite3.Connection:
-    """The database, for reading only; sqlite3.DatabaseError becomes OSError."""
+    """The database, opened read-only; sqlite3.DatabaseError becomes OSError."""
     try:
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
         connection.execute("select 1 from sqlite_master")
@@ -36,13 +36,13 @@ def opened(path: Path) -> sqlite3.Connection:
 
 
 def is_database(path: Path) -> bool:
-    """Whether the file begins as an SQLite database does."""
+    """Whether the file begins like an SQLite database."""
     with open(path, "rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
 def find(format: str, path: Path) -> list[SourceRun]:
-    """The runs that the database has and nobody deleted; none if it is another one."""
+    """The runs in the database that are not deleted; none if it is not MLflow's."""
     if not is_database(path):
         return []
     with closing(opened(path)) as database:
@@ -57,7 +57,7 @@ def find(format: str, path: Path) -> list[SourceRun]:
 
 
 def read(run: SourceRun) -> Iterator[Item]:
-    """All of the run."""
+    """The content of the run."""
     with closing(opened(run.path)) as database:
         row = database.execute(
             "select start_time, end_time, status, artifact_uri from runs where run_uuid = ?", (run.key,)
@@ -109,7 +109,7 @@ def _batch(name: str, rows: list[Any]) -> PointBatch:
 
 
 def _artifacts(uri: str) -> Iterator[Item]:
-    """The files of the run where they are, if that is a folder of this machine."""
+    """The files of the run in place, if that is a folder of this machine."""
     parts = urlsplit(uri)
     folder = Path(unquote(parts.path)) if parts.scheme in ("", "file") and parts.path else None
     if folder is None or not folder.is_dir():

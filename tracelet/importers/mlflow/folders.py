@@ -24,7 +24,7 @@ def is_run(folder: Path) -> bool:
 
 
 def meta(folder: Path) -> dict[str, str]:
-    """The flat file that MLflow keeps with a run or an experiment: names to texts."""
+    """The flat metadata file of a run or an experiment: names to strings."""
     found: dict[str, str] = {}
     path = folder / META
     if path.is_file():
@@ -51,7 +51,7 @@ def source(format: str, folder: Path) -> SourceRun:
 
 
 def read(run: SourceRun) -> Iterator[Item]:
-    """All of the run, metrics in the order of their names."""
+    """The content of the run, metrics in the order of their names."""
     folder, known = run.path, meta(run.path)
     started = _whole(known.get("start_time", "")) or int(folder.stat().st_mtime * 1000)
     params, tags = _texts(folder / "params"), _texts(folder / "tags")

@@ -1,7 +1,8 @@
-"""The `mlflow` importer: runs in folders (`mlruns`) and in SQLite files. Servers are asked by nobody here.
+"""The `mlflow` importer: runs in folders (`mlruns`) and in SQLite files. Does not read from servers.
 
-Metrics with all their points, parameters, tags, the experiment as project, times, state and the parent's id come over;
-artifacts are referred to where they are. The largest doubles stand for infinities in a database, and a flag for NaN.
+Imports metrics with all their points, parameters, tags, the experiment as project, times, status and the parent's id;
+artifacts are references to their present location. In a database the largest doubles represent infinities, and a flag
+marks NaN.
 """
 
 from __future__ import annotations
@@ -39,5 +40,5 @@ class MlflowImporter:
         return found
 
     def read(self, run: SourceRun) -> Iterator[Item]:
-        """All of a run."""
+        """The content of a run."""
         return database.read(run) if run.path.is_file() else folders.read(run)

@@ -1,4 +1,4 @@
-"""MLflow's states of a run, its tags, and its times, as ours. Pure."""
+"""Converts MLflow's statuses, tags and times into ours. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ STATUSES = {
     "1": RUNNING, "2": RUNNING, "3": FINISHED, "4": FAILED, "5": KILLED,
     "RUNNING": RUNNING, "SCHEDULED": RUNNING, "FINISHED": FINISHED, "FAILED": FAILED, "KILLED": KILLED,
 }  # fmt: skip
-"""By the number that folders hold and the name that databases hold."""
+"""By the number in folders and the name in databases."""
 PARENT, OWN = "mlflow.parentRunId", "mlflow."
 NO_END = "it was running when it was imported, or was never ended"
 
 
 def as_number(value: str) -> Scalar:
-    """The number that a text is written like, if writing that number gives the same text again; else the text."""
+    """The number that the string represents, if formatting that number yields the same string; else the string."""
     for kind in (int, float):
         try:
             number = kind(value)
@@ -32,7 +32,7 @@ def as_number(value: str) -> Scalar:
 def facts(
     params: Mapping[str, str], tags: Mapping[str, str], started: int, ended: int | None, status: str
 ) -> Iterator[Item]:
-    """Parameters, tags and state; times in ms since the epoch. Of MLflow's own tags only the parent comes over."""
+    """Parameters, tags and status; times in ms since the epoch. Of MLflow's own tags only the parent is imported."""
     time = started * MILLI
     if params:
         yield Params(time=time, values={name: as_number(value) for name, value in params.items()})

@@ -1,8 +1,8 @@
-"""Rows of a run's history as columns. Called by the importer for each history record; touches no file.
+"""Rows of a run's history as columns. Called by the importer for each history record; reads no file.
 
-The items of a row come in any order. Where all values are numbers and all keys plain, two regular expressions take the
-row apart; others are decoded field by field, at ten times the time. Numbers are written as JSON, and none of their
-characters, nor those of plain keys, can be mistaken for a length or a field's key: what matches is what was written.
+The items of a row come in any order. If all values are numbers and all keys plain, two regular expressions split the
+row; other rows are decoded field by field, which takes ten times as long. Numbers are written as JSON, and none of
+their characters, nor those of plain keys, can be mistaken for a length or a field's key, so a match is exact.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ITEM, STEP = 1, 2
 KEY, NESTED_KEY, VALUE_JSON = 1, 2, 16
 TYPED = {4: VARINT, 5: VARINT, 6: FIXED64}
-"""Fields of an item that hold a value without JSON: boolean, integer, number."""
+"""Fields of an item with a value that is not JSON: boolean, integer, number."""
 NUMBER = rb"(?:-?[0-9][0-9.eE+-]*|NaN|-?Infinity)"
 _ITEM = rb"\x0a[\x00-\xff]{1,2}?[\x0a\x12][\x01-\x7f]%s\x82\x01[\x01-\x1f]%s"
 PLAIN_ROW = re.compile(
@@ -31,7 +31,7 @@ PLAIN_ROW = re.compile(
 )
 _INTERNAL_KEY = rb"(?:\x12[\x00-\x7f]_wandb\x12[\x00-\x7f]runtime|[\x0a\x12][\x00-\x7f]_runtime)"
 INTERNAL_SUMMARY = re.compile(rb"(?:\x0a[\x00-\x7f]%s\x82\x01[\x01-\x1f]%s)+" % (_INTERNAL_KEY, NUMBER))
-"""What each row brings along in the summary, and says nothing of the program."""
+"""Entries that the SDK adds to each row's summary, which are not the program's."""
 PLAIN_ITEM = re.compile(_ITEM % (rb"([ -~]+)", rb"(" + NUMBER + rb")"))
 STEP_KEY, TIME_KEY = b"_step", b"_timestamp"
 OWN_KEYS = frozenset({STEP_KEY, TIME_KEY, b"_runtime", b"_wandb"})
@@ -39,39 +39,39 @@ MICRO = 1e6
 ROWS_AT_ONCE = 50_000
 
 Values = Mapping[bytes, Any]
-"""The numbers of a row by name: as JSON has them, in bytes, or as numbers."""
+"""The numbers of a row by name: as JSON bytes, or as numbers."""
 
 
 @dataclass
 class _Rows:
-    """Rows with the same names, and their places among all that are held."""
+    """Rows with the same names, and their positions among all stored rows."""
 
     places: list[int] = field(default_factory=list)
     rows: list[Values] = field(default_factory=list)
 
 
 def plain_items(body: bytes) -> dict[bytes, bytes] | None:
-    """The items of a message of history or summary by name, if all are plain numbers. Nothing is decoded."""
+    """The items of a history or summary message by name, if all are plain numbers. Decodes nothing."""
     if PLAIN_ROW.fullmatch(body) is None:
         return None
     return dict(PLAIN_ITEM.findall(body))
 
 
 class History:
-    """Takes rows, gives batches of points. `axes` tells which metric has another one as its x axis."""
+    """Takes rows, returns batches of points. `axes` maps a metric to the metric that is its x axis."""
 
     def __init__(self) -> None:
         self.axes: dict[str, str] = {}
         self.skipped: Counter[str] = Counter()
-        """Keys whose values are no numbers, and how often."""
+        """Keys whose values are not numbers, and how often."""
         self.fractions: set[str] = set()
-        """Metrics whose x axis had a value that is no whole number; such points have the row's step."""
+        """Metrics whose x axis had a value that is not a whole number; such points have the row's step."""
         self._groups: dict[frozenset[bytes], _Rows] = {}
         self._count = 0
         self._next = 0
 
     def take(self, body: bytes) -> Iterator[PointBatch]:
-        """One history message."""
+        """Add one history message."""
         values: Values | None = plain_items(body)
         if values is None or STEP_KEY not in values:
             values = self._decoded(body)
@@ -110,7 +110,7 @@ class History:
         return numbers
 
     def rest(self) -> Iterator[PointBatch]:
-        """The points of all rows taken since the last time, those of a metric in the order of their rows."""
+        """The points of all rows added since the last call, those of a metric in the order of their rows."""
         import numpy as np
 
         groups, self._groups, self._count = self._groups, {}, 0
@@ -163,7 +163,7 @@ def _merged(parts: list[tuple[IntArray, PointBatch]]) -> PointBatch:
 
 
 def _whole(value: Any) -> int:
-    """A step; of bytes if they are those of an integer, which a double might round."""
+    """A step; from the bytes if they are an integer's, which a double might round."""
     try:
         return int(value)
     except ValueError:
@@ -189,7 +189,7 @@ def item(data: bytes, message: Field) -> tuple[str, Any]:
 
 
 def loaded(raw: bytes) -> Any:
-    """A value of JSON, with NaN and infinities; the text itself if it is none."""
+    """A JSON value, with NaN and infinities; the string itself if it is not JSON."""
     try:
         return json.loads(raw)
     except ValueError:

@@ -1,7 +1,7 @@
 """The `wandb` importer: offline runs of Weights & Biases, `run-ID.wandb` in folders of one segment each.
 
-History, configuration, tags, notes, group, system metrics, console and the state at the end come over; files and media
-stay where they are and are counted in a notice. A run that was resumed has several folders and becomes one run.
+Imports history, configuration, tags, notes, group, system metrics, console and the final status; a notice counts files
+and media, which are not copied. A run that was resumed has several folders and becomes one run.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from tracelet.journal.records import FAILED, FINISHED, KILLED, Console, Facts, N
 FILE = re.compile(r"run-([^/]+)\.wandb")
 HISTORY, SUMMARY, CONFIG, FILES, STATS, METRIC, OUTPUT_RAW, RUN, EXIT = 2, 3, 5, 6, 7, 12, 13, 17, 18
 ENVELOPE = frozenset({16, 19, 200})
-"""Fields of a record that only say how it travelled."""
+"""Fields of a record that belong only to the transport."""
 STDERR = 0
 INTERNAL = "_wandb"
 
 
 class WandbImporter:
-    """Reads `.wandb` files with a reader of its own."""
+    """Reads `.wandb` files with its own reader."""
 
     name = "wandb"
 
     def find(self, path: Path) -> list[SourceRun]:
-        """A run for each id; its segments are looked for below the folder that holds its first folder."""
+        """One run per id; its segments are searched below the parent of its first folder."""
         files = [path] if path.is_file() else _files_below(path)
         found: dict[tuple[Path, str], SourceRun] = {}
         for file in files:
@@ -45,7 +45,7 @@ class WandbImporter:
         return list(found.values())
 
     def read(self, run: SourceRun) -> Iterator[Item]:
-        """All segments of the run, in the order of their folders' names, which have the time."""
+        """All segments of the run, in the order of their folders' names, which contain the time."""
         files = [run.path] if run.path.is_file() else _segments(run)
         reading = _Reading()
         for file in files:
@@ -74,7 +74,7 @@ def _segments(run: SourceRun) -> list[Path]:
 
 
 def _titles(file: Path, run_id: str) -> tuple[str, str]:
-    """Name and project as the first records of the file have them."""
+    """Name and project from the first records of the file."""
     for record, _ in zip(RecordLog(file).records(), range(50)):
         for one in fields(record, 0, len(record)):
             if one.number == RUN and one.wire == BYTES:
@@ -84,7 +84,7 @@ def _titles(file: Path, run_id: str) -> tuple[str, str]:
 
 
 class _Reading:
-    """What is known of a run while its segments are read."""
+    """The state of reading a run's segments."""
 
     def __init__(self) -> None:
         self.history = History()
@@ -101,7 +101,7 @@ class _Reading:
         return Notice(time=self.latest, code="import", message=message)
 
     def items(self, record: bytes) -> Iterator[Item]:
-        """What one record holds."""
+        """The content of one record."""
         place = _message(record)
         if place is None:
             return
@@ -125,7 +125,7 @@ class _Reading:
             self.exit = next((signed(part.value) for part in fields(record, start, end) if part.number == 1), 0)
 
     def rows(self, batches: Iterator[PointBatch]) -> Iterator[PointBatch]:
-        """The same batches; the latest time is noted."""
+        """The same batches, while keeping track of the latest time."""
         for batch in batches:
             self.latest = max(self.latest, int(batch.times[-1]))
             yield batch
@@ -143,7 +143,7 @@ class _Reading:
             yield Params(time=self.latest, values=flatten(values), source="wandb.config")
 
     def run(self, record: bytes, start: int, end: int) -> Iterator[Item]:
-        """Tags, notes, group and the configuration that the run began with."""
+        """Tags, notes, group and the initial configuration."""
         tags: dict[str, str] = {}
         parts = list(fields(record, start, end))
         self.latest = max([self.latest, *(_timestamp(record, part) for part in parts if part.number == 17)])
@@ -158,7 +158,7 @@ class _Reading:
             yield Tags(time=self.latest, values=tags)
 
     def stats(self, record: bytes, start: int, end: int) -> Iterator[Item]:
-        """What the machine did, as metrics `system/...`."""
+        """System metrics, as `system/...`."""
         import numpy as np
 
         parts = list(fields(record, start, end))
@@ -178,7 +178,7 @@ class _Reading:
                     )
 
     def output(self, record: bytes, start: int, end: int) -> Iterator[Item]:
-        """What was printed."""
+        """The console output."""
         parts = {part.number: part for part in fields(record, start, end)}
         stream = "stderr" if 1 not in parts or parts[1].value == STDERR else "stdout"
         time = _timestamp(record, parts[2]) if 2 in parts else self.latest
@@ -189,7 +189,7 @@ class _Reading:
             yield Console(time=time, stream=stream, lines=lines)
 
     def rest(self) -> Iterator[Item]:
-        """What is known when all segments were read."""
+        """Items known only once all segments are read."""
         summary = {name.decode(): loaded(value) for name, value in self._plain_summary.items()} | self.summary
         if summary:
             values = {name: value for name, value in summary.items() if not name.startswith("_")}
@@ -220,7 +220,7 @@ def _updates(record: bytes, start: int, end: int) -> Iterator[tuple[str, Any]]:
 
 
 def _message(record: bytes) -> tuple[int, int, int] | None:
-    """(field, start, end) of the first message in a record, behind its number."""
+    """(field, start, end) of the first message in a record, after its number."""
     at, end = 0, len(record)
     while at < end:
         key, start = varint(record, at, end)

@@ -29,13 +29,15 @@ _TYPE_CRC = {kind: zlib.crc32(bytes([kind])) for kind in (FULL, FIRST, MIDDLE, L
 
 @dataclass
 class RecordLog:
-    """One file; `problems` has a sentence for whatever could not be read."""
+    """One file; `problems` has a sentence for each part that could not be read."""
 
     path: Path
     problems: list[str] = field(default_factory=list)
 
     def records(self) -> Iterator[bytes]:
-        """Each whole record, in order; a torn tail ends them without a word, as a run that is being written has one."""
+        """Each complete record, in order; a torn tail ends them silently, because a run that is being
+        written has one.
+        """
         parts: list[bytes] = []
         for kind, data in self._chunks():
             if kind == FULL:
