@@ -136,6 +136,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("track_console", True, _bool, "Record the console output of the program, as a terminal shows it."),
     Setting("track_learning_rate", True, _bool, "Record the learning rate of every parameter group at every step."),
     Setting("track_gradients", False, _bool, "Record the norm of the gradients at every optimizer step."),
+    Setting("track_backward_loss", False, _bool, "Record the value that backward() is called on, in plain PyTorch."),
     Setting("track_spans", True, _bool, "Record spans: data loading, forward, backward, optimizer, ..."),
     Setting("telemetry_interval", 50, _count, "Training iterations between two summaries of throughput and times."),
     Setting("spans", "all", _names, "Names of the spans to deliver and export: `all`, or a list."),

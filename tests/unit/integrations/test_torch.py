@@ -64,10 +64,10 @@ def test_process_group() -> None:
 
 
 def test_put_back() -> None:
-    """When the run ends PyTorch is what it was; without spans it is never touched."""
+    """When the run ends PyTorch is what it was; without spans nothing is timed."""
     before = DataLoader.__init__, torch.optim.Optimizer.__init__, torch.distributed.init_process_group
     with tracelet.start_logging("plain", config={**SETTINGS, "track_spans": False}):
-        assert (DataLoader.__init__, torch.optim.Optimizer.__init__) == before[:2]
+        assert DataLoader.__init__ is before[0]
     with tracelet.start_logging("plain", config=SETTINGS):
         assert DataLoader.__init__ is not before[0]
     assert (DataLoader.__init__, torch.optim.Optimizer.__init__, torch.distributed.init_process_group) == before

@@ -12,10 +12,9 @@ from typing import Any
 
 from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
-from tracelet.integrations.lightning.step_metrics import detached
 from tracelet.integrations.lightning.trainer_calls import TrainerCalls
-from tracelet.integrations.lightning.trainerless import is_number
 from tracelet.integrations.patching import Function, Patch
+from tracelet.integrations.tensor_values import detached, is_number
 
 FABRICS = ("lightning.fabric", "lightning_fabric")
 

@@ -18,8 +18,8 @@ from tracelet.capture.record_size import split_values
 from tracelet.guard import guard
 from tracelet.integrations.base import Sink
 from tracelet.integrations.lightning.logger_calls import LoggerCalls
-from tracelet.integrations.lightning.model_description import describe_model, describe_optimizers
 from tracelet.integrations.lightning.trainer_calls import TrainerCalls
+from tracelet.integrations.model_description import describe_model, describe_optimizers
 from tracelet.integrations.patching import Function, Patch
 from tracelet.journal.records import Facts, Params, Scalar
 

@@ -9,12 +9,12 @@ phases cover the whole iteration.
 from __future__ import annotations
 
 import threading
-from collections import UserDict
 from time import perf_counter_ns
 from typing import Any
 
 from tracelet.guard import guard
 from tracelet.integrations.lightning.cuda_timing import DeviceClock
+from tracelet.integrations.tensor_values import samples_of
 from tracelet.journal.records import Span
 from tracelet.telemetry.names import (
     BATCH_TRANSFER,
@@ -41,8 +41,6 @@ MIN_HOOK_NS = 1_000_000
 NEGLIGIBLE = 20_000
 """Nanoseconds of the user's code between two phases of a manual optimization that are no phase of their own: nothing
 is computed in 20 us."""
-DEPTH = 3
-"""How deep the first tensor of a batch is searched for: `[{"ids": tensor}]` is the deepest usual nesting."""
 
 
 class IterationTimer:
@@ -213,21 +211,6 @@ class CurrentIteration(threading.local):
     """The iterations of the innermost loop."""
     timer: IterationTimer | None = None
     """The same while an iteration runs."""
-
-
-def samples_of(batch: Any) -> int:
-    """The number of samples in a batch: the first dimension of its first tensor; 0 if it has none."""
-    for _ in range(DEPTH):
-        shape = getattr(batch, "shape", None)
-        if shape is not None:
-            return int(shape[0]) if len(shape) else 1
-        if isinstance(batch, (list, tuple)) and batch:
-            batch = batch[0]
-        elif isinstance(batch, (dict, UserDict)) and batch:
-            batch = next(iter(batch.values()))
-        else:
-            break
-    return 0
 
 
 def loss_of(outputs: Any) -> Any:

@@ -12,14 +12,13 @@ from typing import Any
 
 from tracelet.guard import failed, guard
 from tracelet.integrations.base import SeriesKey, Sink
-from tracelet.integrations.lightning.step_metrics import detached
+from tracelet.integrations.gradient_norm import GRADIENT_NORM, total_norm
 from tracelet.integrations.lightning.trainer_calls import Fit, TrainerCalls
 from tracelet.integrations.patching import Function, Patch
+from tracelet.integrations.tensor_values import detached
 
 Rates = list[tuple[Any, list[SeriesKey]]]
 """Each optimizer with one series per parameter group."""
-GRADIENT_NORM = "tracelet/grad_norm"
-"""Many modules log a `grad_norm` of their own, which must not be mixed with ours."""
 
 
 class LearningRates:
@@ -140,21 +139,3 @@ class GradientNorms:
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         key = fit.key(name, "train", "mean", automatic=True)
         self._emit((key, step, norm.item() if norm.is_cpu else norm, time.time(), trainer.current_epoch, None))
-
-
-def total_norm(optimizer: Any) -> Any:
-    """A one-element tensor on the gradients' device, or None if there are none."""
-    import torch
-
-    gradients = [
-        parameter.grad.detach()
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-        if parameter.grad is not None and not parameter.grad.is_sparse
-    ]
-    if not gradients:
-        return None
-    with torch.no_grad():
-        device = gradients[0].device
-        norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
-        return torch.linalg.vector_norm(torch.stack([norm.to(device, torch.float32) for norm in norms]))

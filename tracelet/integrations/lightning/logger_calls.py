@@ -18,10 +18,9 @@ from typing import Any
 from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
 from tracelet.integrations.function_wrapper import AppliedPatch, apply
-from tracelet.integrations.lightning.step_metrics import detached
 from tracelet.integrations.lightning.trainer_calls import TrainerCalls
-from tracelet.integrations.lightning.trainerless import is_number
 from tracelet.integrations.patching import Function, Patch
+from tracelet.integrations.tensor_values import detached, is_number
 
 BUILT_IN = (
     "csv_logs.CSVLogger", "tensorboard.TensorBoardLogger", "mlflow.MLFlowLogger", "wandb.WandbLogger",

@@ -13,9 +13,10 @@ from typing import Any
 
 from tracelet.guard import failed, guard
 from tracelet.integrations.base import SeriesKey, Sink
-from tracelet.integrations.lightning.step_metrics import StepMetrics, as_step, detached, reduction
+from tracelet.integrations.lightning.step_metrics import StepMetrics, as_step, reduction
 from tracelet.integrations.lightning.trainer_calls import Fit, TrainerCalls
 from tracelet.integrations.patching import Function, Patch
+from tracelet.integrations.tensor_values import detached
 
 SANITY = "sanity_check"
 """The stage whose metrics Lightning discards."""

@@ -14,6 +14,7 @@ from typing import Any
 from tracelet.capture.scalars import with_stream
 from tracelet.integrations.base import SeriesGroup, SeriesKey, Sink
 from tracelet.integrations.lightning.trainer_calls import Fit, TrainerCalls
+from tracelet.integrations.tensor_values import detached
 
 STEP = "step"
 """The metric that Lightning uses as the step of all others."""
@@ -21,14 +22,6 @@ STEP = "step"
 
 Given = dict[str, tuple[SeriesKey, Any, Any]]
 """By series name: its value, and Lightning's own object for it."""
-
-
-def detached(value: Any) -> Any:
-    """The value as something immutable: a number, or a detached copy on its device."""
-    on_cpu = getattr(value, "is_cpu", None)
-    if on_cpu is None:
-        return value
-    return value.item() if on_cpu else with_stream(value.detach().clone())
 
 
 def as_step(value: Any) -> Any:

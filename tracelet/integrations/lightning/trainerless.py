@@ -16,9 +16,10 @@ from typing import Any
 
 from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
-from tracelet.integrations.lightning.step_metrics import detached
 from tracelet.integrations.lightning.trainer_calls import TrainerCalls
 from tracelet.integrations.patching import Function, Patch, PatchGroup
+from tracelet.integrations.tensor_values import detached, is_number
+from tracelet.integrations.training_loops import plain
 
 REPLACED = ("log", "log_dict")
 """The two methods that other frameworks are known to replace on the instance."""
@@ -75,11 +76,13 @@ class TrainerlessLogging:
         def run(*args: Any, **kwargs: Any) -> Any:
             with guard("resting while a trainer runs"):
                 self._patch_group.adjust_users(-1)
+                plain.adjust_users(-1)
             try:
                 return original(*args, **kwargs)
             finally:
                 with guard("waking after a trainer ran"):
                     self._patch_group.adjust_users(1)
+                    plain.adjust_users(1)
 
         return run
 
@@ -166,13 +169,3 @@ class RecordedLog:
 
 def _itself(function: Function) -> Function:
     return function
-
-
-def is_number(value: Any) -> bool:
-    """Whether a logged value is a single number: Python's, numpy's, or a tensor of one element."""
-    if isinstance(value, (bool, int, float)):
-        return True
-    count = getattr(value, "numel", None)
-    if callable(count):
-        return count() == 1 and not value.is_complex()
-    return getattr(value, "shape", None) == () and hasattr(value, "item")

@@ -48,6 +48,8 @@ def begin(
             return NOOP_SPAN  # inside a bracket Lightning's integration times the iteration and all its phases
         if name in INITS:
             recorder.manual_names.add(name)
+        if name in PHASES or name in ITERATIONS:
+            recorder.timed_by_hand = True
         known = dict(attributes or {})
         if prepare is not None:
             known.update(prepare(job))

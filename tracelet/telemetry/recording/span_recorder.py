@@ -90,6 +90,8 @@ class SpanRecorder:
         """The id of the `application` span, under which threads without an open span hang theirs."""
         self.manual_names: set[str] = set()
         """Names of which the program tells every span itself: we look for no more of them."""
+        self.timed_by_hand = False
+        """Whether the program times its iterations or their phases itself."""
         self._ids = itertools.count(1, IDS_PER_ITERATION)
         self.reserve_id: Callable[[], int] = self._ids.__next__
         """An id for a span that will be added when it is over, so that its children can name it now."""
@@ -170,6 +172,13 @@ class SpanRecorder:
             return None
         span = self.begin(name, attributes)
         span.automatic = True
+        return span
+
+    def begin_detached(self, name: str, attributes: dict[str, Any] | None, start_ns: int) -> ActiveSpan:
+        """Open a span in the past that is on no thread's stack: only what names it as its parent is in it."""
+        span = ActiveSpan(self, next(self._ids), name, self.root, start_ns, None)
+        span.attributes.update(attributes or {})
+        self.sink.emit(span)
         return span
 
     def _close_abandoned(self, stack: list[ActiveSpan]) -> None:

@@ -1,6 +1,6 @@
 """Describes a model and its optimizers without running them.
 
-Called by `hyperparameters` on the training thread when a fit begins. Reads names, types and element counts; never a
+Called by integrations on the training thread when a training begins. Reads names, types and element counts; never a
 value of a parameter, never a forward pass, never a random number.
 """
 
@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+PROGRESS = frozenset({
+    "optimizer", "last_epoch", "base_lrs", "verbose", "best", "cooldown_counter", "num_bad_epochs", "mode_worse",
+})  # fmt: skip
+"""Attributes of schedulers that are no arguments but what they have come to."""
 CHILDREN = 200
 """More direct children than this are a list of layers; the total includes the counts of the rest."""
 
@@ -49,13 +53,14 @@ def describe_optimizers(trainer: Any) -> dict[str, Any]:
     """Class and arguments of the optimizers and schedulers that Lightning really uses."""
     described: dict[str, Any] = {}
     for index, optimizer in enumerate(trainer.optimizers):
-        described[f"optimizer/{index}"] = _describe_optimizer(optimizer)
+        described[f"optimizer/{index}"] = describe_optimizer(optimizer)
     for index, config in enumerate(trainer.lr_scheduler_configs):
-        described[f"scheduler/{index}"] = _describe_scheduler(config)
+        described[f"scheduler/{index}"] = describe_scheduler(config.scheduler) | _interval(config)
     return described
 
 
-def _describe_optimizer(optimizer: Any) -> dict[str, Any]:
+def describe_optimizer(optimizer: Any) -> dict[str, Any]:
+    """Class and arguments of an optimizer, of each parameter group if there are several."""
     described: dict[str, Any] = {"class": _name(optimizer)}
     groups = [
         {name: value for name, value in group.items() if name != "params"}
@@ -68,16 +73,20 @@ def _describe_optimizer(optimizer: Any) -> dict[str, Any]:
     return described
 
 
-def _describe_scheduler(config: Any) -> dict[str, Any]:
-    scheduler = config.scheduler
+def describe_scheduler(scheduler: Any) -> dict[str, Any]:
+    """Class and plain arguments of a learning rate scheduler."""
     arguments = {
         name: value
         for name, value in vars(scheduler).items()
-        if not name.startswith("_") and name not in ("optimizer", "last_epoch", "base_lrs", "verbose")
+        if not name.startswith("_") and name not in PROGRESS
         if isinstance(value, (bool, int, float, str, list, tuple))
     }
+    return {"class": _name(scheduler), **arguments}
+
+
+def _interval(config: Any) -> dict[str, Any]:
     return {
-        "class": _name(scheduler), **arguments, "interval": config.interval, "frequency": config.frequency,
+        "interval": config.interval, "frequency": config.frequency,
         **({"monitor": config.monitor} if config.monitor else {}),
     }  # fmt: skip
 

@@ -6,32 +6,24 @@ integration, which records them already; here nothing is recorded twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from tracelet.guard import guard
-from tracelet.integrations.base import Integration
 from tracelet.integrations.patching import Function, Patch
 from tracelet.telemetry.names import DATA_LOADER_INIT, DIST_INIT, OPTIMIZER_INIT
 from tracelet.telemetry.recording import active_recorder
 from tracelet.telemetry.recording.span_recorder import ActiveSpan
 
 
-class TorchIntegration(Integration):
-    """Finds the initialization of a plain PyTorch program without a call."""
-
-    name = "torch"
-
-    def patches(self) -> Iterable[Patch]:
-        """The places where PyTorch creates loaders, optimizers and process groups; none if spans are not recorded."""
-        if not self.settings.get("track_spans"):
-            return []
-        return [
-            Patch("torch.utils.data.dataloader", "DataLoader.__init__", _constructor(DATA_LOADER_INIT), direct=True),
-            Patch("torch.optim.optimizer", "Optimizer.__init__", _constructor(OPTIMIZER_INIT), direct=True),
-            Patch("torch.distributed.distributed_c10d", "init_process_group", _around_group, optional=True),
-            Patch("torch.distributed", "init_process_group", _around_group, optional=True),
-        ]
+def construction_spans() -> list[Patch]:
+    """Where PyTorch makes loaders, optimizers and process groups."""
+    return [
+        Patch("torch.utils.data.dataloader", "DataLoader.__init__", _constructor(DATA_LOADER_INIT), direct=True),
+        Patch("torch.optim.optimizer", "Optimizer.__init__", _constructor(OPTIMIZER_INIT), direct=True),
+        Patch("torch.distributed.distributed_c10d", "init_process_group", _around_group, optional=True),
+        Patch("torch.distributed", "init_process_group", _around_group, optional=True),
+    ]
 
 
 def _begin(name: str, attributes: dict[str, Any] | None = None) -> ActiveSpan | None:

@@ -1,0 +1,56 @@
+"""The PyTorch integration: what a program makes, trains and saves without a framework.
+
+Started and stopped by the session. Importing this package does not import torch. What is recorded at every step stands
+in `loop_hooks`; while Lightning trains, none of that is in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from tracelet.integrations.base import Integration
+from tracelet.integrations.patching import Patch
+from tracelet.integrations.torch.checkpoint_files import CheckpointFiles
+from tracelet.integrations.torch.construction import construction_spans
+from tracelet.integrations.torch.loop_hooks import LoopHooks
+from tracelet.integrations.torch.loop_records import LoopRecords
+from tracelet.integrations.torch.optimizer_records import OptimizerRecords
+from tracelet.integrations.torch.origins import Origins
+from tracelet.integrations.training_loops import plain
+from tracelet.telemetry.recording import active_recorder
+
+
+class TorchIntegration(Integration):
+    """Records plain PyTorch programs without a call."""
+
+    name = "torch"
+
+    def patches(self) -> Iterable[Patch]:
+        """The constructors, the hooks of loops, and the files."""
+        recorder = active_recorder.recorder() if self.settings.get("track_spans") else None
+        mine = recorder is not None and recorder.sink is self.sink
+        records = LoopRecords(recorder, active_recorder.job()) if recorder is not None and mine else None
+        optimizers = OptimizerRecords(self.sink, self.settings)
+        self._hooks = LoopHooks(records, optimizers)
+        files = CheckpointFiles(self.sink, records, optimizers)
+        files.on_load = self._on_checkpoint
+        at_rest = [*self._hooks.patches(), *Origins(self.sink, optimizers).patches(), *files.patches()]
+        self._standby = at_rest
+        plain.add(at_rest)
+        return [*(construction_spans() if self.settings.get("track_spans") else ()), *at_rest]
+
+    _on_checkpoint: Callable[[str], None] | None = None
+
+    def watch_resumes(self, on_checkpoint: Callable[[str], None]) -> None:
+        """Have the paths of checkpoints that the program loads told."""
+        self._on_checkpoint = on_checkpoint
+
+    def stop(self) -> None:
+        """Put everything back, and end what is open."""
+        for patch in getattr(self, "_standby", ()):
+            if patch in plain.patches:
+                plain.patches.remove(patch)
+        super().stop()
+        hooks = getattr(self, "_hooks", None)
+        if hooks is not None:
+            hooks.stop()

@@ -1,0 +1,223 @@
+"""The places that every plain PyTorch loop passes: the loader's next batch, the backward pass, the optimizers.
+
+Called on the training thread. Each costs a few microseconds, and nothing while a framework that has hooks of its own
+trains (`training_loops`). They stand where no warning of PyTorch looks for its caller, so that warnings name the
+user's line as before.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from tracelet.guard import failed, guard
+from tracelet.integrations.patching import Function, Patch
+from tracelet.integrations.torch.loop_records import LoopRecords
+from tracelet.integrations.torch.optimizer_records import OptimizerRecords
+from tracelet.integrations.torch.plain_loop import Loops, PlainLoop
+from tracelet.telemetry.names import ZERO_GRAD
+
+PLACE = "timing a training loop"
+MOST_FAILURES = 10
+"""After so many the loops of the process are let be."""
+
+
+@dataclass
+class StepHooks(Patch):
+    """PyTorch's own hooks around the step of every optimizer, in place of a wrapper."""
+
+    before: Callable[..., None] = lambda *_: None
+    after: Callable[..., None] = lambda *_: None
+    handles: list[Any] = field(default_factory=list)
+
+    def apply(self, module: ModuleType) -> None:
+        """Register them."""
+        if self.active and not self.handles:
+            register = getattr(module, "register_optimizer_step_pre_hook", None)
+            if register is not None:
+                self.handles = [register(self.before), module.register_optimizer_step_post_hook(self.after)]
+
+    def suspend(self) -> None:
+        """Take them away for a while."""
+        self.active = False
+        self.revert()
+
+    def resume(self) -> None:
+        """Register them again."""
+        self.active = True
+        module = sys.modules.get(self.module)
+        if module is not None and hasattr(module, "register_optimizer_step_post_hook"):
+            self.apply(module)
+
+    def revert(self) -> None:
+        """Take them away."""
+        while self.handles:
+            self.handles.pop().remove()
+
+
+class LoopHooks:
+    """Timing, if the run records spans, and what is read from optimizers and gradients."""
+
+    def __init__(self, records: LoopRecords | None, optimizers: OptimizerRecords) -> None:
+        self._records = records
+        self._optimizers = optimizers
+        self._here = Loops()
+        self._loops: list[PlainLoop] = []
+        self._recording = True
+
+    def patches(self) -> list[Patch]:
+        """The hooks; those that only time nothing but a loop are left out without spans."""
+        found: list[Patch] = [
+            StepHooks("torch.optim.optimizer", "register_optimizer_step_pre_hook", _same, True, True,
+                      before=self._before_step, after=self._after_step),
+            Patch("torch.autograd", "_engine_run_backward", self._around_backward, True, True),
+            Patch("torch.nn.utils.clip_grad", "_get_total_norm", self._around_norm, True, True),
+        ]  # fmt: skip
+        if self._records is None:
+            return found
+        loader = "torch.utils.data.dataloader"
+        return [
+            *found,
+            Patch(loader, "_SingleProcessDataLoaderIter._next_data", self._around_next, True, True),
+            Patch(loader, "_MultiProcessingDataLoaderIter._next_data", self._around_next, True, True),
+            Patch("torch.optim.optimizer", "Optimizer.zero_grad", self._around_zero, True, True),
+            Patch("torch.nn.modules.module", "Module.eval", self._around_eval, True, True),
+        ]
+
+    def stop(self) -> None:
+        """Record what is open and nothing more."""
+        self._recording = False
+        for loop in self._loops:
+            with guard(PLACE):
+                loop.close()
+        self._loops.clear()
+        if self._records is not None:
+            with guard(PLACE):
+                self._records.close()
+
+    def _loop(self) -> PlainLoop | None:
+        """The present thread's loop."""
+        loop = self._here.loop
+        if loop is None and self._records is not None and self._recording:
+            loop = self._here.loop = PlainLoop(self._records)
+            self._loops.append(loop)
+        return loop if self._recording else None
+
+    def _around_next(self, original: Function) -> Function:
+        def next_data(iterator: Any) -> Any:
+            loop = None
+            with guard(PLACE):
+                loop = self._loop()
+                if loop is not None:
+                    loop.requested(iterator)
+            try:
+                batch = original(iterator)
+            except StopIteration:
+                with guard(PLACE):
+                    if loop is not None:
+                        loop.exhausted(iterator)
+                raise
+            if loop is not None:
+                with guard(PLACE):
+                    loop.received(iterator, batch)
+            return batch
+
+        return next_data
+
+    def _around_backward(self, original: Function) -> Function:
+        def engine_run_backward(*args: Any, **kwargs: Any) -> Any:
+            # `autograd.grad` comes by here as well: it gives gradients to the program and none to the model.
+            if not kwargs.get("accumulate_grad") or not self._recording:
+                return original(*args, **kwargs)
+            loop = None
+            with guard(PLACE):
+                loop = self._loop()
+                if loop is not None:
+                    loop.compute()
+                self._optimizers.differentiate(args[0] if args else None)
+            result = original(*args, **kwargs)
+            if loop is not None:
+                with guard(PLACE):
+                    loop.differentiated()
+            return result
+
+        return engine_run_backward
+
+    def _around_zero(self, original: Function) -> Function:
+        def zero_grad(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            if _is_compiling():
+                return original(optimizer, *args, **kwargs)
+            loop = None
+            with guard(PLACE):
+                loop = self._loop()
+                if loop is not None:
+                    loop.clear()
+            result = original(optimizer, *args, **kwargs)
+            if loop is not None:
+                with guard(PLACE):
+                    loop.mark(ZERO_GRAD)
+            return result
+
+        return zero_grad
+
+    def _around_norm(self, original: Function) -> Function:
+        def get_total_norm(tensors: Any, norm_type: float = 2.0, *args: Any, **kwargs: Any) -> Any:
+            norm = original(tensors, norm_type, *args, **kwargs)
+            if self._recording and not _is_compiling():
+                with guard("recording a gradient norm"):
+                    self._optimizers.clipped(norm, norm_type)
+            return norm
+
+        return get_total_norm
+
+    def _around_eval(self, original: Function) -> Function:
+        def eval(module: Any) -> Any:
+            if not _is_compiling():
+                with guard(PLACE):
+                    loop = self._loop()
+                    if loop is not None:
+                        loop.evaluating = True
+            return original(module)
+
+        return eval
+
+    def _before_step(self, optimizer: Any, *_: Any) -> None:
+        if not self._recording or _is_compiling():
+            return
+        try:
+            loop = self._loop()
+            if loop is not None:
+                loop.step_begins(optimizer)
+            self._optimizers.step(optimizer)
+        except Exception as error:  # noqa: BLE001  a guard by hand saves three calls in every step
+            failed(PLACE, error)
+
+    def _after_step(self, optimizer: Any, *_: Any) -> None:
+        if not self._recording or _is_compiling():
+            return
+        try:
+            loop = self._loop()
+            if loop is not None:
+                loop.step_ended(optimizer)
+        except Exception as error:  # noqa: BLE001  as above
+            failed(PLACE, error)
+
+
+def _same(original: Function) -> Function:
+    return original
+
+
+def _unknown() -> bool:
+    """Until torch is there: nothing is compiled without it."""
+    global _is_compiling
+    compiler = sys.modules.get("torch.compiler")
+    if compiler is not None and hasattr(compiler, "is_compiling"):
+        _is_compiling = compiler.is_compiling
+        return bool(_is_compiling())
+    return False
+
+
+_is_compiling: Callable[[], bool] = _unknown

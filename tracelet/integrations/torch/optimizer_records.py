@@ -1,0 +1,146 @@
+"""What the optimizers of a plain PyTorch loop tell: learning rates, gradient norms, their arguments and their models.
+
+Called on the training thread before each step. Steps are counted for each series, and go on where a resumed run
+stopped. Never reads a device, computes no gradient norm unless it is asked for, and keeps no optimizer alive.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+from tracelet.capture.parameters import flatten
+from tracelet.guard import guard
+from tracelet.integrations.base import SeriesKey, Sink
+from tracelet.integrations.gradient_norm import GRADIENT_NORM, total_norm
+from tracelet.integrations.model_description import describe_model, describe_optimizer, describe_scheduler
+from tracelet.integrations.tensor_values import detached
+from tracelet.journal.records import Facts, Params
+
+LOSS = "backward/loss"
+"""Of `track_backward_loss`."""
+
+
+class _Known:
+    """One optimizer that has stepped."""
+
+    def __init__(self, optimizer: Any, index: int, name: str) -> None:
+        self.reference = weakref.ref(optimizer)
+        self.name = name
+        self.keys: list[SeriesKey] = []
+        suffix = f"/{index}" if index else ""
+        self.norm = SeriesKey(GRADIENT_NORM + suffix, "train", 0, "mean", True)
+        self.steps = 0
+
+    def series(self, groups: list[dict[str, Any]]) -> list[SeriesKey]:
+        """A series for each parameter group, named as Lightning's LearningRateMonitor would."""
+        if len(groups) != len(self.keys):
+            names = [str(group.get("name", f"pg{place}")) for place, group in enumerate(groups, 1)]
+            several = len(groups) > 1
+            self.keys = [
+                SeriesKey(
+                    f"{self.name}/{name}" if several or "name" in group else self.name, "train", 0, "synced", True
+                )
+                for name, group in zip(names, groups)
+            ]
+        return self.keys
+
+
+class OptimizerRecords:
+    """Learning rates and gradient norms at every step of every optimizer, and once what they are."""
+
+    def __init__(self, sink: Sink, settings: Mapping[str, object]) -> None:
+        self._sink = sink
+        self._emit = sink.emit
+        self._rates = bool(settings.get("track_learning_rate", True))
+        self._gradients = bool(settings.get("track_gradients", False))
+        self._known: dict[int, _Known] = {}
+        self._names: dict[str, int] = {}
+        self._norms: list[tuple[Any, float]] = []
+        """What was clipped since the last step: (norm, kind of norm)."""
+        self._loss = SeriesKey(LOSS, "train", 0, "mean", True) if settings.get("track_backward_loss") else None
+        self.models: dict[int, weakref.ref[Any]] = {}
+        """By the id of an optimizer, the model whose parameters it was made with."""
+        self.schedulers: list[tuple[weakref.ref[Any], weakref.ref[Any]]] = []
+        """(optimizer, scheduler) of those that were made and are not described yet."""
+        self.steps = 0
+        """Steps of the first optimizer: what a checkpoint was saved at."""
+
+    def differentiate(self, tensors: Any) -> None:
+        """A backward pass begins: record its value if that is asked for."""
+        if self._loss is not None and tensors:
+            value = tensors[0] if isinstance(tensors, (tuple, list)) else tensors
+            if getattr(value, "numel", lambda: 0)() == 1:
+                self._emit((self._loss, None, detached(value), time.time(), -1, None))
+
+    def clipped(self, norm: Any, kind: float) -> None:
+        """A norm of gradients was computed to clip them."""
+        self._norms.append((norm, float(kind)))
+
+    def step(self, optimizer: Any) -> None:
+        """The optimizer is about to step."""
+        known = self._known.get(id(optimizer))
+        if known is None or known.reference() is not optimizer:
+            known = self._meet(optimizer)
+        known.steps += 1
+        if known.norm.name == GRADIENT_NORM:
+            self.steps = known.steps
+        now = time.time()
+        if self._rates:
+            groups = optimizer.param_groups
+            for key, group in zip(known.series(groups), groups):
+                rate = group.get("lr")
+                if rate is not None:
+                    self._emit((key, None, rate if type(rate) is float else detached(rate), now, -1, None))
+        norms, self._norms = self._norms, []
+        # Of several it is not known which is the whole, and of other kinds than the 2-norm what they are.
+        norm = norms[0][0] if len(norms) == 1 and norms[0][1] == 2.0 else None
+        if norm is None and self._gradients and not norms:
+            norm = total_norm(optimizer)
+        if norm is not None:
+            self._emit((known.norm, None, detached(norm), now, -1, None))
+
+    def skipped(self) -> None:
+        """A step was left out, its gradients not being finite: their norm is of no step."""
+        self._norms.clear()
+
+    def _meet(self, optimizer: Any) -> _Known:
+        kind = type(optimizer).__name__
+        count = self._names[kind] = self._names.get(kind, 0) + 1
+        index = sum(self._names.values()) - 1
+        name = f"lr-{kind}" if count == 1 else f"lr-{kind}-{count - 1}"
+        known = self._known[id(optimizer)] = _Known(optimizer, index, name)
+        with guard("describing an optimizer"):
+            self._describe(optimizer, index)
+        return known
+
+    def _describe(self, optimizer: Any, index: int) -> None:
+        described: dict[str, Any] = {f"optimizer/{index}": describe_optimizer(optimizer)}
+        mine = [scheduler() for owner, scheduler in self.schedulers if owner() is optimizer]
+        self.schedulers = [pair for pair in self.schedulers if pair[0]() not in (None, optimizer)]
+        for place, scheduler in enumerate(one for one in mine if one is not None):
+            name = f"scheduler/{index}" if len(mine) == 1 else f"scheduler/{index}/{place}"
+            described[name] = describe_scheduler(scheduler)
+        self._tell(described, "optimizer")
+        reference = self.models.pop(id(optimizer), None)
+        model = reference() if reference is not None else None
+        if model is not None:
+            facts = describe_model(unwrapped(model))
+            counts = {name: facts[name] for name in ("class", "parameters", "trainable_parameters")}
+            self._tell({"model" if not index else f"model/{index}": counts}, "module")
+            if not index:
+                self._sink.emit(Facts(time=time.time_ns() // 1000, topic="model", values=facts))
+
+    def _tell(self, values: dict[str, Any], source: str) -> None:
+        self._sink.emit(Params(time=time.time_ns() // 1000, values=flatten(values), source=source))
+
+
+def unwrapped(model: Any) -> Any:
+    """The model inside DistributedDataParallel and what `torch.compile` returns."""
+    for name in ("_orig_mod", "module"):
+        inner = vars(model).get("_modules", {}).get(name)
+        if inner is not None and len(vars(model)["_modules"]) == 1:
+            model = inner
+    return model
