@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from tracelet.integrations.base import Integration
 from tracelet.integrations.patching import Patch
 from tracelet.integrations.torch.checkpoint_files import CheckpointFiles
+from tracelet.integrations.torch.compiler_skips import compiler_skips
 from tracelet.integrations.torch.construction import construction_spans
 from tracelet.integrations.torch.loop_hooks import LoopHooks
 from tracelet.integrations.torch.loop_records import LoopRecords
@@ -37,7 +38,8 @@ class TorchIntegration(Integration):
         at_rest = [*self._hooks.patches(), *Origins(self.sink, optimizers).patches(), *files.patches()]
         self._standby = at_rest
         plain.add(at_rest)
-        return [*(construction_spans() if self.settings.get("track_spans") else ()), *at_rest]
+        constructors = construction_spans() if self.settings.get("track_spans") else []
+        return [compiler_skips(), *constructors, *at_rest]
 
     _on_checkpoint: Callable[[str], None] | None = None
 

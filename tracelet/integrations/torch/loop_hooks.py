@@ -7,10 +7,6 @@ user's line as before.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 from tracelet.guard import failed, guard
@@ -18,44 +14,10 @@ from tracelet.integrations.patching import Function, Patch
 from tracelet.integrations.torch.loop_records import LoopRecords
 from tracelet.integrations.torch.optimizer_records import OptimizerRecords
 from tracelet.integrations.torch.plain_loop import Loops, PlainLoop
+from tracelet.integrations.torch.step_hooks import StepHooks
 from tracelet.telemetry.names import ZERO_GRAD
 
 PLACE = "timing a training loop"
-MOST_FAILURES = 10
-"""After so many the loops of the process are let be."""
-
-
-@dataclass
-class StepHooks(Patch):
-    """PyTorch's own hooks around the step of every optimizer, in place of a wrapper."""
-
-    before: Callable[..., None] = lambda *_: None
-    after: Callable[..., None] = lambda *_: None
-    handles: list[Any] = field(default_factory=list)
-
-    def apply(self, module: ModuleType) -> None:
-        """Register them."""
-        if self.active and not self.handles:
-            register = getattr(module, "register_optimizer_step_pre_hook", None)
-            if register is not None:
-                self.handles = [register(self.before), module.register_optimizer_step_post_hook(self.after)]
-
-    def suspend(self) -> None:
-        """Take them away for a while."""
-        self.active = False
-        self.revert()
-
-    def resume(self) -> None:
-        """Register them again."""
-        self.active = True
-        module = sys.modules.get(self.module)
-        if module is not None and hasattr(module, "register_optimizer_step_post_hook"):
-            self.apply(module)
-
-    def revert(self) -> None:
-        """Take them away."""
-        while self.handles:
-            self.handles.pop().remove()
 
 
 class LoopHooks:
@@ -71,7 +33,7 @@ class LoopHooks:
     def patches(self) -> list[Patch]:
         """The hooks; those that only time nothing but a loop are left out without spans."""
         found: list[Patch] = [
-            StepHooks("torch.optim.optimizer", "register_optimizer_step_pre_hook", _same, True, True,
+            StepHooks("torch", "optim", _same, True, True,
                       before=self._before_step, after=self._after_step),
             Patch("torch.autograd", "_engine_run_backward", self._around_backward, True, True),
             Patch("torch.nn.utils.clip_grad", "_get_total_norm", self._around_norm, True, True),
@@ -148,8 +110,6 @@ class LoopHooks:
 
     def _around_zero(self, original: Function) -> Function:
         def zero_grad(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-            if _is_compiling():
-                return original(optimizer, *args, **kwargs)
             loop = None
             with guard(PLACE):
                 loop = self._loop()
@@ -166,7 +126,7 @@ class LoopHooks:
     def _around_norm(self, original: Function) -> Function:
         def get_total_norm(tensors: Any, norm_type: float = 2.0, *args: Any, **kwargs: Any) -> Any:
             norm = original(tensors, norm_type, *args, **kwargs)
-            if self._recording and not _is_compiling():
+            if self._recording:
                 with guard("recording a gradient norm"):
                     self._optimizers.clipped(norm, norm_type)
             return norm
@@ -175,17 +135,16 @@ class LoopHooks:
 
     def _around_eval(self, original: Function) -> Function:
         def eval(module: Any) -> Any:
-            if not _is_compiling():
-                with guard(PLACE):
-                    loop = self._loop()
-                    if loop is not None:
-                        loop.evaluating = True
+            with guard(PLACE):
+                loop = self._loop()
+                if loop is not None:
+                    loop.evaluating = True
             return original(module)
 
         return eval
 
-    def _before_step(self, optimizer: Any, *_: Any) -> None:
-        if not self._recording or _is_compiling():
+    def _before_step(self, optimizer: Any) -> None:
+        if not self._recording:
             return
         try:
             loop = self._loop()
@@ -195,8 +154,8 @@ class LoopHooks:
         except Exception as error:  # noqa: BLE001  a guard by hand saves three calls in every step
             failed(PLACE, error)
 
-    def _after_step(self, optimizer: Any, *_: Any) -> None:
-        if not self._recording or _is_compiling():
+    def _after_step(self, optimizer: Any) -> None:
+        if not self._recording:
             return
         try:
             loop = self._loop()
@@ -208,16 +167,3 @@ class LoopHooks:
 
 def _same(original: Function) -> Function:
     return original
-
-
-def _unknown() -> bool:
-    """Until torch is there: nothing is compiled without it."""
-    global _is_compiling
-    compiler = sys.modules.get("torch.compiler")
-    if compiler is not None and hasattr(compiler, "is_compiling"):
-        _is_compiling = compiler.is_compiling
-        return bool(_is_compiling())
-    return False
-
-
-_is_compiling: Callable[[], bool] = _unknown

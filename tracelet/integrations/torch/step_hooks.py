@@ -1,0 +1,63 @@
+"""PyTorch's own hooks around the step of every optimizer, put in place and taken away like a patch.
+
+Called on the training thread. While PyTorch's compiler traces a step, the hooks are nothing: a compiled step stays one
+graph, and what it does is not recorded. For that, this file alone is one that the compiler may look into; see
+`compiler_skips`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from tracelet.integrations.patching import Patch
+
+Hook = Callable[[Any], None]
+
+
+@dataclass
+class StepHooks(Patch):
+    """Registers a pair of hooks when all of torch is there; each is called with the optimizer."""
+
+    before: Hook = lambda _: None
+    after: Hook = lambda _: None
+    handles: list[Any] = field(default_factory=list)
+
+    def apply(self, module: ModuleType) -> None:
+        """Register them."""
+        compiler, optimizer = sys.modules.get("torch.compiler"), sys.modules.get("torch.optim.optimizer")
+        compiling = getattr(compiler, "is_compiling", bool)
+        register = getattr(optimizer, "register_optimizer_step_pre_hook", None)
+        if self.active and not self.handles and optimizer is not None and register is not None:
+            self.handles = [
+                register(_hook(self.before, compiling)),
+                optimizer.register_optimizer_step_post_hook(_hook(self.after, compiling)),
+            ]
+
+    def suspend(self) -> None:
+        """Take them away for a while."""
+        self.active = False
+        self.revert()
+
+    def resume(self) -> None:
+        """Register them again."""
+        self.active = True
+        module = sys.modules.get(self.module)
+        if module is not None:
+            self.apply(module)
+
+    def revert(self) -> None:
+        """Take them away."""
+        while self.handles:
+            self.handles.pop().remove()
+
+
+def _hook(call: Hook, compiling: Callable[[], bool]) -> Callable[..., None]:
+    def hook(optimizer: Any, *_: Any) -> None:
+        if not compiling():
+            call(optimizer)
+
+    return hook
