@@ -1,4 +1,4 @@
 """The dashboard: a local web page over a store. Reads the store and below, never the session.
 
-Started by `tracelet ui` in a process of its own; `server` begins, `api` answers, `pages` are what people see.
+Started by `tracelet ui` in a process of its own; `server` starts it, `api` answers requests, `pages` build the pages.
 """

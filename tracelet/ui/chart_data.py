@@ -1,7 +1,7 @@
-"""What a chart draws: the part of a series in sight, made short without losing a spike, on the axis asked for.
+"""The data of a chart: the visible part of a series, downsampled without losing a spike, on the chosen axis.
 
-Called by the API's worker threads. Pure: series in, plain lists out. NaN and infinities are told apart from
-the numbers, because JSON has none and because people look for them.
+Called by the API's worker threads. Pure: series in, plain lists out. NaN and infinities are returned separately from
+the numbers, because JSON has none and because users look for them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 AXES = ("step", "epoch", "time", "relative")
 MIN_POINTS, MOST = 8, 20_000
-"""Points of one answer."""
+"""Points per answer."""
 
 
 def curve(
     series: Series, axis: str, points: int, low: float | None = None, high: float | None = None, started: float = 0.0
 ) -> dict[str, Any]:
-    """The points between `low` and `high` of the axis, and one on either side, so that lines reach the chart's edge."""
+    """The points between `low` and `high` of the axis, and one more on either side, so that lines reach the chart's
+    edge.
+    """
     start, stop = _bounds(series, axis, low, high, started)
     most = max(MIN_POINTS, min(points, MOST))
     values = series.values[start:stop]
@@ -44,7 +46,7 @@ def curve(
 def band(
     all_series: Sequence[Series], points: int, low: float | None = None, high: float | None = None
 ) -> dict[str, Any]:
-    """The min, mean and max of several ranks at each step, over the steps in sight."""
+    """The min, mean and max of several ranks at each visible step."""
     import numpy as np
 
     steps = np.concatenate([series.steps for series in all_series])
@@ -68,7 +70,9 @@ def band(
 
 
 def _bounds(series: Series, axis: str, low: float | None, high: float | None, started: float) -> tuple[int, int]:
-    """First and last place in sight; steps may go back after a resume, so that all is kept between the outermost."""
+    """First and last visible position; steps may go back after a resumption, so everything between the outermost is
+    kept.
+    """
     count = len(series)
     if low is None or high is None or not count:
         return 0, count
@@ -103,7 +107,9 @@ def _axis(series: Series, axis: str, places: IntArray, started: float) -> FloatA
 
 
 def _within_epochs(series: Series, places: IntArray) -> FloatArray:
-    """The epoch with its fraction: the points of an epoch are spread evenly over it, for they bear its number only."""
+    """The epoch with its fraction: the points of an epoch are spread evenly over it, because they only have
+    its number.
+    """
     import numpy as np
 
     turns = np.concatenate([[0], np.flatnonzero(np.diff(series.epochs)) + 1, [len(series)]])

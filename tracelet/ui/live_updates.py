@@ -1,7 +1,7 @@
-"""Pushes changes to the pages that look: follows the runs that somebody has open, and no others.
+"""Pushes changes to open pages: follows the runs that a page has open, and no others.
 
-One task on the server's event loop; the store is looked at in a worker thread, by the sizes of files only. A page
-that is told of a change fetches what is new for the charts in its sight, so that closed and hidden charts cost nothing.
+One task on the server's event loop; a worker thread checks the store, by the sizes of files only. A page that receives
+a change fetches new data for its visible charts, so closed and hidden charts cost nothing.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from tracelet.store.summaries import FILE_NAME as SUMMARIES
 from tracelet.ui.run_cache import RunCache
 
 EVERY = 0.5
-"""Seconds between looks: with the flush interval of half a second, a point is on the screen within two."""
+"""Seconds between checks: with the flush interval of half a second, a point is on the screen within two."""
 SHARE = 0.05
-"""Of one core, at most, goes into looking: of 10,000 runs a look takes long, and trainings run beside it."""
+"""Maximum share of one core used for checks: with 10,000 runs a check takes long, and trainings run beside it."""
 LIST = "*"
-"""Stands for the list of all runs."""
+"""Means the list of all runs."""
 
 Listener = Callable[[list[str]], None]
-"""Is called on the event loop with the ids that changed."""
+"""Called on the event loop with the ids of the changed runs."""
 Signature = tuple[tuple[str, int], ...]
 
 
 class LiveUpdates:
-    """Who looks at what, and the task that follows it."""
+    """The pages that follow runs, and the task that checks those runs."""
 
     def __init__(self, run_cache: RunCache) -> None:
         self.run_cache = run_cache
@@ -38,17 +38,17 @@ class LiveUpdates:
         self._task: asyncio.Task[None] | None = None
 
     def watch(self, listener: Listener, runs: Iterable[str]) -> None:
-        """From now on tell the listener about these runs; `LIST` is the list of all."""
+        """From now on, call the listener about these runs; `LIST` is the list of all."""
         self._watched[listener] = frozenset(runs)
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._follow())
 
     def leave(self, listener: Listener) -> None:
-        """The page is gone."""
+        """The page was closed."""
         self._watched.pop(listener, None)
 
     async def _follow(self) -> None:
-        """Until nobody looks any more."""
+        """Check until no page is left."""
         while self._watched:
             wanted = frozenset().union(*self._watched.values())
             began = time.monotonic()
@@ -80,8 +80,8 @@ class LiveUpdates:
         return (*_signature(self.run_cache.folder / run_id), (status, 0))
 
     def _list_signature(self) -> Signature:
-        """The rows as far as people see them change: status, remarks, and that a heart still beats."""
-        rows = self.run_cache.rows()  # a remark changes its folder, and so `changed`
+        """The visible state of the list's rows: status, annotations, and whether heartbeats continue."""
+        rows = self.run_cache.rows()  # an annotation changes its folder, and so `changed`
         return tuple((f"{row.info.id} {row.info.status} {row.changed}", int(row.heartbeat) // 5) for row in rows)
 
 

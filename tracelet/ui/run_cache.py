@@ -1,7 +1,7 @@
-"""The store as the dashboard keeps it: opened runs, one reader at a time for each, and the rows of the list.
+"""The dashboard's cache of the store: opened runs, one reader at a time for each, and the rows of the list.
 
-Used by the API's worker threads and the live follower. Memory is bounded: few runs stay open, the others are known by
-their row. Never writes.
+Used by the API's worker threads and the live updates. Memory is bounded: few runs stay open; of the others it keeps
+only their row. Never writes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tracelet.store.run_info import RunInfo
 from tracelet.store.store import Store
 
 OPEN_RUNS = 48
-"""Runs that stay open: as many as a person compares, with room for the running ones."""
+"""Runs that stay open: as many as one compares, plus the running ones."""
 FRESH = 0.4
-"""Seconds for which the list is not looked at again: several pages ask at once."""
+"""Seconds during which the list is not read again: several pages ask at once."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run in the list: its info, and what a filter sees of it."""
+    """One run in the list: its info, and its fields for filters."""
 
     info: RunInfo
     names: dict[str, Any]
@@ -40,16 +40,16 @@ class Row:
     heartbeat: float
     """When its journals were last written, in seconds since the epoch."""
     changed: int
-    """The folder's time of change; the row holds while it stays and the run is over."""
+    """The folder's modification time; if it is unchanged and the run is over, the row is valid."""
 
     def namespace(self) -> dict[str, Any]:
-        """What a filter sees now."""
+        """The current fields for filters."""
         times = {"duration": self.info.duration, "age": time.time() - self.info.started}
         return {**self.names, **times}
 
 
 class _Opened:
-    """A run and the lock of whoever reads it: runs are read by one thread at a time."""
+    """A run and its lock: only one thread at a time reads a run."""
 
     def __init__(self, path: Path) -> None:
         self.lock = threading.RLock()
@@ -79,7 +79,7 @@ class RunCache:
 
     @contextmanager
     def open(self, run_id: str, refresh: bool = True) -> Iterator[Run]:
-        """The run, as it is now, for this thread alone."""
+        """The run in its current state, locked for this thread."""
         path = self.path(run_id)
         with self._guard:
             opened = self._opened.setdefault(run_id, _Opened(path))
@@ -94,7 +94,7 @@ class RunCache:
             yield opened.run
 
     def forget(self, run_id: str) -> None:
-        """The run was deleted or changed: read it anew if it is asked for."""
+        """The run was deleted or changed: read it again when it is next requested."""
         with self._guard:
             self._opened.pop(run_id, None)
         with self._listing:
@@ -102,7 +102,7 @@ class RunCache:
             self._listed = 0.0
 
     def rows(self) -> list[Row]:
-        """All runs, newest first. Runs that are over are read once."""
+        """All runs, newest first. Finished runs are read once."""
         with self._listing:
             if time.monotonic() - self._listed > FRESH:
                 self._rows = {row.info.id: row for row in map(self._row, self._folders()) if row is not None}
@@ -110,7 +110,7 @@ class RunCache:
             return sorted(self._rows.values(), key=lambda row: row.info.started, reverse=True)
 
     def row(self, run_id: str) -> Row:
-        """The row of one run as it is now. RunNotFound if there is none."""
+        """The current row of one run. RunNotFound if there is none."""
         known = self._rows.get(run_id)
         try:
             changed = self.path(run_id).stat().st_mtime_ns

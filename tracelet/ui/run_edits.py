@@ -1,6 +1,6 @@
-"""Everything that the dashboard changes: names, tags and pins of runs, and deletion. Nothing else in it writes.
+"""All changes that the dashboard makes: names, tags and pins of runs, and deletion. Nothing else in it writes.
 
-Called by the API's worker threads. With `read_only` everything is refused.
+Called by the API's worker threads. With `read_only` every change is refused.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RunEdits:
         ))  # fmt: skip
 
     def delete(self, run_id: str, force: bool = False) -> None:
-        """Delete a run and all its files; a running one only by force, a link never."""
+        """Delete a run and all its files; a running one only with force, a link never."""
         self._check()
         path = self.run_cache.path(run_id)
         with self.run_cache.open(run_id) as run:
@@ -62,7 +62,7 @@ class RunEdits:
             self.run_cache.forget(run_id)
 
     def pin(self, run_id: str, pinned: bool) -> None:
-        """Keep a run at the top of lists, or no longer."""
+        """Pin a run to the top of lists, or unpin it."""
         self._check()
         self._write(run_id, lambda known: msgspec.structs.replace(known, pinned=pinned))
 

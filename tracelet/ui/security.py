@@ -1,8 +1,8 @@
-"""Who may talk to the dashboard: checked for every request and websocket before anything else sees it.
+"""Access control of the dashboard: checks every request and websocket before anything else handles it.
 
-ASGI middleware on the server's event loop. It never reads a body and never looks into the store. Refused are: names in
-`Host` that are not ours (DNS rebinding), pages of other origins (also on the websocket, which browsers do not protect),
-changes without our own header (a form on another page cannot send it), and, where a token is set, whoever has none.
+ASGI middleware on the server's event loop. It never reads a body or the store. It refuses: unknown names in `Host` (DNS
+rebinding), pages of other origins (also on the websocket, which browsers do not protect), changes without our own
+header (a form on another page cannot send it) and, if a token is set, requests without it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COOKIE = "tracelet_token"
 OWN_HEADER = b"x-tracelet"
-"""A page of another origin cannot send this header without asking first, and nobody answers that here."""
+"""A page of another origin cannot send this header without a preflight request, which is never answered here."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 SOCKET = "/_nicegui_ws/"
-"""NiceGUI's own channel: its polling uses POST without our header; the check of the origin covers it."""
+"""NiceGUI's own channel: its polling uses POST without our header; the origin check covers it."""
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
 )
-"""NiceGUI compiles its templates in the browser, hence both unsafe words; nothing is loaded from elsewhere."""
+"""NiceGUI compiles its templates in the browser, hence both unsafe words; nothing is loaded from other hosts."""
 HEADERS = (
     (b"content-security-policy", POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -44,7 +44,7 @@ HEADERS = (
 
 @dataclass(frozen=True)
 class AccessRules:
-    """What is allowed: `hosts` by name beside loopback, any number as an address if `beyond`, and the token."""
+    """The rules: `hosts` are names allowed besides loopback; with `beyond`, any numeric address; and the token."""
 
     hosts: frozenset[str] = frozenset()
     beyond: bool = False
@@ -59,7 +59,7 @@ class AccessControl:
         self.rules = rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request through, or answer it here."""
+        """Pass one request on, or answer it here."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
@@ -145,9 +145,9 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, why: 
 
 
 async def _exchange(scope: Scope, send: Send, token: str) -> None:
-    """The token in the address becomes a cookie, so that it stands in no history and in no address that is shared."""
+    """Move the token from the URL into a cookie, so that it is in no history and in no URL that is shared."""
     rest = [(n, v) for n, v in parse_qsl(scope["query_string"].decode("latin-1")) if n != "token"]
-    path = "/" + scope["path"].lstrip("/")  # `//elsewhere` would lead away from here
+    path = "/" + scope["path"].lstrip("/")  # `//elsewhere` would redirect to another host
     target = path + ("?" + urlencode(rest) if rest else "")
     cookie = f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax"
     headers = [(b"location", target.encode()), (b"set-cookie", cookie.encode()), *HEADERS]

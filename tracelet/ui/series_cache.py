@@ -1,7 +1,7 @@
-"""Whole series in memory, unpacked once: what makes a second zoom into millions of points fast. Bounded in bytes.
+"""Whole series in memory, unpacked once, so that repeated zooms into millions of points are fast. Bounded in bytes.
 
-Used by the API's worker threads, which hold the run while they ask. A series of a run that goes on is continued: only
-the chunks behind the last cursor are read.
+Used by the API's worker threads, which hold the run's lock during a call. A series of an active run is extended: only
+the chunks after the last cursor are read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_BYTES = 640 * 1024 * 1024
 Key = tuple[str, str, int]
 """Run, metric, rank; -1 for all."""
 Signature = tuple[tuple[str, int, bool], ...]
-"""(file, points, sealed) of every journal that holds the metric."""
+"""(file, points, sealed) of every journal that has the metric."""
 
 
 @dataclass
@@ -48,11 +48,11 @@ class SeriesCache:
 
     @property
     def bytes(self) -> int:
-        """What is held now."""
+        """Bytes currently in the cache."""
         return sum(kept.size for kept in self._kept.values())
 
     def series(self, run: Run, name: str, rank: int | None = None) -> Series:
-        """The series as it is now; without a rank what the reader makes of all ranks. KeyError if there is none."""
+        """The current series; without a rank, aggregated over all ranks. KeyError if there is none."""
         chosen, views, signature = self._held(run, name, rank)
         key = (run.id, name, -1 if chosen is None else chosen)
         with self._lock:
@@ -63,8 +63,8 @@ class SeriesCache:
         return kept.series
 
     def awaits(self, run: Run, name: str, rank: int | None = None) -> int:
-        """How many points of one rank, whose journals have ended, `series` would have to read; 0 if it has read them
-        before, or if there is more to do than to read them. KeyError if there is none.
+        """The number of points of one rank, whose journals have ended, that `series` would have to read; 0 if they are
+        cached, or if reading is not all there is to do. KeyError if there is none.
         """
         chosen, views, signature = self._held(run, name, rank)
         with self._lock:
@@ -76,7 +76,7 @@ class SeriesCache:
 
     @staticmethod
     def _held(run: Run, name: str, rank: int | None) -> tuple[int | None, list[JournalView], Signature]:
-        """The rank that is meant, the journals that have the metric, and how far they are."""
+        """The rank that is meant, the journals that have the metric, and their current ends."""
         views = [view for view in run.views if view.started and name in view.metrics]
         known = ranks(run, name)
         if not known or (rank is not None and rank not in known):
@@ -87,13 +87,13 @@ class SeriesCache:
 
     @staticmethod
     def _continued(kept: _Kept | None, name: str, views: list[JournalView], signature: Signature) -> _Kept | None:
-        """What was kept and what its one journal got since; None where that is not the whole change."""
+        """The cached part plus what its only journal has received since; None if more than that has changed."""
         if len(views) != 1 or views[0].sealed or views[0].started is None:
             return None
         view = views[0]
         if kept is not None and [entry[0] for entry in kept.signature] != [view.path.name]:
             return None
-        assert view.started is not None  # mypy: asked above
+        assert view.started is not None  # mypy: checked above
         cursor = kept.cursors.get(view.path.name, Cursor()) if kept else Cursor()
         chunks: list[tuple[Origin, Chunk]] = []
         try:

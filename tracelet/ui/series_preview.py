@@ -1,7 +1,7 @@
-"""The first look at a series of millions of points: as much of it as a chart shows, while the whole is still unpacked.
+"""A quick preview of a series of millions of points: as much as a chart shows, while the whole is being unpacked.
 
-Called by the API's worker threads. Has one thread of its own, which unpacks one series after the other, so that a zoom
-into it is quick; it ends when there is none left.
+Called by the API's worker threads. Has one thread of its own, which unpacks one series after the other, so that zooming
+into it is fast; it ends when none is left.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tracelet.ui.run_cache import RunCache
 from tracelet.ui.series_cache import SeriesCache
 
 LONG = 1_000_000
-"""Points from which the whole takes longer to unpack (0.1 s) than a person takes for an instant."""
+"""Points from which unpacking takes longer (0.1 s) than users perceive as instant."""
 
 Wanted = tuple[str, str, "int | None"]
 """Run, metric, rank."""
 
 
 class SeriesPreviews:
-    """Answers while the whole columns are on their way."""
+    """Previews of series that are still being unpacked."""
 
     def __init__(self, run_cache: RunCache, series_cache: SeriesCache) -> None:
         self._run_cache = run_cache
@@ -33,7 +33,9 @@ class SeriesPreviews:
         self._thread: threading.Thread | None = None
 
     def preview(self, run: Run, name: str, rank: int | None, points: int) -> tuple[Series, int] | None:
-        """About `points` points of the series and how many it has; None if the whole of it is as quickly there."""
+        """About `points` points of the series and its total number; None if the whole series is available
+        as quickly.
+        """
         total = self._series_cache.awaits(run, name, rank)
         if total < LONG:
             return None
@@ -54,7 +56,7 @@ class SeriesPreviews:
                 with self._run_cache.open(run_id) as run:
                     self._series_cache.series(run, name, rank)
             except (KeyError, OSError, TraceletError):
-                continue  # deleted meanwhile, or damaged: whoever asks for it is told
+                continue  # deleted in the meantime, or damaged: the next request for it reports that
 
     def _next(self) -> Wanted | None:
         with self._lock:

@@ -1,7 +1,7 @@
-"""Starts the dashboard: finds a port, puts the gate before everything, and serves until Ctrl-C.
+"""Starts the dashboard: finds a port, installs the access control, and serves until Ctrl-C.
 
-Called by `tracelet ui` on the main thread of a process of its own. Never reachable from other machines unless told so,
-and then only with a token.
+Called by `tracelet ui` on the main thread of a process of its own. Reachable from other machines only on request, and
+then only with a token.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tracelet.store.store import Store
 from tracelet.ui.security import AccessControl, AccessRules
 
 PORT = 8765
-"""Where the dashboard is found unless the port is taken."""
+"""The dashboard's port unless it is taken."""
 BACKLOG = 2048
 """Connections that wait until the server accepts them; uvicorn's own default."""
 TOKEN_BYTES = 24
@@ -26,7 +26,7 @@ TOKEN_BYTES = 24
 
 @dataclass(frozen=True)
 class Options:
-    """What `tracelet ui` was asked for."""
+    """The options of `tracelet ui`."""
 
     host: str = "127.0.0.1"
     port: int | None = None
@@ -34,7 +34,7 @@ class Options:
     token: str = ""
     read_only: bool = False
     names: tuple[str, ...] = field(default=())
-    """Host names that the dashboard answers to besides its own."""
+    """Host names that the dashboard accepts besides its own."""
 
     @property
     def beyond(self) -> bool:
@@ -48,7 +48,7 @@ class Options:
 
 
 def rules(options: Options) -> AccessRules:
-    """Who is let in. Beyond loopback there is always a token."""
+    """The access rules. Beyond loopback there is always a token."""
     names = {name.lower() for name in options.names}
     if options.beyond:
         names |= {socket.gethostname().lower(), socket.getfqdn().lower(), options.host.lower()}
@@ -57,14 +57,14 @@ def rules(options: Options) -> AccessRules:
 
 
 def listen(host: str, port: int | None) -> socket.socket:
-    """A socket that listens. StoreError if the port that was asked for is taken."""
+    """A listening socket. StoreError if the requested port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for attempt in (PORT, 0) if port is None else (port,):
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, attempt))
-            listener.listen(BACKLOG)  # now: whoever opens the address as soon as it is told must not be refused
+            listener.listen(BACKLOG)  # now: a browser that opens the URL as soon as it is printed must not be refused
         except OSError as error:
             listener.close()
             if port is not None:
@@ -77,7 +77,7 @@ def listen(host: str, port: int | None) -> socket.socket:
 
 
 def serve(store: Store, options: Options, ready: Callable[[str], None]) -> None:
-    """Serve until interrupted. `ready` is called with the address to open once it can be opened."""
+    """Serve until interrupted. `ready` is called with the URL once it can be opened."""
     allowed = rules(options)
     listener = listen(options.host, options.port)
     port = listener.getsockname()[1]
@@ -91,7 +91,7 @@ def serve(store: Store, options: Options, ready: Callable[[str], None]) -> None:
 def _run(
     store: Store, options: Options, allowed: AccessRules, listener: socket.socket, ready: Callable[[], None]
 ) -> None:
-    os.environ.setdefault("NICEGUI_STORAGE_PATH", os.devnull)  # it keeps nothing for us, and makes no folder here
+    os.environ.setdefault("NICEGUI_STORAGE_PATH", os.devnull)  # it stores nothing for us, and creates no folder here
     import uvicorn
     from nicegui import ui
 
@@ -113,7 +113,7 @@ def _run(
     try:
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:
-        pass  # how people end it
+        pass  # the usual way to stop it
     finally:
         listener.close()
 

@@ -1,7 +1,7 @@
-"""Where the time of a run went, as much of it as a screen can show: spans picked by pixel, and shares of time.
+"""The timeline of a run, limited to what a screen can show: spans selected by pixel, and shares of time.
 
-Called by the API's worker threads, who hold the run while they ask. Spans narrower than a pixel are drawn together, so
-that a million iterations cost no more than a screenful.
+Called by the API's worker threads, which hold the run's lock during a call. Spans narrower than a pixel are drawn
+together, so that a million iterations cost no more than a screenful.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from tracelet.journal.column_packing import IntArray
 
 MOST = 6000
-"""Spans of one answer: more rectangles than that are no picture any more."""
+"""Spans per answer: more rectangles than that are unreadable."""
 
 
 def lanes(table: SpanTable, low: float | None, high: float | None, width: int) -> dict[str, Any]:
-    """The spans between two moments (seconds since the epoch), each with its lane: rank and depth.
+    """The spans between two times (seconds since the epoch), each with its lane: rank and depth.
 
-    Of neighbours of one kind on one lane that fall into the same pixel, the longest is kept, with their number.
+    Of neighbors of one kind on one lane that fall into the same pixel, the longest is kept, with their number.
     """
     import numpy as np
 
@@ -53,7 +53,7 @@ def lanes(table: SpanTable, low: float | None, high: float | None, width: int) -
 
 
 def _ends(table: SpanTable) -> IntArray:
-    """When each span ended; those still open reach to the last moment known."""
+    """The end of each span; open spans extend to the last known time."""
     import numpy as np
 
     known = table.starts_ns + np.maximum(table.durations_ns, 0)
@@ -62,7 +62,7 @@ def _ends(table: SpanTable) -> IntArray:
 
 
 def _depths(table: SpanTable) -> IntArray:
-    """How many spans each lies within. Level by level, because a parent may begin at the same nanosecond."""
+    """How many spans contain each span. Level by level, because a parent may begin at the same nanosecond."""
     import numpy as np
 
     own = (table.processes << 44) + table.ids
@@ -73,7 +73,7 @@ def _depths(table: SpanTable) -> IntArray:
     parent = np.where((above >= 0) & (own[order][place] == above), order[place], -1)
     depth = np.zeros(len(own), dtype=np.int64)
     climbing = parent.copy()
-    for _ in range(16):  # deeper than any program nests spans; a circle in damaged data ends here too
+    for _ in range(16):  # deeper than any program nests spans; a cycle in damaged data ends here too
         inside = climbing >= 0
         if not inside.any():
             break
@@ -85,7 +85,7 @@ def _depths(table: SpanTable) -> IntArray:
 def _merged(
     table: SpanTable, seen: IntArray, kinds: IntArray, depth: IntArray, ends: IntArray, begin: int, pixel: int
 ) -> tuple[IntArray, IntArray]:
-    """The spans to draw and how many each stands for."""
+    """The spans to draw and how many each represents."""
     import numpy as np
 
     length = ends[seen] - table.starts_ns[seen]
@@ -101,7 +101,7 @@ def _merged(
 
 
 def shares(table: SpanTable, params: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the time of the leading process went, what stands out, and every kind of span of it."""
+    """The breakdown of the leading process's time, findings, and each kind of its spans."""
     processes = analyse(table)
     if not processes:
         return {"kinds": [], "parts": [], "goodput": None, "findings": []}
@@ -115,7 +115,7 @@ def shares(table: SpanTable, params: Mapping[str, Any], environment: Mapping[str
 
 
 def _kinds(table: SpanTable) -> list[dict[str, Any]]:
-    """How often, how long in all, on average and at most, the longest in all first; of the lowest rank."""
+    """Count, total, mean and maximum duration, largest total first; of the lowest rank."""
     import numpy as np
 
     lowest = table.ranks == table.ranks.min()

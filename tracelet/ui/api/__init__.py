@@ -1,4 +1,4 @@
-"""The HTTP API under /api: what the pages use and scripts may use. Worker threads of the server run it.
+"""The HTTP API under /api: used by the pages and available to scripts. The server's worker threads run it.
 
-Each file answers for one noun; `application` puts them together. Reads through `RunCache`, changes through `RunEdits`.
+Each file serves one noun; `application` combines them. Reads through `RunCache`, changes through `RunEdits`.
 """

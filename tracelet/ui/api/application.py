@@ -27,7 +27,7 @@ STYLE = "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0
 
 
 class Service:
-    """What answers requests: one store with its caches."""
+    """Handles the requests for one store, with its caches."""
 
     def __init__(self, store: Store, read_only: bool = False) -> None:
         self.run_cache = RunCache(store)
@@ -56,26 +56,28 @@ def application(service: Service) -> FastAPI:
 
 
 async def _tracelet_error(_request: Request, error: Exception) -> Response:
-    """An error of ours as JSON: `error` is the sentence."""
+    """One of our errors as JSON: `error` is the sentence."""
     code = next((code for kind, code in CODES.items() if isinstance(error, kind)), 400)
     return Json({"error": str(error)}, status_code=code)
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:
-    """What a route refused, in the same form."""
+    """A route's error, in the same form."""
     assert isinstance(error, HTTPException)
     return Json({"error": error.detail}, status_code=error.status_code)
 
 
 async def _validation_error(_request: Request, error: Exception) -> Response:
-    """A parameter that cannot be read: which, and why; never what was given, which may be anything."""
+    """An invalid parameter: its name and the reason; never its value, which may be anything."""
     assert isinstance(error, RequestValidationError)
     why = "; ".join(f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
     return Json({"error": f"invalid request: {why}. See /api/docs"}, status_code=422)
 
 
 def _docs(app: FastAPI) -> Any:
-    """A page that lists the routes. Own, because FastAPI's loads scripts from elsewhere, and we work offline."""
+    """A page that lists the routes. Replaces FastAPI's, which loads scripts from the network, because we
+    work offline.
+    """
 
     def page() -> str:
         schema = app.openapi()

@@ -1,4 +1,4 @@
-"""/api/compare: what differs between runs: parameters, tags, code, packages, and the best and last of every metric."""
+"""/api/compare: differences between runs: parameters, tags, code, packages, and the best and last of every metric."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Runs = Annotated[list[str], Query()]
 
 
 class ComparisonApi:
-    """Answers about several runs side by side."""
+    """Serves comparisons of several runs."""
 
     def __init__(self, run_cache: RunCache) -> None:
         self.run_cache = run_cache
@@ -29,7 +29,7 @@ class ComparisonApi:
         return router
 
     def compared(self, run: Runs) -> Response:
-        """Runs side by side: one list of values per name, with `null` where a run has none."""
+        """Runs side by side: one list of values per name, with `null` for a run without one."""
         if len(run) > MOST_RUNS:
             raise HTTPException(400, f"at most {MOST_RUNS} runs can be compared")
         columns = [self._column(run_id) for run_id in dict.fromkeys(run)]
@@ -44,7 +44,7 @@ class ComparisonApi:
         })  # fmt: skip
 
     def code(self, first: str, second: str) -> Response:
-        """The code changes from one run to another as a patch, and a sentence on what was compared."""
+        """The code changes from one run to another as a patch, and a sentence about what was compared."""
         gits = []
         for run_id in (first, second):
             with self.run_cache.open(run_id, refresh=False) as run:

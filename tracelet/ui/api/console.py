@@ -1,4 +1,4 @@
-"""/api/runs/ID/console: what a run printed."""
+"""/api/runs/ID/console: a run's console output."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tracelet.ui.api.responses import Json, disposition
 from tracelet.ui.run_cache import RunCache
 
 MOST_LINES = 5000
-"""Lines of one answer: what a page shows at once without growing slow."""
+"""Lines per answer: as many as a page shows without becoming slow."""
 
 
 class ConsoleApi:
-    """Answers with printed lines."""
+    """Serves console lines."""
 
     def __init__(self, run_cache: RunCache) -> None:
         self.run_cache = run_cache
@@ -49,5 +49,5 @@ class ConsoleApi:
 
 
 def _described(line: Line, missing: int) -> dict[str, Any]:
-    """A line, and how many lines before it were not recorded."""
+    """A line, and the number of lines before it that were not recorded."""
     return {"time": line.time, "rank": line.rank, "stream": line.stream, "text": line.text, "missing": missing}

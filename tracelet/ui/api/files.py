@@ -1,4 +1,4 @@
-"""/api/runs/ID/artifacts: the files of a run, to be saved. Only what lies inside the run's folder."""
+"""/api/runs/ID/artifacts: downloads of a run's files. Serves only files inside the run's folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracelet.ui.run_cache import RunCache
 
 
 class FilesApi:
-    """Answers with files."""
+    """Serves files."""
 
     def __init__(self, run_cache: RunCache) -> None:
         self.run_cache = run_cache
@@ -74,7 +74,7 @@ def _files(folder: Path, artifact: Artifact) -> list[str]:
 
 
 def _inside(folder: Path, path: Path, name: str) -> Response:
-    """The file, if it lies in the run's folder once all links are followed; anything else is none of ours."""
+    """The file, if it is in the run's folder after resolving all links; otherwise refused."""
     try:
         real = path.resolve(strict=True)
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The forms of an answer: JSON without NaN, CSV, Arrow, and files that a browser saves instead of showing."""
+"""Response formats: JSON without NaN, CSV, Arrow, and files that a browser downloads instead of showing."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tracelet.capture.sanitize import storable_text
 from tracelet.store.series import Series
 
 SHEET_FORMULA = re.compile(r"^[=+\-@\t\r]")
-"""What a spreadsheet would run instead of showing."""
+"""First characters that a spreadsheet would execute as a formula."""
 
 
 class Json(Response):
-    """JSON as msgspec writes it: fast, and NaN and infinities as null."""
+    """JSON encoded by msgspec: fast, with NaN and infinities as null."""
 
     media_type = "application/json"
 
@@ -31,7 +31,7 @@ class Json(Response):
         """The body."""
         try:
             return msgspec.json.encode(content, enc_hook=str)
-        except UnicodeEncodeError:  # it tells of a folder or a file whose name is no text
+        except UnicodeEncodeError:  # it contains the name of a folder or file that is not valid text
             return msgspec.json.encode(_readable(msgspec.to_builtins(content, enc_hook=str)))
 
 
@@ -44,14 +44,14 @@ def _readable(found: Any) -> Any:
 
 
 def disposition(name: str) -> dict[str, str]:
-    """Headers that make a browser save the body under this name, whatever is in it."""
+    """Headers that make a browser save the body under this name, whatever its content."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".")[-120:] or "file"
     value = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name[-200:], safe='')}"
     return {"Content-Disposition": value, "Content-Security-Policy": "sandbox; default-src 'none'"}
 
 
 def download(path: Path, name: str) -> FileResponse:
-    """A file as bytes without a type, to be saved."""
+    """A file as bytes without a type, to download."""
     return FileResponse(path, media_type="application/octet-stream", headers=disposition(name))
 
 

@@ -1,4 +1,4 @@
-"""/api/runs: the list, one run in full, and the changes that people make."""
+"""/api/runs: the list of runs, one run in full, and edits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tracelet.ui.run_cache import Row, RunCache
 from tracelet.ui.run_edits import RunEdits
 
 DEFAULT_METRICS, DEFAULT_PARAMS = 4, 4
-"""Columns shown when nobody chose any: what fits a laptop's screen."""
+"""Columns shown if none were chosen: as many as fit a laptop's screen."""
 MOST_EVENTS = 2000
 MOST_TAGS = 50
 """Names of tags to group by."""
@@ -28,7 +28,7 @@ Yes = Annotated[Union[bool, None], Body()]
 
 
 class RunsApi:
-    """Answers about runs."""
+    """Serves runs."""
 
     def __init__(self, run_cache: RunCache, edits: RunEdits) -> None:
         self.run_cache = run_cache
@@ -135,7 +135,7 @@ def _ordered(counts: Counter[str]) -> list[str]:
 
 
 def _differing_params(rows: list[Row], params: Counter[str]) -> list[str]:
-    """Parameters in which the runs differ; those that the person chose stand before what was found out."""
+    """Parameters in which the runs differ; those set by the user come before detected ones."""
     differing = []
     for name in params:
         values = {str(row.names["params"].get(name)) for row in rows}

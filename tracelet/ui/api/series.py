@@ -1,4 +1,4 @@
-"""/api/series and /api/runs/ID/spans: points for charts and for files, and where the time went."""
+"""/api/series and /api/runs/ID/spans: points for charts and downloads, and the breakdown of time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tracelet.ui.series_preview import SeriesPreviews
 
 MOST_SERIES = 200
 MOST_BAND = 64
-"""Ranks that are read for one band."""
+"""Ranks read for one band."""
 MOST_WHOLE = 4
-"""Runs whose table of spans is kept, so that zooming does not read the spans again."""
+"""Runs whose span table is cached, so that zooming does not read the spans again."""
 
 Names = Annotated[list[str], Query()]
 Low = Annotated[Union[float, None], Query(alias="from")]
@@ -29,7 +29,7 @@ Axis = Literal["step", "epoch", "time", "relative"]
 
 
 class SeriesApi:
-    """Answers about points and spans."""
+    """Serves points and spans."""
 
     def __init__(self, run_cache: RunCache, series_cache: SeriesCache) -> None:
         self.run_cache = run_cache
@@ -84,7 +84,7 @@ class SeriesApi:
         wanted = known[:MOST_BAND] if how == "lines" else [rank]
         found = []
         for number in wanted:
-            # A chart of the whole; where in an epoch a point stands is only known from all of them.
+            # A chart of the whole series; the position of a point within its epoch depends on all of them.
             first_look = (
                 self.previews.preview(run, name, number, points) if sight == (None, None) and x != "epoch" else None
             )

@@ -1,4 +1,4 @@
-"""The pages that people see: NiceGUI elements around two components of our own, which draw what the API answers."""
+"""The dashboard's pages: NiceGUI elements around two components of our own, which draw the API's data."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from tracelet.ui.pages.page_layout import Pages
 
 
 def build(service: Service) -> None:
-    """Register all pages with NiceGUI; once in a process."""
+    """Register all pages with NiceGUI; once per process."""
     Pages(service).register()

@@ -1,7 +1,7 @@
-"""What every page has: the header, the view that draws the page, and the push of changes to it.
+"""The common part of every page: the header, the view that draws the page, and the push of changes to it.
 
 Called by NiceGUI on the event loop, once for every page that is opened. A page is a `View`: a component of our own
-(web/*.js) that fetches from /api and is told over NiceGUI's websocket which runs have changed. Text from runs never
+(web/*.js) that fetches from /api and receives the ids of changed runs over NiceGUI's websocket. Text from runs never
 passes through here as markup.
 """
 
@@ -23,12 +23,12 @@ from tracelet.ui.live_updates import LiveUpdates
 WEB = Path(__file__).parent.parent / "web"
 HEAD = '<link rel="stylesheet" href="/assets/tracelet.css"><meta name="darkreader-lock">'
 LIBRARIES = (AgGrid, EChart)
-"""Loading them is what makes NiceGUI serve AG Grid and ECharts, which our own components import."""
+"""Importing them makes NiceGUI serve AG Grid and ECharts, which our own components import."""
 NAVIGATION = (("runs", "/", "Runs"), ("compare", "/compare", "Compare"))
 
 
 class View(Element, component=WEB / "view.js", esm={"tracelet-web": str(WEB / "lib")}):
-    """One page's content. `watch` tells us which runs are in sight, `changed` tells it what is new."""
+    """One page's content. `watch` reports the visible runs to us, `changed` reports changes to it."""
 
     def __init__(self, page: str, live: LiveUpdates, **props: str) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Pages:
         self.live = LiveUpdates(service.run_cache)
 
     def register(self) -> None:
-        """Tell NiceGUI which address is which page."""
+        """Register the address of each page with NiceGUI."""
         app.add_static_files("/assets", WEB / "assets", max_cache_age=0)
         ui.page("/", title="Runs · tracelet", language="en-US")(self.runs)
         ui.page("/run/{run_id}", title="Run · tracelet", language="en-US")(self.run)
@@ -72,7 +72,7 @@ class Pages:
         self._page("run", run=run_id)
 
     def compare(self) -> None:
-        """Several runs side by side; the URL says which."""
+        """Several runs side by side; the URL has their ids."""
         self._page("compare")
 
     def _page(self, page: str, **props: Any) -> None:
