@@ -1,7 +1,7 @@
-"""The command `tracelet`: one file per command, loaded when it is asked for. Runs in a process of its own.
+"""The command `tracelet`: one file per command, loaded on demand. Runs in a process of its own.
 
-Reads stores; never imports torch, Lightning or an SDK. What tracelet raises on purpose becomes one line on stderr and
-exit code 2; a reader of our output that goes away ends us silently.
+Reads stores; never imports torch, Lightning or an SDK. An error that tracelet raises on purpose becomes one line on
+stderr and exit code 2; if the reader of our output closes the pipe, the command ends silently.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ COMMANDS: dict[str, str] = {
     "sync": "tracelet.cli.sync:sync",
     "doctor": "tracelet.cli.doctor:doctor",
 }
-"""Name to command, in the order in which `tracelet --help` lists them."""
+"""Name to command, in the order of `tracelet --help`."""
 
 
 class CommandError(click.ClickException):
-    """Something that tracelet raised on purpose, as the command line says it."""
+    """An error that tracelet raised on purpose, in the command line's form."""
 
     exit_code = 2
 
@@ -47,14 +47,14 @@ class CommandError(click.ClickException):
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are needed."""
+    """A group whose commands are imported on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in our order."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, imported now; None if there is no such name."""
+        """The command, imported now; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         command = load(COMMANDS[cmd_name])
@@ -64,7 +64,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Like click's, but an unknown name is answered with the closest command."""
+        """Like click's, but suggests the closest command for an unknown name."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             self._unknown(ctx, args[0])
         return super().resolve_command(ctx, args)
@@ -80,7 +80,7 @@ class LazyGroup(click.Group):
         raise click.UsageError(f"There is no command {name!r}. {hint}", ctx)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; errors of ours become one line."""
+        """Run the command; our errors become one line."""
         try:
             return super().invoke(ctx)
         except TraceletError as error:

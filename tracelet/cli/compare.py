@@ -1,4 +1,4 @@
-"""`tracelet compare A B ...`: what differs between runs: parameters, code, packages, metrics."""
+"""`tracelet compare A B ...`: differences between runs: parameters, code, packages, metrics."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DIFF_LINES = 40
-"""Lines of the code diff that are shown; `--diff` and the JSON have all of them."""
+"""Lines of the code diff shown; `--diff` and the JSON have all of them."""
 
 NAME_SHARE = 3
 """A name takes at most one third of the terminal's width."""
 
 Difference = dict[str, list[Any]]
-"""Name to one value for each run, None where a run has none."""
+"""Name to one value per run, None for a run without one."""
 
 
 @click.command()
@@ -59,7 +59,7 @@ def compare(
 
 
 def compared_runs(runs: list[Run], metrics: tuple[str, ...] = (), everything: bool = False) -> dict[str, Any]:
-    """All differences, as JSON has them."""
+    """All differences, in the form of the JSON."""
     infos = [run.info for run in runs]
     return {
         "runs": [
@@ -74,7 +74,7 @@ def compared_runs(runs: list[Run], metrics: tuple[str, ...] = (), everything: bo
 
 
 def _tables(runs: list[Run]) -> dict[str, list[Mapping[str, Any]]]:
-    """What is compared name by name: for each section one table for each run."""
+    """The data compared name by name: for each section one table per run."""
     return {
         "params": [run.params for run in runs],
         "tags": [run.tags for run in runs],
@@ -85,7 +85,7 @@ def _tables(runs: list[Run]) -> dict[str, list[Mapping[str, Any]]]:
 
 
 def differing(tables: Sequence[Mapping[str, Any]]) -> Difference:
-    """The names whose values are not the same in all tables; NaN is the same as NaN."""
+    """The names whose values are not the same in all tables; NaN equals NaN."""
     found: Difference = {}
     for name in sorted({name for one in tables for name in one}):
         values = [one.get(name) for one in tables]
@@ -186,7 +186,7 @@ def _line_style(line: str) -> str | None:
 
 
 def _print_patch(found: CodeDifference) -> None:
-    """The patch on standard output; what was compared on standard error, so that the patch can be kept."""
+    """The patch on standard output; the description on standard error, so that the patch can be redirected."""
     echo(found.told + (" The diff is truncated because it is too long." if found.truncated else ""), err=True)
     if found.text:
         echo(found.text.rstrip("\n"))

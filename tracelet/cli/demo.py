@@ -1,4 +1,4 @@
-"""`tracelet demo`: trains a small real model in its own process and shows what was recorded."""
+"""`tracelet demo`: trains a small real model in its own process and shows the recorded run."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A small real training: a network learns the digits that scikit-learn ships. `tracelet demo` runs this file.
+"""A small real training: a network learns the digits dataset of scikit-learn. `tracelet demo` runs this file.
 
-The first line of `main` is all that tracelet needs. `experiment.folder` only tells Lightning where checkpoints go.
+tracelet needs only the first line of `main`. `experiment.folder` only tells Lightning where to save checkpoints.
 """
 
 import lightning
@@ -42,7 +42,7 @@ class Digits(lightning.LightningModule):
 
 def main() -> None:
     """Train for five epochs, about a second."""
-    experiment = tracelet.start_logging("digits", project="demo")  # the one line
+    experiment = tracelet.start_logging("digits", project="demo")  # the only line for tracelet
     lightning.seed_everything(1)
     images, digits = load_digits(return_X_y=True)
     data = TensorDataset(torch.tensor(images / 16, dtype=torch.float32), torch.tensor(digits))

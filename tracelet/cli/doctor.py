@@ -29,7 +29,7 @@ from tracelet.store.delivery_state import MISCONFIGURED, OFFLINE
 from tracelet.store.store import Store
 
 TIMEOUT = 15.0
-"""Seconds that a backend gets to answer."""
+"""Seconds for a backend to respond."""
 
 CHECK_SERVER = "Check that its server is running"
 Finding = dict[str, Any]
@@ -78,7 +78,7 @@ def _store(store: Store) -> Finding:
 
 
 def _backends(settled: Settings, deliveries: Sequence[PendingDelivery], offline: bool) -> Iterator[Finding]:
-    """What each backend says that is configured here, or that a run waits for."""
+    """The check of each backend that is configured here, or that a run waits for."""
     backend_configs = {pending.config.name: pending.config for pending in deliveries}
     configured = backend_arguments.parse(settled.backend, settled.tables)
     if len(configured) == 1:

@@ -1,7 +1,7 @@
-"""Who a server takes us for: Weights & Biases and ClearML are asked with the key that their clients would use. Used by
+"""The account behind a key: asks Weights & Biases and ClearML with the key that their clients would use. Used by
 `doctor`.
 
-Plain HTTP requests, without an SDK. A key goes to its own server and nowhere else; what is returned is a name.
+Plain HTTP requests, without an SDK. A key is sent only to its own server; the result is a name.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ DENIED_STATUSES = (401, 403)
 
 
 class AccessDenied(Exception):
-    """The server does not take the key."""
+    """The server refuses the key."""
 
 
 def account_name(name: str, address: str, options: Mapping[str, Any]) -> str:
-    """The account that the server knows us as; empty where it does not say. Raises AccessDenied."""
+    """The account name on the server; empty if the server does not return one. Raises AccessDenied."""
     look_up = LOOKUPS.get(name)
     if look_up is None:
         return ""
@@ -39,7 +39,7 @@ def account_name(name: str, address: str, options: Mapping[str, Any]) -> str:
         if error.code in DENIED_STATUSES:
             raise AccessDenied from error
     except (OSError, ValueError, LookupError, TypeError):
-        pass  # a server that answers something else altogether: there is nothing to tell
+        pass  # a server that answers something else: there is no name to show
     return ""
 
 
@@ -100,7 +100,7 @@ def _post(url: str, body: Mapping[str, Any], authorization: str) -> Any:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection: it would take the key along to another server."""
+    """Follows no redirect, which would send the key to another server."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Nowhere."""
+        """Send no other request."""

@@ -1,7 +1,7 @@
-"""Where wandb and clearml find their server and their credentials, and whether the server answers. Used by `doctor`.
+"""Where wandb and clearml find their server and their credentials, and whether the server responds. Used by `doctor`.
 
-Asks with plain HTTP requests and without an SDK, so a training that waits for a slow import is spared; a
-credential is named by its source and never read out. The other backends tell by a method `check()` of their own.
+Sends plain HTTP requests without an SDK, to avoid a slow import; reports the source of a credential and never shows it.
+The other backends have a method `check()` of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tracelet.cli.doctor_accounts import AccessDenied, account_name
 from tracelet.redaction.masking import mask_url
 
 TIMEOUT = 5.0
-"""Seconds that a server gets to answer."""
+"""Seconds for a server to respond."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,17 @@ class Account:
     """Where one system's client looks, in its own order."""
 
     addresses: tuple[str, ...]
-    """Variables that hold the server's address."""
+    """Variables with the server's address."""
     default: str
-    """The address without any of them; empty where that is a folder on this machine."""
+    """The address without any of them; empty if that is a folder on this machine."""
     variables: tuple[str, ...]
-    """Variables that hold a credential."""
+    """Variables with a credential."""
     files: tuple[str, ...]
-    """Files in which the client keeps one."""
+    """Files in which the client stores one."""
     markers: tuple[str, ...] = ()
-    """What stands in such a file if it holds one for this system."""
+    """The text in such a file that marks a credential for this system."""
     login: str = ""
-    """What to type to get one; empty where a server may go without."""
+    """The command that creates one; empty if a server may need none."""
 
 
 ACCOUNTS: dict[str, Account] = {
@@ -49,11 +49,11 @@ ACCOUNTS: dict[str, Account] = {
         ("~/clearml.conf",), ("secret_key",), "clearml-init, or set CLEARML_API_ACCESS_KEY and CLEARML_API_SECRET_KEY",
     ),
 }  # fmt: skip
-"""The systems that are asked from here; the others have a method `check()`."""
+"""The systems checked here; the others have a method `check()`."""
 
 
 def check_server(name: str, options: Mapping[str, Any]) -> tuple[bool | None, str, str]:
-    """(whether the server answers, or None if there is none; what was found; how to fix it)."""
+    """(whether the server responds, or None without a server; the result; how to fix it)."""
     account = ACCOUNTS.get(name)
     if account is None or options.get("mode") == "offline":
         return None, "writes local files", ""
@@ -84,7 +84,7 @@ def _address(account: Account, options: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _credential(account: Account, options: Mapping[str, Any]) -> str:
-    """Where the credential comes from; empty if there is none."""
+    """The source of the credential; empty without one."""
     if options.get("api_key"):
         return "with the api_key passed to tracelet"
     for variable in account.variables:
@@ -101,7 +101,7 @@ def _credential(account: Account, options: Mapping[str, Any]) -> str:
 
 
 def _unreachable(address: str) -> str:
-    """Why the server does not answer; empty if it does, whatever it says."""
+    """Why the server does not respond; empty if it does, with any answer."""
     try:
         with urllib.request.urlopen(address, timeout=TIMEOUT):  # noqa: S310 - an http address, see `check_server`
             return ""

@@ -1,4 +1,4 @@
-"""Events of a run in words, and of which process each is. For `show` and `top`; pure functions."""
+"""Events of a run as text, with the process of each. For `show` and `top`; pure functions."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tracelet.store.run import Run
 from tracelet.telemetry.reading.routine_events import is_routine
 
 TIMESTAMP = "timestamp_sec"
-"""The end of the names of attributes that are seconds since the epoch, as nv-one-logger calls them."""
+"""The suffix of attribute names that are seconds since the epoch, as in nv-one-logger."""
 
 
 class RunEvent(NamedTuple):
-    """An event, and `rank 1: ` before it where the run has several ranks."""
+    """An event, prefixed with `rank 1: ` if the run has several ranks."""
 
     event: Event
     prefix: str
 
 
 def notable(found: Iterable[RunEvent]) -> list[RunEvent]:
-    """The events that are shown by default."""
+    """The events shown by default."""
     return [found_event for found_event in found if not is_routine(found_event.event)]
 
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("metric", "step", "value", "time", "epoch", "stage", "fit")
 AT_ONCE = 50_000
-"""Rows that are turned into text at once: the memory that an export takes does not grow with the run."""
+"""Rows converted to text at once, so that memory does not grow with the run."""
 WORTH_A_BAR = 1_000_000
-"""Points from which on an export takes seconds."""
+"""Points from which an export takes seconds."""
 
 Row = tuple[str, int, float, float, int | None, str, int]
 
@@ -73,7 +73,7 @@ def _by_name(output: Path | None) -> str:
 
 
 def _present(run: Run, names: list[str], rank: int | None) -> list[str]:
-    """The metrics that the rank has; a usage error when it has none."""
+    """The metrics that the rank has; a usage error if it has none."""
     if rank is None:
         return names
     ranks = {view.started.rank: set(view.metrics) for view in run.views if view.started and view.started.role == "rank"}
@@ -84,7 +84,7 @@ def _present(run: Run, names: list[str], rank: int | None) -> list[str]:
 
 
 def _reported(run: Run, names: list[str], rank: int | None) -> Iterator[Series]:
-    """The series one after the other, with a progress bar on stderr if it is a terminal and it takes long."""
+    """The series one after the other, with a progress bar on stderr if it is a terminal and the export takes long."""
     summaries = run.summaries()
     total = sum(summaries[name].count for name in names)
     if total < WORTH_A_BAR or not sys.stderr.isatty():
@@ -126,7 +126,7 @@ def _write_csv(series: Iterable[Series], stream: IO[str]) -> None:
     rows.writerow(COLUMNS)
     for one in series:
         shown = replace(one, name=value(one.name)) if stream.isatty() else one
-        rows.writerows(_rows(shown))  # repr of a float, which float() reads back to the last bit
+        rows.writerows(_rows(shown))  # repr of a float, which float() reads back exactly
 
 
 def _json_writer(run: Run) -> Callable[[Iterable[Series], IO[str]], None]:

@@ -1,6 +1,6 @@
-"""Numbers, times, values and texts as people read them. Pure functions; imports nothing heavy.
+"""Formats numbers, times, values and texts for people. Pure functions; imports nothing heavy.
 
-Texts of runs may hold anything, such as the escape sequences that rename a terminal's window or hide lines: all
+Texts of runs may contain anything, such as the escape sequences that rename a terminal's window or hide lines: all
 commands print them through `visible` or `value`.
 """
 
@@ -15,7 +15,9 @@ from tracelet.store import dates
 
 UNITS = (("d", 86400), ("h", 3600), ("m", 60))
 CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-"""What a terminal obeys instead of showing it: C0, DEL, C1, and what breaks or turns round a line in Unicode."""
+"""Characters that control a terminal instead of being shown: C0, DEL, C1, and Unicode's line breaks and
+bidi controls.
+"""
 ESCAPES = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in CONTROLS if chr(code) not in "\n\t"}
 JSON_ESCAPES = {code: f"\\u{code:04x}" for code in CONTROLS if code >= 0x20}
 """Those that JSON does not escape; they occur only inside its strings."""
@@ -23,7 +25,7 @@ NON_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
 def number(value: float) -> str:
-    """Six significant digits, integers in full as far as they are exact."""
+    """Six significant digits; integers in full while they are exact."""
     if value != value:
         return "NaN"
     if value.is_integer() and abs(value) < 1e15:
@@ -49,7 +51,7 @@ def duration(seconds: float) -> str:
 
 
 def ago(moment: float) -> str:
-    """How long ago: `just now`, `5 minutes ago`, `3 days ago`; a date beyond a month."""
+    """The age: `just now`, `5 minutes ago`, `3 days ago`; a date beyond a month."""
     seconds = time.time() - moment
     for unit, size, limit in (("minute", 60, 3600), ("hour", 3600, 86400), ("day", 86400, 30 * 86400)):
         if seconds < 60:
@@ -75,7 +77,7 @@ def size(count: float) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with control characters as escapes, except the ends of its lines and tabs."""
+    """The text with control characters escaped, except tabs and the line breaks."""
     return text if text.isprintable() else text.translate(ESCAPES)
 
 

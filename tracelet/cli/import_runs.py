@@ -1,4 +1,4 @@
-"""`tracelet import PATH...`: runs that other trackers recorded become runs of the store. Sources are only read."""
+"""`tracelet import PATH...`: imports runs of other trackers into the store. Sources are only read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tracelet.importers.imported_run import Written
 from tracelet.store.store import Store, prepare
 
 WATCH_PAUSE = 5.0
-"""Seconds between two looks at a source that is followed."""
+"""Seconds between two checks of a source with `--follow`."""
 
 
 @click.command("import")
@@ -66,7 +66,7 @@ def _import_once(
     project: str | None,
     quiet: bool = False,
 ) -> int:
-    """Import all there is; how many runs failed. `quiet` prints only the runs that have something new."""
+    """Import everything; returns the number of failed runs. `quiet` prints only runs with new data."""
     runs = run_import.find(paths, importers, format)
     prepare(str(store.root))
     failures = points = 0

@@ -1,6 +1,6 @@
-"""What is installed: our own distribution, others that share its name, and the packages that each backend needs.
+"""The installed packages: our own distribution, others that share its name, and the packages that each backend needs.
 
-Called by `doctor` on the main thread. Reads package metadata only: nothing is imported, nothing is installed.
+Called by `doctor` on the main thread. Reads package metadata only: imports nothing, installs nothing.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from tracelet import registry
 from tracelet.errors import install_command
 
 COMMAND = "tracelet.cli:main"
-"""The console script that our distribution has, and a package of another author that has our name lacks."""
+"""The console script of our distribution, which another author's package of the same name lacks."""
 REQUIREMENT = re.compile(r"""([\w.-]+).*extra\s*==\s*["']([\w.-]+)["']""")
 
 
 def foreign_distributions() -> Iterator[dict[str, Any]]:
-    """Installed distributions that are named `tracelet` and are not ours, such as those on PyPI."""
+    """Installed distributions named `tracelet` that are not ours, such as those on PyPI."""
     seen: set[str] = set()
     for found in distributions(name="tracelet"):
         folder = str(found.locate_file(""))
         if folder not in seen and not _is_ours(found):
-            seen.add(folder)  # a folder may be on sys.path twice
+            seen.add(folder)  # sys.path may contain a folder twice
             yield {
                 "version": found.version, "folder": folder, "ok": False,
                 "fix": f"Type: pip uninstall tracelet, then {install_command()}",
@@ -48,7 +48,7 @@ def _is_ours(found: Distribution) -> bool:
 
 
 def _extras() -> dict[str, list[str]]:
-    """The packages of each extra of our distribution; empty where tracelet runs from a folder that nobody installed."""
+    """The packages of each extra of our distribution; empty if tracelet runs from a folder without being installed."""
     requirements = next((found.requires for found in distributions(name="tracelet") if _is_ours(found)), None)
     extras: dict[str, list[str]] = {}
     for line in requirements or ():

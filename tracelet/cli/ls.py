@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 DEFAULT_METRICS = 3
-"""Metrics shown by default: what fits beside the other columns in 120 characters."""
+"""Metrics shown by default: as many as fit beside the other columns in 120 characters."""
 HEAD_SHARE = 4
-"""A name at the head of a column takes no more than this part of a terminal's width."""
+"""The maximum share of a terminal's width for a name in a column header."""
 
 Row = tuple[Run, dict[str, Any]]
-"""A run and what a filter sees of it, read once."""
+"""A run and its fields for filters, read once."""
 
 
 @click.command()
@@ -79,7 +79,7 @@ def ls(
 
 
 def _no_runs_message(store: Store, quoted: list[str], hint: str) -> str:
-    """What to say instead of a table: there are no runs, or none of them match."""
+    """The message instead of a table: there are no runs, or none match."""
     count = len(store.runs())
     if not count:
         return f"no runs in {store.root}. Record one: tracelet demo{hint}"
@@ -94,7 +94,7 @@ def _namespaces(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def _asked(store: Store, rows: list[Row], table: str, names: Sequence[str]) -> list[Column]:
-    """The columns of these names; an error where no run of the store has one, unless it has no runs."""
+    """The columns with these names; an error if no run of the store has one, unless it has no runs."""
     if not all(any(name in found[table] for found in _namespaces(rows)) for name in names):
         runs = store.runs()
         known = known_metrics(runs) if table == "metrics" else sorted({name for run in runs for name in run.params})
@@ -110,7 +110,7 @@ def _filtered(rows: list[Row], chosen: Filter) -> list[Row]:
 
 
 def _sort_column(store: Store, rows: list[Row], name: str, asked: list[Column]) -> Column | None:
-    """The column of this name: a field, else a shown column, else a parameter or metric; None without runs."""
+    """The column with this name: a field, else a shown column, else a parameter or metric; None without runs."""
     found = columns_named(name, _namespaces(rows))
     if not found or found[0].table:
         found = [column for column in asked if column.name == name] or found
@@ -123,7 +123,7 @@ def _sort_column(store: Store, rows: list[Row], name: str, asked: list[Column]) 
 
 
 def _sorted(rows: list[Row], by: Column | None, reverse: bool) -> list[Row]:
-    """Rows that have nothing in the column come last in both directions."""
+    """Rows without a value in the column come last in both directions."""
     if by is None:
         rows = rows[::-1] if reverse else rows
         return sorted(rows, key=lambda row: not row[1]["pinned"])
@@ -133,7 +133,7 @@ def _sorted(rows: list[Row], by: Column | None, reverse: bool) -> list[Row]:
 
 
 def _default_metrics(rows: list[Row]) -> list[Column]:
-    """The metrics that most of the runs have, of those that the programs logged themselves."""
+    """The metrics that most of the runs have, among those that the programs logged themselves."""
     common = Counter(name for run, _ in rows for name, summary in run.summaries().items() if not summary.automatic)
     names = sorted(sorted(common), key=lambda name: (-common[name], name.startswith("train"), name))[:DEFAULT_METRICS]
     return [Column(name, "metrics") for name in names]
@@ -152,7 +152,7 @@ def _row_as_json(row: Row) -> dict[str, Any]:
 
 
 def _print(rows: list[Row], asked: list[Column], notable: list[Column]) -> None:
-    """The table; in a narrow terminal without some columns, but those asked for by name stay."""
+    """The table; a narrow terminal drops some columns, but not those requested by name."""
     target = console()
     columns = list(dict.fromkeys([*FIXED, *asked, *notable]))
     droppable = [column for column in (*reversed(notable), *map(Column, ("project", "duration", "started")))

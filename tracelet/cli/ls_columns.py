@@ -1,4 +1,4 @@
-"""The columns of `tracelet ls`: which quantity of a run each of them is, and how it is called. Pure; one thread.
+"""The columns of `tracelet ls`: the value that each one shows, and its title. Pure; one thread.
 
 A name may be a field of every run, a parameter and a metric at once: a column is one of these.
 """
@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 from tracelet.store.filtering import FIELDS, MISSING, Filter
 
 KINDS = {"params": "parameter", "metrics": "metric"}
-"""The tables of a filter's namespace that columns are of, and what one entry of them is."""
+"""The tables of a filter's namespace that columns can show, and the word for one entry of each."""
 
 
 class Column(NamedTuple):
-    """A field, or what `table`, one of `KINDS`, has under the name."""
+    """A field, or the entry of `table`, one of `KINDS`, under the name."""
 
     name: str
     table: str = ""
 
     def of(self, names: Mapping[str, Any]) -> Any:
-        """The value in a run's namespace; MISSING where it has none."""
+        """The value in a run's namespace; MISSING without one."""
         return (names[self.table] if self.table else names).get(self.name, MISSING)
 
 
@@ -31,7 +31,7 @@ FIXED = tuple(Column(name) for name in ("id", "name", "project", "status", "star
 
 
 def columns_named(name: str, namespaces: Iterable[Mapping[str, Any]]) -> list[Column]:
-    """What a bare name is in these runs, as a filter takes it: a field, else in each run a parameter, else a metric."""
+    """The columns of a bare name, interpreted as in a filter: a field, else in each run a parameter, else a metric."""
     if name in FIELDS:
         return [Column(name)]
     tables = {next((table for table in KINDS if name in names[table]), "") for names in namespaces}
@@ -39,7 +39,7 @@ def columns_named(name: str, namespaces: Iterable[Mapping[str, Any]]) -> list[Co
 
 
 def titles(columns: Sequence[Column]) -> list[str]:
-    """The name of each column; those that share one say what they are."""
+    """The title of each column; columns with the same name also say their kind."""
     count = Counter(column.name for column in columns)
     return [
         f"{column.name} ({KINDS[column.table]})" if column.table and count[column.name] > 1 else column.name
@@ -48,14 +48,16 @@ def titles(columns: Sequence[Column]) -> list[str]:
 
 
 def sort_key(found: Any) -> tuple[int, float, str] | None:
-    """Numbers before texts; None for what is missing or NaN."""
+    """Numbers before strings; None for a missing value or NaN."""
     if found is None or found is MISSING or found != found:
         return None
     return (0, float(found), "") if isinstance(found, (int, float)) else (1, 0.0, str(found))
 
 
 def quoted_numbers(chosen: Filter, namespaces: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The bare names in a filter that stand beside a text although they are numbers in every run that has them."""
+    """The bare names in a filter that are compared with a string although they are numbers in every run
+    that has them.
+    """
     sides = [
         (node.left, *node.comparators)
         for node in ast.walk(ast.parse(chosen.expression.strip(), mode="eval"))

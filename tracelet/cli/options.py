@@ -1,4 +1,4 @@
-"""Options and checks that several commands share: the store to read, and metrics given by name."""
+"""Options and checks that several commands share: the store to read, and metrics selected by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def store_option(command: Command) -> Command:
-    """`--dir FOLDER`, given to the command as `store`."""
+    """`--dir FOLDER`, passed to the command as `store`."""
     option = click.option(
         "--dir", "store", metavar="FOLDER", callback=_opened, expose_value=True,
         help="Folder of the store (default: TRACELET_DIR, otherwise .tracelet in the working directory).",
@@ -30,7 +30,7 @@ def _opened(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 
 
 def dir_hint(ctx: click.Context) -> str:
-    """What to add to a command that we suggest, so that it reads the store that this one reads."""
+    """The option to add to a suggested command, so that it reads the same store as this one."""
     while ctx.parent is not None and "store" not in ctx.params:
         ctx = ctx.parent
     store = ctx.params.get("store")
@@ -50,14 +50,14 @@ def known_metrics(runs: Iterable[Run]) -> list[str]:
 
 
 def checked_metrics(asked: Sequence[str], run: Run) -> list[str]:
-    """The metrics asked for, if the run has all of them; otherwise an error that names the nearest."""
+    """The requested metrics, if the run has all of them; otherwise an error that suggests the nearest."""
     if not set(asked).issubset(run.metrics()):
         check_known(asked, known_metrics([run]), f"run {run.id} has no metric")
     return list(asked)
 
 
 def check_known(asked: Iterable[str], known: Sequence[str], lacking: str) -> None:
-    """An error, `lacking` and the name, with the nearest or the first of those known, unless all are known."""
+    """An error, `lacking` and the name, with the nearest or the first known names, unless all are known."""
     for name in asked:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)

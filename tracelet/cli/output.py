@@ -1,7 +1,7 @@
-"""Where commands print: a rich console that behaves in pipes, in narrow terminals and without colours.
+"""The console for all commands: a rich console that works in pipes, in narrow terminals and without colors.
 
-Text from runs is never taken for markup, nor obeyed by the terminal; a `rich.Text` is made of `value(text)`. Not a
-terminal means: no colours, no cutting to a width, so that `grep` finds whole lines.
+Text from runs is never interpreted as markup or by the terminal; a `rich.Text` is created from `value(text)`. Without a
+terminal it uses no colors and does not truncate lines, so that `grep` finds whole lines.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 ColumnName = TypeVar("ColumnName")
 
 UNLIMITED = 100_000
-"""Columns of a "terminal" that is none: wider than any line."""
+"""The width without a terminal: wider than any line."""
 MIN_NAME_LENGTH = 12
-"""Characters of a name that are shown at least: the beginning and the end of it tell it from others."""
+"""Minimum characters shown of a name: its beginning and its end."""
 STATUS_STYLES = {
     "running": "cyan", "finished": "green", "failed": "bold red", "interrupted": "yellow", "preempted": "yellow",
     "killed": "red", "unreadable": "red",
@@ -33,11 +33,11 @@ STATUS_STYLES = {
 
 
 def console(stderr: bool = False) -> Console:
-    """A console on the stream as it is now, which makes control characters in every `str` visible."""
+    """A console on the current stream, which makes control characters in every `str` visible."""
     from rich.console import Console
 
     class Careful(Console):
-        def render_str(self, text: str, **options: Any) -> Text:  # every str comes by here, cells of tables too
+        def render_str(self, text: str, **options: Any) -> Text:  # every str comes here, also those in tables
             return super().render_str(visible(text), **options)
 
     stream = sys.stderr if stderr else sys.stdout
@@ -51,12 +51,12 @@ def echo(text: str, err: bool = False) -> None:
 
 
 def supports_unicode(target: Console) -> bool:
-    """Whether block characters come out as such."""
+    """Whether the terminal can show block characters."""
     return (target.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def print_block(target: Console, renderable: RenderableType, style: str | None = None) -> None:
-    """Print; where it is not a terminal, without the spaces that fill a table up to its width."""
+    """Print; without a terminal, omit the spaces that pad a table to its width."""
     if target.is_terminal:
         target.print(renderable, style=style)
         return
@@ -66,7 +66,7 @@ def print_block(target: Console, renderable: RenderableType, style: str | None =
 
 
 def shorten(target: Console, name: str, share: int) -> str:
-    """A name on one line; in a terminal at most a `share`-th of its width, with dots for the middle of it."""
+    """A name on one line; in a terminal at most a `share`-th of its width, with dots replacing the middle."""
     text, most = value(name), max(MIN_NAME_LENGTH, target.width // share)
     return text if len(text) <= most else f"{text[: (most - 2) // 2]}...{text[len(text) - (most - 3) // 2 :]}"
 
@@ -77,7 +77,7 @@ def fit_to_width(
     columns: Sequence[ColumnName],
     droppable: Sequence[ColumnName],
 ) -> Table:
-    """The table, without as many of the droppable columns as a narrow terminal has no room for."""
+    """The table without as many droppable columns as a narrow terminal has no room for."""
     kept = list(columns)
     if target.width >= UNLIMITED:
         return build(kept)
@@ -92,7 +92,7 @@ def fit_to_width(
 
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """A plain table without lines between the cells; `right` are the columns of numbers."""
+    """A plain table without lines between the cells; `right` are the numeric columns."""
     from rich.table import Table
 
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 2, 0, 0))

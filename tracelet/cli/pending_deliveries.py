@@ -29,30 +29,30 @@ class PendingDelivery:
     config: BackendConfig
     delivery: Delivery
     total: int
-    """Points of the run that go to backends."""
+    """Points of the run to deliver to backends."""
     named: bool = True
-    """Whether the run itself names the backend; one that only `sync --backend` named has to be named there again."""
+    """Whether the run itself names the backend; a backend from `sync --backend` must be named again there."""
 
     @property
     def command(self) -> str:
-        """What to type to have it delivered."""
+        """The command that delivers it."""
         return f"tracelet sync {self.run.id}" + ("" if self.named else f" --backend {self.config.name}")
 
     @property
     def left(self) -> int:
-        """Points that are not delivered yet."""
+        """Points not delivered yet."""
         return max(0, self.total - self.delivery.points)
 
     @property
     def complete(self) -> bool:
-        """Whether everything has been delivered, the end of the run as well."""
+        """Whether everything has been delivered, including the end of the run."""
         feed = BatchReader(self.run.path)
         feed.every_rank = self.delivery.every_rank
         return self.delivery.state == DONE and feed.next(self.delivery.cursors) is None
 
     @property
     def holder(self) -> int:
-        """The pid of the process that delivers it just now; 0 if none does."""
+        """The pid of the process that is delivering it; 0 if there is none."""
         name = f"{self.config.name}.lock"
         return holder(self.run.path / delivery_state.FOLDER / name)
 
@@ -65,10 +65,10 @@ class PendingDelivery:
 def pending_deliveries(
     run: Run, settings: Settings, asked: Sequence[str] = (), include_unfinished: bool = False
 ) -> Iterator[PendingDelivery]:
-    """The deliveries of a run to the given backends, otherwise to those that it was started with.
+    """The deliveries of a run to the given backends, otherwise to those with which it was started.
 
     `include_unfinished` adds backends that an earlier `sync --backend` named and that are incomplete. Options come from
-    the run's record, overridden by the settings, which know the credentials.
+    the run's record, overridden by the settings, which have the credentials.
     """
     recorded = _recorded(run)
     names = list(asked) or [name for name in recorded if not sdk_variables.switched_off(name)]
@@ -104,5 +104,5 @@ def _points(run: Run) -> int:
 
 
 def running(run: Run) -> bool:
-    """Whether the training goes on."""
+    """Whether the training is running."""
     return run.info.status == RUNNING

@@ -53,7 +53,8 @@ def _check(store: Store, run: Run, force: bool) -> None:
             f"run {run.id} is being delivered to {', '.join(owed)} by process {agent}; nothing was deleted. "
             "To delete it anyway: --force"
         )
-    # rmtree does not follow links inside; the folder itself, and the way to it from the store, must be none either.
+    # rmtree does not follow links inside; the folder itself, and the path to it from the store, must not be links
+    # either.
     if run.path.is_symlink() or run.path.resolve().parent != (store.root / RUNS).resolve():
         raise StoreError(f"{run.path} is a symbolic link; nothing was deleted. To remove the link: unlink {run.path}")
 

@@ -1,7 +1,7 @@
-"""`tracelet run SCRIPT ...`: becomes the plain interpreter on the program, with recording started before line one.
+"""`tracelet run SCRIPT ...`: becomes the plain interpreter on the program, and starts recording before its first line.
 
-It does not run the program, it is replaced by it (`execve`): `sys.argv`, `__name__`, tracebacks, exit code, signals,
-standard input and pickling are Python's own. What is handed over stands in two environment variables, which
+It does not run the program; the program replaces it (`execve`): `sys.argv`, `__name__`, tracebacks, exit code, signals,
+standard input and pickling are Python's own. Two environment variables pass on the options, which
 `cli/autostart/sitecustomize.py` reads.
 """
 
@@ -25,14 +25,15 @@ from tracelet.store.store import Store
 
 AUTOSTART = Path(__file__).with_name("autostart")
 LAUNCHERS = frozenset({"torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch"})
-"""Programs that only start the ranks: those are recorded, the launcher is not."""
+"""Programs that only start the ranks: the ranks are recorded, the launcher is not."""
 WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
-"""Options of the interpreter whose value may be an argument of its own."""
+"""Options of the interpreter whose value may be a separate argument."""
 UNWANTED = "EIPs"
-"""Options that shut PYTHONPATH out (-E, -I), or that installers put into the first line of the command `tracelet` for
-its own sake (-P, -s). -S, which does without `site` and therefore without us, goes too."""
+"""Options that disable PYTHONPATH (-E, -I), or that installers put into the shebang of the command `tracelet` for its
+own sake (-P, -s). -S is removed too, because it disables `site` and therefore the recording.
+"""
 NOBODY = "0"
-"""As a process id: none is meant, only ranks below."""
+"""As a process id: no process, only ranks below it."""
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -70,7 +71,7 @@ def run(
     if settled.enabled:
         registry.validated_backends(
             backend_arguments.parse(settled.backend, settled.tables)
-        )  # before hours of training, not after
+        )  # now, and not after hours of training
     if not is_module:
         _check_script(target)
     is_launcher = is_module and target in LAUNCHERS
@@ -81,7 +82,7 @@ def run(
 
 
 def _pairs(texts: Sequence[str], option: str, without: str | None = None) -> dict[str, str]:
-    """KEY=VALUE texts as a table; `without` stands for the value of a key without one."""
+    """KEY=VALUE strings as a table; `without` is the value of a key without one."""
     found = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -107,7 +108,9 @@ def _name(target: str, is_module: bool) -> str:
 
 
 def interpreter_options(command: Sequence[str]) -> list[str]:
-    """The interpreter's own options in a command line of `tracelet`, without those that would keep us out."""
+    """The interpreter's own options on the command line of `tracelet`, without those that would prevent the
+    recording.
+    """
     kept: list[str] = []
     rest = iter(command[1:])
     for word in rest:
@@ -119,7 +122,7 @@ def interpreter_options(command: Sequence[str]) -> list[str]:
             break
         else:
             letters = "".join(letter for letter in word[1:] if letter not in UNWANTED + "S")
-            letters = letters.removesuffix("m")  # -um tracelet: the module's name is the next word
+            letters = letters.removesuffix("m")  # -um tracelet: the module's name is the next argument
             kept += [f"-{letters}"] if letters else []
     return kept
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SPARK_WIDTH = 24
-"""Characters of a plot beside the numbers: all of it fits into 100 columns."""
+"""Characters of a plot beside the numbers: the line fits into 100 columns."""
 NAME_SHARE = 2
-"""The name of a metric takes at most half of the terminal's width: its summary is printed beside it."""
+"""A metric's name takes at most half of the terminal's width: its summary is printed beside it."""
 FRAMEWORK_PARAMS = ("trainer/", "setup/", "optimizer/", "data/", "model/", "scheduler/")
-"""Parameters that frameworks bring along; many, so most of them are only shown with `--all`."""
+"""Parameters that frameworks add; they are many, so most are only shown with `--all`."""
 NOTABLE_PARAMS = (
     "/class",
     "/lr",
@@ -35,12 +35,12 @@ NOTABLE_PARAMS = (
     "/parameters",
     "devices",
 )
-"""Ends of the names of those that are shown nevertheless."""
+"""Suffixes of the names that are shown nevertheless."""
 NOTABLE_PACKAGES = ("torch", "lightning", "pytorch-lightning", "numpy", "tracelet")
 MAX_EVENTS = 20
 """Lines without `--all`: a program may log an event at every step."""
 MAX_TRACEBACK = 30
-"""Lines; the end of a traceback tells the most, and all of it is in the JSON."""
+"""Lines; the end of a traceback is the most useful part, and the JSON has all of it."""
 
 
 class RunPage:
@@ -83,7 +83,7 @@ class RunPage:
         print_block(self.target, shown)
 
     def head(self) -> None:
-        """Name, status and why, when and where."""
+        """Name, status and reason, time and host."""
         from rich.text import Text
 
         info = self.run.info
@@ -110,7 +110,7 @@ class RunPage:
         self._pairs(pairs)
 
     def traceback(self) -> None:
-        """What Python said when the run failed."""
+        """Python's traceback if the run failed."""
         lines = self.run.status_record.traceback.rstrip().splitlines()
         if lines:
             self._title("Traceback")
@@ -118,7 +118,7 @@ class RunPage:
             self.target.print("\n".join([*left_out, *lines[-MAX_TRACEBACK:]]))
 
     def parameters(self, everything: bool = False) -> None:
-        """Hyperparameters; of what frameworks bring along only the notable ones."""
+        """Hyperparameters; of those that frameworks add, only the notable ones."""
         params = self.run.params
         shown = {name: found for name, found in params.items() if everything or _is_notable(name)}
         if not params:
@@ -160,7 +160,7 @@ class RunPage:
         return sparkline(self.run.chart(name).values, width, supports_unicode(self.target))
 
     def plots(self, names: list[str]) -> None:
-        """The metrics asked for, each as wide as the terminal."""
+        """The requested metrics, each as wide as the terminal."""
         for name in names:
             found = self.run.summary(name)
             self.target.print(value(name), style="bold")
@@ -246,7 +246,7 @@ def _at(extreme: float, step: int) -> str:
 
 
 def _best(checkpoints: list[Artifact]) -> str:
-    """The path of the last one that was the best when it was written."""
+    """The path of the last checkpoint that was the best when it was written."""
     return next((artifact.path for artifact in reversed(checkpoints) if artifact.metadata.get("best")), "")
 
 

@@ -46,7 +46,9 @@ def show(store: Store, run: str, metrics: tuple[str, ...], log: bool, everything
 
 
 def _print_log(run: Run, in_json: bool) -> None:
-    """What was printed, each line after its rank where there are several; a gap says how many lines are missing."""
+    """The console output, each line prefixed with its rank if there are several; a gap shows the number of missing
+    lines.
+    """
     found = run.console()
     if in_json:
         click.echo(as_json([line._asdict() for line in found]))
@@ -60,7 +62,7 @@ def _print_log(run: Run, in_json: bool) -> None:
 
 
 def run_as_json(run: Run, metrics: list[str]) -> dict[str, Any]:
-    """The run as JSON has it. Metrics with their summaries; the points are `tracelet export`'s."""
+    """The run in the form of the JSON. Metrics with their summaries; use `tracelet export` for the points."""
     info, end = run.info, run.status_record
     return {
         "id": info.id, "name": info.name, "project": info.project, "status": info.status, "reason": info.reason,
@@ -92,5 +94,5 @@ def _delivery(found: Delivery) -> dict[str, Any]:
 
 
 def _record(record: Any) -> dict[str, Any]:
-    """A record's fields, its time in seconds as everywhere in JSON."""
+    """A record's fields, with its time in seconds as everywhere in JSON."""
     return {name: getattr(record, name) for name in record.__struct_fields__} | {"time": record.time / 1e6}

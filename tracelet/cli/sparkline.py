@@ -1,4 +1,4 @@
-"""A series as one line of characters. Pure; imports numpy when it draws."""
+"""Draws a series as one line of characters. Pure; imports numpy when it draws."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.-=*#"
-"""For terminals whose encoding has no blocks."""
+"""For terminals whose encoding has no block characters."""
 GAP = " "
 
 
 def sparkline(values: FloatArray, width: int, unicode: bool = True) -> str:
-    """At most `width` characters: each is the mean of its share of the values, a gap where none of them is finite."""
+    """At most `width` characters: each is the mean of its share of the values, a gap if none of them is finite."""
     import numpy as np
 
     count = min(len(values), width)
@@ -33,8 +33,8 @@ def sparkline(values: FloatArray, width: int, unicode: bool = True) -> str:
 
 
 def _mean(values: FloatArray) -> float:
-    # Halved and divided first, because the sum of large values may not exist; bounded, because rounding must not make
-    # a flat line look like one that moves.
+    # Halve and divide first, because the sum of large values may overflow; clip, because rounding must not make a flat
+    # line look like one that moves.
     mean = 2.0 * float((values / (2 * len(values))).sum())
     return min(max(mean, float(values.min())), float(values.max()))
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tracelet.agent.delivery.courier_pool import CourierPool
 
 POLL = 0.1
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 
 @click.command()
@@ -60,7 +60,7 @@ def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: flo
 
 
 def _settle(run: Run, deliveries: Sequence[PendingDelivery], patience: float, named: bool) -> bool:
-    """Deliver one run; whether nothing is left to be done by anybody but a live agent."""
+    """Deliver one run; whether nothing is left except for a live agent."""
     unfinished: list[PendingDelivery] = []
     later = False
     for pending in deliveries:
@@ -96,7 +96,7 @@ def _settle(run: Run, deliveries: Sequence[PendingDelivery], patience: float, na
 
 
 def _deliver(folder: Path, deliveries: Sequence[PendingDelivery], patience: float) -> None:
-    # Imported here because it loads tenacity, which `tracelet --help` must not wait for.
+    # Imported here because it loads tenacity, which would slow down `tracelet --help`.
     from tracelet.agent.delivery.courier_pool import CourierPool
 
     pool = CourierPool(folder, _ignore, follow=False)
@@ -113,7 +113,7 @@ def _deliver(folder: Path, deliveries: Sequence[PendingDelivery], patience: floa
 
 
 def _ignore(sentence: str) -> None:
-    """What couriers say stands in the delivery's state, which `_report` tells."""
+    """Ignore the couriers' messages: they are in the delivery's state, which `_report` prints."""
 
 
 def _bar(folder: Path, names: Sequence[str]) -> AbstractContextManager[Callable[[], None] | None]:
@@ -132,7 +132,7 @@ def _share(folder: Path, names: Sequence[str]) -> float:
 
 
 def _hopeless(pool: CourierPool, patience: float) -> bool:
-    """Whether all that still work have had no answer for so long."""
+    """Whether none of the couriers still working has had an answer for too long."""
     states = [courier.state.delivery for courier in pool.couriers.values() if courier.is_alive()]
     stuck = [courier.call_seconds() > patience for courier in pool.couriers.values() if courier.is_alive()]
     return all((s.state == OFFLINE and time.time() - s.since > patience) or late for s, late in zip(states, stuck))
@@ -162,7 +162,7 @@ def _at(delivery: Delivery) -> str:
 
 @contextmanager
 def _in_folder(folder: str) -> Iterator[None]:
-    """Options such as `sqlite:///mlflow.db` mean the folder that the training ran in, if it is there."""
+    """Options such as `sqlite:///mlflow.db` are relative to the folder in which the training ran, if it exists."""
     before = Path.cwd()
     if folder and Path(folder).is_dir():
         os.chdir(folder)

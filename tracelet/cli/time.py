@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BAR = 30
 """Characters of the longest bar."""
 MAX_TABLES = 2
-"""Processes that have a table each; of more there is one with the extremes."""
+"""Processes with a table each; more of them share one with the extremes."""
 NO_ITERATIONS = (
     "No training iterations were recorded. Lightning's are recorded automatically; in your own training loop, use "
     "tracelet.telemetry.training_loop() and training_iteration()."
@@ -87,7 +87,7 @@ def _tables(target: Console, run: Run, processes: list[ProcessTimes]) -> None:
 
 
 def _head(target: Console, run: Run, starts: list[ProcessTimes]) -> None:
-    """What the leading rank did, over all its starts."""
+    """The breakdown of the leading rank, over all its starts."""
     total = sum(times.total for times in starts)
     productive = sum(times.goodput * times.total for times in starts) / total if total else 0.0
     target.print(f"{run.info.name}  {run.id}", style="bold")
@@ -98,12 +98,12 @@ def _head(target: Console, run: Run, starts: list[ProcessTimes]) -> None:
     target.print(
         f"  {duration(total)} total, {duration(sum(times.training for times in starts))} in training loops, "
         f"{counted(iterations, 'iteration')} (median {starts[-1].median * 1e3:.2f} ms)"
-        + (f", goodput {productive:.1%}" if productive else "")  # not known unless the training phases were timed
+        + (f", goodput {productive:.1%}" if productive else "")  # unknown unless the training phases were timed
     )
 
 
 def _shares(target: Console, times: ProcessTimes, title: str) -> None:
-    """One row for each part of the time, longest bars for the longest times."""
+    """One row per share of the time, with proportional bars."""
     target.print()
     if title:
         target.print(title, style="bold")
@@ -119,14 +119,14 @@ def _shares(target: Console, times: ProcessTimes, title: str) -> None:
 
 
 def _trend(times: ProcessTimes, name: str) -> tuple[str, ...]:
-    """Its time per iteration in the first and in the last third; empty where there are too few iterations."""
+    """Its time per iteration in the first and in the last third; empty with too few iterations."""
     if not times.first_third:
         return ()
     return _each(times.first_third.get(name)), _each(times.last_third.get(name))
 
 
 def _extremes(target: Console, processes: list[ProcessTimes]) -> None:
-    """One row for each part of the time: its mean over the ranks, and the ranks with the minimum and the maximum."""
+    """One row per share of the time: its mean over the ranks, and the ranks with the minimum and the maximum."""
     from tracelet.telemetry.reading.process_times import sorted_by_category
 
     target.print()

@@ -1,4 +1,4 @@
-"""`tracelet top RUN`: a live view of a run in the terminal. Reads the store and nothing else."""
+"""`tracelet top RUN`: a live view of a run in the terminal. Only reads the store."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 INTERVAL = 1.0
-"""Seconds between looks."""
+"""Seconds between two checks."""
 WIDTH = 40
-"""Characters of a curve."""
+"""Characters of a plot."""
 NAME_SHARE = 3
 """The name of a metric takes at most one third of the terminal's width."""
 MAX_EVENTS = 8
@@ -55,7 +55,7 @@ def top(store: Store, run: str, metrics: tuple[str, ...], everything: bool, once
                 found.refresh()
                 live.update(render(target, found, chosen, everything), refresh=True)
     except KeyboardInterrupt:
-        pass  # how people end it
+        pass  # the usual way to stop it
 
 
 def render(target: Console, run: Run, chosen: list[str], everything: bool) -> RenderableType:

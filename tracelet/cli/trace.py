@@ -82,7 +82,7 @@ def _json(record: dict[str, Any]) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """The same with text for what JSON cannot write: a NaN would make the whole file unreadable."""
+    """The same, with strings for values that JSON cannot store: a NaN would make the whole file unreadable."""
     if isinstance(value, dict):
         return {str(name): _finite(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""`tracelet ui`: serves the dashboard of a store and opens it in the browser if asked."""
+"""`tracelet ui`: serves the dashboard of a store, and opens it in the browser on request."""
 
 from __future__ import annotations
 

@@ -1,25 +1,26 @@
-"""Found by Python's `site` in every interpreter below `tracelet run`, before the program: starts the recording, or not.
+"""Imported by Python's `site` in every interpreter below `tracelet run`, before the program: starts the recording, or
+not.
 
-Runs on the main thread of a process that is not ours, so it must be cheap, quiet and leave no trace: it takes its
-folder off `sys.path`, decides from the environment whether this process is meant, and gives way to the user's own
-`sitecustomize`. Interpreters of any version may meet it, with tracelet or without: no syntax newer than Python 2.7.
+Runs on the main thread of a process that is not ours, so it must be cheap, quiet and leave no trace: it removes its
+folder from `sys.path`, decides from the environment whether to record this process, and then imports the user's own
+`sitecustomize`. Interpreters of any version may import it, with tracelet or without: no syntax newer than Python 2.7.
 
     TRACELET_AUTOSTART = "PID PLACE OPTIONS"
 
-PID is the process that `tracelet run` became. PLACE is the rank of the process that the variable was last meant for: a
-process with another rank was started by a launcher (Lightning's, torchrun) and is meant too; one with the same rank is
-some child of it (pip, a DataLoader worker, a subprocess) and is not.
+PID is the process that `tracelet run` became. PLACE is the rank of the last process that was recorded because of this
+variable: a process with another rank was started by a launcher (Lightning's, torchrun) and is recorded too; one with
+the same rank is a child of it (pip, a DataLoader worker, a subprocess) and is not.
 """
 
 import os
 import sys
 
 VARIABLE = "TRACELET_AUTOSTART"
-_ourselves = sys.modules[__name__]  # Python 2 empties a module that nobody holds
+_ourselves = sys.modules[__name__]  # Python 2 clears a module without references
 
 
 def place():  # type: () -> str
-    """Which rank of which launch this process is, as text without spaces."""
+    """The rank and launch of this process, as text without spaces."""
     names = "RANK", "LOCAL_RANK", "TORCHELASTIC_RUN_ID"
     return "/".join(os.environ.get(name) or "0" for name in names).replace(" ", "_")
 
@@ -39,20 +40,20 @@ def meant():  # type: () -> str | None
 
 
 def is_snippet():  # type: () -> bool
-    """Whether this is `python -c ...`, as multiprocessing starts its workers; no launcher starts a rank so."""
+    """Whether this is `python -c ...`, as multiprocessing starts its workers; no launcher starts a rank this way."""
     command = list(getattr(sys, "orig_argv", ()))
     return "-c" in command[:8]
 
 
 def withdraw():  # type: () -> None
-    """Make `sys.path` what it is without `tracelet run`."""
+    """Restore `sys.path` as it is without `tracelet run`."""
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
     sys.path_importer_cache.pop(here, None)
 
 
 def give_way():  # type: () -> None
-    """Import the user's own `sitecustomize`; without one, `site` is told what it always hears: ImportError."""
+    """Import the user's own `sitecustomize`; without one, raise ImportError as `site` expects."""
     del sys.modules["sitecustomize"]
     __import__("sitecustomize")
 
