@@ -74,7 +74,10 @@ class TensorboardBackend:
             raise Misconfigured(f"TensorBoard cannot be imported ({error})", fix) from error
         root = resolve_path(run, self._options.log_dir, "tensorboard")
         name = "-".join(part for part in (_file_name(run.name), run.id) if part)
-        self._folder = Path(run.memory.get("folder") or root / _file_name(run.project or "default") / name)
+        self._folder = root / _file_name(run.project or "default") / name
+        earlier = run.memory.get("folder")  # has the run's earlier name, if that was changed
+        if earlier and Path(earlier).resolve().is_relative_to(root.resolve()):
+            self._folder = Path(earlier)
         self._run, self._params = run, dict(run.params)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)

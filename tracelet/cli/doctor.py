@@ -79,7 +79,7 @@ def _store(store: Store) -> Finding:
 
 def _backends(settled: Settings, deliveries: Sequence[PendingDelivery], offline: bool) -> Iterator[Finding]:
     """The check of each backend that is configured here, or that a run waits for."""
-    backend_configs = {pending.config.name: pending.config for pending in deliveries}
+    backend_configs = {pending.config.name: pending.config for pending in deliveries if not pending.doubt}
     configured = backend_arguments.parse(settled.backend, settled.tables)
     if len(configured) == 1:
         configured = backend_arguments.with_address(configured, settled.api_key, settled.backend_url)
@@ -132,8 +132,9 @@ def _delivery(pending: PendingDelivery) -> Finding:
     command = pending.command if waits or delivery.state == MISCONFIGURED else ""
     return {
         "run": run.id, "name": run.info.name, "backend": pending.config.name, "state": delivery.state,
-        "left": pending.left, "rejected": delivery.rejected, "why": delivery.error, "delivering": live, "fix": fix,
-        "command": command, "ok": not command and delivery.state not in (MISCONFIGURED, OFFLINE),
+        "left": pending.left, "rejected": delivery.rejected, "why": pending.doubt or delivery.error,
+        "delivering": live, "fix": fix, "command": "" if pending.doubt else command,
+        "ok": not (command or pending.doubt) and delivery.state not in (MISCONFIGURED, OFFLINE),
     }  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from tracelet.agent.delivery.wait_for_delivery import delivered_journals
 from tracelet.cli.formatting import counted
 from tracelet.cli.options import store_option
 from tracelet.cli.output import echo
-from tracelet.cli.pending_deliveries import PendingDelivery, pending_deliveries, running
+from tracelet.cli.pending_deliveries import PendingDelivery, is_own, pending_deliveries, running
+from tracelet.cli.withheld_credentials import withheld_credentials
 from tracelet.store import delivery_state
 from tracelet.store.delivery_state import DONE, MISCONFIGURED, OFFLINE, Delivery
 from tracelet.store.run import Run
@@ -39,8 +40,12 @@ POLL = 0.1
 @click.option(
     "--patience", default=60.0, show_default=True, help="Seconds to wait for a backend that does not respond."
 )
+@click.option(
+    "--trust", is_flag=True,
+    help="Deliver also to addresses that only the record of another user's run names, without your credentials.",
+)  # fmt: skip
 @store_option
-def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: float) -> None:
+def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: float, trust: bool) -> None:
     """Deliver pending data of the given runs, or of all runs, to their backends.
 
     RUN is a run id, a unique id prefix, a run name, or `latest`. What has been delivered already is not sent again.
@@ -49,7 +54,7 @@ def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: flo
     asked = [name.strip() for name in (backend or "").split(",") if name.strip()]
     found, complete = False, True
     for run in chosen.values():
-        deliveries = list(pending_deliveries(run, settings.load(), asked))
+        deliveries = list(pending_deliveries(run, settings.load(), asked, trust=trust))
         found = found or bool(deliveries)
         complete = _settle(run, deliveries, patience, named=bool(runs)) and complete
     if not found:
@@ -78,6 +83,9 @@ def _settle(run: Run, deliveries: Sequence[PendingDelivery], patience: float, na
             if named:
                 sent = f"{counted(pending.delivery.points, 'point')}{_at(pending.delivery)}"
                 echo(f"{run.id} {pending.config.name}: complete, {sent}")
+        elif pending.doubt:
+            later = True
+            echo(f"{run.id} {pending.config.name}: not delivered, because {pending.doubt}", err=True)
         else:
             unfinished.append(pending)
     if not unfinished:
@@ -89,13 +97,18 @@ def _settle(run: Run, deliveries: Sequence[PendingDelivery], patience: float, na
             "Nothing is lost. Make it writable, or sync a copy of the store: tracelet sync --dir FOLDER", err=True,
         )  # fmt: skip
         return False
-    with _in_folder(run.info.folder):
-        _deliver(run.path, unfinished, patience)
+    # In a folder that a foreign run names, clients and Python itself would find settings and modules of others.
+    with _in_folder(run.info.folder if is_own(run) else ""):
+        _deliver(run.path, [pending for pending in unfinished if not pending.without_credentials], patience)
+        with withheld_credentials():
+            _deliver(run.path, [pending for pending in unfinished if pending.without_credentials], patience)
     reports = [_report(run, pending) for pending in unfinished]
     return all(reports) and not later
 
 
 def _deliver(folder: Path, deliveries: Sequence[PendingDelivery], patience: float) -> None:
+    if not deliveries:
+        return
     # Imported here because it loads tenacity, which would slow down `tracelet --help`.
     from tracelet.agent.delivery.courier_pool import CourierPool
 

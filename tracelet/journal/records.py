@@ -64,6 +64,8 @@ class Started(Record, frozen=True, kw_only=True, omit_defaults=True):
     resumed_from: str = ""
     backends: dict[str, dict[str, Any]] = {}
     """Where the run is to be delivered: name to options, credentials never among them."""
+    origin: str = ""
+    """Shows the user who recorded the run that these destinations are his; says nothing to anybody else."""
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True, gc=False):

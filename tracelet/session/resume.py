@@ -30,6 +30,7 @@ from tracelet.journal.run_folder import SUFFIX, create_journal
 from tracelet.redaction.known_secrets import redact
 from tracelet.redaction.masking import mask_arguments
 from tracelet.session.rank_environment import Identity, identify
+from tracelet.session.run_origin import signed
 from tracelet.settings import Settings
 from tracelet.store.pids import is_alive
 from tracelet.store.process_status import process_status
@@ -67,7 +68,7 @@ def open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]], nth:
         earlier = list(_ranks(folder, identity.stem))
         branch = _branch(earlier, identity)
         journal, attempt = create_journal(folder, identity.stem, redact)
-        started = _started(settings, identity, run, (attempt, branch), backends)
+        started = signed(_started(settings, identity, run, (attempt, branch), backends))
         writer = Writer(journal, started, settings.flush_interval)
         writer.without_agent = settings.delivery != "agent"
         if branch:

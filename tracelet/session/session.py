@@ -31,6 +31,7 @@ from tracelet.session.experiment import Experiment
 from tracelet.session.job_runs import JobRuns
 from tracelet.session.rank_environment import in_worker_process, several_nodes
 from tracelet.session.resume import CheckpointOrigin
+from tracelet.session.run_origin import signed
 from tracelet.session.spawned_ranks import Attach, CarriedCounts, LaunchedRankConfig, RankFunction, inherited_settings
 from tracelet.settings import Settings
 from tracelet.telemetry.recording import active_recorder as telemetry
@@ -206,6 +207,7 @@ class Session:
 
     def update_started(self, started: Started) -> None:
         """Replace the first record by a more complete one."""
+        started = signed(started)
         self.writer.started = self.experiment._started = started
         self.writer.emit(started)
         job = telemetry.job()
