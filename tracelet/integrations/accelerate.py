@@ -1,8 +1,8 @@
-"""Hugging Face accelerate: what `Accelerator.log` is given, its configuration, its setup, its saved states.
+"""Hugging Face accelerate: values given to `Accelerator.log`, its configuration, its setup, its saved states.
 
-Called on the user's threads. Only the main process records metrics, because only there does accelerate hand them on.
-They are recorded before a tracker sees them: its TensorBoard tracker drops numpy's floats without a word, and without
-any tracker `Accelerator.log` does nothing. What the trackers call in turn is marked as recorded.
+Called on the user's threads. Only the main process records metrics, because only there does accelerate pass them on.
+They are recorded before a tracker receives them: its TensorBoard tracker silently drops numpy floats, and without any
+tracker `Accelerator.log` does nothing. Nested calls of trackers are marked as recorded.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tracelet.journal.records import Event
 ACCELERATOR = "accelerate.accelerator"
 TRACKING = "accelerate.tracking"
 TRACKERS = ("Aim", "ClearML", "CometML", "DVCLive", "MLflow", "SwanLab", "TensorBoard", "Trackio", "WandB")
-"""Classes `NAMETracker`; no version has them all."""
+"""Classes `NAMETracker`; no version has all of them."""
 OTHER_METHODS = ("start", "log_images", "log_table", "log_figure", "log_artifact", "log_artifacts", "finish")
 
 
 class AccelerateIntegration(Integration):
-    """Records what an `Accelerator` is given."""
+    """Records the arguments of an `Accelerator` and of its methods."""
 
     name = "accelerate"
 
@@ -40,16 +40,16 @@ class AccelerateIntegration(Integration):
         self._params = ReportedParams(sink, self.name)
         self._resumed: Callable[[str], None] | None = None
         self._step: int | None = None
-        """The last step that a program gave: what a saved state belongs to."""
+        """The last step that the program logged: the step of a saved state."""
         self._direct: type | None = None
-        """The first class of trackers that the program logs to itself, past the Accelerator."""
+        """The first tracker class to which the program logs directly, without the Accelerator."""
 
     def trace(self, on_checkpoint: Callable[[str], None]) -> None:
-        """Have the states that a program loads reported."""
+        """Report the states that a program loads."""
         self._resumed = on_checkpoint
 
     def patches(self) -> Iterable[Patch]:
-        """The Accelerator's methods, and the trackers', which a program may call itself."""
+        """The methods of the Accelerator, and of the trackers, which a program may call directly."""
         yield Patch(ACCELERATOR, "Accelerator.init_trackers", self._around_init)
         yield Patch(ACCELERATOR, "Accelerator.log", self._around_log)
         yield Patch(ACCELERATOR, "Accelerator.prepare", self._around_prepare)
@@ -136,7 +136,7 @@ class AccelerateIntegration(Integration):
                 self.sink.flush(PATIENCE)
             result = original(accelerator, *args, **kwargs)
             with guard("recording a checkpoint"):
-                # With automatic names, the folder is known only afterwards: it is what the method returns.
+                # With automatic names, the folder is known only afterwards, from the method's result.
                 folder = result or (args[0] if args else kwargs.get("output_dir"))
                 if accelerator.is_main_process and folder:
                     self.sink.emit(checkpoint(folder, {"step": self._step}))
@@ -157,7 +157,7 @@ class AccelerateIntegration(Integration):
 
 
 def _setup(accelerator: Any) -> dict[str, Any]:
-    """What an Accelerator made of its arguments and of its launcher."""
+    """The Accelerator's setup, from its arguments and its launcher."""
     return {
         "mixed_precision": accelerator.mixed_precision,
         "gradient_accumulation_steps": accelerator.gradient_accumulation_steps,

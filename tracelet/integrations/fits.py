@@ -1,7 +1,7 @@
-"""Numbers the trainings of a library that is no Lightning, and says when each begins and how it ends.
+"""Numbers the trainings of a library other than Lightning, and records the start and the end of each.
 
-The numbers and events are those of Lightning's fits: points know the fit that they belong to, and `fit_started` and
-`fit_finished` frame it. Called on the user's threads, a few times for each training.
+Numbers and events are the same as for Lightning's fits: points have the number of their fit, and the events
+`fit_started` and `fit_finished` surround it. Called on the user's threads, a few times for each training.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Fit:
         self._keys: dict[tuple[str, str, str], SeriesKey] = {}
 
     def key(self, name: str, stage: str = "", reduce: str = "") -> SeriesKey:
-        """The one key of a series within this fit."""
+        """The key of a series within this fit."""
         key = self._keys.get((name, stage, reduce))
         if key is None:
             key = self._keys[name, stage, reduce] = SeriesKey(name, stage, self.number, reduce)
@@ -46,12 +46,12 @@ class Fits:
 
     @property
     def current(self) -> Fit | None:
-        """The innermost fit that runs."""
+        """The innermost running fit."""
         return self.running[-1] if self.running else None
 
     @contextmanager
     def fit(self, kind: str, finishing: Callable[[], dict[str, Scalar]], **attributes: Scalar) -> Iterator[Fit]:
-        """While the library trains; `finishing` returns what is to be said of it in the end. Exceptions pass."""
+        """Surrounds a training of the library; `finishing` returns attributes for the last event. Exceptions pass."""
         self.counted += 1
         fit = Fit(self.counted)
         self.running.append(fit)
@@ -77,5 +77,5 @@ class Fits:
             self.report("fit_finished", about)
 
     def report(self, name: str, attributes: dict[str, Scalar]) -> None:
-        """Put an event into the run."""
+        """Add an event to the run."""
         self._sink.emit(Event(time=time.time_ns() // 1000, name=name, attributes=dict(attributes)))

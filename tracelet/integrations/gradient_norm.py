@@ -1,6 +1,6 @@
 """The 2-norm of the gradients that an optimizer is about to use.
 
-Computed by integrations on the training thread where `track_gradients` asks for it. Never reads a device.
+Computed by integrations on the training thread if `track_gradients` is set. Never reads a device.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 GRADIENT_NORM = "tracelet/grad_norm"
-"""Many a module logs a `grad_norm` of its own, which must not be mixed with ours."""
+"""Many modules log a `grad_norm` of their own, which must not be mixed with ours."""
 
 
 def total_norm(optimizer: Any) -> Any:
-    """A one-element tensor on the gradients' device, or None when there are none."""
+    """A one-element tensor on the gradients' device, or None if there are none."""
     import torch
 
     gradients = [

@@ -1,9 +1,9 @@
 """pytorch-ignite: the metrics and the numeric output of every engine, at the trainer's iterations.
 
 Called on the training thread after the handlers of an event have run. An evaluator counts its own iterations and epochs
-from 1 in every run, so its values are recorded at the iteration of the trainer that it runs in (or that ran last). The
-first engine that runs has the names as they are; each other one, and each data set that it is run on, has a label in
-front. Adds no handler and changes no engine.
+from 1 in every run, so its values are recorded at the iteration of the trainer in which it runs (or that ran last). The
+first engine that runs keeps its names unchanged; each other engine, and each further data set of an engine, has a label
+as a prefix. Adds no handler and changes no engine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tracelet.journal.records import Scalar
 
 ENGINE = "ignite.engine.engine"
 OUTPUT = "output"
-"""The name of what an engine's function returns, if that is one number."""
+"""The name for the result of an engine's function, if it is one number."""
 TAKEN = frozenset({"iteration_completed", "epoch_completed", "completed"})
 """Events after which metrics may have been computed."""
 EVALUATOR, OTHER = "evaluator", "engine"
@@ -34,20 +34,20 @@ EVALUATOR, OTHER = "evaluator", "engine"
 
 @dataclass
 class EngineRecord:
-    """What is remembered of one engine."""
+    """The state kept for one engine."""
 
     label: str
     sets: dict[int, str] = field(default_factory=dict)
-    """Data set to the prefix of the names of what was computed on it."""
+    """Data set to the prefix of the names of metrics computed on it."""
     last: dict[str, Any] = field(default_factory=dict)
-    """The values that each metric had when it was last recorded: the same object is no new value."""
+    """The last recorded value of each metric: the same object is not a new value."""
     keys: dict[str, SeriesKey] = field(default_factory=dict)
     prefix: str = ""
     running: int = 0
 
 
 class IgniteIntegration(Integration):
-    """Records what engines compute."""
+    """Records the metrics of engines."""
 
     name = "ignite"
 
@@ -58,11 +58,11 @@ class IgniteIntegration(Integration):
         self._engines: weakref.WeakKeyDictionary[Any, EngineRecord] = weakref.WeakKeyDictionary()
         self._labels: set[str] = set()
         self._stack: list[Any] = []
-        """The engines that run, the innermost last."""
+        """The running engines, the innermost last."""
         self._trainer: weakref.ref[Any] | None = None
 
     def patches(self) -> Iterable[Patch]:
-        """Where engines run and fire events, and where their checkpoints are saved."""
+        """The methods that run engines, fire events and save their checkpoints."""
         yield Patch(ENGINE, "Engine.run", self._around_run)
         yield Patch(ENGINE, "Engine._fire_event", self._around_event)
         yield Patch("ignite.metrics.metric", "Metric.completed", self._around_completed)
@@ -91,7 +91,7 @@ class IgniteIntegration(Integration):
         return run
 
     def _meet(self, engine: Any) -> EngineRecord:
-        """What is known of an engine; at its first run it gets its label."""
+        """The record of an engine; at its first run it gets its label."""
         record = self._engines.get(engine)
         if record is None:
             if self._trainer is None:
@@ -116,7 +116,7 @@ class IgniteIntegration(Integration):
             with guard("recording the metrics of ignite"):
                 record = self._engines.get(engine)
                 if record is not None:
-                    # Python may have one object for equal numbers: what was computed again is new all the same.
+                    # Python may reuse one object for equal numbers; a recomputed value is new all the same.
                     record.last.pop(name, None)
             return result
 
@@ -150,7 +150,7 @@ class IgniteIntegration(Integration):
             self.sink.emit((self._key(record, f"{prefix}{name}"), step, value, now, epoch, None))
 
     def _is_new(self, record: EngineRecord, name: str, value: Any) -> bool:
-        """Metrics stay in the state after they were computed, while the next iterations run: they are recorded once."""
+        """Metrics stay in the state after they were computed, during the next iterations: they are recorded once."""
         if record.last.get(name, record) is value:
             return False
         record.last[name] = value
@@ -170,7 +170,7 @@ class IgniteIntegration(Integration):
         return engine.state.iteration, engine.state.epoch
 
     def _prefix(self, record: EngineRecord, state: Any) -> str:
-        """An evaluator that is run on several data sets has a series for each; a loader is known by its data set."""
+        """An evaluator that runs on several data sets has a series for each; a loader is identified by its data set."""
         if not record.label:
             return ""
         data = getattr(state.dataloader, "dataset", None)
@@ -212,13 +212,13 @@ class IgniteIntegration(Integration):
 
 
 def _numbers_of(output: Any) -> Mapping[str, Any]:
-    """What an engine's function returned, by name; nothing for tensors of predictions and the like."""
+    """The result of an engine's function, by name; nothing for tensors of predictions and the like."""
     if isinstance(output, Mapping):
         return output
     return {OUTPUT: output} if as_metric(output) is not None else {}
 
 
 def _own_name(engine: Any) -> str:
-    """The name of the logger that the program gave to an engine, as ignite's examples do: `Train Evaluator`."""
+    """The name of the logger that the program gave to an engine, as in ignite's examples: `Train Evaluator`."""
     name = str(getattr(engine.logger, "name", ""))
     return "" if name.startswith("ignite.") else name.strip("/")

@@ -1,4 +1,4 @@
-"""Parameters that libraries have, recorded once and again only when they have changed.
+"""Parameters of libraries, recorded once and again only if they have changed.
 
 Called on the user's threads, a few times for each training.
 """
@@ -24,13 +24,13 @@ class ReportedParams:
         self._asked: set[str] = set()
 
     def once(self, what: str) -> bool:
-        """Whether this is the first time that it is asked; for what is to be said once in a run."""
+        """Whether this is the first call in the run, for reports that are made once."""
         first = what not in self._asked
         self._asked.add(what)
         return first
 
     def report(self, values: Any, prefix: str = "") -> None:
-        """Record a mapping's, namespace's or dataclass's values, those that are new."""
+        """Record the new values of a mapping, namespace or dataclass."""
         fresh: dict[str, Scalar] = {}
         for name, value in flatten(values).items():
             text = f"{type(value).__name__} {value!r}"

@@ -1,4 +1,4 @@
-"""Checkpoints that a library has saved, recorded as references: nothing is copied, moved or read but the size.
+"""Checkpoints that a library has saved, recorded as references: nothing is copied, moved or read except the size.
 
 Called on the training thread, after the library has saved.
 """
@@ -12,8 +12,9 @@ from pathlib import Path
 from tracelet.journal.records import Artifact, Scalar
 
 PATIENCE = 1.0
-"""Seconds that a checkpoint waits at most until what was recorded before it is on disk: a program that resumes from it
-does not compute that again."""
+"""Maximum seconds that a checkpoint waits until everything recorded before it is on disk, because a program that
+resumes from it does not compute that again.
+"""
 
 
 def checkpoint(path: str | os.PathLike[str], metadata: dict[str, Scalar]) -> Artifact:
@@ -27,7 +28,7 @@ def checkpoint(path: str | os.PathLike[str], metadata: dict[str, Scalar]) -> Art
 
 
 def size_of(path: str) -> int:
-    """Bytes of a local file or folder; 0 for what is elsewhere."""
+    """Bytes of a local file or folder; 0 for a remote one."""
     try:
         if os.path.isdir(path):
             return sum(os.path.getsize(Path(place) / name) for place, _, names in os.walk(path) for name in names)

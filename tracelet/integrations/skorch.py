@@ -1,8 +1,8 @@
-"""skorch: the history that a net keeps, epoch by epoch and batch by batch, its parameters and its checkpoints.
+"""skorch: a net's history, epoch by epoch and batch by batch, its parameters and its checkpoints.
 
 Called on the training thread after the net's own callbacks, because those add to the history. The record of an epoch is
-the history's row under its own names, at the epoch's number; that of a batch stands under `batch/`. What skorch's
-loggers hand on to TensorBoard, wandb and others is marked as recorded. Computes nothing and adds no callback.
+the history's row under its own names, at the epoch's number; that of a batch has the prefix `batch/`. Values that
+skorch's loggers pass on to TensorBoard, wandb and others are marked as recorded. Computes nothing and adds no callback.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tracelet.journal.records import Scalar
 LOGGERS = ("NeptuneLogger", "WandbLogger", "TensorBoard", "SacredLogger", "MlflowLogger")
 EVENTS = ("initialize", "on_train_begin", "on_batch_end", "on_epoch_end", "on_train_end")
 NOT_METRICS = ("batches", "epoch")
-"""Entries of a row that are its parts and its step."""
+"""Entries of a row that are its nested rows and its step."""
 NOT_PARAMETERS = (
     "callbacks",
     "verbose",
@@ -35,7 +35,7 @@ NOT_PARAMETERS = (
     "iterator_valid",
     "dataset",
 )
-"""Arguments of a net that are classes or objects: their names are recorded apart."""
+"""Arguments of a net that are classes or objects: their names are recorded separately."""
 TRAINING, EVALUATING = "train", "validate"
 
 
@@ -50,10 +50,10 @@ class SkorchIntegration(Integration):
         self._params = ReportedParams(sink, self.name)
         self._outside = Fit(0)
         self._batches: dict[str, int] = {}
-        """How many batches of each kind the fit that runs has had."""
+        """The number of batches of each kind in the running fit."""
 
     def patches(self) -> Iterable[Patch]:
-        """Where a net is fitted and tells its callbacks, and the callbacks that hand on."""
+        """The methods that fit a net and call its callbacks, and the callbacks that pass values on."""
         yield Patch("skorch.net", "NeuralNet.fit_loop", self._around_fit)
         yield Patch("skorch.net", "NeuralNet.notify", self._around_notify)
         yield Patch("skorch.callbacks.training", "Checkpoint.save_model", self._around_save)
@@ -81,7 +81,7 @@ class SkorchIntegration(Integration):
         values = net.get_params(deep=False)
         named = {name: value for name, value in values.items() if name not in NOT_PARAMETERS and name[0] != "_"}
         self._params.report(named)
-        # An object's class stands for it: its text would be pages.
+        # An object is represented by its class: its text would be pages.
         kinds = {name: values[name] for name in ("module", "criterion", "optimizer") if values.get(name) is not None}
         self._params.report({name: kind if isinstance(kind, type) else type(kind) for name, kind in kinds.items()})
 

@@ -1,4 +1,4 @@
-"""What integrations ask of values and batches of PyTorch, without importing it and without waiting for a device.
+"""Functions for PyTorch values and batches, without importing PyTorch and without waiting for a device.
 
 Called on the training thread, several times in every step.
 """
@@ -11,11 +11,11 @@ from typing import Any
 from tracelet.capture.scalars import with_stream
 
 DEPTH = 3
-"""How deep the first tensor of a batch is looked for: `[{"ids": tensor}]` is the deepest that is usual."""
+"""How deep the first tensor of a batch is searched for: `[{"ids": tensor}]` is the deepest usual nesting."""
 
 
 def detached(value: Any) -> Any:
-    """The value as something that no one changes any more: a number, or a detached copy on its device."""
+    """The value as something immutable: a number, or a detached copy on its device."""
     on_cpu = getattr(value, "is_cpu", None)
     if on_cpu is None:
         return value
@@ -23,7 +23,7 @@ def detached(value: Any) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a logged value is one number: Python's, numpy's, or a tensor of one element."""
+    """Whether a logged value is a single number: Python's, numpy's, or a tensor of one element."""
     if isinstance(value, (bool, int, float)):
         return True
     count = getattr(value, "numel", None)
@@ -33,7 +33,7 @@ def is_number(value: Any) -> bool:
 
 
 def samples_of(batch: Any) -> int:
-    """How many samples a batch has: the first dimension of the first tensor in it; 0 if there is none."""
+    """The number of samples in a batch: the first dimension of its first tensor; 0 if it has none."""
     for _ in range(DEPTH):
         shape = getattr(batch, "shape", None)
         if shape is not None:

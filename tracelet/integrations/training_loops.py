@@ -1,7 +1,7 @@
-"""Who drives the training: while a framework with hooks of its own does, the hooks of plain PyTorch are not in place.
+"""Which framework drives the training: while one with its own hooks does, the hooks of plain PyTorch are not installed.
 
-`plain` is the one object that they share: the PyTorch integration puts its patches in, and a framework's integration
-says on the training thread when its loop begins and ends.
+They share the object `plain`: the PyTorch integration adds its patches, and a framework's integration reports on the
+training thread when its loop begins and ends.
 """
 
 from __future__ import annotations
@@ -9,4 +9,4 @@ from __future__ import annotations
 from tracelet.integrations.patching import PatchGroup
 
 plain = PatchGroup(needed=1)
-"""In place until a framework calls `plain.adjust_users(-1)`, and again after `plain.adjust_users(1)`."""
+"""Installed until a framework calls `plain.adjust_users(-1)`, and again after `plain.adjust_users(1)`."""

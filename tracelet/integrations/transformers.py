@@ -1,8 +1,8 @@
 """Hugging Face's Trainer: its log at its steps, its arguments, the model's configuration, its checkpoints.
 
-Called on the training thread where the Trainer logs, saves and begins, never in a step between. The record is what
-`Trainer.state.log_history` holds, name by name and step by step. What the Trainer's own reporters (`report_to`) hand on
-to TensorBoard, wandb and others is marked as recorded. Reads no tensor and adds no callback.
+Called on the training thread when the Trainer begins, logs and saves, never in a step between. The record equals
+`Trainer.state.log_history`, name by name and step by step. Values that the Trainer's own reporters (`report_to`) pass
+on to TensorBoard, wandb and others are marked as recorded. Reads no tensor and adds no callback.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ REPORTERS = (
     "AzureML", "ClearML", "Comet", "DVCLive", "DagsHub", "Flyte", "MLflow", "Neptune", "SwanLab", "TensorBoard",
     "Trackio", "Wandb",
 )  # fmt: skip
-"""Classes `NAMECallback` that hand the log on to a tracker; no version has them all."""
+"""Classes `NAMECallback` that pass the log on to a tracker; no version has all of them."""
 REPORTING = ("setup", "on_train_begin", "on_log", "on_evaluate", "on_predict", "on_save", "on_train_end")
 STAGES = {"eval_": "validate", "test_": "test"}
 
 
 class TransformersIntegration(Integration):
-    """Records what `transformers.Trainer` and its subclasses (trl's, for instance) log."""
+    """Records the log of `transformers.Trainer` and its subclasses (trl's, for example)."""
 
     name = "transformers"
 
@@ -45,14 +45,14 @@ class TransformersIntegration(Integration):
         self._params = ReportedParams(sink, self.name)
         self._resumed: Callable[[str], None] | None = None
         self._outside = Fit(0)
-        """For what is logged outside a training or an evaluation."""
+        """For values logged outside a training or an evaluation."""
 
     def trace(self, on_checkpoint: Callable[[str], None]) -> None:
-        """Have the checkpoints that trainings resume from reported."""
+        """Report the checkpoints from which trainings resume."""
         self._resumed = on_checkpoint
 
     def patches(self) -> Iterable[Patch]:
-        """Where the Trainer begins, logs and saves, and the callbacks that report."""
+        """The methods in which the Trainer begins, logs and saves, and the callbacks that report."""
         yield Patch(TRAINER, "Trainer.train", self._around("fit"))
         yield Patch(TRAINER, "Trainer.evaluate", self._around("validate"))
         yield Patch(TRAINER, "Trainer.predict", self._around("predict"))
@@ -125,12 +125,12 @@ class TransformersIntegration(Integration):
             if name == "step" or metric is None:
                 continue
             stage = next((stage for prefix, stage in STAGES.items() if name.startswith(prefix)), "train")
-            # The Trainer has gathered its values over all ranks already.
+            # The Trainer has already reduced its values over all ranks.
             self.sink.emit((fit.key(name, stage, "synced"), step, metric, now, at, None))
         self._check_filter(row, args)
 
     def _check_filter(self, row: Mapping[str, Any], args: Any) -> None:
-        """The Trainer replaces losses that are NaN or infinite before it logs their mean: only the gradients tell."""
+        """The Trainer replaces NaN and infinite losses before it logs their mean: only the gradients show them."""
         loss, norm = row.get("loss"), row.get("grad_norm")
         if not (isinstance(loss, float) and isinstance(norm, float) and getattr(args, "logging_nan_inf_filter", False)):
             return

@@ -1,7 +1,7 @@
-"""The PyTorch integration: what a program makes, trains and saves without a framework.
+"""The PyTorch integration: objects, loops and files of programs without a framework.
 
-Started and stopped by the session. Importing this package does not import torch. What is recorded at every step stands
-in `loop_hooks`; while Lightning trains, none of that is in place.
+Started and stopped by the session. Importing this package does not import torch. `loop_hooks` contains what is called
+at every step; while Lightning trains, none of that is installed.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class TorchIntegration(Integration):
     _on_checkpoint: Callable[[str], None] | None = None
 
     def watch_resumes(self, on_checkpoint: Callable[[str], None]) -> None:
-        """Have the paths of checkpoints that the program loads told."""
+        """Report the paths of checkpoints that the program loads."""
         self._on_checkpoint = on_checkpoint
 
     def stop(self) -> None:
-        """Put everything back, and end what is open."""
+        """Revert everything, and end open spans."""
         for patch in getattr(self, "_standby", ()):
             if patch in plain.patches:
                 plain.patches.remove(patch)

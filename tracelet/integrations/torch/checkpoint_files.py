@@ -1,8 +1,8 @@
 """Checkpoints that a program saves and loads itself: `torch.save` and `torch.load` of models and state dictionaries.
 
-Called on the user's thread. A file is recorded where it is, never copied; what else is saved (tensors, data sets)
-is not a checkpoint. Before a save, what was recorded so far is written: a training that goes on from the file does not
-repeat it.
+Called on the user's thread. A file is recorded as a reference, never copied; other saved objects (tensors, data sets)
+are not checkpoints. Before a save, everything recorded so far is written: a training that resumes from the file does
+not repeat it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from tracelet.telemetry.recording import active_recorder
 from tracelet.telemetry.recording.span_recorder import ActiveSpan
 
 PATIENCE = 1.0
-"""Seconds that a save waits for the journal, once: it takes a millisecond unless the disk hangs."""
+"""Seconds that a save waits for the journal. It takes a millisecond unless the disk hangs; then this is the
+only wait.
+"""
 DEEPEST = 3
-"""Levels of a dictionary in which tensors are looked for: {"states": {"net": state_dict}}."""
+"""Levels of a dictionary that are searched for tensors: {"states": {"net": state_dict}}."""
 MOST_LOOKED_AT = 50
-"""Values of one dictionary that are looked at."""
+"""Values of one dictionary that are checked."""
 
 
 class _Here(threading.local):
@@ -39,7 +41,7 @@ class _Here(threading.local):
 
 
 class CheckpointFiles:
-    """One artifact and one span for each checkpoint."""
+    """One artifact and one span per checkpoint."""
 
     def __init__(self, sink: Sink, records: LoopRecords | None, optimizers: OptimizerRecords) -> None:
         self._sink = sink

@@ -1,7 +1,7 @@
-"""Keeps `torch.compile` from compiling tracelet: our frames run as they are, and break no graph that is not broken.
+"""Keeps `torch.compile` from compiling tracelet: our frames run unchanged, and cause no additional graph breaks.
 
-Applied when PyTorch's compiler is imported, on the thread that imports it. Between the graphs of a compiled function it
-looks at every Python frame that runs, and would trace our wrappers as if they were the model's.
+Applied when PyTorch's compiler is imported, on the importing thread. Between the graphs of a compiled function the
+compiler examines every Python frame that runs, and would trace our wrappers as if they were the model's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tracelet.integrations.torch import step_hooks
 
 @dataclass
 class CompilerSkips(Patch):
-    """Our files among those that the compiler leaves alone, as PyTorch's own and the standard library's are."""
+    """Adds our files to those that the compiler skips, like PyTorch's own and the standard library's."""
 
     added: list[str] = field(default_factory=list)
 
@@ -32,7 +32,7 @@ class CompilerSkips(Patch):
             module._recompile_re()
 
     def revert(self) -> None:
-        """Take them out again."""
+        """Remove them."""
         module: Any = sys.modules.get(self.module)
         added, self.added = self.added, []
         if added and module is not None:
@@ -41,7 +41,7 @@ class CompilerSkips(Patch):
 
 
 def _all_but(file: Path, folder: Path) -> Iterator[str]:
-    """Files and folders that are all of a folder except one file in it."""
+    """The files and folders of a folder, except one file."""
     for path in sorted(folder.iterdir()):
         if path.is_dir() and path in file.parents:
             yield from _all_but(file, path)
@@ -50,7 +50,7 @@ def _all_but(file: Path, folder: Path) -> Iterator[str]:
 
 
 def compiler_skips() -> Patch:
-    """The one place where the compiler keeps what it skips."""
+    """The compiler's only list of files to skip."""
     return CompilerSkips("torch._dynamo.trace_rules", "SKIP_DIRS", _same, optional=True)
 
 

@@ -1,6 +1,6 @@
-"""One pass over a data loader, or the steps of a loop without one: the present iteration and its phases.
+"""One pass over a data loader, or the steps of a loop without one: the current iteration and its phases.
 
-Called on the training thread, several times in every iteration. It takes the time and appends to a list, nothing else.
+Called on the training thread, several times in every iteration. It only reads the clock and appends to a list.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 from tracelet.telemetry.names import MODEL_BACKWARD, MODEL_FORWARD
 
 NEGLIGIBLE = 20_000
-"""Nanoseconds between two phases that are no phase of their own: nothing is computed in 20 us."""
+"""Nanoseconds between two phases that are not a separate phase: nothing is computed in 20 us."""
 BEFORE_CLEARING = 100_000
-"""The same before gradients are cleared: most programs clear them first, on a batch that has just come."""
+"""The same before gradients are cleared: most programs clear them first, on a batch that has just arrived."""
 
 
 class LoaderPass:
@@ -28,13 +28,13 @@ class LoaderPass:
     def __init__(self, iterator: Any, number: int, now: int) -> None:
         self.iterator = None if iterator is None else weakref.ref(iterator)
         self.number = number
-        """The id of the span that it has if it is an evaluation."""
+        """The id of its span if it is an evaluation."""
         self.began = now
         self.partners: list[weakref.ref[Any]] = []
-        """Iterators that give a batch to each of its iterations, too: `zip(labelled, unlabelled)`."""
+        """Iterators that also yield a batch to each of its iterations: `zip(labeled, unlabeled)`."""
         self.batches = 0
         self.evaluated = 0
-        """Iterations that were an evaluation's."""
+        """The number of iterations that belonged to an evaluation."""
         self.stepped: set[int] = set()
         """Optimizers that have stepped in this iteration."""
         self.restart(now)
@@ -46,13 +46,13 @@ class LoaderPass:
         self.samples = 0
         self.trained = False
         self.step_end = 0
-        """How long `marks` was when an optimizer's step ended last."""
+        """The length of `marks` when the last optimizer step ended."""
         if self.stepped:
             self.stepped.clear()
 
     @property
     def is_over(self) -> bool:
-        """Whether the loop has let go of its iterator: a `break` tells nobody."""
+        """Whether the loop has released its iterator: a `break` is not reported otherwise."""
         return self.iterator is not None and self.iterator() is None
 
     def reads(self, iterator: Any) -> bool:
@@ -60,11 +60,11 @@ class LoaderPass:
         return self.iterator is not None and self.iterator() is iterator
 
     def shares(self, iterator: Any) -> bool:
-        """Whether the iterator gives further batches to the iterations of this pass."""
+        """Whether the iterator yields further batches to the iterations of this pass."""
         return any(partner() is iterator for partner in self.partners)
 
     def absorb(self, other: LoaderPass) -> None:
-        """The other one was no loop of its own: it gave a second batch to this iteration."""
+        """The other pass was not a loop of its own: it yielded a second batch to this iteration."""
         if other.iterator is not None:
             self.partners.append(other.iterator)
         self.marks += other.marks
@@ -73,7 +73,7 @@ class LoaderPass:
         self.stepped |= other.stepped
 
     def compute(self, negligible: int = NEGLIGIBLE) -> None:
-        """A phase begins: what lies before it since the last one was the forward pass, and all that is not told."""
+        """A phase begins: the time since the last phase is the forward pass, unless it is negligible."""
         now, marks = perf_counter_ns(), self.marks
         if now - (marks[-1] if marks else self.begin) > negligible:
             if marks and marks[-2] is MODEL_FORWARD:
@@ -86,7 +86,7 @@ class LoaderPass:
         self.marks += phase, perf_counter_ns()
 
     def split(self) -> LoaderPass:
-        """Of a loop without a loader: the iteration that the last step ended; this one goes on with what came after."""
+        """In a loop without a loader: the iteration that the last step ended; this one continues with what followed."""
         done = LoaderPass(None, self.number, self.begin)
         done.marks, rest = self.marks[: self.step_end], self.marks[self.step_end :]
         done.trained = True

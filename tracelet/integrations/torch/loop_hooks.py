@@ -1,8 +1,7 @@
-"""The places that every plain PyTorch loop passes: the loader's next batch, the backward pass, the optimizers.
+"""The hooks in every plain PyTorch loop: the loader's next batch, the backward pass, the optimizers.
 
-Called on the training thread. Each costs a few microseconds, and nothing while a framework that has hooks of its own
-trains (`training_loops`). They stand where no warning of PyTorch looks for its caller, so that warnings name the
-user's line as before.
+Called on the training thread. Each costs a few microseconds, and nothing while a framework with its own hooks trains
+(`training_loops`). They are placed so that PyTorch's warnings still name the user's line.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ PLACE = "timing a training loop"
 
 
 class LoopHooks:
-    """Timing, if the run records spans, and what is read from optimizers and gradients."""
+    """Timing, if the run records spans, and values from optimizers and gradients."""
 
     def __init__(self, records: LoopRecords | None, optimizers: OptimizerRecords) -> None:
         self._records = records
@@ -31,7 +30,7 @@ class LoopHooks:
         self._recording = True
 
     def patches(self) -> list[Patch]:
-        """The hooks; those that only time nothing but a loop are left out without spans."""
+        """The hooks; without spans, those that only time a loop are omitted."""
         found: list[Patch] = [
             StepHooks("torch", "optim", _same, True, True,
                       before=self._before_step, after=self._after_step),
@@ -50,7 +49,7 @@ class LoopHooks:
         ]
 
     def stop(self) -> None:
-        """Record what is open and nothing more."""
+        """Record what is open, and nothing more afterwards."""
         self._recording = False
         for loop in self._loops:
             with guard(PLACE):
@@ -61,7 +60,7 @@ class LoopHooks:
                 self._records.close()
 
     def _loop(self) -> PlainLoop | None:
-        """The present thread's loop."""
+        """The current thread's loop."""
         loop = self._here.loop
         if loop is None and self._records is not None and self._recording:
             loop = self._here.loop = PlainLoop(self._records)
@@ -91,7 +90,8 @@ class LoopHooks:
 
     def _around_backward(self, original: Function) -> Function:
         def engine_run_backward(*args: Any, **kwargs: Any) -> Any:
-            # `autograd.grad` comes by here as well: it gives gradients to the program and none to the model.
+            # `autograd.grad` passes through here as well: it returns gradients to the program and sets none on the
+            # model.
             if not kwargs.get("accumulate_grad") or not self._recording:
                 return original(*args, **kwargs)
             loop = None

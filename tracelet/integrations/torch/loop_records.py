@@ -1,7 +1,7 @@
-"""What plain PyTorch loops have done, as spans and counts: training iterations, evaluations, throughput.
+"""Plain PyTorch loops as spans and counts: training iterations, evaluations, throughput.
 
-Called on the training thread at the end of an iteration. A program that times its iterations or their phases by hand
-(`tracelet.telemetry`) is taken at its word: from then on nothing is recorded here.
+Called on the training thread at the end of an iteration. If a program times its iterations or their phases by hand
+(`tracelet.telemetry`), nothing more is recorded here.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class LoopRecords:
             self._job.validation.durations.add(end - done.begin)
 
     def ended(self, done: LoaderPass, end: int) -> None:
-        """A pass is over; if it was an evaluation, that is a span."""
+        """A pass has ended; an evaluation becomes a span."""
         if not done.evaluated or self._recorder.timed_by_hand:
             return
         recorder = self._recorder
@@ -87,7 +87,7 @@ class LoopRecords:
             self._last = max(self._last, end)
 
     def close(self) -> None:
-        """The run ends: so does the training loop, with its last iteration."""
+        """The run ends: the training loop ends with its last iteration."""
         span, self._span = self._span, None
         if span is None or span.ended:
             return

@@ -1,7 +1,7 @@
-"""What the optimizers of a plain PyTorch loop tell: learning rates, gradient norms, their arguments and their models.
+"""Data from the optimizers of a plain PyTorch loop: learning rates, gradient norms, their arguments and their models.
 
-Called on the training thread before each step. Steps are counted for each series, and go on where a resumed run
-stopped. Never reads a device, computes no gradient norm unless it is asked for, and keeps no optimizer alive.
+Called on the training thread before each step. Steps are counted per series, and continue where a resumed run stopped.
+Never reads a device, computes no gradient norm unless requested, and keeps no optimizer alive.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Known:
 
 
 class OptimizerRecords:
-    """Learning rates and gradient norms at every step of every optimizer, and once what they are."""
+    """Learning rates and gradient norms at every step of every optimizer, and its description once."""
 
     def __init__(self, sink: Sink, settings: Mapping[str, object]) -> None:
         self._sink = sink
@@ -59,17 +59,17 @@ class OptimizerRecords:
         self._known: dict[int, _Known] = {}
         self._names: dict[str, int] = {}
         self._norms: list[tuple[Any, float]] = []
-        """What was clipped since the last step: (norm, kind of norm)."""
+        """Gradient norms computed for clipping since the last step: (norm, kind of norm)."""
         self._loss = SeriesKey(LOSS, "train", 0, "mean", True) if settings.get("track_backward_loss") else None
         self.models: dict[int, weakref.ref[Any]] = {}
-        """By the id of an optimizer, the model whose parameters it was made with."""
+        """By the id of an optimizer, the model whose parameters it was created with."""
         self.schedulers: list[tuple[weakref.ref[Any], weakref.ref[Any]]] = []
-        """(optimizer, scheduler) of those that were made and are not described yet."""
+        """(optimizer, scheduler) pairs that were created and are not described yet."""
         self.steps = 0
-        """Steps of the first optimizer: what a checkpoint was saved at."""
+        """Steps of the first optimizer: the step of a checkpoint."""
 
     def differentiate(self, tensors: Any) -> None:
-        """A backward pass begins: record its value if that is asked for."""
+        """A backward pass begins: record its value if requested."""
         if self._loss is not None and tensors:
             value = tensors[0] if isinstance(tensors, (tuple, list)) else tensors
             if getattr(value, "numel", lambda: 0)() == 1:
@@ -95,7 +95,7 @@ class OptimizerRecords:
                 if rate is not None:
                     self._emit((key, None, rate if type(rate) is float else detached(rate), now, -1, None))
         norms, self._norms = self._norms, []
-        # Of several it is not known which is the whole, and of other kinds than the 2-norm what they are.
+        # If there are several norms, or other kinds than the 2-norm, it is unknown which is the total.
         norm = norms[0][0] if len(norms) == 1 and norms[0][1] == 2.0 else None
         if norm is None and self._gradients and not norms:
             norm = total_norm(optimizer)
@@ -103,7 +103,7 @@ class OptimizerRecords:
             self._emit((known.norm, None, detached(norm), now, -1, None))
 
     def skipped(self) -> None:
-        """A step was left out, its gradients not being finite: their norm is of no step."""
+        """A step was skipped because its gradients were not finite: their norm belongs to no step."""
         self._norms.clear()
 
     def _meet(self, optimizer: Any) -> _Known:
@@ -138,7 +138,7 @@ class OptimizerRecords:
 
 
 def unwrapped(model: Any) -> Any:
-    """The model inside DistributedDataParallel and what `torch.compile` returns."""
+    """The model inside DistributedDataParallel and inside the result of `torch.compile`."""
     for name in ("_orig_mod", "module"):
         inner = vars(model).get("_modules", {}).get(name)
         if inner is not None and len(vars(model)["_modules"]) == 1:

@@ -1,7 +1,8 @@
-"""Where optimizers, schedulers and gradient scalers come from: the model behind the parameters, and what scales them.
+"""The origins of optimizers, schedulers and gradient scalers: the model of their parameters, and the scaler of their
+loss.
 
-Called on the user's thread around constructors and rare calls. A model is found in the generator that
-`Module.parameters()` has returned, before anybody has asked it for anything; nothing of it is consumed.
+Called on the user's thread around constructors and rare calls. It finds the model in the generator that
+`Module.parameters()` has returned, before anything iterates it; it consumes nothing of it.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Origins:
 
 
 def model_of(params: Any) -> Any:
-    """The module whose `parameters()` this generator is; None for anything else."""
+    """The module whose `parameters()` returned this generator; None for anything else."""
     from torch.nn import Module
 
     code = getattr(params, "gi_code", None)

@@ -1,9 +1,9 @@
 """Finds the iterations of a plain PyTorch loop: from one request for a batch to the next.
 
-Called on the training thread by the wrappers of `loop_hooks`; each thread has its own state. An iteration in which
-something was differentiated or an optimizer stepped is a training iteration. One without gradients, or with a model in
-evaluation mode, belongs to an evaluation. Anything else (a pass that computes means of the data, say) is neither. A
-loop without a DataLoader has iterations too: they end where its optimizers do.
+Called on the training thread by the wrappers of `loop_hooks`; each thread has its own state. An iteration with a
+backward pass or an optimizer step is a training iteration. One without gradients, or with a model in evaluation mode,
+belongs to an evaluation. Anything else (a pass that computes means of the data, for example) is neither. A loop without
+a DataLoader has iterations too: they end with its optimizers' steps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tracelet.integrations.torch.loop_records import LoopRecords
 from tracelet.telemetry.names import DATA_LOADING, MODEL_BACKWARD, OPTIMIZER_UPDATE
 
 MOST_PASSES = 100
-"""Passes inside one another that are kept; a program that keeps its iterators and never ends them has more."""
+"""Nested passes that are kept; a program that keeps its iterators and never ends them has more."""
 
 
 class PlainLoop:
@@ -33,13 +33,13 @@ class PlainLoop:
         self._free: LoaderPass | None = None
         """The loop without a loader, if there is one."""
         self.evaluating = False
-        """Whether a model was put into evaluation mode, and nothing was differentiated since."""
+        """Whether a model was put into evaluation mode and no backward pass has run since."""
         self._nested_steps = 0
         self._cycle: frozenset[int] = frozenset()
-        """The optimizers that stepped in the iteration before, of a loop without a loader."""
+        """The optimizers that stepped in the previous iteration of a loop without a loader."""
 
     def requested(self, iterator: Any) -> None:
-        """A batch is asked for: the iteration before ends and the next begins."""
+        """A batch is requested: the previous iteration ends and the next begins."""
         now = perf_counter_ns()
         passes = self._passes
         if (not passes or not passes[-1].reads(iterator)) and not self._find(iterator, now):
@@ -49,7 +49,7 @@ class PlainLoop:
         top.restart(now)
 
     def received(self, iterator: Any, batch: Any) -> None:
-        """The batch is there."""
+        """The batch has arrived."""
         current = self._current()
         if current is None:
             return
@@ -60,7 +60,7 @@ class PlainLoop:
             self._records.received(current.begin, batch)
 
     def exhausted(self, iterator: Any) -> None:
-        """There was no further batch: the pass is over, and so is whatever is left open in it."""
+        """There was no further batch: the pass has ended, and everything still open in it."""
         place = next((place for place, found in enumerate(self._passes) if found.reads(iterator)), None)
         if place is None:
             return
@@ -71,13 +71,13 @@ class PlainLoop:
         self._records.ended(over, over.begin)
 
     def compute(self) -> None:
-        """A phase begins that the forward pass comes before."""
+        """A phase begins that the forward pass precedes."""
         current = self._current()
         if current is not None:
             current.compute()
 
     def clear(self) -> None:
-        """Gradients are going to be cleared: the forward pass may have come before, or not."""
+        """Gradients are about to be cleared: the forward pass may have come before, or not."""
         current = self._current()
         if current is not None:
             current.compute(BEFORE_CLEARING)
@@ -96,7 +96,7 @@ class PlainLoop:
             current.mark(phase)
 
     def step_begins(self, optimizer: Any) -> None:
-        """An optimizer is about to step; what lies between backward pass and step (clipping) is part of it."""
+        """An optimizer is about to step; the time between backward pass and step (clipping) is part of it."""
         self._nested_steps += 1
         if self._nested_steps > 1:
             return
@@ -109,12 +109,14 @@ class PlainLoop:
             current.compute()
 
     def _is_next(self, current: LoaderPass, optimizer: int) -> bool:
-        """Whether this optimizer's step belongs to the next iteration: it has stepped, or all have that usually do."""
+        """Whether this optimizer's step belongs to the next iteration: it has stepped, or all that usually
+        step have.
+        """
         stepped = current.stepped
         return optimizer in stepped or bool(stepped and stepped == self._cycle and optimizer not in self._cycle)
 
     def step_ended(self, optimizer: Any) -> None:
-        """It has stepped."""
+        """The optimizer has stepped."""
         self._nested_steps = max(0, self._nested_steps - 1)
         current = self._current()
         if self._nested_steps or current is None:
@@ -125,7 +127,7 @@ class PlainLoop:
         current.step_end = len(current.marks)
 
     def close(self) -> None:
-        """Nothing more is recorded: the iterations that are open end with their last phase."""
+        """Stop recording: open iterations end with their last phase."""
         while self._passes:
             self._abandon(self._passes.pop())
         free, self._free = self._free, None
@@ -143,7 +145,7 @@ class PlainLoop:
         return self._free
 
     def _find(self, iterator: Any, now: int) -> bool:
-        """Have the pass over this iterator be the innermost one; False where it has none of its own."""
+        """Make the pass over this iterator the innermost one; False if it has no pass of its own."""
         self._current()
         passes = self._passes
         if passes and passes[-1].shares(iterator):
@@ -158,7 +160,7 @@ class PlainLoop:
         del passes[place + 1 :]
         for one in reversed(inner):
             if len(inner) == 1 and one.batches == 1:
-                passes[place].absorb(one)  # a second loader that takes turns with the first
+                passes[place].absorb(one)  # a second loader that alternates with the first
             else:
                 self._abandon(one)
         return True
@@ -170,7 +172,7 @@ class PlainLoop:
             self._records.evaluated(done, end)
 
     def _abandon(self, one: LoaderPass) -> None:
-        """A pass that was left before its end: nobody knows when."""
+        """A pass that was left before its end, at an unknown time."""
         end = one.marks[-1] if one.marks else one.begin
         if one.trained:
             self._records.trained(one, end)
@@ -178,6 +180,6 @@ class PlainLoop:
 
 
 class Loops(threading.local):
-    """The present thread's loop; made when the thread first reaches a hook."""
+    """The current thread's loop; created when the thread first reaches a hook."""
 
     loop: PlainLoop | None = None

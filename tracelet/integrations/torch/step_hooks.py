@@ -1,8 +1,7 @@
-"""PyTorch's own hooks around the step of every optimizer, put in place and taken away like a patch.
+"""PyTorch's own hooks around the step of every optimizer, installed and removed like a patch.
 
-Called on the training thread. While PyTorch's compiler traces a step, the hooks are nothing: a compiled step stays one
-graph, and what it does is not recorded. For that, this file alone is one that the compiler may look into; see
-`compiler_skips`.
+Called on the training thread. While PyTorch's compiler traces a step, the hooks do nothing: a compiled step stays one
+graph, and is not recorded. For that, this file alone is not skipped by the compiler; see `compiler_skips`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Hook = Callable[[Any], None]
 
 @dataclass
 class StepHooks(Patch):
-    """Registers a pair of hooks when all of torch is there; each is called with the optimizer."""
+    """Registers a pair of hooks once torch is imported completely; each is called with the optimizer."""
 
     before: Hook = lambda _: None
     after: Hook = lambda _: None
@@ -38,7 +37,7 @@ class StepHooks(Patch):
             ]
 
     def suspend(self) -> None:
-        """Take them away for a while."""
+        """Remove them temporarily."""
         self.active = False
         self.revert()
 
@@ -50,7 +49,7 @@ class StepHooks(Patch):
             self.apply(module)
 
     def revert(self) -> None:
-        """Take them away."""
+        """Remove them."""
         while self.handles:
             self.handles.pop().remove()
 
