@@ -30,9 +30,10 @@ if sys.argv[1] == "recorded":
     tracelet.start_logging("compared", config={"dir": "../store", "quiet": True, "delivery": "off"})
 """
 END = """
-import torch
+torch = sys.modules.get("torch")
 told["random"] = [hashlib.sha256(repr(state).encode()).hexdigest() for state in
-                  (random.getstate(), [str(part) for part in numpy.random.get_state()], torch.get_rng_state().tolist())]
+                  (random.getstate(), [str(part) for part in numpy.random.get_state()],
+                   torch and torch.get_rng_state().tolist())]
 told["warnings"] = caught
 told["signals"] = signals == {number: str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)}
 told["threads"] = sorted(re.sub(r"\\d+", "#", t.name) for t in threading.enumerate()

@@ -27,6 +27,8 @@ INTEGRATIONS: dict[str, str] = {
     "accelerate": "tracelet.integrations.accelerate:AccelerateIntegration",
     "ignite": "tracelet.integrations.ignite:IgniteIntegration",
     "skorch": "tracelet.integrations.skorch:SkorchIntegration",
+    "wandb": "tracelet.integrations.wandb:WandbIntegration",
+    "mlflow": "tracelet.integrations.mlflow:MlflowIntegration",
     "argparse": "tracelet.integrations.argparse:ArgparseIntegration",
     "click": "tracelet.integrations.click:ClickIntegration",
     "typer": "tracelet.integrations.typer:TyperIntegration",

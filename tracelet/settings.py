@@ -119,6 +119,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("track_accelerate", True, _bool, "Record what `Accelerator.log` is given, its setup and its saved states."),
     Setting("track_ignite", True, _bool, "Record metrics, numeric outputs and checkpoints of ignite's engines."),
     Setting("track_skorch", True, _bool, "Record the history, parameters and checkpoints of skorch's nets."),
+    Setting("track_wandb", True, _bool, "Record what the program itself gives to wandb."),
+    Setting("track_mlflow", True, _bool, "Record what the program itself gives to MLflow."),
     Setting("track_torch", True, _bool, "Record the creation of data loaders, optimizers and process groups."),
     Setting("track_argparse", True, _bool, "Record the arguments that `argparse` parses as parameters."),
     Setting("track_click", True, _bool, "Record the parameters of the `click` commands that run."),

@@ -44,7 +44,7 @@ class AccelerateIntegration(Integration):
         self._direct: type | None = None
         """The first tracker class to which the program logs directly, without the Accelerator."""
 
-    def trace(self, on_checkpoint: Callable[[str], None]) -> None:
+    def watch_resumes(self, on_checkpoint: Callable[[str], None]) -> None:
         """Report the states that a program loads."""
         self._resumed = on_checkpoint
 

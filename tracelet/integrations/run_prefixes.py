@@ -28,9 +28,13 @@ class RunPrefixes:
         """The library's word for a run, for messages: `TensorBoard folder`."""
         self._prefixes: dict[Hashable, str] = {}
 
+    def known(self, identity: Hashable) -> str | None:
+        """The prefix of a run that has one."""
+        return self._prefixes.get(identity)
+
     def prefix(self, identity: Hashable, label: str) -> str:
         """The prefix of this run: empty for the first one."""
-        known = self._prefixes.get(identity)
+        known = self.known(identity)
         if known is not None:
             return known
         prefix = ""

@@ -47,7 +47,7 @@ class TransformersIntegration(Integration):
         self._outside = Fit(0)
         """For values logged outside a training or an evaluation."""
 
-    def trace(self, on_checkpoint: Callable[[str], None]) -> None:
+    def watch_resumes(self, on_checkpoint: Callable[[str], None]) -> None:
         """Report the checkpoints from which trainings resume."""
         self._resumed = on_checkpoint
 

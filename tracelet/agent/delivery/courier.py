@@ -30,6 +30,7 @@ from tracelet.errors import Misconfigured, Rejected, Unavailable
 from tracelet.redaction.redactor import Redactor
 from tracelet.store import delivery_state
 from tracelet.store.delivery_state import Delivery
+from tracelet.store.source_trackers import is_source
 
 POLL = 0.5
 """Seconds between two checks for new data; the training flushes about as often."""
@@ -194,6 +195,12 @@ class Courier(threading.Thread):
         for sentence in journal_slice.damage:
             self.state.log(f"{journal_slice.pending.journal}: {sentence}")
         batch = journal_slice.batch
+        if batch is not None and is_source(self.backend, batch.events):
+            raise Misconfigured(
+                f"the program reports to {self.backend} itself, and this run was recorded from there: delivered, it "
+                f"would be in {self.backend} twice",
+                f"remove {self.backend} from the run's backends, or start with track_{self.backend} = false",
+            )
         if batch is None:
             self.state.delivered(journal_slice.pending, 0, 0)
             return again

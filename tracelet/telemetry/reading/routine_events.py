@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tracelet.journal.records import Event
+from tracelet.store.source_trackers import SOURCE_TRACKER
 from tracelet.telemetry import names
 
 ROUTINE = frozenset({
     "fit_started", "checkpoint_removed", names.INITIALIZATION_EVENT, names.CONFIG_EVENT, names.TRAINING_METRICS,
-    names.VALIDATION_METRICS, names.TESTING_METRICS, names.SAVE_SUCCESS, names.SAVE_METRICS,
+    names.VALIDATION_METRICS, names.TESTING_METRICS, names.SAVE_SUCCESS, names.SAVE_METRICS, SOURCE_TRACKER,
 })  # fmt: skip
 """What recurs with every validation and every checkpoint, or is told by another event or section."""
 

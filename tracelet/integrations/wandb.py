@@ -1,0 +1,99 @@
+"""Weights & Biases: what a program gives to its runs, be they online, offline or disabled.
+
+Called on the user's threads around `Run._log`, where every way of logging ends, and where the configuration changes.
+The step of a row is the one that wandb gives it: explicit, or the row that is open. Values are recorded as they are
+given, nested names joined by a dot as wandb joins them.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from tracelet.integrations.base import Sink
+from tracelet.integrations.metric_values import as_step
+from tracelet.integrations.patching import Patch
+from tracelet.integrations.tracker_calls import TrackerIntegration
+
+RUN = "wandb.sdk.wandb_run"
+NOOP = "wandb.sdk.lib.noop_run"
+"""Where newer versions have the run of `mode="disabled"`, whose `log` drops everything."""
+INTERNAL = frozenset({"_timestamp", "_runtime", "_wandb", "_step"})
+
+
+class WandbIntegration(TrackerIntegration):
+    """Records what a program gives to wandb."""
+
+    name, title = "wandb", "wandb"
+
+    def __init__(self, sink: Sink, settings: Mapping[str, object]) -> None:
+        super().__init__(sink, settings)
+        self._rows: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        """The open row of runs that do not count their rows themselves: the disabled ones."""
+
+    def patches(self) -> Iterable[Patch]:
+        """Where rows, configurations, summaries and files arrive."""
+        yield Patch("wandb", "init", self.after(self._begin))
+        yield Patch(RUN, "Run._log", self.taking(self._row))
+        yield Patch(NOOP, "NoopRun.log", self.taking(self._disabled_row), optional=True)
+        yield Patch(RUN, "Run._config_callback", self.taking(self._config), optional=True)
+        yield Patch(RUN, "Run._summary_update_callback", self.taking(self._summary), optional=True)
+        yield Patch(RUN, "Run.save", self.taking(self._save), optional=True)
+        yield Patch(RUN, "Run.finish", self.taking(self._finish), optional=True)
+        yield from self.unrecorded(RUN, {"Run.log_artifact": "artifacts", "Run.watch": "watched models"})
+
+    def _prefix(self, run: Any) -> str:
+        return self.prefix(run.id, lambda: str(run.name or run.id))
+
+    def _begin(self, run: Any, *_: Any, **__: Any) -> None:
+        self._report_config(run)
+
+    def _report_config(self, run: Any) -> None:
+        values = {name: value for name, value in dict(run.config).items() if name not in INTERNAL}
+        self.params(self._prefix(run), values)
+
+    def _config(self, run: Any, key: Any = None, val: Any = None, data: Any = None, *_: Any) -> None:
+        if data is None and key is not None:
+            data = {key if isinstance(key, str) else "/".join(map(str, key)): val}
+        found = {name: value for name, value in (data or {}).items() if name not in INTERNAL}
+        if found and hasattr(run, "_config"):
+            self.params(self._prefix(run), found)
+
+    def _summary(self, run: Any, record: Any, *_: Any) -> None:
+        """What a program sets itself; the last value of each metric is a summary without a word."""
+        self.params(f"{self._prefix(run)}summary/", {"/".join(map(str, i.key)): i.value for i in record.update})
+
+    def _row(self, run: Any, data: Any, step: Any = None, *_: Any, **__: Any) -> None:
+        if not isinstance(data, Mapping):
+            return  # wandb raises
+        given = as_step(step)
+        # Both are wandb's own count of rows, by the names of newer and of older versions.
+        at = given if given is not None else as_step(getattr(run, "_local_step", getattr(run, "_step", None)))
+        self.values(self._prefix(run), _flat(data), at)
+
+    def _disabled_row(self, run: Any, data: Any, step: Any = None, commit: Any = None, *_: Any, **__: Any) -> None:
+        if not isinstance(data, Mapping):
+            return
+        row = self._rows.get(run, 0)
+        given = as_step(step)
+        at = row if given is None else given
+        self._rows[run] = max(row, at) + int(commit if commit is not None else step is None)
+        self.values(self._prefix(run), _flat(data), at)
+
+    def _save(self, run: Any, glob_str: Any = None, *_: Any, **__: Any) -> None:
+        if isinstance(glob_str, str) and not any(sign in glob_str for sign in "*?["):
+            self.file(glob_str)
+
+    def _finish(self, run: Any, *_: Any, **__: Any) -> None:
+        self._report_config(run)
+
+
+def _flat(data: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """A row's entries under wandb's own names."""
+    for key, value in data.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}.")
+        elif name not in INTERNAL:
+            yield name, value
