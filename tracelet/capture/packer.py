@@ -21,6 +21,7 @@ from tracelet.capture.span_packing import pack
 from tracelet.journal.column_packing import pack_floats, pack_integers
 from tracelet.journal.metric_summary import SummaryBuilder
 from tracelet.journal.records import Chunk, Event, Notice, Packed, Points, Record, Span
+from tracelet.redaction.recorded_names import masked_name
 
 MICROSECONDS = 1e6
 MAX_NAME = 1000
@@ -136,7 +137,7 @@ class Packer:
         key = self._keys.get(name)
         if key is None:
             key = SeriesKey(name) if isinstance(name, str) else name
-            sound = storable_text(key.name)[:MAX_NAME]
+            sound = masked_name(storable_text(key.name)[:MAX_NAME])
             if sound != key.name:
                 guard.say(
                     f"the metric name {sound[:80]!r} ... cannot be stored unchanged and was modified.", once=sound

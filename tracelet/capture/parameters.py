@@ -18,7 +18,7 @@ from typing import Any
 from tracelet.capture.sanitize import storable_text
 from tracelet.errors import InvalidArgument
 from tracelet.journal.records import Scalar
-from tracelet.redaction.masking import looks_secret, mask_tokens
+from tracelet.redaction.masking import looks_secret, mask_arguments, mask_text
 
 MAX_TEXT = 4000
 """Characters kept of one value; a configuration file pasted into a parameter fits, a data set does not."""
@@ -96,7 +96,7 @@ def to_scalar(value: Any, depth: int = MAX_DEPTH) -> Scalar:
         return float(value)
     if isinstance(value, (str, os.PathLike)):
         text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
-        return mask_tokens(_truncate(storable_text(text if isinstance(text, str) else os.fsdecode(text))))
+        return mask_text(_truncate(storable_text(text if isinstance(text, str) else os.fsdecode(text))))
     if depth and isinstance(value, (list, tuple, set, frozenset)):
         return _truncate(_format_items(value, depth))
     return _describe(value)
@@ -105,7 +105,7 @@ def to_scalar(value: Any, depth: int = MAX_DEPTH) -> Scalar:
 def _format_items(values: Any, depth: int) -> str:
     shown: list[str] = []
     length = 0
-    for item in values:
+    for item in _masked_flags(values):
         if len(shown) == MAX_ITEMS or length > MAX_TEXT:
             shown.append(f"... {len(values) - len(shown)} more")
             break
@@ -114,6 +114,14 @@ def _format_items(values: Any, depth: int) -> str:
     if isinstance(values, (set, frozenset)):
         shown.sort()  # the strings, because elements may not be comparable
     return "[" + ", ".join(shown) + "]"
+
+
+def _masked_flags(values: Any) -> Any:
+    """A list of strings as a command line, where a flag tells that the next element is a secret."""
+    if not isinstance(values, (list, tuple)) or not any(isinstance(item, str) and item[:1] == "-" for item in values):
+        return values
+    texts = mask_arguments([item if isinstance(item, str) else "" for item in values])
+    return [text if isinstance(item, str) else item for item, text in zip(values, texts)]
 
 
 def _format_scalar(value: Scalar) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tracelet.capture.sanitize import storable_text
 from tracelet.errors import InvalidArgument
-from tracelet.redaction.masking import mask_tokens
+from tracelet.redaction.masking import mask_text
 
 DEFAULT_VALUE = "true"
 """The value of a tag that was given as a name alone."""
@@ -20,11 +20,11 @@ HINT = "nothing was recorded. Give a mapping or a list of names, e.g. set_tags({
 def checked_tags(tags: Mapping[str, Any] | Iterable[str]) -> dict[str, str]:
     """Tags from a mapping (None or an empty string removes a tag) or from names; else `InvalidArgument`.
 
-    Well-known tokens are masked in the values.
+    Secrets in the values are masked as they are in printed text.
     """
     if isinstance(tags, Mapping):
         return {
-            storable_text(str(name)): "" if value is None else mask_tokens(storable_text(str(value)))
+            storable_text(str(name)): "" if value is None else mask_text(storable_text(str(value)))
             for name, value in tags.items()
         }
     if isinstance(tags, str):

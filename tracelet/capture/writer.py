@@ -28,6 +28,7 @@ from tracelet.capture.write_queue import WriteQueue
 from tracelet.journal.compaction import compact
 from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import FINISHED, RUNNING, Footer, Params, Scalar, Started, Status, Tags
+from tracelet.redaction.recorded_names import mask_artifacts
 
 WAKES_PER_INTERVAL = 2.5
 """The writer wakes this often within the flush interval: waiting, packing and writing must fit into it together."""
@@ -178,7 +179,7 @@ class Writer:
             return [request for request in found if request is not None]
 
     def _write(self, items: Sequence[Item]) -> None:
-        records = self._names.settled(self.packer.pack(items))
+        records = self._names.settled(mask_artifacts(self.packer.pack(items)))
         for record in records:
             if isinstance(record, Params):
                 self.params.update(record.values)

@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from tracelet.redaction.token_shapes import mask_shapes
+
 MASK = "***"
 
 
@@ -34,7 +36,7 @@ KEY_OWNERS = _words(
 PASS_OWNERS = _words("admin db ftp http key mongo mysql pg postgres proxy redis root smtp ssh user")
 TEXT_TOKENS = _words(
     "begin bos boa boi byte cls class control dist dummy empty end eoi eos eot extra first global image img input last "
-    "latent learnable mask max min new next null num output pad per positional prefix prompt query reg register sep "
+    "latent learnable mask max min n new next null num output pad per positional prefix prompt query reg register sep "
     "separator shared soft sos special start stop summary target task time trigger unk unknown video visual"
 )
 """`eos_token` is text for a model, `hf_token` is a credential: after one of these words a token is not secret."""
@@ -42,27 +44,16 @@ TEXT_TOKENS = _words(
 TOKEN_OWNERS = _words("access api auth bearer bot csrf github gitlab hf hub id login oauth refresh session")
 """`auth_tokens` is secret; other plurals (`max_tokens`, `new_tokens`) count text."""
 
-LOCATION_WORDS = _words("dir file filename folder path")
-"""`password_file` names the secret's location, not the secret."""
+HARMLESS_LAST_WORDS = _words(
+    "dir file filename folder path "
+    "count dim dims dimension embed embedding head heads layer layers len length loss num rate ratio size weight "
+    "enabled error errors exception expiry provider required timeout ttl type warning"
+)
+"""`password_file` names the secret's location, `secret_dim` a size, `NoCredentialsError` a class: none is a secret."""
 
 HARMLESS_VALUES = frozenset({"", "none", "null", "true", "false", MASK})
 """Values that cannot be a secret; that no key was given is worth recording."""
 
-_TOKEN_SHAPES = re.compile(
-    r"""
-      (?<![A-Za-z0-9])(?:
-        gh[pousr]_[A-Za-z0-9]{20,} | github_pat_\w{20,} | glpat-[\w-]{16,}      # GitHub, GitLab
-      | hf_[A-Za-z0-9]{20,} | api_org_[A-Za-z0-9]{20,} | r8_[A-Za-z0-9]{30,}    # Hugging Face, Replicate
-      | wandb_v\d_\w{20,} | local-[0-9a-f]{40}                                  # Weights & Biases
-      | (?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16} | AIza[\w-]{35} | ya29\.[\w-]{20,}  # Amazon, Google
-      | [sr]k-(?=[\w-]*\d)[\w-]{16,} | [srp]k_(?:live|test)_\w{10,}             # OpenAI, Anthropic, Stripe
-      | xox[abeoprs]-[\w-]{10,} | npm_[A-Za-z0-9]{30,} | pypi-AgE[\w-]{20,} | dapi[0-9a-f]{32}
-      | SG\.[\w-]{16,}\.[\w-]{16,} | eyJhcGlf[\w+/=-]{20,}                      # SendGrid, Neptune
-      | eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*                                      # JSON web token
-      )
-    """,
-    re.VERBOSE,
-)
 _PRIVATE_KEY = re.compile(
     r"(-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----).*?(?:(-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----)|\Z)",
     re.DOTALL,
@@ -92,6 +83,8 @@ _VALUE = re.compile(
 )
 """The assigned value. An unclosed quote ends with its line, unless nothing follows it on that line."""
 
+_FLAG_IN_TEXT = re.compile(r"(?<!\S)--([A-Za-z][\w.\-]{0,200})[ \t]+(?!-)(\S+)")
+"""`--token X` in a command line that is one string."""
 _ASSIGNMENT = re.compile(r"(?P<head>[-+~]*(?P<name>[A-Za-z_][\w.\-/\[\]'\"]*)=)(?P<value>.*)", re.DOTALL)
 _FLAG = re.compile(r"--?[A-Za-z][\w.\-]*(?:=.*)?", re.DOTALL)
 _RANDOM = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9_+/=-]{20,}")
@@ -102,7 +95,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 def looks_secret(name: str) -> bool:
     """Whether a parameter, flag or variable with this name holds a secret, as `hf_token` and `WANDB_API_KEY` do."""
     words = [word.lower() for word in _WORD.findall(name)]
-    if not words or words[-1] in LOCATION_WORDS:
+    if not words or words[-1] in HARMLESS_LAST_WORDS:
         return False
     squashed = "".join(words)
     if any(part in squashed for part in SECRET_PARTS):
@@ -127,12 +120,12 @@ def mask_tokens(text: str) -> str:
     text = _PRIVATE_KEY.sub(rf"\1{MASK}\2", text)
     text = _USER_IN_URL.sub(_mask_user, text)
     text = _SCHEMED.sub(rf"\1\2{MASK}", text)
-    return _TOKEN_SHAPES.sub(MASK, text)
+    return mask_shapes(text)
 
 
 def mask_text(text: str) -> str:
     """As `mask_tokens`, and also masks values assigned to a secret name (`password=...`, `"api_key": "..."`)."""
-    text = mask_tokens(text)
+    text = _FLAG_IN_TEXT.sub(_mask_flag, mask_tokens(text))
     parts: list[str] = []
     done = 0
     for name in _NAME.finditer(text):
@@ -179,6 +172,12 @@ def _mask_value(name: str, value: str) -> str:
     if looks_secret(name) or (key_like and _RANDOM.fullmatch(value)):
         return MASK
     return mask_text(value)
+
+
+def _mask_flag(match: re.Match[str]) -> str:
+    if not looks_secret(match[1]) or match[2].lower() in HARMLESS_VALUES:
+        return match[0]
+    return match[0][: match.start(2) - match.start()] + MASK
 
 
 def _mask_user(match: re.Match[str]) -> str:

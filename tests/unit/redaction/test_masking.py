@@ -69,6 +69,11 @@ PLAIN_NAMES = [
     "compass",
     "bypass",
     "step_size",
+    "n_token",
+    "secret_dim",
+    "token_type",
+    "password_length",
+    "NoCredentialsError",
 ]
 
 secrets = st.text(string.ascii_letters + string.digits + "_+/!$%", min_size=8, max_size=40).filter(
@@ -77,7 +82,11 @@ secrets = st.text(string.ascii_letters + string.digits + "_+/!$%", min_size=8, m
 TOKENS = (
     "ghp_" + "a1B2" * 9, "github_pat_" + "x1" * 20, "glpat-" + "a1" * 10, "hf_" + "Ab1" * 11, "AKIA" + "ABCD1234" * 2,
     "sk-proj-" + "a1" * 12, "sk-ant-api03-" + "a1" * 12, "xoxb-1234567890-abc", "AIza" + "a1b2c" * 7,
-    "eyJhbGciOiJI.eyJzdWIiOiIx.abc-_1", "wandb_v1_" + "a1" * 15, "local-" + "0123456789" * 4, "dapi" + "0a" * 16,
+    "eyJhbGciOiJI.eyJzdWIiOiIx.abc-_1", "dop_v1_" + "0a" * 32, "AGE-SECRET-KEY-1" + "QZ" * 29,
+    "1234567890:A" + "Ab-1" * 8 + "xy", "M" + "a1" * 12 + ".abc-12." + "b2" * 14, "xapp-1-A0-" + "a1" * 8,
+    "gsk_" + "a1" * 20, "hvs." + "a1" * 12, "nvapi-" + "a1" * 24, "0a" * 16 + "-us12", "dckr_pat_" + "a1" * 12,
+    "whsec_" + "a1" * 12, "GOCSPX-" + "a1" * 12, "glrt-" + "a1" * 10, "wandb_v1_" + "a1" * 15,
+    "local-" + "0123456789" * 4, "dapi" + "0a" * 16,
 )  # fmt: skip
 
 
@@ -151,6 +160,18 @@ def test_a_token_of_known_shape_is_masked_wherever_it_stands(token: str, around:
         ("git@host:team/repo.git", "git@host:team/repo.git"),
         ("https://host:8080/pkg@1.2/x", "https://host:8080/pkg@1.2/x"),
         ("https://[::1]:80/x", "https://[::1]:80/x"),
+        ("https://hooks.slack.com/services/T0/B0/abcdefgh", "https://hooks.slack.com/***"),
+        ("https://discord.com/api/webhooks/12/abcdefgh-i", "https://discord.com/api/webhooks/***"),
+        ("https://acme.webhook.office.com/webhookb2/0-a@b/xyz", "https://acme.webhook.office.com/webhookb2/***"),
+        (
+            "https://a.blob.core.windows.net/c?sv=1&sig=abc%2Bdef%3D&se=2",
+            "https://a.blob.core.windows.net/c?sv=1&sig=***&se=2",
+        ),
+        (
+            "https://b.s3.amazonaws.com/k?X-Amz-Date=1&X-Amz-Signature=0a1b2c3d",
+            "https://b.s3.amazonaws.com/k?X-Amz-Date=1&X-Amz-Signature=***",
+        ),
+        ("https://host/x?signature=short&sigma=0.123456789", "https://host/x?signature=short&sigma=0.123456789"),
         ("/srv/repo", "/srv/repo"),
     ],
 )
@@ -213,3 +234,19 @@ def test_values_in_code_are_masked_however_they_are_assigned(text: str, masked: 
 def test_a_quote_that_nobody_closes_ends_with_its_line(text: str) -> None:
     """What follows on later lines is not blacked out with the secret."""
     assert mask_text(text.format("hunter22")) == text.format(MASK)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("train.py --token hunter22 --lr 0.1", "train.py --token *** --lr 0.1"),
+        ("train.py --token --lr 0.1", "train.py --token --lr 0.1"),
+        ("AccountName=a;AccountKey=" + "Ab1+" * 10 + "==;x", "AccountName=a;AccountKey=***;x"),
+        ("NoCredentialsError: Unable to locate credentials", "NoCredentialsError: Unable to locate credentials"),
+        ("n_token: 512, secret_dim=64", "n_token: 512, secret_dim=64"),
+    ],
+)
+def test_text_loses_its_secrets_and_nothing_else(text: str, masked: str) -> None:
+    """Flags in a command line that is one string, and connection strings; words that only resemble secrets stay."""
+    assert mask_text(text) == masked
+    assert mask_text(masked) == masked
