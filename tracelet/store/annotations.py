@@ -8,10 +8,11 @@ file dashboard.json: it is read where there is no other.
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import msgspec
+
+from tracelet.store.private_files import create_temporary
 
 FILE_NAME = "annotations.json"
 OLD_FILE_NAME = "dashboard.json"
@@ -46,13 +47,12 @@ def read_annotations(run_folder: Path) -> Annotations:
 
 def write_annotations(run_folder: Path, annotations: Annotations) -> None:
     """Replace the annotations of a run. OSError when the disk refuses it."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".annotations.", dir=run_folder)
+    descriptor, temporary = create_temporary(run_folder, ".annotations.", 0o666)
     try:
         with open(descriptor, "wb") as file:
             file.write(msgspec.json.encode(annotations))
-        os.chmod(temporary, 0o644)  # readable like the journals: mkstemp makes it private
         os.replace(temporary, run_folder / FILE_NAME)
         (run_folder / OLD_FILE_NAME).unlink(missing_ok=True)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

@@ -4,7 +4,8 @@
                                    (of a folder: its manifest, a JSON object of relative path to [digest, size])
 
 Used by `Experiment.log_artifact` on the user's thread: copying streams, so memory stays flat whatever the size.
-A copy is complete under its name or not there: it is written beside and renamed.
+A copy is complete under its name or not there: it is written beside and renamed. It has the mode of the original, as
+far as the umask allows it.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ import json
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from tracelet.errors import ArtifactNotFound
 from tracelet.journal.records import Artifact, Event
+from tracelet.store.private_files import create_temporary
 
 FOLDER = "artifacts"
 BLOCK = 1024 * 1024
@@ -89,7 +91,7 @@ def _store_folder(run_folder: Path, source: Path) -> tuple[str, int, dict[str, i
     digest = hashlib.blake2b(body, digest_size=DIGEST_SIZE).hexdigest()
     target = object_path(run_folder, digest)
     if not target.exists():
-        descriptor, temporary = _temporary_file(run_folder)
+        descriptor, temporary = _temporary_file(run_folder, source.stat().st_mode & 0o666)
         with os.fdopen(descriptor, "wb") as file:
             file.write(body)
         _move_into_place(temporary, target)
@@ -110,30 +112,31 @@ def _files(source: Path, without: Path) -> Iterator[Path]:
 def _store_file(run_folder: Path, source: Path) -> tuple[str, int]:
     digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
     size = 0
-    descriptor, temporary = _temporary_file(run_folder)
-    try:
-        # One pass: what is hashed is what is kept, even if somebody writes to the file meanwhile.
-        with os.fdopen(descriptor, "wb") as target, open(source, "rb", buffering=0) as origin:
-            while block := origin.read(BLOCK):
-                digest.update(block)
-                target.write(block)
-                size += len(block)
-        _move_into_place(temporary, object_path(run_folder, digest.hexdigest()))
-    finally:
-        temporary.unlink(missing_ok=True)
+    with open(source, "rb", buffering=0) as origin:
+        descriptor, temporary = _temporary_file(run_folder, os.fstat(origin.fileno()).st_mode)
+        try:
+            # One pass: what is hashed is what is kept, even if somebody writes to the file meanwhile.
+            with os.fdopen(descriptor, "wb") as target:
+                while block := origin.read(BLOCK):
+                    digest.update(block)
+                    target.write(block)
+                    size += len(block)
+            _move_into_place(temporary, object_path(run_folder, digest.hexdigest()))
+        finally:
+            temporary.unlink(missing_ok=True)
     return digest.hexdigest(), size
 
 
-def _temporary_file(run_folder: Path) -> tuple[int, Path]:
+def _temporary_file(run_folder: Path, mode: int) -> tuple[int, Path]:
     folder = run_folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=folder, prefix=".incoming-")
-    return descriptor, Path(name)
+    return create_temporary(folder, ".incoming-", mode)
 
 
 def _move_into_place(temporary: Path, target: Path) -> None:
     target.parent.mkdir(exist_ok=True)
-    os.chmod(temporary, 0o644)
+    with suppress(FileNotFoundError):  # equal bytes of a private file stay private
+        os.chmod(temporary, temporary.stat().st_mode & target.stat().st_mode & 0o777)
     os.replace(temporary, target)
 
 

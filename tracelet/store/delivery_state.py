@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from tracelet.errors import SettingsError
+from tracelet.store.private_files import open_private
 
 FOLDER = "delivery"
 WAITING, OPENING, OK, OFFLINE, MISCONFIGURED, DONE = "waiting", "opening", "ok", "offline", "misconfigured", "done"
@@ -117,7 +118,7 @@ def write(run_folder: Path, delivery: Delivery) -> None:
     path.parent.mkdir(exist_ok=True)
     beside = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}")
     try:
-        with open(beside, "wb") as file:
+        with open(beside, "wb", opener=open_private) as file:
             file.write(_encoded(delivery))
             file.flush()
             os.fsync(file.fileno())  # what is sent next counts on it, also after a power failure

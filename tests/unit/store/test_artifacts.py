@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,44 @@ def test_checkpoints_that_are_no_more_are_told() -> None:
         (6, "once"), (7, "again"), (9, "copy"), (9, "other"),
     )]  # fmt: skip
     assert replaced_references(found, removals) == {0, 2, 4}
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    """A process whose new files may be read by its group, and written by their owner alone."""
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    """The permissions of a file."""
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize(("original", "copy"), [(0o600, 0o600), (0o644, 0o640), (0o755, 0o750), (0o400, 0o400)])
+def test_a_copy_has_the_mode_of_the_original(umask: None, tmp_path: Path, original: int, copy: int) -> None:
+    """A private file stays private, and the umask counts."""
+    source = tmp_path / "key.pem"
+    source.write_text("x")
+    source.chmod(original)
+    artifact = store_artifact(tmp_path / "run", source, None, None, 1)
+    assert mode(object_path(tmp_path / "run", artifact.digest)) == copy
+
+
+def test_equal_bytes_of_a_private_file_stay_private(tmp_path: Path) -> None:
+    """In either order, the copy that two files share has the stricter mode."""
+    for name, permissions in (("a", 0o600), ("b", 0o644), ("c", 0o600)):
+        (tmp_path / name).write_text("x")
+        (tmp_path / name).chmod(permissions)
+        artifact = store_artifact(tmp_path / "run", tmp_path / name, None, None, 1)
+        assert mode(object_path(tmp_path / "run", artifact.digest)) == 0o600
+
+
+def test_the_list_of_a_private_folder_is_private(tmp_path: Path) -> None:
+    """The names in a folder that only its owner may list are not told to others."""
+    source = tmp_path / "private"
+    source.mkdir(mode=0o700)
+    (source / "a").write_text("x")
+    artifact = store_artifact(tmp_path / "run", source, None, None, 1)
+    assert mode(object_path(tmp_path / "run", artifact.digest)) == 0o600

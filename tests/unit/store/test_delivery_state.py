@@ -49,3 +49,9 @@ def test_a_name_that_is_no_files_name_is_refused(name: str) -> None:
     """Backends' names become files, so they are checked."""
     with pytest.raises(SettingsError):
         delivery_state.checked_name(name)
+
+
+def test_the_state_can_be_read_by_its_owner_alone(tmp_path: Path) -> None:
+    """It names accounts and addresses, which are nobody else's business."""
+    delivery_state.write(tmp_path, Delivery(backend="jsonl"))
+    assert delivery_state.state_path(tmp_path, "jsonl").stat().st_mode & 0o777 == 0o600

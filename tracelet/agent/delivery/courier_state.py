@@ -17,6 +17,7 @@ import msgspec
 from tracelet.errors import Unavailable
 from tracelet.store import delivery_state
 from tracelet.store.delivery_state import DONE, MISCONFIGURED, OFFLINE, OK, OPENING, Delivery, Pending
+from tracelet.store.private_files import open_private
 
 Redact = Callable[[str], str]
 MAX_ERROR_LENGTH = 1000
@@ -141,7 +142,7 @@ class CourierState:
         """Set permanently refused records aside."""
         path = self.folder / delivery_state.FOLDER / f"{self.delivery.backend}.dead.jsonl"
         reason = self._shortened(why)
-        with open(path, "ab") as file:
+        with open(path, "ab", opener=open_private) as file:
             for record in records:
                 line: dict[str, Any] = {"time": time.time(), "batch": batch, "why": reason, "record": _plain(record)}
                 file.write(msgspec.json.encode(line, enc_hook=str) + b"\n")

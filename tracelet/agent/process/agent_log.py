@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tracelet.store.private_files import open_private
+
 MAX_SIZE = 1_000_000
 """Bytes; an SDK that logs an error in a loop for a week must not fill the disk."""
 FLUSH_TIMEOUT = 1.0
@@ -53,7 +55,7 @@ class AgentLog:
 
     def _copy(self) -> None:
         with (
-            open(self.path, "a", encoding="utf-8", errors="replace", buffering=1) as file,
+            open(self.path, "a", encoding="utf-8", errors="replace", buffering=1, opener=open_private) as file,
             open(self._reading, encoding="utf-8", errors="replace") as lines,
         ):
             size = file.tell()

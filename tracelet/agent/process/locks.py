@@ -33,7 +33,7 @@ class Lock:
     def acquire(self, timeout: float = 0.0) -> bool:
         """Acquire the lock, waiting up to `timeout` seconds. OSError if its file cannot be created."""
         self.path.parent.mkdir(exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + timeout
         while not _locked(descriptor):
             if time.monotonic() >= deadline:

@@ -19,6 +19,7 @@ import msgspec
 from tracelet import guard
 from tracelet.agent.process.configuration import LOG, AgentConfig, BackendConfig
 from tracelet.agent.process.locks import backend_entry, holder, lock_path, read_completed
+from tracelet.store.private_files import open_private
 
 CHECK_INTERVAL = 2.0
 """Seconds between two checks whether it is alive."""
@@ -75,7 +76,7 @@ class AgentSupervisor:
 
     def _start_process(self) -> None:
         self._close_pipe()
-        with open(self.folder / LOG, "ab") as log:
+        with open(self.folder / LOG, "ab", opener=open_private) as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", str(AGENT_PROGRAM), str(self.folder.absolute())],
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True,
