@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import tracelet
+from tests.environments import lightning_python
 from tracelet.store.run import Run
 
 QUIET = {"TRACELET_QUIET": "true", "TRACELET_TRACK_GIT": "false", "TRACELET_TRACK_ENV": "false"}
@@ -50,11 +51,15 @@ def execute(*command: str, stdin: str = "", env: Mapping[str, str] | None = None
 
 
 def both(
-    options: list[str], program: list[str], stdin: str = "", env: Mapping[str, str] | None = None
+    options: list[str],
+    program: list[str],
+    stdin: str = "",
+    env: Mapping[str, str] | None = None,
+    python: str = sys.executable,
 ) -> tuple[subprocess.CompletedProcess[str], subprocess.CompletedProcess[str]]:
     """(plain Python, `tracelet run`) of the same program."""
-    plain = execute(sys.executable, *options, *program, stdin=stdin, env=env)
-    ours = execute(sys.executable, *options, "-m", "tracelet", "run", *program, stdin=stdin, env=env)
+    plain = execute(python, *options, *program, stdin=stdin, env=env)
+    ours = execute(python, *options, "-m", "tracelet", "run", *program, stdin=stdin, env=env)
     return plain, ours
 
 
@@ -132,7 +137,7 @@ def test_an_error_inside_lightning_is_the_same_error(tmp_path: Path) -> None:
         L.Trainer(max_epochs=1, accelerator="cpu", **quiet).fit(Model(), data)
         """,
     )
-    plain, ours = both([], ["program.py"])
+    plain, ours = both([], ["program.py"], python=lightning_python())
     frames = [
         [line for line in one.stderr.splitlines() if line.startswith("  File ") and "/tracelet/" not in line]
         for one in (plain, ours)
@@ -355,7 +360,7 @@ def test_lightnings_ranks_are_recorded(tmp_path: Path) -> None:
             ).fit(Module(), torch.utils.data.DataLoader(torch.ones(16, 4), batch_size=2))
         """,
     )
-    done = execute(sys.executable, "-m", "tracelet", "run", "--name", "two", "train.py")
+    done = execute(lightning_python(), "-m", "tracelet", "run", "--name", "two", "train.py")
     assert done.returncode == 0, done.stderr
     (run,) = runs()
     assert run.info.name == "two"
