@@ -110,14 +110,20 @@ def test_time_of_many_ranks(trained: str) -> None:
 
 
 def slower(records: list[Record], rank: int) -> list[Record]:
-    """The same spans, `rank` + 1 times as long; the rest is left out."""
+    """The same spans, `rank` + 1 times as long and as far apart; the rest is left out."""
+    spans = [record for record in records if isinstance(record, Span | Spans)]
+    starts = [[one.start_ns] if isinstance(one, Span) else list_integers(one.starts, one.count) for one in spans]
+    origin = min(map(min, starts))
     found: list[Record] = []
-    for record in records:
+    for record, before in zip(spans, starts):
+        moved = [origin + (start - origin) * (rank + 1) for start in before]
         if isinstance(record, Span):
-            found.append(msgspec.structs.replace(record, duration_ns=record.duration_ns * (rank + 1)))
-        elif isinstance(record, Spans):
+            longer = max(-1, record.duration_ns * (rank + 1))  # -1 while it is open
+            found.append(msgspec.structs.replace(record, start_ns=moved[0], duration_ns=longer))
+        else:
             durations = [value * (rank + 1) for value in list_integers(record.durations, record.count)]
-            found.append(msgspec.structs.replace(record, durations=pack_integers(durations)))
+            columns = {"starts": pack_integers(moved), "durations": pack_integers(durations)}
+            found.append(msgspec.structs.replace(record, **columns))
     return found
 
 
