@@ -13,7 +13,7 @@ from typing import Protocol
 from tracelet.integrations.base import Integration, Sink
 from tracelet.integrations.lightning.checkpoint_resume import CheckpointResume
 from tracelet.integrations.lightning.checkpoints import Checkpoints
-from tracelet.integrations.lightning.fabric import FABRICS, FabricMetrics
+from tracelet.integrations.lightning.fabric import FABRICS, FabricMetrics, FabricRun
 from tracelet.integrations.lightning.hyperparameters import Hyperparameters
 from tracelet.integrations.lightning.learning_rate import GradientNorms, LearningRates
 from tracelet.integrations.lightning.logger_calls import LoggerCalls
@@ -45,12 +45,15 @@ class LightningIntegration(Integration):
         self._checkpoint_resume = CheckpointResume(self.trainer_calls)
         metrics, checkpoints = MetricCapture(sink, self.trainer_calls), Checkpoints(sink, self.trainer_calls)
         checkpoints.saving.append(metrics.before_checkpoint)
+        hyperparameters = Hyperparameters(sink, self.trainer_calls, self._loggers)
+        self._trainerless.on_module = hyperparameters.tell_module
+        self._fabric_run = FabricRun(sink, hyperparameters, self._loggers, bool(settings.get("track_spans")))
         self._parts: list[_Part] = [
             self.trainer_calls,
             self._checkpoint_resume,
             ShutdownSignals(sink, self.trainer_calls),
             self._loggers,
-            Hyperparameters(sink, self.trainer_calls, self._loggers),
+            hyperparameters,
             metrics,
             checkpoints,
             self._trainerless,
@@ -69,11 +72,13 @@ class LightningIntegration(Integration):
         trainers = [patch for root in FLAVOURS for part in self._parts for patch in part.patches(root)]
         if self._spans is not None:
             trainers += self._spans.common()
-        return trainers + [patch for root in FABRICS for patch in self._fabric.patches(root)]
+        fabrics = (self._fabric, self._fabric_run)
+        return trainers + [patch for root in FABRICS for part in fabrics for patch in part.patches(root)]
 
     def watch_resumes(self, on_checkpoint: Callable[[str], None]) -> None:
         """Report the paths of checkpoints from which trainings resume."""
         self._checkpoint_resume.on_checkpoint = on_checkpoint
+        self._fabric_run.on_load = on_checkpoint
 
     def launch_counts(self) -> dict[str, int]:
         """A launched process continues this one's numbering of fits; the fit that launches it counts as one."""

@@ -69,6 +69,24 @@ class Hyperparameters:
             for part in split_values(fresh):
                 self._sink.emit(Params(time=time.time_ns() // 1000, values=part, source=source))
 
+    def tell_module(self, module: Any) -> None:
+        """Record the hyperparameters of a module that no Trainer has."""
+        self._tell(_hparams(module), "module")
+
+    def tell_fabric(self, fabric: Any, module: Any) -> None:
+        """Record what a Fabric runs on, and the hyperparameters of the module that it sets up."""
+        setup: dict[str, Any] = {
+            "precision": fabric._precision.precision,
+            "strategy": type(fabric.strategy).__name__,
+            "accelerator": type(fabric._accelerator).__name__,
+            "world_size": fabric.world_size,
+        }
+        seed = os.environ.get("PL_GLOBAL_SEED", "")
+        if seed:
+            setup["seed"] = int(seed) if seed.isdigit() else seed
+        self._tell(setup, "fabric", "setup/")
+        self.tell_module(module)
+
     def _around_init(self, original: Function) -> Function:
         signature = inspect.signature(original)
 

@@ -77,6 +77,16 @@ class LoggerCalls:
         self._patches += patches
         return patches
 
+    def fabric_patches(self, root: str) -> list[Patch]:
+        """The methods of Fabric's own loggers, which Lightning's are derived from."""
+        patches = [
+            Patch(f"{root}.loggers.{module}", f"{kind}.{name}", wrap, optional=True)
+            for module, kind in (("csv_logs", "CSVLogger"), ("tensorboard", "TensorBoardLogger"))
+            for name, wrap in (("log_hyperparams", self._around_hyperparams), ("log_metrics", self._around_metrics))
+        ]
+        self._patches += patches
+        return patches
+
     def watch(self, trainer: Any) -> None:
         """Record calls of this trainer's loggers from now on."""
         for index, logger in enumerate(trainer.loggers):

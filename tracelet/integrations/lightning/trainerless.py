@@ -9,9 +9,10 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import sys
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tracelet.guard import guard
@@ -21,6 +22,8 @@ from tracelet.integrations.patching import Function, Patch, PatchGroup
 from tracelet.integrations.tensor_values import detached, is_number
 from tracelet.integrations.training_loops import plain
 
+SMALL = 10_000
+"""Elements of a torchmetrics state that a copy takes microseconds for."""
 REPLACED = ("log", "log_dict")
 """The two methods that other frameworks are known to replace on the instance."""
 
@@ -35,6 +38,10 @@ class TrainerlessLogging:
         self._inside: set[int] = set()
         """Modules whose replaced `log` is running: what it calls in turn is recorded already."""
         self._recorded: weakref.WeakSet[RecordedLog] = weakref.WeakSet()
+        self._met: weakref.WeakSet[Any] = weakref.WeakSet()
+        """Modules that have logged without a trainer."""
+        self.on_module: Callable[[Any], None] = lambda module: None
+        """Called with each of them, once."""
         self._stopped = False
         self._patch_group = PatchGroup(needed=1)
         """Not needed while a trainer runs: a step logs several values and sets some forty attributes, and frameworks
@@ -66,6 +73,9 @@ class TrainerlessLogging:
         def log(module: Any, *args: Any, **kwargs: Any) -> Any:
             if module._trainer is None and module._fabric is None and not self._stopped:
                 with guard("capturing a metric logged without a trainer"):
+                    if module not in self._met:
+                        self._met.add(module)
+                        self.on_module(module)
                     if id(module) not in self._inside:
                         self._take(*args, **kwargs)
             return original(module, *args, **kwargs)
@@ -116,7 +126,7 @@ class TrainerlessLogging:
         if hasattr(value, "_forward_cache"):
             # A torchmetrics object: its last batch's value. Computing the whole is expensive, warns, or syncs with
             # other ranks.
-            value = value._forward_cache
+            value = value._forward_cache if value._forward_cache is not None else so_far(value)
         if isinstance(value, Mapping):
             for inner, one in value.items():
                 self._take(f"{name}/{inner}", one)
@@ -165,6 +175,23 @@ class RecordedLog:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return copy.deepcopy(self._function, memo)
+
+
+def so_far(metric: Any) -> Any:
+    """The value of a torchmetrics object that was only updated, computed by a copy of it; None where that may cost.
+
+    Lists of predictions grow, other devices and other ranks would be waited for.
+    """
+    states = [getattr(metric, name) for name in getattr(metric, "_defaults", {})]
+    small = all(getattr(state, "is_cpu", False) and state.numel() <= SMALL for state in states)
+    if not states or not small or not getattr(metric, "_update_count", 0) or _is_distributed():
+        return None
+    return copy.deepcopy(metric).compute()
+
+
+def _is_distributed() -> bool:
+    distributed = sys.modules.get("torch.distributed")
+    return bool(distributed is not None and distributed.is_available() and distributed.is_initialized())
 
 
 def _itself(function: Function) -> Function:
