@@ -53,7 +53,7 @@ def read(run: RunDescription) -> Delivered:
 def artifact_paths(artifact: Any) -> Iterator[tuple[str, bytes]]:
     """What `wandb sync` would upload; of a reference, where it leads."""
     folder = json.loads(artifact.metadata).get("folder")
-    for entry in artifact.manifest.artifact_paths:
+    for entry in artifact.manifest.contents:
         path = f"{artifact.name}/{entry.path}" if folder else entry.path
         yield path, entry.ref.encode() if entry.ref else Path(entry.local_path).read_bytes()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tracelet.backends.artifact_files import link_tree, safe_path
 from tracelet.backends.base import RunDescription
-from tracelet.errors import Unavailable
+from tracelet.errors import Unexplained
 from tracelet.journal.records import Artifact
 from tracelet.store.artifacts import manifest
 
@@ -35,7 +35,7 @@ def upload(task: Any, run: RunDescription, artifact: Artifact) -> bool:
         return False
     # The SDK ignores a server that did not register the upload.
     if not taken or artifact.name not in {one.key for one in task.data.execution.artifacts or ()}:
-        raise Unavailable(f"ClearML rejected the artifact {artifact.name}")
+        raise Unexplained(f"ClearML rejected the artifact {artifact.name}")
     return True
 
 
@@ -60,5 +60,5 @@ def _register_reference(task: Any, artifact: Artifact, about: dict[str, Any]) ->
         display_data=[(str(name), str(value)) for name, value in about.items()],
     )  # fmt: skip
     if task._add_artifacts([entry]) is None:
-        raise Unavailable(f"ClearML rejected the reference to {artifact.name}")
+        raise Unexplained(f"ClearML rejected the reference to {artifact.name}")
     return True

@@ -26,7 +26,8 @@ from tracelet.backends.clearml.scalar_events import (
     scalar_events,
 )
 from tracelet.backends.environment_variables import temporary_environment
-from tracelet.errors import Misconfigured, Rejected, Unavailable, install_command
+from tracelet.backends.refusals import Verdict, client_errors, of_status, translated, verdict
+from tracelet.errors import Misconfigured, Rejected, Unavailable, Unexplained, install_command
 
 MAX_EVENTS = 500
 """Events per request."""
@@ -141,7 +142,6 @@ class ClearmlBackend:
         """Send everything, and return when the server, or the session's folder, has it."""
         task: Any = self._task
         assert self._run is not None
-        refused: list[Any] = []
         with self._calling():
             self._run.renamed(changed_names(batch.points))
             events = list(scalar_events(batch.points))
@@ -156,10 +156,20 @@ class ClearmlBackend:
                 task.add_tags([f"{name}: {text}" for name, text in batch.tags.items() if text])
             for topic, facts in batch.facts.items():
                 self._write_facts(topic, facts)
-            for artifact in batch.artifacts:
-                if not upload(task, self._run, artifact):
-                    refused.append(artifact)
             task.flush(wait_for_uploads=True)
+
+    def upload(self, batch: Batch) -> None:
+        """Upload the batch's artifacts; the file server may be another one than that of the task."""
+        assert self._run is not None
+        refused: list[Any] = []
+        with self._calling():
+            for artifact in batch.artifacts:
+                try:
+                    if not upload(self._task, self._run, artifact):
+                        refused.append(artifact)
+                except client_errors() as error:
+                    raise translated(error, [artifact], "ClearML cannot upload an artifact") from error
+            self._task.flush(wait_for_uploads=True)
         if refused:
             raise Rejected(refused, "its copy in the run's folder no longer exists")
 
@@ -184,7 +194,9 @@ class ClearmlBackend:
             answer = self._task.send(service.AddBatchRequest(requests=requests), raise_on_errors=False)
             # The SDK treats every response with status 200 as success, even a proxy's HTML page.
             if answer is None or not answer.ok() or "added" not in (answer.response_data or ()):
-                raise Unavailable(f"ClearML did not take {len(group)} points")
+                code = answer.meta.result_code if answer is not None else 0
+                kind = Unexplained if of_status(code) is Verdict.REFUSED else Unavailable
+                raise kind(f"ClearML did not take {len(group)} points ({code})")
 
     def _write_facts(self, topic: str, facts: Mapping[str, Any]) -> None:
         assert self._run is not None
@@ -251,7 +263,8 @@ def _as_own_error(error: Exception) -> Exception:
     if type(error).__name__ in ("MissingConfigError", "LoginError"):
         fix = "Type clearml-init, or set CLEARML_API_HOST, CLEARML_API_ACCESS_KEY and CLEARML_API_SECRET_KEY"
         return Misconfigured(f"ClearML refuses ({line or type(error).__name__})", fix)
-    return Unavailable(f"ClearML does not respond ({line})")
+    kind = Unavailable if verdict(error) is Verdict.PASSING else Unexplained
+    return kind(f"ClearML does not respond ({line})")
 
 
 def _packages(environment: Mapping[str, Any]) -> dict[str, str]:

@@ -13,6 +13,7 @@ import inspect
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +37,10 @@ REFUSED = re.compile(r"\b4(?!08|29)\d\d\b")
 """Parts of a response that a retry would repeat; others (5xx, timeouts) are retried."""
 RETRY_INTERVAL = 5.0
 """Seconds before a failed upload is started again; the SDK has already retried for a long time."""
+PASSING = re.compile(r"\b(?:408|429|50[0234])\b|time[d ]*out|connect|refused|reset|EOF|abandon", re.IGNORECASE)
+"""What an outage says."""
+MAX_FAILURES = 5
+"""How often an upload may fail in a way that nobody knows."""
 MEMORY = "artifacts"
 
 
@@ -46,6 +51,7 @@ class ArtifactUploads:
         self._run, self._described, self._offline = run, described, offline
         self._waiting: dict[str, _Upload] = {}
         self._unconfirmed: dict[str, Any] = dict(described.memory.get(MEMORY) or {})
+        self._failures: Counter[str] = Counter()
         self.refused: list[tuple[Artifact, str]] = []
         """Artifacts that the server refuses, and why."""
 
@@ -97,7 +103,10 @@ class ArtifactUploads:
         if upload.arrived:
             return True
         artifact = msgspec.convert(self._unconfirmed[key], Artifact)
-        if REFUSED.search(upload.why):
+        if not (upload.counted or PASSING.search(upload.why)):
+            upload.counted = True
+            self._failures[key] += 1
+        if REFUSED.search(upload.why) or self._failures[key] >= MAX_FAILURES:
             self.refused.append((artifact, upload.why))
             return True
         if time.monotonic() - upload.began > RETRY_INTERVAL:
@@ -146,7 +155,7 @@ class _Upload(threading.Thread):
     def __init__(self, wandb_artifact: Any, start: bool = True) -> None:
         super().__init__(name="tracelet-wandb-upload", daemon=True)
         self.identity: tuple[str, str] = (wandb_artifact.name, wandb_artifact.digest)
-        self.arrived = False
+        self.arrived = self.counted = False
         self.why = ""
         self.began = time.monotonic()
         self._artifact = wandb_artifact

@@ -262,8 +262,7 @@ class WandbBackend:
             self.open(replace(self._described, memory=memory))
         run, _, uploads = self._opened()
         with calling(None):
-            if outcome is not None and not self._offline:
-                self._wait_until(lambda: uploads.drop_confirmed(self._offline_file.artifacts), "the artifacts")
+            late = self._late_artifacts(uploads) if outcome is not None and not self._offline else None
             if outcome is not None:
                 _configure(run, {"tracelet/status": f"{outcome.status} {outcome.reason}".strip()})
                 if outcome.status == "preempted":
@@ -271,12 +270,22 @@ class WandbBackend:
             self._run = None
             run.finish(exit_code=0 if outcome is not None and outcome.status == "finished" else 1)
             self._wait_until(lambda: False, "the end of the run")
+        if late is not None:
+            raise late  # points and status are there; the next call opens the run once more, for these
         if self._offline:
             uploads.drop_confirmed(self._offline_file.artifacts)
         if self._write_ahead_log is not None:
             self._write_ahead_log.clear()
         self._described = None
         self._raise_refused(uploads)
+
+    def _late_artifacts(self, uploads: ArtifactUploads) -> Unavailable | None:
+        """Wait for the artifacts, for a while: points and status do not depend on them."""
+        try:
+            self._wait_until(lambda: uploads.drop_confirmed(self._offline_file.artifacts), "the artifacts")
+        except Unavailable as error:
+            return error
+        return None
 
     def _opened(self) -> tuple[Run, RunDescription, ArtifactUploads]:
         assert self._run is not None and self._described is not None and self._uploads is not None, "open comes first"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tracelet.backends.environment_variables import temporary_environment
-from tracelet.errors import Misconfigured, Unavailable, install_command
+from tracelet.errors import Misconfigured, Unavailable, Unexplained, install_command
 
 FLUSH = 0.05
 """Seconds after which the SDK writes received data to its file; rows count as delivered when they are in it."""
@@ -115,6 +115,8 @@ def calling(folder: Path | None) -> Iterator[None]:
         with temporary_environment({name: place for name, place in places.items() if name not in os.environ}):
             yield
     except wandb.errors.UsageError as error:
+        if folder is None:  # of a run that is open: what it was given, not who gave it
+            raise Unexplained(f"wandb refuses ({first_line(error)})") from error
         raise _as_misconfigured(error) from error
     except (wandb.errors.Error, OSError, TimeoutError) as error:
         unreached = not isinstance(error, wandb.errors.AuthenticationError) or VERIFICATION_FAILED.search(str(error))
