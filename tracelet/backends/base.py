@@ -51,6 +51,10 @@ class RunDescription:
     """What this backend stored in an earlier `open` of this run (the remote run's id, for example)."""
     remember: Callable[[str, Any], None] = lambda name, value: None
     """Store a JSON value for later opens of the same run; on disk before it returns. Never a credential."""
+    repair: bool = False
+    """Everything comes again, cut into other batches: only what the remote run lacks is to be delivered."""
+    found: Callable[[], None] = lambda: None
+    """Report that the remote run exists although nothing is remembered of it: then everything comes again as well."""
     renamed: Callable[[Mapping[str, str]], None] = lambda names: None
     """Report renamed metrics: our name to the one used by the system. See `Run.deliveries`."""
     announce: Callable[[str], None] = lambda url: None

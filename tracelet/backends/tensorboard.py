@@ -56,6 +56,7 @@ class TensorboardBackend:
         self._folder = Path()
         self._file: io.FileIO | None = None
         self._run: RunDescription | None = None
+        self._everything_again = False
         self._params: dict[str, Scalar] = {}
 
     def check(self) -> str:
@@ -85,13 +86,17 @@ class TensorboardBackend:
             raise Misconfigured(
                 f"{self._folder} cannot be created ({error.strerror})", f"Give another folder: {FIX}"
             ) from error
+        lost = "folder" not in run.memory and any(path.stat().st_size for path in self._files())
+        self._everything_again = run.repair or lost
+        if lost:
+            run.found()
         run.remember("folder", str(self._folder))
         run.announce(str(self._folder))
 
     def write(self, batch: Batch) -> None:
         """Append one event per point, and a text for other records."""
         events = list(_points(batch))
-        if batch.again:
+        if batch.again or self._everything_again:
             events = self._missing(events)
         events += _texts(batch)
         if events:
@@ -146,7 +151,7 @@ class TensorboardBackend:
         there: Counter[EventIdentity] = Counter()
         for path in reversed(self._files()):
             found = Counter(mark for mark in _identities(path) if mark in wanted)
-            if not found and path.stat().st_size > len(_encode([])) + 100:
+            if not found and not self._everything_again and path.stat().st_size > len(_encode([])) + 100:
                 break
             there += found
         missing = []

@@ -44,8 +44,11 @@ POLL = 0.1
     "--trust", is_flag=True,
     help="Deliver also to addresses that only the record of another user's run names, without your credentials.",
 )  # fmt: skip
+@click.option("--repair", is_flag=True, help="Also send what the backend has lost, after `tracelet verify`.")
 @store_option
-def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: float, trust: bool) -> None:
+def sync(
+    store: Store, runs: tuple[str, ...], backend: str | None, patience: float, trust: bool, repair: bool
+) -> None:
     """Deliver pending data of the given runs, or of all runs, to their backends.
 
     RUN is a run id, a unique id prefix, a run name, or `latest`. What has been delivered already is not sent again.
@@ -56,7 +59,7 @@ def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: flo
     for run in chosen.values():
         deliveries = list(pending_deliveries(run, settings.load(), asked, trust=trust))
         found = found or bool(deliveries)
-        complete = _settle(run, deliveries, patience, named=bool(runs)) and complete
+        complete = _settle(run, deliveries, patience, named=bool(runs), repair=repair) and complete
     if not found:
         which = "these runs have" if runs else "the runs of this store have"
         echo(f"nothing to deliver: {which} no backend. Name one: tracelet sync RUN --backend mlflow")
@@ -64,7 +67,7 @@ def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: flo
         raise SystemExit(1)
 
 
-def _settle(run: Run, deliveries: Sequence[PendingDelivery], patience: float, named: bool) -> bool:
+def _settle(run: Run, deliveries: Sequence[PendingDelivery], patience: float, named: bool, repair: bool) -> bool:
     """Deliver one run; whether nothing is left except for a live agent."""
     unfinished: list[PendingDelivery] = []
     later = False
@@ -79,7 +82,7 @@ def _settle(run: Run, deliveries: Sequence[PendingDelivery], patience: float, na
             )  # fmt: skip
         elif busy:
             echo(f"{run.id} {pending.config.name}: process {busy} is delivering it; nothing to do")
-        elif pending.complete:
+        elif pending.complete and not repair:
             if named:
                 sent = f"{counted(pending.delivery.points, 'point')}{_at(pending.delivery)}"
                 echo(f"{run.id} {pending.config.name}: complete, {sent}")
@@ -98,21 +101,21 @@ def _settle(run: Run, deliveries: Sequence[PendingDelivery], patience: float, na
         )  # fmt: skip
         return False
     # In a folder that a foreign run names, clients and Python itself would find settings and modules of others.
-    with _in_folder(run.info.folder if is_own(run) else ""):
-        _deliver(run.path, [pending for pending in unfinished if not pending.without_credentials], patience)
+    with in_folder(run.info.folder if is_own(run) else ""):
+        _deliver(run.path, [pending for pending in unfinished if not pending.without_credentials], patience, repair)
         with withheld_credentials():
-            _deliver(run.path, [pending for pending in unfinished if pending.without_credentials], patience)
+            _deliver(run.path, [pending for pending in unfinished if pending.without_credentials], patience, repair)
     reports = [_report(run, pending) for pending in unfinished]
     return all(reports) and not later
 
 
-def _deliver(folder: Path, deliveries: Sequence[PendingDelivery], patience: float) -> None:
+def _deliver(folder: Path, deliveries: Sequence[PendingDelivery], patience: float, repair: bool) -> None:
     if not deliveries:
         return
     # Imported here because it loads tenacity, which would slow down `tracelet --help`.
     from tracelet.agent.delivery.courier_pool import CourierPool
 
-    pool = CourierPool(folder, _ignore, follow=False)
+    pool = CourierPool(folder, _ignore, follow=False, repair=repair)
     pool.start(pending.config for pending in deliveries)
     names = [pending.config.name for pending in deliveries]
     try:
@@ -154,7 +157,7 @@ def _hopeless(pool: CourierPool, patience: float) -> bool:
 def _report(run: Run, pending: PendingDelivery) -> bool:
     delivery = delivery_state.read(run.path, pending.config.name) or pending.delivery
     name = f"{run.id} {pending.config.name}"
-    sent = delivery.points - pending.delivery.points
+    sent = max(0, delivery.points - pending.delivery.points)
     aside = (
         f"; {counted(delivery.rejected, 'record')} rejected, see {delivery.backend}.dead.jsonl"
         if delivery.rejected

@@ -64,6 +64,8 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     updated: float = 0.0
     files_error: str = ""
     """Why files are not delivered, while everything else is."""
+    repairing: bool = False
+    """Whether everything is sent again, and only what the backend lacks is delivered, until it is done."""
     renamed: dict[str, str] = {}
     """Names that the backend does not take: ours to the one used there."""
 

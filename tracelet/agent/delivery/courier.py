@@ -53,6 +53,7 @@ class Courier(threading.Thread):
         log: Callable[[str], None],
         follow: bool = True,
         aggregator: RankAggregator | None = None,
+        repair: bool = False,
     ) -> None:
         name, options = config.name, config.options
         super().__init__(name=f"tracelet-courier-{name}", daemon=True)
@@ -63,6 +64,8 @@ class Courier(threading.Thread):
         self._reference = config.reference
         self._options = options
         self._follow = follow
+        self._repair = repair
+        """Whether everything is sent again, so that what the backend lost is there."""
         self._reader = BatchReader(folder)
         self._aggregator = aggregator or RankAggregator(folder)
         self._watch = ProcessWatch(folder)
@@ -95,6 +98,8 @@ class Courier(threading.Thread):
         try:
             if self._acquire_lock():
                 self.state.reload()
+                if self._repair:
+                    self.state.restart()
                 self._deliver()
         except Misconfigured as error:
             self._mark_misconfigured(error.why, error.fix)
@@ -142,7 +147,7 @@ class Courier(threading.Thread):
             complete = self._aggregator.aggregate() and complete
             journal_slice = self._next_slice()
             if journal_slice is not None:
-                again = self._write_slice(backend, journal_slice, again)
+                again = self._write_slice(backend, journal_slice, again or self.state.delivery.repairing)
             moved = self._files.step()
             if journal_slice is not None or moved:
                 continue

@@ -25,11 +25,13 @@ class CourierPool:
         follow: bool = True,
         rank_deadline: float = DEADLINE,
         expects_more: Callable[[], bool] = bool,
+        repair: bool = False,
     ) -> None:
         self.folder = folder
         self.couriers: dict[str, Courier] = {}
         self._log = log
         self._follow = follow
+        self._repair = repair
         self._aggregator = RankAggregator(folder, rank_deadline, expects_more)
         self._reported_overdue: set[str] = set()
 
@@ -38,7 +40,7 @@ class CourierPool:
         for config in backend_configs:
             known = self.couriers.get(config.name)
             if known is None or (restart and not known.is_alive()):
-                courier = Courier(self.folder, config, self._log, self._follow, self._aggregator)
+                courier = Courier(self.folder, config, self._log, self._follow, self._aggregator, self._repair)
                 self.couriers[config.name] = courier
                 courier.start()
 

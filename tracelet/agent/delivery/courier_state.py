@@ -105,6 +105,18 @@ class CourierState:
         error = f"files are not delivered: {self.delivery.files_error or 'not finished'}"
         self._save(state=OFFLINE, error=error, since=self._files_since or time.time())
 
+    def found(self) -> None:
+        """See `RunDescription.found`: the notes on what was delivered are lost."""
+        if not self.delivery.batches:
+            self._save(repairing=True)
+
+    def restart(self) -> None:
+        """Everything is sent again; what the backend has is left out."""
+        self._save(
+            repairing=True, cursors={}, pending=None, file_cursors={}, file_pending=None, points=0, batches=0,
+            error="", fix="",
+        )  # fmt: skip
+
     def renamed(self, names: Mapping[str, str]) -> None:
         """See `RunDescription.renamed`."""
         known = self.delivery.renamed
@@ -126,7 +138,7 @@ class CourierState:
 
     def done(self) -> None:
         """The whole run has been delivered, including its end."""
-        self._save(state=DONE, error="", fix="", since=0.0)
+        self._save(state=DONE, error="", fix="", since=0.0, repairing=False)
 
     def remember(self, name: str, value: Any) -> None:
         """See `RunDescription.remember`. Unavailable if the disk refuses it: a remote run must not be forgotten."""

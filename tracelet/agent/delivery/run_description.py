@@ -58,7 +58,7 @@ def describe_run(folder: Path, state: CourierState) -> RunDescription:
         tags={name: value for name, value in known.tags.items() if value}, git=known.facts.get("git", {}),
         environment=known.facts.get("environment", {}), artifacts_folder=folder / ARTIFACTS,
         memory=state.delivery.memory, remember=state.remember, announce=state.announce,
-        renamed=state.renamed,
+        renamed=state.renamed, found=state.found, repair=state.delivery.repairing,
     )  # fmt: skip
 
 

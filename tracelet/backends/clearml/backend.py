@@ -72,6 +72,7 @@ class ClearmlBackend:
     def __init__(self, options: ClearmlOptions) -> None:
         self._options = options
         self._task: Any = None
+        self._everything_again = False
         self._run: RunDescription | None = None
 
     @property
@@ -95,6 +96,9 @@ class ClearmlBackend:
                     key=self._options.access_key or None, secret=self._options.api_key or None,
                 )  # fmt: skip
             known = run.memory.get("task") or self._found(run)
+            self._everything_again = run.repair or bool(known and "task" not in run.memory)
+            if self._everything_again and not run.repair:
+                run.found()
             task: Any
             self._task = task = Task.init(
                 project_name=run.project, task_name=run.name, task_type=Task.TaskTypes(self._options.task_type),
@@ -146,7 +150,7 @@ class ClearmlBackend:
             self._run.renamed(changed_names(batch.points))
             events = list(scalar_events(batch.points))
             if self._offline:
-                self._write_offline(events, batch.again)
+                self._write_offline(events, batch.again or self._everything_again)
             else:
                 self._send(events)
             if batch.params:

@@ -37,6 +37,7 @@ from tracelet.errors import Misconfigured, Rejected
 from tracelet.journal.records import Scalar
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 T = TypeVar("T")
@@ -114,13 +115,20 @@ class MlflowBackend:
                 client.set_tag(found.info.run_id, PARENT, parent)
         self._run, self._run_id = run, found.info.run_id
         self._params, self._ended = dict(found.data.params), found.info.status != "RUNNING"
-        self._stamps = Stamps(run.memory.get(STAMPS))
+        if "run_id" not in run.memory and self._ended_or_used(found):
+            run.found()
+        self._stamps = Stamps(None if run.repair else run.memory.get(STAMPS))
         self._entries = Entries(client, self._run_id, run.id, run.memory.get(MOVED) or {})
         if self._options.spans:
             self._traces = TraceUploader(client, found.info.experiment_id, self._run_id, run, self._options.spans)
         run.remember("run_id", self._run_id)
         if address.startswith(("http://", "https://")):
             run.announce(f"{address.rstrip('/')}/#/experiments/{found.info.experiment_id}/runs/{self._run_id}")
+
+    @staticmethod
+    def _ended_or_used(found: Run) -> bool:
+        """Whether somebody has delivered to this run before."""
+        return bool(found.info.status != "RUNNING" or found.data.metrics or found.data.params)
 
     def _experiment_and_parent(self, client: MlflowClient, project: str) -> tuple[str, str]:
         """The ids of the experiment and of the parent run, if any."""

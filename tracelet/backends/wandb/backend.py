@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,15 @@ from tracelet.backends.environment_variables import temporary_environment
 from tracelet.backends.legal_names import legal_name
 from tracelet.backends.wandb import sdk_session as session
 from tracelet.backends.wandb.artifact_uploads import ArtifactUploads
-from tracelet.backends.wandb.history_rows import Row, batch_rows, column, same_value
+from tracelet.backends.wandb.history_rows import (
+    PointIdentity,
+    Row,
+    batch_rows,
+    column,
+    lacking,
+    same_value,
+    written_points,
+)
 from tracelet.backends.wandb.offline_file import OfflineFile
 from tracelet.backends.wandb.sdk_session import calling
 from tracelet.backends.wandb.write_ahead_log import WriteAheadLog
@@ -78,6 +87,8 @@ class WandbBackend:
         self._rows_written: dict[int, Row] = {}
         self._artifacts_written: set[tuple[str, str]] = set()
         self._next_step = 0
+        self._everything_again = False
+        self._points_written: Counter[PointIdentity] = Counter()
         self._batch_position: Mapping[str, Any] = {}
         self._defined_metrics: set[str] = set()
 
@@ -92,6 +103,12 @@ class WandbBackend:
             import wandb
 
             self._read_earlier(folder, run.id)
+            lost = self._offline and bool(self._rows_written) and not run.memory
+            self._everything_again = self._offline and (run.repair or lost)
+            if self._everything_again:
+                self._points_written = written_points(self._rows_written.values(), self._options.step_axis)
+            if lost:
+                run.found()
             if not self._offline and not self._options.api_key:
                 session.check_key(self._options.url)
             session.await_free_folder(folder, run.id)
@@ -171,7 +188,9 @@ class WandbBackend:
         with calling(None):
             self._define_metrics(run, batch)
             rows = list(batch_rows(batch, self._options.step_axis))
-            base = self._first_step(batch, rows)
+            if self._everything_again:
+                rows = lacking(rows, self._points_written, self._options.step_axis)
+            base = self._next_step if self._everything_again else self._first_step(batch, rows)
             self._batch_position = {"id": batch.id, "base": base}
             described.remember("batch", self._batch_position)
             fresh = [(number, row) for number, row in enumerate(rows, base) if number >= self._next_step]
