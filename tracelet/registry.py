@@ -67,6 +67,16 @@ BACKENDS: dict[str, str] = {
 }
 """Name to class, loaded by couriers alone; others join through the entry points `tracelet.backends`."""
 
+READERS: dict[str, str] = {
+    "mlflow": "tracelet.backends.mlflow.read_back:remote_points",
+    "wandb": "tracelet.backends.wandb.read_back:remote_points",
+    "clearml": "tracelet.backends.clearml.read_back:remote_points",
+    "tensorboard": "tracelet.backends.tensorboard_points:remote_points",
+    "aim": "tracelet.backends.aim_points:remote_points",
+    "jsonl": "tracelet.backends.jsonl.read_back:remote_points",
+}
+"""Backend to what reads back the points that it has, for `tracelet verify`."""
+
 IMPORTERS: dict[str, str] = {
     "wandb": "tracelet.importers.wandb_offline.importer:WandbImporter",
     "lightning": "tracelet.importers.lightning_logs:LightningImporter",

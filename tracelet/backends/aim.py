@@ -39,6 +39,11 @@ class AimOptions:
     """Aim experiment of the run. If empty, the project."""
 
 
+def repository(options: AimOptions, run: RunDescription) -> str:
+    """The folder or address of the repository."""
+    return options.repo if "://" in options.repo else str(resolve_path(run, options.repo))
+
+
 class AimBackend:
     """Finds its run again by its hash, or by our run id among the run's attributes."""
 
@@ -52,7 +57,7 @@ class AimBackend:
 
     def open(self, run: RunDescription) -> None:
         """Find the run or create it."""
-        where = self._where(run)
+        where = repository(self._options, run)
         try:
             self._run = _opened(where, run)
         except ImportError as error:
@@ -66,9 +71,6 @@ class AimBackend:
         run.remember("hash", self._run.hash)
         self._describe(run)
         run.announce(where)
-
-    def _where(self, run: RunDescription) -> str:
-        return self._options.repo if "://" in self._options.repo else str(resolve_path(run, self._options.repo))
 
     def check(self) -> str:
         """For `doctor`: whether the package is installed, and the repository is writable or its server responds."""

@@ -150,7 +150,7 @@ class TensorboardBackend:
         wanted = Counter(_identity(event) for event in events)
         there: Counter[EventIdentity] = Counter()
         for path in reversed(self._files()):
-            found = Counter(mark for mark in _identities(path) if mark in wanted)
+            found = Counter(mark for mark in identities(path) if mark in wanted)
             if not found and not self._everything_again and path.stat().st_size > len(_encode([])) + 100:
                 break
             there += found
@@ -270,7 +270,8 @@ def _identity(event: Event) -> EventIdentity:
     return value.tag, event.step, event.wall_time, struct.pack("<f", value.simple_value)  # NaN equals itself as bytes
 
 
-def _identities(path: Path) -> Iterator[EventIdentity]:
+def identities(path: Path) -> Iterator[EventIdentity]:
+    """What identifies each scalar of an event file."""
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
     from tensorboard.compat.proto.event_pb2 import Event
 

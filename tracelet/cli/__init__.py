@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "trace": "tracelet.cli.trace:trace",
     "rm": "tracelet.cli.rm:rm",
     "sync": "tracelet.cli.sync:sync",
+    "verify": "tracelet.cli.verify:verify",
     "doctor": "tracelet.cli.doctor:doctor",
 }
 """Name to command, in the order of `tracelet --help`."""

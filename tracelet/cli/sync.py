@@ -177,7 +177,7 @@ def _at(delivery: Delivery) -> str:
 
 
 @contextmanager
-def _in_folder(folder: str) -> Iterator[None]:
+def in_folder(folder: str) -> Iterator[None]:
     """Options such as `sqlite:///mlflow.db` are relative to the folder in which the training ran, if it exists."""
     before = Path.cwd()
     if folder and Path(folder).is_dir():

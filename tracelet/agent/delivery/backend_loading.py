@@ -30,7 +30,7 @@ def make(name: str, reference: str, options: Mapping[str, Any]) -> Backend:
             f"{reference!r} of the backend {name!r} is not a backend class",
             "Name a class whose `options` is a dataclass; see the guide 'Write a backend'",
         )
-    backend: Backend = kind(_options(name, declared, options))
+    backend: Backend = kind(options_of(name, declared, options))
     return backend
 
 
@@ -44,7 +44,8 @@ def check_names(name: str, kind: Any, options: Iterable[str]) -> None:
             raise Misconfigured(f"{key!r} is not an option of backend {name!r}", hint)
 
 
-def _options(name: str, kind: type, options: Mapping[str, Any]) -> Any:
+def options_of(name: str, kind: type, options: Mapping[str, Any]) -> Any:
+    """The options as the dataclass of the backend. Misconfigured for one that it does not have, or cannot be."""
     check_names(name, kind, options)
     try:
         return msgspec.convert(dict(options), kind, strict=False, dec_hook=_made)

@@ -65,11 +65,16 @@ def scalar_events(parts: Sequence[SeriesPart]) -> Iterator[Any]:
     from clearml.backend_interface.metrics.events import ScalarEvent
 
     for part in parts:
-        title, series = titled(part)
         for step, value, time in zip(part.steps, part.values, part.times):
-            beside = "" if math.isfinite(value) else NOT_FINITE[repr(float(value))]
-            shown = 0.0 if beside else value
-            yield ScalarEvent(title, series + beside, shown, step, timestamp=round(time * 1000))
+            title, series, shown = event_place(part, value)
+            yield ScalarEvent(title, series, shown, step, timestamp=round(time * 1000))
+
+
+def event_place(part: SeriesPart, value: float) -> tuple[str, str, float]:
+    """Title, series and value under which ClearML shows a value."""
+    title, series = titled(part)
+    beside = "" if math.isfinite(value) else NOT_FINITE[repr(float(value))]
+    return title, series + beside, 0.0 if beside else value
 
 
 def event_identity(event: Any) -> EventIdentity:
