@@ -85,6 +85,8 @@ def decisions() -> Iterator[str]:
 def options(name: str, reference: str) -> Iterator[str]:
     """One table row for each option of a backend: name, default, and the text below it in the source."""
     path = DOCS.parent / (reference.partition(":")[0].replace(".", "/") + ".py")
+    beside = path.with_name("options.py")
+    path = beside if beside.exists() else path
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.ClassDef) or node.name != f"{name.capitalize()}Options":
             continue

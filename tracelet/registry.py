@@ -59,8 +59,8 @@ BACKENDS: dict[str, str] = {
     "mlflow": "tracelet.backends.mlflow.backend:MlflowBackend",
     "wandb": "tracelet.backends.wandb.backend:WandbBackend",
     "clearml": "tracelet.backends.clearml.backend:ClearmlBackend",
-    "tensorboard": "tracelet.backends.tensorboard:TensorboardBackend",
-    "aim": "tracelet.backends.aim:AimBackend",
+    "tensorboard": "tracelet.backends.tensorboard.backend:TensorboardBackend",
+    "aim": "tracelet.backends.aim.backend:AimBackend",
     "jsonl": "tracelet.backends.jsonl.backend:JsonlBackend",
     "otlp": "tracelet.backends.otlp.backend:OtlpBackend",
     "onelogger": "tracelet.backends.onelogger:OneloggerBackend",
@@ -71,8 +71,8 @@ READERS: dict[str, str] = {
     "mlflow": "tracelet.backends.mlflow.read_back:remote_points",
     "wandb": "tracelet.backends.wandb.read_back:remote_points",
     "clearml": "tracelet.backends.clearml.read_back:remote_points",
-    "tensorboard": "tracelet.backends.tensorboard_points:remote_points",
-    "aim": "tracelet.backends.aim_points:remote_points",
+    "tensorboard": "tracelet.backends.tensorboard.read_back:remote_points",
+    "aim": "tracelet.backends.aim.read_back:remote_points",
     "jsonl": "tracelet.backends.jsonl.read_back:remote_points",
 }
 """Backend to what reads back the points that it has, for `tracelet verify`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tracelet.backends.aim import AimBackend, AimOptions
+from tracelet.backends.aim.backend import AimBackend, AimOptions
 from tracelet.backends.base import Batch, RunDescription, SeriesPart
 from tracelet.testing import FINISHED, START, BackendConformance, Delivered, Traits
 

@@ -10,11 +10,12 @@ from click.testing import CliRunner
 
 from tests.servers.answering import Answering
 from tests.servers.stand_in import serving
-from tracelet.backends.aim import AimBackend, AimOptions
+from tracelet.backends.aim.backend import AimBackend, AimOptions
 from tracelet.backends.jsonl.backend import JsonlBackend, JsonlOptions
-from tracelet.backends.mlflow.backend import MlflowBackend, MlflowOptions
+from tracelet.backends.mlflow.backend import MlflowBackend
+from tracelet.backends.mlflow.options import MlflowOptions
 from tracelet.backends.otlp.backend import OtlpBackend, OtlpOptions
-from tracelet.backends.tensorboard import TensorboardBackend, TensorboardOptions
+from tracelet.backends.tensorboard.backend import TensorboardBackend, TensorboardOptions
 from tracelet.cli import main
 from tracelet.errors import Misconfigured, Unavailable
 
@@ -136,7 +137,9 @@ def checks(place: str) -> list[Callable[[], str]]:
 
 def test_places_for_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where files go is told whole and not made; a place below a file is an error that says what to type."""
-    monkeypatch.setattr("tracelet.backends.aim.require_package", lambda package, extra: None)  # not for every Python
+    monkeypatch.setattr(
+        "tracelet.backends.aim.backend.require_package", lambda package, extra: None
+    )  # not for every Python
     for check in checks("some/place"):
         assert str(tmp_path / "some" / "place") in check()
     for check in checks(""):

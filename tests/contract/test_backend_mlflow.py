@@ -11,8 +11,9 @@ import requests
 
 from tests.servers.mlflow_server import MlflowServer
 from tracelet.backends.base import RunDescription
-from tracelet.backends.mlflow.backend import MlflowBackend, MlflowOptions
+from tracelet.backends.mlflow.backend import MlflowBackend
 from tracelet.backends.mlflow.metric_rows import MAX_VALUE
+from tracelet.backends.mlflow.options import MlflowOptions
 from tracelet.testing import BackendConformance, Delivered, Traits
 
 KILLED = "KILLED"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tracelet.backends.base import Batch, Outcome, RunDescription, SeriesPart
-from tracelet.backends.tensorboard import TensorboardBackend, TensorboardOptions
+from tracelet.backends.tensorboard.backend import TensorboardBackend, TensorboardOptions
 from tracelet.testing import FINISHED, START, BackendConformance, Delivered, Traits
 
 STATUSES = {"finished": "1", "failed": "2", "interrupted": "2", "preempted": "2", "killed": "2"}

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tracelet.backends.base import Batch, RunDescription, SeriesPart
-from tracelet.backends.wandb.backend import WandbBackend, WandbOptions
+from tracelet.backends.wandb.backend import WandbBackend
 from tracelet.backends.wandb.offline_file import OfflineFile, message
+from tracelet.backends.wandb.options import WandbOptions
 from tracelet.journal.records import Artifact
 from tracelet.store.artifacts import store_artifact
 from tracelet.testing import FINISHED, START, BackendConformance, Delivered, Traits

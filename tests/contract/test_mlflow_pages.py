@@ -14,7 +14,8 @@ from tracelet.agent.delivery.courier_state import CourierState
 from tracelet.agent.delivery.run_description import describe_run
 from tracelet.backends.base import Batch, Outcome, RunDescription, SeriesPart, SpanPart
 from tracelet.backends.mlflow import traces as mlflow_traces
-from tracelet.backends.mlflow.backend import MlflowBackend, MlflowOptions
+from tracelet.backends.mlflow.backend import MlflowBackend
+from tracelet.backends.mlflow.options import MlflowOptions
 from tracelet.errors import Misconfigured, Rejected
 from tracelet.telemetry import training_iteration, training_loop
 from tracelet.testing import BackendConformance, Delivered

@@ -14,7 +14,8 @@ import pytest
 from tests.servers.proxy import FaultyProxy
 from tests.servers.wandb_server import WandbServer, wandb_server
 from tracelet.backends.base import Batch, RunDescription, SeriesPart
-from tracelet.backends.wandb.backend import WandbBackend, WandbOptions
+from tracelet.backends.wandb.backend import WandbBackend
+from tracelet.backends.wandb.options import WandbOptions
 from tracelet.errors import Misconfigured, Unavailable
 from tracelet.journal.records import Artifact
 from tracelet.store.artifacts import store_artifact
@@ -82,7 +83,8 @@ import os, signal, sys
 from pathlib import Path
 import psutil
 from tests.e2e.test_backend_wandb_online import ten
-from tracelet.backends.wandb.backend import WandbBackend, WandbOptions
+from tracelet.backends.wandb.backend import WandbBackend
+from tracelet.backends.wandb.options import WandbOptions
 from tracelet.testing import BackendConformance, Delivered
 folder, url = Path(sys.argv[1]), sys.argv[2]
 backend = WandbBackend(WandbOptions(url=url, api_key="k" * 40))

@@ -172,7 +172,8 @@ def test_equal_points_all_arrive(tmp_path: Path, server: MlflowServer) -> None:
 
 def test_two_copies_of_a_store_make_one_run(tmp_path: Path, server: MlflowServer) -> None:
     """Opened from two copies of its store at the same moment, a run is one run there."""
-    from tracelet.backends.mlflow.backend import MlflowBackend, MlflowOptions
+    from tracelet.backends.mlflow.backend import MlflowBackend
+    from tracelet.backends.mlflow.options import MlflowOptions
 
     for turn in range(6):
         ready, found = threading.Barrier(2), list[str]()

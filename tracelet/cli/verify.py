@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 import click
@@ -14,7 +16,7 @@ from tracelet.agent.delivery.run_description import describe_run
 from tracelet.cli.formatting import as_json, counted
 from tracelet.cli.options import store_option
 from tracelet.cli.output import echo
-from tracelet.cli.pending_deliveries import PendingDelivery, pending_deliveries
+from tracelet.cli.pending_deliveries import PendingDelivery, is_own, pending_deliveries
 from tracelet.cli.sync import in_folder
 from tracelet.errors import BackendError, Misconfigured
 from tracelet.redaction.redactor import Redactor
@@ -62,11 +64,14 @@ def verify(store: Store, run: str, backend: str | None, in_json: bool) -> None:
 
 def _compared(run: Run, pending: PendingDelivery) -> Comparison:
     name, config = pending.config.name, pending.config
+    if pending.doubt or pending.without_credentials:
+        why = pending.doubt or "its address is only in the record of a run that is not yours"
+        raise Misconfigured(why, "Name the destination in your own settings")
     if name not in registry.READERS:
         raise Misconfigured(f"what {name} has cannot be read back", "Verify another backend: --backend NAME")
     options = options_of(name, registry.load(config.reference).options, config.options)
     state = CourierState(run.path, name, Redactor(config.options), _ignore)
-    with in_folder(run.info.folder):
+    with in_folder(run.info.folder if is_own(run) else ""), redirect_stdout(sys.stderr):  # SDKs print what they like
         remote = registry.load(registry.READERS[name])(options, describe_run(run.path, state))
     return compare(expected_points(run.path, remote), remote)
 

@@ -7,7 +7,6 @@ variables that limit its requests are set only during a call. See `docs/backends
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -18,6 +17,7 @@ from tracelet.backends.mlflow.entries import Entries, Kind
 from tracelet.backends.mlflow.files import RunFiles
 from tracelet.backends.mlflow.health_check import check
 from tracelet.backends.mlflow.metric_rows import MAX_NAME_LENGTH, Row, legal_key, metric_key, metric_rows, missing_rows
+from tracelet.backends.mlflow.options import MlflowOptions
 from tracelet.backends.mlflow.runs import (
     KIND,
     MAX_EXPERIMENT_NAME,
@@ -51,28 +51,6 @@ MAX_TAG_NAME_LENGTH = 250
 PARAM_LENGTHS = (6000, 500)
 """Longest parameters: of MLflow since 2.10, and of older servers, which is tried if the first is refused."""
 STATUSES = {"finished": "FINISHED", "failed": "FAILED"}
-
-
-@dataclass(frozen=True)
-class MlflowOptions:
-    """Settings of the backend `mlflow`."""
-
-    url: str = ""
-    """Tracking URI: `http://HOST:PORT`, `sqlite:///FILE`, `databricks`, ... If empty, MLFLOW_TRACKING_URI."""
-    api_key: str = ""
-    """Bearer token of the server. If empty, MLFLOW_TRACKING_TOKEN. Never stored."""
-    experiment: str = ""
-    """MLflow experiment of the run. If empty, the parent's experiment, otherwise the project."""
-    parent: str = ""
-    """Id of an MLflow run to nest this one under."""
-    group: str = ""
-    """Name of a parent run to nest this one under, e.g. for a sweep; it is created if it does not exist."""
-    spans: str = ""
-    """Spans to send as MLflow 3 traces: `outline` (all except iterations), `all`, or names. If empty, none."""
-    timeout: float = 20.0
-    """Timeout of one request in seconds."""
-    upload_artifacts: bool = True
-    """Whether to upload artifact files."""
 
 
 class MlflowBackend:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from tracelet.backends.base import RunDescription, SeriesPart
-from tracelet.backends.mlflow.backend import MOVED, MlflowOptions
+from tracelet.backends.mlflow.backend import MOVED
 from tracelet.backends.mlflow.client_calls import calling, check_address
 from tracelet.backends.mlflow.metric_rows import MAX_VALUE, metric_key
+from tracelet.backends.mlflow.options import MlflowOptions
 from tracelet.backends.remote_points import Point, RemotePoints, text
 from tracelet.errors import Misconfigured
 

@@ -11,7 +11,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,6 +30,7 @@ from tracelet.backends.wandb.history_rows import (
     written_points,
 )
 from tracelet.backends.wandb.offline_file import OfflineFile
+from tracelet.backends.wandb.options import WandbOptions
 from tracelet.backends.wandb.sdk_session import calling
 from tracelet.backends.wandb.write_ahead_log import WriteAheadLog
 from tracelet.errors import Misconfigured, Rejected, Unavailable
@@ -42,32 +43,6 @@ NONE = re.compile(r"(?!)")
 UNFIT_FOR_PROJECTS = re.compile(r"[/\\#?%:]")
 MAX_PROJECT_LENGTH = 128
 MACHINE_AXIS = "_timestamp"
-
-
-@dataclass(frozen=True)
-class WandbOptions:
-    """Settings of the backend `wandb`."""
-
-    url: str = ""
-    """URL of the server. If empty, WANDB_BASE_URL, otherwise `https://api.wandb.ai`."""
-    api_key: str = ""
-    """API key. If empty, WANDB_API_KEY or the key stored by `wandb login`. Never stored."""
-    entity: str = ""
-    """Team or user that owns the run. If empty, the default entity of the API key."""
-    mode: str = "online"
-    """`online`, `offline` (writes a folder for `wandb sync`) or `shared`."""
-    group: str = ""
-    """Group of the run."""
-    job_type: str = ""
-    """Job type of the run, e.g. `train` or `eval`."""
-    notes: str = ""
-    """Notes: a longer description of the run."""
-    step_axis: str = "trainer/global_step"
-    """Name of the metric that holds the steps. The default is the one of Lightning's WandbLogger."""
-    dir: str = ""
-    """Folder for the SDK's files. If empty, the folder of the store."""
-    timeout: float = 60.0
-    """Timeout in seconds for starting, writing and finishing the run."""
 
 
 class WandbBackend:

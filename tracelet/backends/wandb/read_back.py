@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tracelet.backends.base import RunDescription, SeriesPart
 from tracelet.backends.remote_points import Point, RemotePoints, text
-from tracelet.backends.wandb.backend import WandbOptions
 from tracelet.backends.wandb.history_rows import Row, column
 from tracelet.backends.wandb.offline_file import OfflineFile
+from tracelet.backends.wandb.options import WandbOptions
 from tracelet.errors import Misconfigured
 
 

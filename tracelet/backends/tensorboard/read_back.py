@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tracelet.backends.base import RunDescription, SeriesPart
 from tracelet.backends.remote_points import Point, RemotePoints, text
-from tracelet.backends.tensorboard import PREFIX, TensorboardOptions, identities
+from tracelet.backends.tensorboard.backend import PREFIX, TensorboardOptions, identities
 from tracelet.errors import Misconfigured
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from tracelet.backends.aim import AimOptions, repository
+from tracelet.backends.aim.backend import AimOptions, repository
 from tracelet.backends.base import RunDescription, SeriesPart
 from tracelet.backends.remote_points import Point, RemotePoints, text
 from tracelet.errors import Misconfigured
@@ -21,7 +21,9 @@ def remote_points(options: AimOptions, run: RunDescription) -> RemotePoints:
         from aim.sdk.run import Run
     except ImportError as error:
         raise Misconfigured(f"Aim cannot be imported ({error})", "Install it where tracelet is installed") from error
-    found: Any = Run(known, repo=Repo.from_path(repository(options, run)), read_only=True)
+    repo: Any = Repo.from_path(repository(options, run))
+    repo._recreate_index()  # what one process wrote, another one sees only in an index made anew
+    found: Any = Run(known, repo=repo, read_only=True)
     series: dict[str, Counter[Point]] = {}
     for metric in found.metrics():
         steps, (values, *_) = metric.data.items_list()
