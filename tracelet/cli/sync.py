@@ -46,9 +46,7 @@ POLL = 0.1
 )  # fmt: skip
 @click.option("--repair", is_flag=True, help="Also send what the backend has lost, after `tracelet verify`.")
 @store_option
-def sync(
-    store: Store, runs: tuple[str, ...], backend: str | None, patience: float, trust: bool, repair: bool
-) -> None:
+def sync(store: Store, runs: tuple[str, ...], backend: str | None, patience: float, trust: bool, repair: bool) -> None:
     """Deliver pending data of the given runs, or of all runs, to their backends.
 
     RUN is a run id, a unique id prefix, a run name, or `latest`. What has been delivered already is not sent again.
