@@ -187,7 +187,7 @@ def _line_style(line: str) -> str | None:
 
 def _print_patch(found: CodeDifference) -> None:
     """The patch on standard output; the description on standard error, so that the patch can be redirected."""
-    echo(found.told + (" The diff is truncated because it is too long." if found.truncated else ""), err=True)
+    echo(found.description + (" The diff is truncated because it is too long." if found.truncated else ""), err=True)
     if found.text:
         echo(found.text.rstrip("\n"))
 

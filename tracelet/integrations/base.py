@@ -24,7 +24,7 @@ class JobRuns(Protocol):
     """How an integration gives each job of a sweep its own run; see `tracelet.session.job_runs`."""
 
     @property
-    def divisible(self) -> bool:
+    def can_split(self) -> bool:
         """Whether each job gets its own run."""
 
     def rename(self, suffix: str) -> None:

@@ -65,7 +65,7 @@ class HydraIntegration(ParameterSource):
 
     def _begin(self, config: Any) -> None:
         number = _number(config)
-        if number is None or self.runs is None or not self.runs.divisible:
+        if number is None or self.runs is None or not self.runs.can_split:
             self._take(config)
         elif self._job is None:
             self.runs.rename(str(number))

@@ -16,7 +16,7 @@ from tracelet.journal.records import Started
 from tracelet.settings import Settings
 
 
-class Divided(Protocol):
+class SplittableSession(Protocol):
     """The session to split."""
 
     settings: Settings
@@ -31,12 +31,12 @@ class Divided(Protocol):
 class JobRuns:
     """What one session offers: its own run for the first job, and the next run for the next job."""
 
-    def __init__(self, session: Divided, follow: Callable[[Any, str, BaseException | None], None]) -> None:
+    def __init__(self, session: SplittableSession, follow: Callable[[Any, str, BaseException | None], None]) -> None:
         self._session = session
         self._follow = follow
 
     @property
-    def divisible(self) -> bool:
+    def can_split(self) -> bool:
         """Whether each job may have its own run."""
         session, started = self._session, self._session.writer.started
         named = session.settings.run_id or session.settings.resume

@@ -41,7 +41,7 @@ CHANGES = "Only the uncommitted changes are compared, as plain text: {why}."
 class CodeDifference:
     """The difference as a patch from the first to the second, and a sentence on what was compared."""
 
-    told: str
+    description: str
     text: str = ""
     truncated: bool = False
 
@@ -86,11 +86,11 @@ def _root(*gits: Mapping[str, Any]) -> Path | None:
 def _diff_with_git(root: Path, first: Mapping[str, Any], second: Mapping[str, Any]) -> CodeDifference:
     with tempfile.TemporaryDirectory(prefix="tracelet-") as folder:
         extra = _temporary_index(root, Path(folder))
-        told, rest = EXACT.format(root=root), ""
+        description, rest = EXACT.format(root=root), ""
         try:
             states = [_tree_of(root, git, extra) for git in (first, second)]
         except ValueError as error:
-            told, rest = COMMITS.format(root=root, why=error), _diff_patches(first, second)
+            description, rest = COMMITS.format(root=root, why=error), _diff_patches(first, second)
             states = [str(first["commit"]), str(second["commit"])]
         found = git_commands.read_capped(
             root, MAX_BYTES, "diff", "--no-color", "--no-ext-diff", "--no-textconv", "--find-renames",
@@ -98,7 +98,9 @@ def _diff_with_git(root: Path, first: Mapping[str, Any], second: Mapping[str, An
         )  # fmt: skip
     truncated = found.size > len(found.kept) or not found.complete
     text = mask_tokens(decode(found.kept[: found.kept.rfind(b"\n") + 1] if truncated else found.kept))
-    return CodeDifference(told if text or rest else SAME, text + rest[:MAX_BYTES], truncated or len(rest) > MAX_BYTES)
+    return CodeDifference(
+        description if text or rest else SAME, text + rest[:MAX_BYTES], truncated or len(rest) > MAX_BYTES
+    )
 
 
 def _temporary_index(root: Path, folder: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from tracelet.journal.journal_view import JournalView
 from tracelet.journal.records import KILLED, RUNNING, Started, Status
@@ -17,6 +18,13 @@ from tracelet.store.pids import is_alive
 SILENCE_TIMEOUT = 60.0
 """Seconds without a sign of life after which a process on another host counts as gone; it gives one every 10."""
 NO_EXIT_RECORD = "the process disappeared without reporting an exit"
+
+
+class ProcessStatus(NamedTuple):
+    """One process of a run, and its status."""
+
+    started: Started
+    status: Status
 
 
 def process_status(view: JournalView, nodes: Iterable[JournalView]) -> Status:

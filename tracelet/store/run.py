@@ -20,7 +20,7 @@ from tracelet.store import aggregation, console_lines, facts_schema, resumed_ser
 from tracelet.store.annotations import Annotations, read_annotations
 from tracelet.store.delivery_state import Delivery, read_all
 from tracelet.store.downsampling import downsample, downsample_chunks
-from tracelet.store.process_status import modified_at, process_status
+from tracelet.store.process_status import ProcessStatus, modified_at, process_status
 from tracelet.store.run_info import RunInfo, make_info
 from tracelet.store.series import Origin, Series, assemble
 from tracelet.store.span_table import SpanTable, tabulate
@@ -93,9 +93,9 @@ class Run:
         return make_info(self.id, processes[0].started, lead.started, status, world_size, self.annotations)
 
     @property
-    def processes(self) -> list[run_status.ProcessStatus]:
+    def processes(self) -> list[ProcessStatus]:
         """The training processes and how each of them stands, by rank and attempt."""
-        return [run_status.ProcessStatus(view.started, self._ending(view)) for view in self._training() if view.started]
+        return [ProcessStatus(view.started, self._ending(view)) for view in self._training() if view.started]
 
     @property
     def params(self) -> dict[str, Scalar]:

@@ -9,9 +9,9 @@ failed has failed itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, KILLED, PREEMPTED, RUNNING, Started, Status
+from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, KILLED, PREEMPTED, RUNNING, Status
+from tracelet.store.process_status import ProcessStatus
 
 UNSUCCESSFUL = (FAILED, KILLED)
 STOPPED = (INTERRUPTED, PREEMPTED)
@@ -20,13 +20,6 @@ STOP_WINDOW = 30_000_000
 """Microseconds within which they then fall; a cluster kills for good after that."""
 DETECTION_DELAY = 2_000_000
 """Microseconds after the death of a process by which an agent has noticed it."""
-
-
-class ProcessStatus(NamedTuple):
-    """One process of a run and how it ended, or that it is running."""
-
-    started: Started
-    status: Status
 
 
 def lead_process(processes: Sequence[ProcessStatus]) -> ProcessStatus:

@@ -85,7 +85,7 @@ def test_log_code_deliveries_and_changes(
         assert "Pending\n30" in told
         assert f"tracelet sync {ids['after']} --backend mlflow" in told
         there.open(f"/compare?run={ids['after']}&run={ids['before']}")
-        there.until("document.querySelector('.tl-changes')?.dataset.told")
+        there.until("document.querySelector('.tl-changes')?.dataset.description")
         assert [line for line in there.text(".tl-changes").splitlines() if "RATE" in line] == [
             "-# RATE = 1",
             "+# RATE = 2",

@@ -63,7 +63,7 @@ def test_commits_and_uncommitted_changes_are_compared_together(repository: Path)
     second = state(repository)
     before = contents(repository)
     found = code_difference(first, second)
-    assert "compared by git" in found.told
+    assert "compared by git" in found.description
     changed = [line for line in found.text.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     assert changed == ["-line 20", "+tried later"]
     assert contents(repository) == before
@@ -86,7 +86,7 @@ def test_changes_that_cannot_be_applied_are_compared_as_texts(repository: Path) 
     git(repository, "commit", "-q", "--allow-empty", "-m", "second")
     (repository / "data.bin").write_bytes(b"\0other")
     found = code_difference(first, state(repository))
-    assert "do not apply" in found.told
+    assert "do not apply" in found.description
     assert "+Binary files a/data.bin and b/data.bin differ" in found.text
 
 
@@ -98,7 +98,7 @@ def test_without_the_repository_what_was_recorded_is_compared(repository: Path, 
     second = state(repository)
     repository.rename(tmp_path / "moved")
     found = code_difference(first, second)
-    assert "does not exist here" in found.told
+    assert "does not exist here" in found.description
     assert "-+tried" in found.text.splitlines()
     assert "++tried otherwise" in found.text.splitlines()
 
@@ -107,12 +107,12 @@ def test_without_the_repository_what_was_recorded_is_compared(repository: Path, 
 def test_a_commit_from_a_journal_is_never_an_option(repository: Path, commit: str) -> None:
     """What is no commit of the repository leads to the comparison of texts."""
     known = state(repository)
-    assert "does not exist here" in code_difference(known, {**known, "commit": commit, "diff": "x"}).told
+    assert "does not exist here" in code_difference(known, {**known, "commit": commit, "diff": "x"}).description
 
 
 def test_without_git_it_is_said_whose_code_is_unknown(repository: Path) -> None:
     """A run outside any repository is named."""
-    assert code_difference(state(repository), {}).told == "The code of the second run was not recorded."
+    assert code_difference(state(repository), {}).description == "The code of the second run was not recorded."
 
 
 def test_the_repository_runs_nothing(repository: Path, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tracelet.journal.records import Started, Status
-from tracelet.store.run_status import ProcessStatus, combined_status, lead_process, world_size
+from tracelet.store.process_status import ProcessStatus
+from tracelet.store.run_status import combined_status, lead_process, world_size
 
 
 def one(rank: int, status: str, reason: str = "", time: int = 10, **more: object) -> ProcessStatus:

@@ -74,14 +74,14 @@ class BackendCalls:
     def _is_retryable(self, error: BaseException) -> bool:
         if isinstance(error, Unavailable) and not (self._bounded and isinstance(error, Unexplained)):
             return True
-        if not unknown(error):
+        if not is_unknown(error):
             return False
         self._unexplained_failures += 1
         return self._unexplained_failures < MAX_UNEXPLAINED_FAILURES
 
     def _report_retry(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        if error is not None and unknown(error):
+        if error is not None and is_unknown(error):
             self._courier_state.trace(error)
         self._courier_state.offline(
             str(error) if isinstance(error, Unavailable) else f"{type(error).__name__}: {error}"
@@ -98,7 +98,7 @@ class BackendCalls:
         self._woken.clear()
 
 
-def unknown(error: BaseException) -> bool:
+def is_unknown(error: BaseException) -> bool:
     """Whether an error is neither known to be temporary nor known to be permanent."""
     if isinstance(error, Unavailable):
         return isinstance(error, Unexplained)

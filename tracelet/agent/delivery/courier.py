@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tracelet.agent.delivery import backend_loading
-from tracelet.agent.delivery.backend_calls import BackendCalls, unexplained, unknown
+from tracelet.agent.delivery.backend_calls import BackendCalls, is_unknown, unexplained
 from tracelet.agent.delivery.batch_reader import BatchReader, JournalSlice
 from tracelet.agent.delivery.courier_state import CourierState
 from tracelet.agent.delivery.file_delivery import TIMEOUT, FileDelivery
-from tracelet.agent.delivery.isolation import Isolation, Letter
+from tracelet.agent.delivery.isolation import Isolation, Refusal
 from tracelet.agent.delivery.rank_aggregation import RankAggregator
 from tracelet.agent.delivery.run_description import describe_run
 from tracelet.agent.process.configuration import BackendConfig
@@ -217,7 +217,7 @@ class Courier(threading.Thread):
         self.state.delivered(journal_slice.pending, max(0, len(batch) - refused))
         return False
 
-    def _refused(self, backend: Backend, batch: Batch, again: bool) -> Iterator[Letter]:
+    def _refused(self, backend: Backend, batch: Batch, again: bool) -> Iterator[Refusal]:
         """Write the batch; returns its permanently refused records."""
         write = backend.write
         try:
@@ -226,13 +226,13 @@ class Courier(threading.Thread):
         except Rejected as error:
             yield error.records, error.why
         except Exception as error:
-            if self._stopping.is_set() or not unknown(error):
+            if self._stopping.is_set() or not is_unknown(error):
                 raise
             self.state.trace(error)
             search = Isolation(write, first_line)
-            found = list(search.letters(batch, error))
+            found = list(search.refusals(batch, error))
             self._rounds += 1
-            if not search.taken and self._rounds < MAX_ROUNDS:
+            if not search.accepted and self._rounds < MAX_ROUNDS:
                 yield from self._refused(backend, batch, again)
                 return
             yield from found

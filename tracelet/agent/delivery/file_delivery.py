@@ -110,7 +110,7 @@ class FileDelivery:
             self._courier_state.trace(error)
             search = Isolation(self._send, first_line)
             try:
-                for records, why in search.letters(batch, error):
+                for records, why in search.refusals(batch, error):
                     self._courier_state.reject(batch.id, records, why)
             except Unavailable as outage:
                 return self._postpone(outage)

@@ -22,8 +22,8 @@ from tracelet.journal.journal_reader import JournalReader
 from tracelet.journal.records import KILLED, KIND_OF, RUNNING, Started, Status
 from tracelet.journal.run_folder import SUFFIX
 from tracelet.store.pids import is_alive
-from tracelet.store.process_status import NO_EXIT_RECORD, SILENCE_TIMEOUT, killed_reason
-from tracelet.store.run_status import ProcessStatus, combined_status
+from tracelet.store.process_status import NO_EXIT_RECORD, SILENCE_TIMEOUT, ProcessStatus, killed_reason
+from tracelet.store.run_status import combined_status
 
 
 @dataclass

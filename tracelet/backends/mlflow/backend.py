@@ -165,13 +165,13 @@ class MlflowBackend:
         rows = list(metric_rows(batch.points, self._stamps))
         self._run.remember(STAMPS, self._stamps.memory())
         if batch.again:
-            rows = self._left(rows)
-        kind = Kind("metrics", lambda row: row.metric.key, lambda row, key: row.named(key), self._left)
+            rows = self._missing(rows)
+        kind = Kind("metrics", lambda row: row.metric.key, lambda row, key: row.named(key), self._missing)
         for group in _groups(rows, MAX_METRICS):
             for refused, why in self._sending().send(kind, group):
                 yield [row.record() for row in refused], why
 
-    def _left(self, rows: Sequence[Row]) -> list[Row]:
+    def _missing(self, rows: Sequence[Row]) -> list[Row]:
         return missing_rows(rows, self._opened(), self._run_id, self._sending().moved)
 
     def _write_params(self, batch: Batch) -> Letters:

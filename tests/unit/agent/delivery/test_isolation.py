@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tracelet.agent.delivery.isolation import MOST_CALLS, Isolation, records_of
+from tracelet.agent.delivery.isolation import MAX_CALLS, Isolation, records_of
 from tracelet.backends.base import Batch, SeriesPart
 from tracelet.errors import Rejected, Unavailable, Unexplained
 
@@ -30,7 +30,7 @@ def search(given: Batch, bad: set[str], error: Exception) -> tuple[list[Any], se
         taken.update(names)
 
     found = Isolation(send, str)
-    refused = [record for records, _ in found.letters(given, error) for record in records]
+    refused = [record for records, _ in found.refusals(given, error) for record in records]
     return refused, taken, found
 
 
@@ -41,7 +41,7 @@ def test_only_the_bad_ones_are_refused(error: Exception) -> None:
     refused, taken, found = search(batch(*names), {"m17", "bad"}, error)
     assert refused == [{"bad": 2}, part("m17")]
     assert taken == {*names, "lr", "a"} - {"m17"}
-    assert found.taken
+    assert found.accepted
 
 
 def test_an_outage_on_the_way_is_raised() -> None:
@@ -68,6 +68,6 @@ def test_where_nothing_is_taken_all_is_named() -> None:
         raise RuntimeError("always")
 
     found = Isolation(send, str)
-    refused = [record for records, _ in found.letters(given, RuntimeError()) for record in records]
-    assert (refused, found.taken) == (records_of(given), False)
-    assert calls <= MOST_CALLS + 20
+    refused = [record for records, _ in found.refusals(given, RuntimeError()) for record in records]
+    assert (refused, found.accepted) == (records_of(given), False)
+    assert calls <= MAX_CALLS + 20

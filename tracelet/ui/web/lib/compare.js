@@ -125,10 +125,10 @@ class Compare {
     if (!this.changes?.isConnected) return;
     put(this.changes, h("p", { class: "tl-hint" }, "Comparing ..."));
     const asked = { ...this.pair };
-    const found = await get("compare/code", { first: asked.from, second: asked.to }).catch((error) => ({ told: error.message, text: "" }));
+    const found = await get("compare/code", { first: asked.from, second: asked.to }).catch((error) => ({ description: error.message, text: "" }));
     if (asked.from !== this.pair.from || asked.to !== this.pair.to) return;
-    put(this.changes, h("p", { class: "tl-hint" }, found.told, found.truncated ? " It is too long: the rest is left out." : ""), found.text ? patch(found.text) : null);
-    this.changes.dataset.told = found.told;
+    put(this.changes, h("p", { class: "tl-hint" }, found.description, found.truncated ? " It is too long: the rest is left out." : ""), found.text ? patch(found.text) : null);
+    this.changes.dataset.description = found.description;
   }
 
   packages() {
