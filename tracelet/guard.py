@@ -1,7 +1,7 @@
-"""The one place that keeps our failures out of the user's program.
+"""Keeps our failures out of the user's program; the only place that does.
 
-Used by every wrapper, thread and hook of ours, on any thread. A failure is counted, told to the log once for each place
-that it comes from, and then forgotten. `KeyboardInterrupt` and `SystemExit` are the user's and always pass.
+Used by every wrapper, thread and hook of ours, on any thread. A failure is counted, logged once per guarded place, and
+then ignored. `KeyboardInterrupt` and `SystemExit` are the user's and always pass.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ observers: list[Callable[[str, BaseException], None]] = []
 """Called with (place, exception) for every failure; the test suite appends one that fails the test."""
 
 _said: dict[str, object] = {}
-"""What was said once, by its key. No lock: one held by another thread at a fork would hold the child for ever."""
+"""Keys of messages that are printed once. No lock: one held by another thread at a fork would block the
+child forever.
+"""
 
 
 def say(message: str, *, once: str | None = None) -> None:
-    """Tell the user something through the `tracelet` logger (stderr by default); with `once`, one time per key."""
+    """Print a message through the `tracelet` logger (stderr by default); with `once`, one time per key."""
     mine = object()
     if once is not None and _said.setdefault(once, mine) is not mine:
         return
@@ -32,12 +34,12 @@ def say(message: str, *, once: str | None = None) -> None:
 
 
 def renamed(old: str, new: str) -> None:
-    """Tell the user once that a public name has changed; the old one works for one version."""
+    """Report once that a public name has changed; the old one works for one version."""
     say(f"{old} is now {new}. The old name still works and will be removed in the next version.", once=f"renamed:{old}")
 
 
 def failed(place: str, error: BaseException) -> None:
-    """Count a failure of ours and tell it the first time; never raises unless an observer does."""
+    """Count a failure of ours and log it the first time; never raises unless an observer does."""
     failures[place] += 1
     say(
         f"{place} failed ({type(error).__name__}: {error}). Your program is not affected; "
@@ -50,7 +52,7 @@ def failed(place: str, error: BaseException) -> None:
 
 
 class guard:
-    """`with guard("reading the git state"): ...` runs our own code so that no exception of it gets out."""
+    """`with guard("reading the git state"): ...` runs our own code so that no exception of it escapes."""
 
     __slots__ = ("place",)
 
@@ -70,6 +72,6 @@ class guard:
 
 
 def reset() -> None:
-    """Forget what was said and counted: a new run may say it again."""
+    """Forget messages and counts: a new run may print them again."""
     _said.clear()
     failures.clear()

@@ -1,6 +1,6 @@
-"""Names to plug-ins: one row per built-in, and the entry-point groups through which others join by the same door.
+"""Names to plug-ins: one row per built-in, and the entry-point groups through which other packages add theirs.
 
-Loading is lazy: a row is text until somebody asks for it.
+Loading is lazy: a row is a string until it is needed.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ COLLECTORS: dict[str, str] = {
     "system": "tracelet.collectors.system:SystemCollector",
     "gpu": "tracelet.collectors.gpu:GpuCollector",
 }
-"""Periodic readers of the machine, all switched by `track_system`."""
+"""Collectors that sample periodically, all switched by `track_system`."""
 
 FACT_COLLECTORS: dict[str, str] = {
     "git": "tracelet.collectors.git:GitCollector",
     "env": "tracelet.collectors.environment:EnvironmentCollector",
     "system": "tracelet.collectors.gpu:GpuFacts",
 }
-"""Read once at the start; each is switched by the setting `track_NAME`."""
+"""Collectors that read once at the start; each is switched by the setting `track_NAME`."""
 
 BACKENDS: dict[str, str] = {
     "mlflow": "tracelet.backends.mlflow.backend:MlflowBackend",
@@ -65,7 +65,7 @@ BACKENDS: dict[str, str] = {
     "otlp": "tracelet.backends.otlp.backend:OtlpBackend",
     "onelogger": "tracelet.backends.onelogger:OneloggerBackend",
 }
-"""Name to class, loaded by couriers alone; others join through the entry points `tracelet.backends`."""
+"""Name to class, loaded only by couriers; other packages add theirs through the entry points `tracelet.backends`."""
 
 READERS: dict[str, str] = {
     "mlflow": "tracelet.backends.mlflow.read_back:remote_points",
@@ -83,7 +83,9 @@ IMPORTERS: dict[str, str] = {
     "mlflow": "tracelet.importers.mlflow.importer:MlflowImporter",
     "tensorboard": "tracelet.importers.tensorboard:TensorboardImporter",
 }
-"""Format to class, in the order in which they are asked; others join through the entry points `tracelet.importers`."""
+"""Format to class, in the order in which they are tried; others are added through the entry points
+`tracelet.importers`.
+"""
 
 
 def load(reference: str) -> Any:
@@ -108,10 +110,10 @@ def plugins(group: str, built_in: dict[str, str]) -> Iterator[tuple[str, Any]]:
 
 
 def backend_reference(name: str, options: Mapping[str, Any]) -> str:
-    """Where the class of a backend is, as text: nothing is imported. SettingsError when there is no such backend.
+    """The import reference of a backend's class, without importing it. SettingsError for an unknown backend.
 
-    The option `class` names one that is neither built in nor an entry point:
-    `{"mine": {"class": "package.module:Mine"}}`.
+    The option `class` names one that is neither built in nor an entry point: `{"mine": {"class":
+    "package.module:Mine"}}`.
     """
     given = options.get("class")
     if given is not None:

@@ -1,8 +1,8 @@
-"""What people changed in the dashboard: a run's name, its tags, its pin. A small file, RUN/annotations.json.
+"""Changes that people made in the dashboard: a run's name, its tags, its pin. A small file, RUN/annotations.json.
 
-Written by the dashboard alone, whole or not at all, and read by everybody who reads the run; journals belong to the
-processes that wrote them and are never touched. A file that cannot be read counts as none. Earlier versions named the
-file dashboard.json: it is read where there is no other.
+Only the dashboard writes it, atomically; every reader of the run reads it. Journals belong to the processes that wrote
+them and are never modified. An unreadable file counts as empty. Earlier versions named the file dashboard.json, which
+is read if there is no annotations.json.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tracelet.store.private_files import create_temporary
 FILE_NAME = "annotations.json"
 OLD_FILE_NAME = "dashboard.json"
 MAX_BYTES = 65_536
-"""Bytes that are read; nobody writes that much here."""
+"""Maximum bytes read; the dashboard never writes that much."""
 
 
 class Annotations(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -46,7 +46,7 @@ def read_annotations(run_folder: Path) -> Annotations:
 
 
 def write_annotations(run_folder: Path, annotations: Annotations) -> None:
-    """Replace the annotations of a run. OSError when the disk refuses it."""
+    """Replace the annotations of a run. OSError if the disk refuses it."""
     descriptor, temporary = create_temporary(run_folder, ".annotations.", 0o666)
     try:
         with open(descriptor, "wb") as file:

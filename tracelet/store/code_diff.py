@@ -22,7 +22,7 @@ from tracelet.store import git_commands
 from tracelet.store.git_commands import decode, decode_line
 
 MAX_BYTES = 512 * 1024
-"""Of the difference: more than anybody reads."""
+"""Bytes of the difference: more than anybody reads."""
 MAX_LINES = 20_000
 """Of each recorded change that is compared as text: difflib's time grows faster than its input."""
 COMMIT = re.compile(r"[0-9a-f]{7,64}")
@@ -39,7 +39,7 @@ CHANGES = "Only the uncommitted changes are compared, as plain text: {why}."
 
 @dataclass(frozen=True)
 class CodeDifference:
-    """The difference as a patch from the first to the second, and a sentence on what was compared."""
+    """The difference as a patch from the first to the second, and a sentence about what was compared."""
 
     description: str
     text: str = ""
@@ -47,7 +47,7 @@ class CodeDifference:
 
 
 def code_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> CodeDifference:
-    """What was changed from the first run's code to the second's; both as `Run.git` has them."""
+    """The changes from the first run's code to the second's; both as `Run.git` returns them."""
     which = [name for name, git in (("the first run", first), ("the second run", second)) if not git.get("commit")]
     if which:
         return CodeDifference(UNKNOWN.format(which=" and ".join(which)))
@@ -135,7 +135,7 @@ def _diff_as_text(first: Mapping[str, Any], second: Mapping[str, Any], why: str)
 
 
 def _diff_patches(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-    """How one recorded change differs from the other, as text."""
+    """The difference between the two recorded changes, as text."""
     old, new = (_patch(git).splitlines()[:MAX_LINES] for git in (first, second))
     found = difflib.unified_diff(old, new, "first run's changes", "second run's changes", lineterm="", n=2)
     return "".join(one + "\n" for one in found)

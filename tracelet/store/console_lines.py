@@ -1,6 +1,6 @@
-"""What processes printed, in the order in which a person saw it. Reading side; pure.
+"""Console lines of a run, in the order in which a terminal showed them. Reading side; pure.
 
-Used by `Run.console()`: lines that changed stand once, as they were last, at the moment at which they began.
+Used by `Run.console()`: a line that changed appears once, in its last state, at the time at which it began.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Line(NamedTuple):
     attempt: int
     stream: str
     number: int
-    """Its place in its stream; a number that is not there was left out of the record, being one of too many."""
+    """Its number in its stream; missing numbers are lines that were dropped because there were too many."""
     text: str
 
 
@@ -40,7 +40,7 @@ def ordered(found: Iterable[Line]) -> list[Line]:
 
 
 def with_gaps(found: Iterable[Line]) -> Iterator[tuple[Line, int]]:
-    """Each line, and how many lines of its stream before it were left out of the record."""
+    """Each line, and the number of lines of its stream before it that were dropped."""
     seen: dict[tuple[int, int, str], int] = {}
     for line in found:
         key = (line.rank, line.attempt, line.stream)

@@ -27,7 +27,7 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
-    """The batch that was begun last: should it come again, it must be the very same."""
+    """The batch that was begun last: if it is sent again, it must be identical."""
 
     journal: str
     start: tuple[int, int]
@@ -35,7 +35,7 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What is known of one backend. Times are seconds since the epoch."""
+    """The state of one backend's delivery. Times are seconds since the epoch."""
 
     backend: str
     state: str = WAITING
@@ -43,18 +43,18 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Journal's file name to (number of the next frame, its offset)."""
     pending: Pending | None = None
     file_cursors: dict[str, tuple[int, int]] = {}
-    """The same for what goes as files, if the backend delivers these apart."""
+    """The same for files, if the backend receives these separately."""
     file_pending: Pending | None = None
     every_rank: bool = False
-    """Whether the backend asks for the spans of all ranks: then their journals count for what is still owed."""
+    """Whether the backend requests the spans of all ranks: then their journals count as pending, too."""
     memory: dict[str, Any] = {}
-    """What the backend asked to be remembered: the remote run's id, say."""
+    """State that the backend asked to store, such as the remote run's id."""
     url: str = ""
     points: int = 0
     """Points delivered so far."""
     batches: int = 0
     rejected: int = 0
-    """Records that the backend refused for good; they stand in NAME.dead.jsonl."""
+    """Records that the backend refused permanently; they are in NAME.dead.jsonl."""
     error: str = ""
     """The current or last error."""
     fix: str = ""
@@ -67,7 +67,7 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     repairing: bool = False
     """Whether everything is sent again, and only what the backend lacks is delivered, until it is done."""
     renamed: dict[str, str] = {}
-    """Names that the backend does not take: ours to the one used there."""
+    """Names that the backend does not accept: ours to the one used there."""
 
 
 _decoder = msgspec.json.Decoder(Delivery)
@@ -81,12 +81,12 @@ def checked_name(name: str) -> str:
 
 
 def state_path(run_folder: Path, backend: str) -> Path:
-    """Where the file stands."""
+    """The path of the state file."""
     return run_folder / FOLDER / f"{checked_name(backend)}.json"
 
 
 def read(run_folder: Path, backend: str) -> Delivery | None:
-    """The state of one delivery; None where there is none that can be read."""
+    """The state of one delivery; None if there is none, or it is unreadable."""
     try:
         return _decoded(state_path(run_folder, backend).read_bytes())
     except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
@@ -115,7 +115,7 @@ def read_all(run_folder: Path) -> Iterator[Delivery]:
 
 
 def write(run_folder: Path, delivery: Delivery) -> None:
-    """Put the state in the place of the former one, whole or not at all. OSError when the disk refuses it."""
+    """Replace the state atomically. OSError if the disk refuses it."""
     path = state_path(run_folder, delivery.backend)
     path.parent.mkdir(exist_ok=True)
     beside = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}")

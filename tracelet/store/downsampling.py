@@ -1,8 +1,8 @@
-"""Long series made short enough for a chart, without losing what one looks for in it: the spikes.
+"""Downsamples long series for charts without losing spikes.
 
 Read side only. Own code, because numpy does it in a few lines and the libraries drop NaN or need a compiled wheel for
-every Python. Called with whole series, or with blocks of one while it is read, so that ten million points never
-stand in memory together.
+every Python. Called with whole series, or with blocks of one while it is read, so that ten million points are never in
+memory together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tracelet.journal.column_packing import FloatArray, IntArray
 
 MIN_POINTS = 8
-"""Of any series at least this many points are kept: its ends and the extremes of a bucket or two."""
+"""Minimum number of points kept of any series: its ends and the extremes of a bucket or two."""
 BLOCK = 262_144
 """Points that are unpacked at once: few enough for the processor's cache, many enough for numpy."""
 
@@ -25,8 +25,8 @@ BLOCK = 262_144
 def downsample(series: Series, points: int) -> Series:
     """The series with at most `points` points (at least 8), chosen, not averaged.
 
-    The points stand in buckets of equal length; each keeps its least and its greatest value, infinities included, and
-    its first NaN if it has one. The first and the last point are always kept. A short series comes back as it is.
+    The points are divided into buckets of equal length; each keeps its min and its max, infinities included, and its
+    first NaN if it has one. The first and the last point are always kept. A short series is returned unchanged.
     """
     count = len(series)
     most = max(points, MIN_POINTS)
@@ -52,7 +52,7 @@ def select_indices(values: FloatArray, most: int) -> IntArray:
 
 
 def _extremes(values: FloatArray, nan: FloatArray, width: int, sign: float) -> IntArray:
-    """Where each bucket has its greatest value (its least, with the sign -1). In a bucket of NaN only: any."""
+    """The position of each bucket's max (its min, with the sign -1). In a bucket of NaN only: any."""
     import numpy as np
 
     padded = np.full(-(-len(values) // width) * width, -np.inf)

@@ -21,9 +21,10 @@ MAX_POINTS = 4_000_000
 
 
 def write_summaries(run: Run, give_up: Callable[[], bool] = lambda: False) -> None:
-    """Compute the summaries and write the file, unless the run is running or has it. OSError when the disk refuses it.
+    """Compute the summaries and write the file, unless the run is running or has it. OSError if the disk refuses it.
 
-    `give_up` is asked after each metric; if true, nothing is written. Of several nodes, the last one writes it.
+    `give_up` is called after each metric; if it returns true, nothing is written. Of several nodes, the last one writes
+    it.
     """
     counts = count_points(run.views)
     running = any(one.status.status == RUNNING for one in run.processes)

@@ -1,7 +1,7 @@
-"""Which shapes the facts of collectors have, so that whoever shows them need not ask. Pure; used by `Run`.
+"""The types of the collectors' facts, so that callers need not check them. Pure; used by `Run`.
 
-A journal may come from anywhere: what has another shape than its collector gives it is left out. What is not listed
-here may be anything, and whoever shows it turns it into text.
+A journal may come from anywhere: a value of another type than its collector produces is omitted. Values not listed here
+may be anything, and callers convert them to text.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The status of a process: what it recorded itself, what an agent saw, or what can be seen from here. Used by `Run`.
+"""The status of a process: recorded by itself, recorded by an agent, or inferred by the reader. Used by `Run`.
 
-Reads only. On its own host a process is looked up; on another one it counts as gone after a silence.
+Reads only. A process of this host is looked up; on another host it counts as ended after a silence.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tracelet.journal.records import KILLED, RUNNING, Started, Status
 from tracelet.store.pids import is_alive
 
 SILENCE_TIMEOUT = 60.0
-"""Seconds without a sign of life after which a process on another host counts as gone; it gives one every 10."""
+"""Seconds without a heartbeat after which a process on another host counts as ended; it sends one every 10."""
 NO_EXIT_RECORD = "the process disappeared without reporting an exit"
 
 
@@ -46,12 +46,12 @@ def process_status(view: JournalView, nodes: Iterable[JournalView]) -> Status:
 
 
 def killed_reason(started: Started) -> str:
-    """Why a process counts as killed of which nothing else is known."""
+    """The reason for the status killed if nothing else is known."""
     return NO_EXIT_RECORD if started.host == socket.gethostname() else f"no heartbeat from {started.host}"
 
 
 def modified_at(path: Path) -> int:
-    """When the file was last written to, in microseconds since the epoch; 0 if it is not there."""
+    """The file's modification time, in microseconds since the epoch; 0 if it does not exist."""
     try:
         return int(path.stat().st_mtime * 1e6)
     except OSError:

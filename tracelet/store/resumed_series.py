@@ -1,9 +1,9 @@
 """Merges the branches of a resumed run's series: steps that were trained again replace the abandoned ones.
 
-Read side, used by `Run`. A branch is what all processes of one launch recorded. A later branch ends the earlier ones
-at the step at which its training resumed, which Lightning's checkpoint says; where it is unknown (metrics that the
-program logs itself), at the first step that it recorded of the metric. Fits are identified by
-their number, because a restarted program numbers them alike.
+Read side, used by `Run`. A branch is everything recorded by the processes of one launch. A later branch ends the
+earlier ones at the step from which its training resumed, according to Lightning's checkpoint; if that is unknown
+(metrics that the program logs itself), at the first step that it recorded of the metric. Fits are identified by their
+number, because a restarted program numbers them alike.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from tracelet.journal.records import Event
 from tracelet.store.series import Series, join
 
 RESUMED_EVENT = "training_resumed"
-"""The event that says at which step a training resumed."""
+"""The event with the step from which a training resumed."""
 FIT_STAGES = ("train", "validate")
 """The stages of a fit, which share its steps."""
 ResumeSteps = Mapping[tuple[int, int], int]
-"""(branch, number of the fit) -> the step at which it went on"""
+"""(branch, number of the fit) -> the step from which it resumed"""
 
 
 class BranchSeries(NamedTuple):
-    """What one branch recorded of a series."""
+    """The part of a series that one branch recorded."""
 
     branch: int
     series: Series
@@ -49,13 +49,13 @@ def by_rank(views: Iterable[JournalView]) -> list[list[JournalView]]:
 def series_by_branch(
     views: Sequence[JournalView], read: Callable[[Sequence[JournalView]], Series]
 ) -> list[BranchSeries]:
-    """What each branch recorded of a series on one rank; `read` makes a series of journals."""
+    """The part of a series that each branch recorded on one rank; `read` makes a series of journals."""
     grouped = groupby(sorted(views, key=lambda view: (_branch(view), _attempt(view))), key=_branch)
     return [BranchSeries(branch, read(list(group))) for branch, group in grouped]
 
 
 def resume_steps(views: Iterable[JournalView]) -> dict[tuple[int, int], int]:
-    """At which steps trainings went on."""
+    """The steps from which trainings resumed."""
     found: dict[tuple[int, int], int] = {}
     for view in views:
         if _branch(view):

@@ -1,4 +1,4 @@
-"""One run on disk as an object: the journals of all its processes merged into one story. Read side; writes nothing.
+"""One run on disk as an object: merges the journals of all its processes. Read side; writes nothing.
 
 Used by the store, the command line, the dashboard and user code, on any thread but one at a time.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """One run of a store. `refresh()` takes in what a running process has written since."""
+    """One run of a store. `refresh()` reads what a running process has written since."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def problems(self) -> list[str]:
-        """One sentence for everything that could not be read or was not recorded."""
+        """One sentence for each thing that could not be read or was not recorded."""
         found = [f"{path.name}: {why}" for path, why in self._unreadable.items()]
         for view in self._views.values():
             found += [f"{view.path.name}: {sentence}" for sentence in view.damage]
@@ -81,7 +81,7 @@ class Run:
 
     @property
     def info(self) -> RunInfo:
-        """Id, name, status and all else that a list shows. Without a readable journal the status is `unreadable`."""
+        """Id, name, status and other fields of a list. Without a readable journal the status is `unreadable`."""
         processes = self.processes
         if not processes:
             started = Started(run=self.id, name=self.id, project="", time=modified_at(self.path), host="", pid=0)
@@ -94,12 +94,12 @@ class Run:
 
     @property
     def processes(self) -> list[ProcessStatus]:
-        """The training processes and how each of them stands, by rank and attempt."""
+        """The training processes and their statuses, by rank and attempt."""
         return [ProcessStatus(view.started, self._ending(view)) for view in self._training() if view.started]
 
     @property
     def params(self) -> dict[str, Scalar]:
-        """Hyperparameters by name; what rank 0 and later attempts say wins."""
+        """Hyperparameters by name; rank 0 and later attempts override others."""
         found: dict[str, Scalar] = {}
         for view in reversed(self._first_rank_last()):
             found = {**view.params, **found}
@@ -107,18 +107,18 @@ class Run:
 
     @property
     def annotations(self) -> Annotations:
-        """What people changed in the dashboard: the name, tags, and whether the run is pinned."""
+        """Changes made in the dashboard: the name, tags, and whether the run is pinned."""
         return read_annotations(self.path)
 
     @property
     def remark(self) -> Annotations:
-        """The old name of `annotations`."""
+        """Deprecated name of `annotations`."""
         guard.renamed("run.remark", "run.annotations")
         return self.annotations
 
     @property
     def tags(self) -> dict[str, str]:
-        """Tags by name, with what was changed in the dashboard."""
+        """Tags by name, including changes made in the dashboard."""
         found: dict[str, str] = {}
         for view in self._first_rank_last():
             found.update(view.tags)
@@ -130,7 +130,7 @@ class Run:
         return sorted(views, key=lambda view: (-view.started.rank, view.started.attempt) if view.started else (0, 0))
 
     def facts(self, topic: str) -> dict[str, Any]:
-        """What was found once about a topic: git, environment, model; empty if nothing was."""
+        """The facts of a topic: git, environment, model; empty if there are none."""
         found: dict[str, Any] = {}
         for view in self._first_rank_last():
             for record in view.records(Facts):
@@ -155,7 +155,7 @@ class Run:
 
     @property
     def status_record(self) -> Status:
-        """How the run ended, with the traceback of what failed first."""
+        """The run's status, with the traceback of the process that failed first."""
         processes = self.processes
         return run_status.combined_status(processes) if processes else Status(time=0, status="unreadable")
 
@@ -168,19 +168,19 @@ class Run:
         return {delivery.backend: delivery for delivery in read_all(self.path)}
 
     def events(self, name: str | None = None) -> list[Event]:
-        """What happened (fits, early stopping, ...), by time."""
+        """Events (fits, early stopping, ...), by time."""
         found = [record for view in self.views for record in view.records(Event) if name in (None, record.name)]
         return sorted(found, key=lambda event: event.time)
 
     def console(self, stream: str | None = None, rank: int | None = None) -> list[console_lines.Line]:
-        """What was printed, by time: of all ranks and both streams, or of one (`stdout`, `stderr`)."""
+        """Console lines by time: of all ranks and both streams, or of one (`stdout`, `stderr`)."""
         pairs = [(view, view.started) for view in self._training()]
         chosen = [(view, started) for view, started in pairs if started and rank in (None, started.rank)]
         found = (console_lines.lines(started.rank, started.attempt, view.console(), stream) for view, started in chosen)
         return console_lines.ordered(line for lines in found for line in lines)
 
     def spans(self, name: str | None = None) -> SpanTable:
-        """Where the time went, of all processes, ordered by start; only spans of one name if given."""
+        """Spans of all processes, ordered by start; only those with one name if given."""
         return tabulate(
             ((number, view.started.rank, view.records(Span), view.spans())
              for number, view in enumerate(self.views) if view.started), name
@@ -223,7 +223,7 @@ class Run:
         return aggregation.aggregate(self._parts(name, rank, branch))
 
     def spread(self, name: str) -> aggregation.Spread:
-        """How far the ranks are apart at each point of a metric: min, max, and how many ranks have it."""
+        """The spread over ranks at each point of a metric: min, max, and how many ranks have it."""
         return aggregation.spread(self._parts(name))
 
     def _parts(self, name: str, rank: int | None = None, branch: int | None = None) -> list[Series]:

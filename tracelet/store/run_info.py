@@ -1,4 +1,4 @@
-"""What a list of runs shows of one run. Made by `Run.info`; pure."""
+"""The fields of a run in a list of runs. Created by `Run.info`; pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tracelet.store.annotations import Annotations
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a list of runs shows. Times are seconds since the epoch; `ended` is None while the run is running."""
+    """One run in a list. Times are seconds since the epoch; `ended` is None while the run is running."""
 
     id: str
     name: str
-    """The one that it was given in the dashboard, if it was."""
+    """The name given in the dashboard, if any."""
     project: str
     status: str
     reason: str
@@ -31,13 +31,13 @@ class RunInfo:
     resumed_from: str
     backends: tuple[str, ...]
     original_name: str
-    """The name that it began with."""
+    """The name at the start of the run."""
     pinned: bool
     """Whether it is pinned to the top of lists."""
 
     @property
     def own_name(self) -> str:
-        """The old name of `original_name`."""
+        """Deprecated name of `original_name`."""
         guard.renamed("info.own_name", "info.original_name")
         return self.original_name
 
@@ -50,7 +50,7 @@ class RunInfo:
 def make_info(
     run_id: str, first: Started, last: Started, status: Status, world_size: int, annotations: Annotations
 ) -> RunInfo:
-    """Put together from the first process, the one that knows most, how the run stands, and what was annotated."""
+    """Combine the first process, the most complete one, the run's status, and its annotations."""
     return RunInfo(
         id=run_id, name=annotations.name or last.name, project=last.project, status=status.status, reason=status.reason,
         started=first.time / 1e6, ended=None if status.status == RUNNING else status.time / 1e6, host=last.host,

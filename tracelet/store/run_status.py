@@ -1,9 +1,9 @@
 """Combines the statuses of a run's processes into the status of the run. Used by `Run` and by the agent. Pure.
 
-The process that leads is the one of the lowest rank that nobody of the run has launched, in the run's last branch. A
-rank that fell before it is told first in the run's reason, with its traceback: the leading process's own error is
-mostly that it lost that rank. A run whose leading process came to its end although another rank had been killed or had
-failed has failed itself.
+The leading process is the one with the lowest rank that no process of the run has launched, in the run's last branch.
+If another rank failed before it, the run's reason and traceback begin with that rank: the leading process's own error
+is mostly that it lost that rank. If the leading process finished although another rank was killed or failed, the run
+has failed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from tracelet.store.process_status import ProcessStatus
 
 UNSUCCESSFUL = (FAILED, KILLED)
 STOPPED = (INTERRUPTED, PREEMPTED)
-"""Whoever ended the leading process so has ended the others too, or its launcher has: they are not why."""
+"""Whatever ended the leading process like this has ended the others too, or its launcher has: they are not
+the cause.
+"""
 STOP_WINDOW = 30_000_000
-"""Microseconds within which they then fall; a cluster kills for good after that."""
+"""Microseconds within which they then end; a cluster sends SIGKILL after that."""
 DETECTION_DELAY = 2_000_000
 """Microseconds after the death of a process by which an agent has noticed it."""
 
 
 def lead_process(processes: Sequence[ProcessStatus]) -> ProcessStatus:
-    """The process that speaks for the run; there is at least one."""
+    """The process that represents the run; there is at least one."""
     last = max(one.started.branch for one in processes)
     branch = [one for one in processes if one.started.branch == last]
     own = [one for one in branch if not one.started.parent] or branch
@@ -31,7 +33,7 @@ def lead_process(processes: Sequence[ProcessStatus]) -> ProcessStatus:
 
 
 def combined_status(processes: Sequence[ProcessStatus]) -> Status:
-    """How the run ended, or that it is running; reason and traceback begin with the process that failed first."""
+    """The status of the run; reason and traceback begin with the process that failed first."""
     lead = lead_process(processes)
     status = lead.status
     if status.status == RUNNING:
@@ -39,7 +41,7 @@ def combined_status(processes: Sequence[ProcessStatus]) -> Status:
     others = [one for one in processes if one.started.branch == lead.started.branch and one is not lead]
     fallen = [one for one in others if one.status.status in UNSUCCESSFUL and one.started.rank != lead.started.rank]
     if status.status == FINISHED:
-        fallen = [one for one in fallen if not one.started.parent]  # a launcher has heard of its own ranks
+        fallen = [one for one in fallen if not one.started.parent]  # a launcher reports its own ranks' failures
     elif status.status in STOPPED:
         fallen = [one for one in fallen if one.status.time < status.time - STOP_WINDOW]
     else:
@@ -64,6 +66,6 @@ def _describe(one: ProcessStatus) -> str:
 
 
 def world_size(processes: Sequence[ProcessStatus]) -> int:
-    """How many ranks the last branch has."""
+    """The number of ranks of the last branch."""
     last = max(one.started.branch for one in processes)
     return max(one.started.world_size for one in processes if one.started.branch == last)

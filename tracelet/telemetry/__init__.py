@@ -1,4 +1,4 @@
-"""Where the time of a training goes: spans, events and counters, to add by hand where they are not automatic.
+"""The time of a training: spans, events and counters, to add by hand where they are not automatic.
 
 Under Lightning none of this needs to be called. For plain PyTorch loops and other frameworks there are context managers
 (`with tracelet.telemetry.training_iteration():`), which are also decorators, and pairs of functions
@@ -93,7 +93,7 @@ def configure(**facts: Any) -> None:
 
 
 def current_span() -> Any:
-    """The innermost open span of the calling thread, or one that keeps nothing."""
+    """The innermost open span of the calling thread, or one that records nothing."""
     from tracelet.telemetry.recording.span import NOOP_SPAN
 
     recorder = _active.recorder()

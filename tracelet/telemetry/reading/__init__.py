@@ -1,1 +1,1 @@
-"""What reads spans: analysis, findings, exports. In any process but the training."""
+"""Reads spans: analysis, findings, exports. In any process but the training."""

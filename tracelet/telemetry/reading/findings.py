@@ -1,7 +1,7 @@
-"""What the times of a run mean, in plain sentences, each with its evidence.
+"""Findings: the meaning of a run's times, in plain sentences, each with its evidence.
 
-Pure; used by `tracelet time` and the dashboard. A finding says what was seen, never more; it names what to look at only
-where the figures show it.
+Pure; used by `tracelet time` and the dashboard. A finding says only what was measured; it names a cause only if the
+numbers show it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tracelet.telemetry.reading.process_times import ProcessTimes
 from tracelet.telemetry.reading.time_analysis import IN_TRAINING
 
 MIN_SHARE = 0.1
-"""A tenth of the time is worth a sentence; below, there is little to win."""
+"""Minimum share of the time for a finding; below, there is little to gain."""
 SHORTEST = 1.0
 """Seconds of training below which shares mean nothing."""
 SLOWER = 1.2
@@ -46,7 +46,7 @@ class Finding:
 def findings(
     processes: Sequence[ProcessTimes], params: Mapping[str, Any], environment: Mapping[str, Any]
 ) -> list[Finding]:
-    """Everything worth a sentence, the costliest first."""
+    """All findings, the costliest first."""
     if not processes:
         return []
     trained = [times for times in processes if times.iterations]

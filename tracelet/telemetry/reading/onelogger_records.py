@@ -1,9 +1,9 @@
-"""Spans and events as the JSON records of nv-one-logger's FileExporter, so that what reads those goes on working.
+"""Spans and events as the JSON records of nv-one-logger's FileExporter, for programs that read those.
 
-Used by the export of a whole run and by the backend that writes while the run goes on; in any process. Record types,
-names and units are theirs: start, stop, complete, event, application_error; milliseconds since the epoch. What theirs
-lacks is added: `parent_id`, `rank`, and nanoseconds. A span's begin, what is inside it, its end; a span with nothing
-inside is one `complete` record.
+Used by the export of a whole run and by the backend that writes during the run; in any process. Record types, names and
+units are theirs: start, stop, complete, event, application_error; milliseconds since the epoch. Fields that theirs lack
+are added: `parent_id`, `rank`, and nanoseconds. Order: a span's begin, its content, its end; a span without content is
+one `complete` record.
 """
 
 from __future__ import annotations

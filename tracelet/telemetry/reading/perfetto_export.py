@@ -1,7 +1,6 @@
-"""A run as a timeline for Perfetto and chrome://tracing: every rank's spans, and the machine's figures as counters
-under them.
+"""A run as a timeline for Perfetto and chrome://tracing: every rank's spans, with the system metrics as counters below.
 
-Made event by event, so that the memory that it takes does not grow with the file. Reading side; any process.
+Generated event by event, so that memory does not grow with the file. Reading side; any process.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ NANOSECONDS = 1000
 ATTEMPT = 1_000_000
 """Between the process numbers of two starts of one rank: a rank's own is that of its first."""
 MACHINE_PID = 1_000 * ATTEMPT
-"""The process number of the machine's figures."""
+"""The process number of the system metrics."""
 MACHINE = ("system/", "gpu/")
 COUNTER_POINTS = 5000
 """Points of a counter: more than a screen is wide."""
@@ -71,7 +70,7 @@ def _counters(run: Run, origin: int) -> Iterator[dict[str, Any]]:
     for name in names:
         series = run.chart(name, COUNTER_POINTS)
         for moment, value in zip(series.times.tolist(), series.values.tolist()):
-            if value == value:  # a NaN has no height
+            if value == value:  # a NaN cannot be drawn
                 yield {
                     "ph": "C", "name": name, "pid": MACHINE_PID, "tid": 0, "ts": moment * 1e6 - origin / NANOSECONDS,
                     "args": {"value": value},

@@ -1,4 +1,4 @@
-"""Where the time of one process of a run went: what `analysis` finds, and commands and dashboard show. Plain data."""
+"""The breakdown of one process's time: the result of `time_analysis`, for commands and dashboard. Plain data."""
 
 from __future__ import annotations
 

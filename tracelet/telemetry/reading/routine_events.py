@@ -1,4 +1,4 @@
-"""Which events of a run people are told without asking. For `show`, `top` and the dashboard; pure."""
+"""Which events of a run are routine and hidden by default. For `show`, `top` and the dashboard; pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROUTINE = frozenset({
 
 
 def is_routine(event: Event) -> bool:
-    """Whether it recurs, or is told elsewhere, so that people are not told it without asking."""
+    """Whether it recurs, or is shown elsewhere, so that it is hidden by default."""
     return event.name in ROUTINE
 
 

@@ -1,7 +1,7 @@
-"""Which spans are delivered and exported: all, those on a list, or all but those on a list, by name.
+"""Selects the spans to deliver and export by name: all, those on a list, or all but those on a list.
 
-Used by exports and backends, in any process. A span that is left out takes its events with it; its children move up to
-the nearest ancestor that is kept.
+Used by exports and backends, in any process. A span that is not selected takes its events with it; its children move up
+to the nearest selected ancestor.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Selection:
-    """What to keep. An empty `allowed` means everything that is not denied."""
+    """The selection. An empty `allowed` means everything that is not denied."""
 
     allowed: frozenset[str] = frozenset()
     denied: frozenset[str] = frozenset()
@@ -27,15 +27,15 @@ class Selection:
 
     @property
     def everything(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether everything is selected."""
         return not self.allowed and not self.denied
 
     def includes(self, name: str) -> bool:
-        """Whether spans of this name are kept."""
+        """Whether spans with this name are selected."""
         return name not in self.denied and (not self.allowed or name in self.allowed)
 
     def parent(self, number: int, known: Mapping[int, tuple[str, int]]) -> int:
-        """The nearest kept span from this id upwards; `known` gives name and parent by id; 0 where there is none."""
+        """The nearest selected span from this id upwards; `known` has name and parent by id; 0 if there is none."""
         for _ in range(len(known) + 1):
             if number not in known:
                 return number if self.everything else 0

@@ -1,9 +1,9 @@
-"""Where the wall time of a run went, computed from its spans: shares, trends, slow iterations, stragglers.
+"""The breakdown of a run's wall time, computed from its spans: shares, trends, slow iterations, stragglers.
 
-Pure: takes a `SpanTable`, gives plain data; used by `tracelet time` and the dashboard. Works on whole columns with
-numpy, so that a run of a million iterations takes seconds. Every moment of a process counts once: what lies inside
-something else (a checkpoint that a callback saves) counts where it lies deepest; time without a category goes to the
-program's own spans, the largest few by name; what nobody explains is `other`.
+Pure: takes a `SpanTable`, returns plain data; used by `tracelet time` and the dashboard. Works on whole columns with
+numpy, so that a run of a million iterations takes seconds. Every moment of a process counts once: a span inside another
+one (a checkpoint that a callback saves) counts at the deepest level; time without a category goes to the program's own
+spans, the largest few by name; unexplained time is `other`.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class _Process:
             found = reached
 
     def times(self) -> ProcessTimes:
-        """Everything that is known about this process."""
+        """The complete breakdown of this process."""
         import numpy as np
 
         training = self.named(TRAINING_LOOP)

@@ -1,8 +1,8 @@
-"""The predefined spans as pairs of functions, for frameworks with hooks and for telling times afterwards.
+"""The predefined spans as pairs of functions, for frameworks with hooks and for reporting times afterwards.
 
-Names and arguments are those of nv-one-logger: times are milliseconds since the epoch, now if they are skipped. The
-functions that start something return its span. Without an active run they do nothing. An end whose beginning was never
-told does nothing either.
+Names and arguments are those of nv-one-logger: times are milliseconds since the epoch, now if omitted. The functions
+that start something return its span. Without an active run they do nothing. An end without a recorded beginning does
+nothing either.
 """
 
 from __future__ import annotations
@@ -33,47 +33,47 @@ def on_app_end(finish_time_msec: Milliseconds = None) -> None:
 
 
 def on_distributed_init_start(start_time_msec: Milliseconds = None) -> SpanLike:
-    """The processes begin to find one another."""
+    """The processes begin to connect."""
     return predefined_spans.begin(names.DIST_INIT, start_ns=_ns(start_time_msec))
 
 
 def on_distributed_init_end(finish_time_msec: Milliseconds = None) -> None:
-    """They have found one another."""
+    """The processes have connected."""
     predefined_spans.end_latest(names.DIST_INIT, _ns(finish_time_msec))
 
 
 def on_model_init_start(start_time_msec: Milliseconds = None) -> SpanLike:
-    """The model is going to be made."""
+    """The model is about to be created."""
     return predefined_spans.begin(names.MODEL_INIT, start_ns=_ns(start_time_msec))
 
 
 def on_model_init_end(finish_time_msec: Milliseconds = None) -> None:
-    """The model is made."""
+    """The model is created."""
     predefined_spans.end_latest(names.MODEL_INIT, _ns(finish_time_msec))
 
 
 def on_dataloader_init_start(start_time_msec: Milliseconds = None) -> SpanLike:
-    """Data loaders are going to be made."""
+    """Data loaders are about to be created."""
     return predefined_spans.begin(names.DATA_LOADER_INIT, start_ns=_ns(start_time_msec))
 
 
 def on_dataloader_init_end(finish_time_msec: Milliseconds = None) -> None:
-    """The data loaders are made."""
+    """The data loaders are created."""
     predefined_spans.end_latest(names.DATA_LOADER_INIT, _ns(finish_time_msec))
 
 
 def on_optimizer_init_start(start_time_msec: Milliseconds = None) -> SpanLike:
-    """Optimizers are going to be made."""
+    """Optimizers are about to be created."""
     return predefined_spans.begin(names.OPTIMIZER_INIT, start_ns=_ns(start_time_msec))
 
 
 def on_optimizer_init_end(finish_time_msec: Milliseconds = None) -> None:
-    """The optimizers are made."""
+    """The optimizers are created."""
     predefined_spans.end_latest(names.OPTIMIZER_INIT, _ns(finish_time_msec))
 
 
 def on_load_checkpoint_start(start_time_msec: Milliseconds = None) -> SpanLike:
-    """A checkpoint is going to be loaded."""
+    """A checkpoint is about to be loaded."""
     return predefined_spans.begin(names.CHECKPOINT_LOAD, start_ns=_ns(start_time_msec))
 
 
@@ -154,16 +154,16 @@ def on_testing_single_iteration_end(finish_time_msec: Milliseconds = None) -> No
 
 
 def on_save_checkpoint_start(global_step: int, start_time_msec: Milliseconds = None) -> SpanLike:
-    """A checkpoint is going to be saved."""
+    """A checkpoint is about to be saved."""
     return predefined_spans.begin_save(global_step, _ns(start_time_msec))
 
 
 def on_save_checkpoint_success(global_step: int, time_msec: Milliseconds = None, path: str = "") -> None:
-    """The checkpoint is safe where it belongs."""
+    """The checkpoint is stored safely."""
     predefined_spans.succeed_save(global_step, _ns(time_msec), path)
 
 
 def on_save_checkpoint_end(finish_time_msec: Milliseconds = None) -> None:
-    """The training goes on after a save, be it finished or not."""
+    """The training continues after a save, whether it is finished or not."""
     for name in (names.CHECKPOINT_SAVE_SYNC, names.CHECKPOINT_SAVE_ASYNC):
         predefined_spans.end_latest(name, _ns(finish_time_msec))

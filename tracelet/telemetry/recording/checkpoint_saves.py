@@ -23,7 +23,7 @@ class CheckpointSaves:
         self.attempts = 0
         self.successes = 0
         self.durations = DurationStats()
-        """How long saves held up the training."""
+        """How long saves have blocked the training."""
         self._first_success: float | None = None
         self._progress: dict[int, dict[str, object]] = {}
 
@@ -39,7 +39,7 @@ class CheckpointSaves:
     def succeeded(
         self, step: int, strategy: str, span: ActiveSpan | int | None, path: str = "", time_ns: int | None = None
     ) -> None:
-        """The file is there."""
+        """The file exists."""
         moment = time_ns or self._job.recorder.now_ns()
         seconds = moment / NANO
         self.successes += 1
@@ -61,7 +61,7 @@ class CheckpointSaves:
         self._job.recorder.event(SAVE_SUCCESS, attributes, span=span, time_ns=moment)
 
     def ended(self, span: ActiveSpan, duration_ns: int, time_ns: int | None = None) -> None:
-        """The training goes on: tell what saves have cost it so far."""
+        """The training continues: report the cost of saves so far."""
         self.durations.add(duration_ns)
         total, mean = self.durations.total / NANO, self.durations.mean
         attributes = {
@@ -79,7 +79,7 @@ class CheckpointSaves:
 
 
 def size_of(path: str) -> int | None:
-    """Bytes of a local file or folder; None for what is elsewhere."""
+    """Bytes of a local file or folder; None for a remote one."""
     if "://" in path:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What the program declares about its training, so that samples, tokens and floating-point operations can be counted.
+"""The program's declarations about its training, by which samples, tokens and floating-point operations are counted.
 
 Set by `tracelet.telemetry.configure()` on the user's thread; everything has a sensible default.
 """
@@ -25,7 +25,7 @@ NUMBERS = frozenset({
 
 @dataclass(frozen=True)
 class TelemetryConfig:
-    """Facts about the training. A callable is asked each time that the figure is needed."""
+    """Facts about the training. A callable is called each time its value is needed."""
 
     global_batch_size: IntegerOrCall = None
     """Samples of one iteration over all ranks; without it they are counted as they come."""
@@ -65,7 +65,7 @@ class TelemetryConfig:
     custom_metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def get(self, name: str) -> Any:
-        """The value of one field, asked for if it is a callable."""
+        """The value of one field; calls it if it is a callable."""
         value = getattr(self, name)
         return value() if callable(value) else value
 
@@ -101,13 +101,13 @@ _pending: dict[str, Any] = {}
 
 
 def save_for_next_run(changes: Mapping[str, Any]) -> None:
-    """Remember what was told before a run is active. Unknown names are a SettingsError at once."""
+    """Keep values set before a run is active. Unknown names are a SettingsError at once."""
     TelemetryConfig().with_changes(changes)
     _pending.update(changes)
 
 
 def pop_saved() -> dict[str, Any]:
-    """What was told for the run that begins now; told once."""
+    """The values for the run that begins now; returned once."""
     kept = dict(_pending)
     _pending.clear()
     return kept

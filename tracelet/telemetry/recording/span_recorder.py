@@ -27,27 +27,27 @@ CO_GENERATOR_KINDS = 0x20 | 0x80 | 0x200
 MAX_MESSAGE = 1000
 """Characters kept of an exception's message."""
 MAX_TRACEBACK = 8000
-"""Characters kept of its traceback, the last ones: where it was raised is at the end."""
+"""Characters kept of its traceback, the last ones: the place where it was raised is at the end."""
 
 NO_FAILURES = frozenset({"_TunerExitException"})
-"""Exceptions by which a framework leaves a part of itself when all is well: Lightning's tuner its trial fit."""
+"""Exceptions by which a framework ends a part normally: Lightning's tuner its trial fit."""
 
 MAX_TRACEBACKS = 100
 """Told in one process: who raises exceptions by the thousand knows where."""
 
 
 class SpanOwner(Protocol):
-    """Knows whether what a span is about still goes on, where nobody may come to close it."""
+    """Whether the subject of a span is still running, for spans that nothing may close."""
 
     def running(self) -> bool:
         """Asked on the span's own thread."""
 
     def error(self) -> BaseException | None:
-        """What ended it, if that was an exception and can still be seen."""
+        """The exception that ended it, if there was one and it is still accessible."""
 
 
 class ActiveSpan(OpenSpan):
-    """A span that goes on, as the user holds it. Its methods may be called from any thread."""
+    """An open span, as the user holds it. Its methods may be called from any thread."""
 
     __slots__ = ("_recorder", "automatic", "frame", "owner", "stack")
 
@@ -59,7 +59,7 @@ class ActiveSpan(OpenSpan):
         self.frame = frame
         """The generator's frame, where a generator opened it: see `SpanRecorder._parent`."""
         self.stack = recorder.stack
-        """That of the thread that opened it; another one may close it."""
+        """The stack of the thread that opened it; another thread may close it."""
         self.automatic = False
         """Opened by us, not by the user's program."""
         self.owner: SpanOwner | None = None
@@ -89,7 +89,7 @@ class SpanRecorder:
         self.root = 0
         """The id of the `application` span, under which threads without an open span hang theirs."""
         self.manual_names: set[str] = set()
-        """Names of which the program tells every span itself: we look for no more of them."""
+        """Names of spans that the program always records itself: no automatic ones are added."""
         self.timed_by_hand = False
         """Whether the program times its iterations or their phases itself."""
         self._ids = itertools.count(1, IDS_PER_ITERATION)
@@ -100,7 +100,7 @@ class SpanRecorder:
         """Of all threads that have anything open."""
         self._tracebacks_left = MAX_TRACEBACKS
         self._last_error = (0, 0)
-        """The exception whose traceback was told last, and the span that it is going to end next."""
+        """The exception whose traceback was recorded last, and the span that it will end next."""
         # Wall time for the origin, the monotonic clock for everything after: spans never run backwards.
         self._origin_ns = time.time_ns() - time.perf_counter_ns()
 
@@ -163,7 +163,7 @@ class SpanRecorder:
         return span
 
     def begin_automatic(self, name: str, attributes: dict[str, Any] | None = None) -> ActiveSpan | None:
-        """Open a span on tracelet's own account; None where the program has opened it already.
+        """Open an automatic span; None if the program has opened it already.
 
         If the program opens one of the same name inside it, both are one span: see `_promote_automatic`.
         """
@@ -182,7 +182,7 @@ class SpanRecorder:
         return span
 
     def _close_abandoned(self, stack: list[ActiveSpan]) -> None:
-        """Close what is over although nobody has said so."""
+        """Close spans that have ended without being closed."""
         while stack and stack[-1].owner is not None and not stack[-1].owner.running():
             self.end(stack[-1], stack[-1].owner.error())
 
@@ -286,12 +286,12 @@ class SpanRecorder:
 
 
 def describe_error(error: BaseException) -> str:
-    """What the exception says, cut to a readable length."""
+    """The exception's message, truncated to a readable length."""
     return describe_exception(error)[:MAX_MESSAGE].rstrip(": ")
 
 
 def format_traceback(error: BaseException) -> str:
-    """Where it was raised, as Python prints it; what looks like a secret is masked. Empty if that cannot be told."""
+    """The traceback as Python prints it, with secrets masked. Empty if it is unavailable."""
     with guard("reading a traceback"):
         return mask_text("".join(traceback.format_exception(type(error), error, error.__traceback__)))[-MAX_TRACEBACK:]
     return ""

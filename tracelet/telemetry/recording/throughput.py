@@ -37,7 +37,7 @@ class TrainingThroughput:
         self.pending: list[Iteration] = []
         """Iterations of the present window. The Lightning integration appends here by itself."""
         self.report_at = DEFAULT_INTERVAL
-        """The length of `pending` at which the figures are due."""
+        """The length of `pending` at which a report is due."""
         self.span: ActiveSpan | None = None
         self.started_ns = 0
         self.durations = DurationStats()
@@ -72,7 +72,7 @@ class TrainingThroughput:
 
     @property
     def flops_per_sample(self) -> float | None:
-        """As the program says, or as measured."""
+        """As the program declares, or as measured."""
         config = self._job.config
         if config.get("is_log_throughput_enabled") is False:
             return None
@@ -138,9 +138,7 @@ class TrainingThroughput:
             self._window_phases[name] += duration
 
     def schedule_report(self) -> None:
-        """Find out how many iterations the present window still takes: figures are told at multiples of the
-        interval.
-        """
+        """Compute how many iterations the current window still takes: reports come at multiples of the interval."""
         interval = self._job.interval
         self.report_at = interval - self.iterations_overall % interval
 
@@ -174,7 +172,7 @@ class TrainingThroughput:
         self._last_end = pending[-1][1] + origin
 
     def report(self, loss: Any = None, tail: bool = False) -> None:
-        """Put the figures into the run, as an event on the loop's span, and begin a new window."""
+        """Emit the window's metrics as an event on the loop's span, and begin a new window."""
         self.flush_pending()
         if self.durations.count == self._reported_count:
             return
@@ -190,7 +188,7 @@ class TrainingThroughput:
         self._window_samples = self._window_tokens = 0
 
     def end_loop(self, loss: Any = None) -> None:
-        """The loop ends: what no window was full enough for is told now."""
+        """The loop ends: report the incomplete last window."""
         self.report(loss, tail=True)
         self.span = None
 
@@ -236,7 +234,7 @@ class TrainingThroughput:
         return found
 
     def _token_count(self, counted: int, samples: int) -> int:
-        """Tokens of so many samples: by the length that the program has told, or else as counted."""
+        """Tokens of these samples: by the declared length, or else as counted."""
         length = self._job.config.get("seq_length")
         return counted if length is None else samples * int(length)
 
