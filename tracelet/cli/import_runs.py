@@ -17,7 +17,7 @@ from tracelet.cli.options import store_option
 from tracelet.cli.output import console, echo
 from tracelet.importers import run_import
 from tracelet.importers.base import Importer, SourceRun
-from tracelet.importers.imported_run import Written
+from tracelet.importers.run_writer import Written
 from tracelet.store.store import Store, prepare
 
 WATCH_PAUSE = 5.0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tracelet.errors import ImportFailed
 from tracelet.importers.base import Importer, SourceRun
-from tracelet.importers.imported_run import ImportedRun, Written
+from tracelet.importers.run_writer import RunWriter, Written
 from tracelet.journal.run_folder import RUNS
 from tracelet.store.run_ids import short_id
 
@@ -84,7 +84,7 @@ def import_runs(
 def _import_run(
     run: SourceRun, importer: Importer, store: Path, project: str | None, progress: Progress
 ) -> Written | Failure:
-    target = ImportedRun(store / RUNS / run_id(run), run, project or run.project or PROJECT)
+    target = RunWriter(store / RUNS / run_id(run), run, project or run.project or PROJECT)
     progress(run, 0)
     try:
         before = 0

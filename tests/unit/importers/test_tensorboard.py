@@ -19,8 +19,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import SummaryWriter
 
 from tracelet.importers.event_files.checksums import crc32c, effect, masked
-from tracelet.importers.imported_run import Written
 from tracelet.importers.run_import import Failure, find, import_runs
+from tracelet.importers.run_writer import Written
 from tracelet.importers.tensorboard import TensorboardImporter
 from tracelet.store.run import Run
 from tracelet.store.store import Store

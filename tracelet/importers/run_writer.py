@@ -74,7 +74,7 @@ class _Held:
     count: int = 0
 
 
-class ImportedRun:
+class RunWriter:
     """Writes one run. `take` items in the order of the source, then `close`; `abandon` leaves it incomplete."""
 
     def __init__(self, folder: Path, source: SourceRun, project: str) -> None:
