@@ -29,6 +29,7 @@ INTEGRATIONS: dict[str, str] = {
     "skorch": "tracelet.integrations.skorch:SkorchIntegration",
     "wandb": "tracelet.integrations.wandb:WandbIntegration",
     "mlflow": "tracelet.integrations.mlflow:MlflowIntegration",
+    "profilers": "tracelet.integrations.profilers:ProfilersIntegration",
     "argparse": "tracelet.integrations.argparse:ArgparseIntegration",
     "click": "tracelet.integrations.click:ClickIntegration",
     "typer": "tracelet.integrations.typer:TyperIntegration",

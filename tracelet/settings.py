@@ -122,6 +122,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("track_wandb", True, _bool, "Record what the program itself gives to wandb."),
     Setting("track_mlflow", True, _bool, "Record what the program itself gives to MLflow."),
     Setting("track_torch", True, _bool, "Record the creation of data loaders, optimizers and process groups."),
+    Setting("track_profilers", True, _bool, "Keep the reports and traces of Lightning's and PyTorch's profilers."),
     Setting("track_argparse", True, _bool, "Record the arguments that `argparse` parses as parameters."),
     Setting("track_click", True, _bool, "Record the parameters of the `click` commands that run."),
     Setting("track_typer", True, _bool, "Record the parameters of the Typer commands that run."),
