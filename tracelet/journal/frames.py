@@ -15,6 +15,7 @@ import msgspec
 
 from tracelet.errors import JournalError
 from tracelet.journal.chunk_merging import points_since
+from tracelet.journal.read_budget import ReadBudget
 from tracelet.journal.records import KINDS, Artifact, Chunk, Event, Facts, Points, Record, Span, Spans, Started
 
 MAGIC = b"TRACELET"
@@ -81,6 +82,8 @@ class Frame(NamedTuple):
     offset: int
     payload: bytes
     since: int = 0
+    budget: ReadBudget | None = None
+    """What the pass that found it may still claim."""
 
     def record(self) -> Record:
         """The record inside; JournalError when the payload is not one of its kind."""
@@ -89,7 +92,10 @@ class Frame(NamedTuple):
         except (msgspec.MsgspecError, ValueError, KeyError, RecursionError) as error:
             raise JournalError(f"frame {self.number} (kind {self.kind}) is not a valid record: {error}") from None
         if isinstance(record, Points):
+            self._check_count(sum(chunk.count for chunk in record.chunks))
             return points_since(record, self.since, self.number) if self.since else record
+        if isinstance(record, Spans):
+            self._check_count(record.count)
         if _is_too_deep(getattr(record, UNTYPED_FIELDS.get(type(record), ""), None)):
             raise JournalError(f"frame {self.number} (kind {self.kind}) is nested too deeply")
         return record
@@ -104,9 +110,15 @@ class Frame(NamedTuple):
                 found = [
                     _chunk.decode(raw) for raw in _raw_points.decode(self.payload).chunks if _has_name(raw, wanted)
                 ]
-            return [chunk for chunk in found if chunk.name == name]
+            named = [chunk for chunk in found if chunk.name == name]
         except (msgspec.MsgspecError, ValueError) as error:
             raise JournalError(f"frame {self.number} (kind {self.kind}) is not a valid record: {error}") from None
+        self._check_count(sum(chunk.count for chunk in named))
+        return named
+
+    def _check_count(self, count: int) -> None:
+        if self.budget is not None and not self.budget.allows_points(self.offset, count):
+            raise JournalError(f"frame {self.number} claims more points than a file of this size holds; it is skipped")
 
     @property
     def after(self) -> Cursor:
@@ -159,6 +171,7 @@ class Scan:
         self.descriptor = descriptor
         self.size = size
         self.damage = damage
+        self.budget = ReadBudget(size)
 
     def frames(self, start: Cursor) -> Iterator[Frame]:
         """The sound frames from the cursor on whose kind this version knows."""
@@ -171,12 +184,15 @@ class Scan:
         # What was no frame at the last look may have been half written then.
         self.damage[:] = [sentence for sentence in self.damage if not sentence.startswith(NO_READABLE_FRAME)]
         offset = self._confirmed(start)
-        block, base = b"", offset
+        block, base, last = b"", offset, start.number - 1
         while offset < self.size:
             frame = parse_frame(block, offset - base, base)
             if frame is None:
                 block, base, need = self._block_for(block, base, offset)  # it may have ended before the frame does
                 frame = parse_frame(block, offset - base, base)
+                if frame is None and not self.budget.allows_search(min(need, self.size - offset)):
+                    self._give_up(offset)
+                    return
                 found = self._resume(offset, need) if frame is None else offset
                 if found is None:
                     return
@@ -184,8 +200,11 @@ class Scan:
             if frame is None:
                 continue
             offset = frame.after.offset
-            if frame.number >= start.number:
-                yield frame
+            if frame.number > last:
+                last = frame.number
+                yield frame._replace(budget=self.budget)
+            elif last >= start.number:  # bytes of a journal behind a journal; a writer only counts up
+                self._note("frames behind a later frame have its number or an earlier one, and were skipped")
 
     def _block_for(self, block: bytes, base: int, offset: int) -> tuple[bytes, int, int]:
         """A block that has all of the frame at `offset`, as far as the file does; where it begins; the frame's size."""
@@ -236,6 +255,9 @@ class Scan:
         self._note(f"{place - offset} bytes from byte {offset} are damaged and were skipped")
         return place
 
+    def _give_up(self, offset: int) -> None:
+        self._note(f"the damage has too many false headers; what follows byte {offset} is not read")
+
     def _note(self, sentence: str) -> None:
         if sentence not in self.damage:  # a file is read again and again
             self.damage.append(sentence)
@@ -246,8 +268,14 @@ class Scan:
             at = block.find(MARKER)
             while at >= 0:
                 need = self._need(block, at)
+                if offset + at + need > self.size:
+                    at = block.find(MARKER, at + 1)
+                    continue
+                if not self.budget.allows_search(need):
+                    self._give_up(offset + at)
+                    return None
                 candidate = self._read(offset + at, need)
-                if len(candidate) == need and parse_frame(candidate, 0, offset + at) is not None:
+                if parse_frame(candidate, 0, offset + at) is not None:
                     return offset + at
                 at = block.find(MARKER, at + 1)
             offset += READ_BLOCK
