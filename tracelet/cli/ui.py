@@ -18,7 +18,7 @@ from tracelet.store.store import Store
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen on. If other machines can reach it, a token is required; without --token one is generated.",
+    help="Address to listen on. A token is required, and part of the printed URL.",
 )
 @click.option(
     "--port", type=click.IntRange(0, 65535),
@@ -26,7 +26,11 @@ from tracelet.store.store import Store
 )  # fmt: skip
 @click.option(
     "--token", default="", envvar="TRACELET_UI_TOKEN",
-    help="Require this token from every browser (default: TRACELET_UI_TOKEN, otherwise none on 127.0.0.1).",
+    help="Require this token from every browser (default: TRACELET_UI_TOKEN, otherwise a new one at every start).",
+)  # fmt: skip
+@click.option(
+    "--no-token", "without_token", is_flag=True,
+    help="Require no token from this machine, whose other users then reach the dashboard too.",
 )  # fmt: skip
 @click.option(
     "--allow-host", "names", metavar="NAME", multiple=True,
@@ -36,8 +40,9 @@ from tracelet.store.store import Store
 @click.option("--open", "opened", is_flag=True, help="Open the dashboard in the browser.")
 @store_option
 def ui(
-    store: Store, host: str, port: int | None, token: str, names: tuple[str, ...], read_only: bool, opened: bool
-) -> None:
+    store: Store, host: str, port: int | None, token: str, without_token: bool, names: tuple[str, ...],
+    read_only: bool, opened: bool,
+) -> None:  # fmt: skip
     """Serve the dashboard of the store on a local web server."""
     if importlib.util.find_spec("nicegui") is None:
         raise click.ClickException(f"the dashboard needs NiceGUI. Type: {install_command('ui')}")
@@ -51,7 +56,7 @@ def ui(
         elif not _has_display():
             click.echo("To watch a run without a browser, type in another terminal: tracelet top latest")
 
-    serve(store, Options(host, port, token, read_only, names), ready)
+    serve(store, Options(host, port, token, without_token, read_only, names), ready)
 
 
 def _has_display() -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from tracelet.capture.sanitize import storable_text
 from tracelet.errors import StoreError
 from tracelet.journal.records import RUNNING
 from tracelet.store.annotations import Annotations, read_annotations, write_annotations
@@ -37,6 +38,8 @@ class RunEdits:
     def annotate(self, run_id: str, name: str | None, tags: dict[str, str] | None) -> None:
         """Rename a run (empty: restore its original name), set tags (an empty value removes the tag)."""
         self._check()
+        name = None if name is None else storable_text(name)
+        tags = {storable_text(key): storable_text(value) for key, value in (tags or {}).items()}
         if len(name or "") > LONGEST_NAME or len(tags or {}) > MOST_TAGS:
             raise StoreError(f"a name may have at most {LONGEST_NAME} characters, a run at most {MOST_TAGS} tags")
         if any(len(text) > LONGEST_NAME for pair in (tags or {}).items() for text in pair) or "" in (tags or {}):

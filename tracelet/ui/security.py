@@ -21,6 +21,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COOKIE = "tracelet_token"
+"""Begins the name of the cookie. Its end is the port: browsers send the cookies of a host to all its ports."""
+OTHER_SITES = frozenset({"cross-site", "same-site"})
+"""What `Sec-Fetch-Site` says of requests that a page of another origin caused, images and scripts among them."""
 OWN_HEADER = b"x-tracelet"
 """A page of another origin cannot send this header without a preflight request, which is never answered here."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -68,7 +71,7 @@ class AccessControl:
         if why is not None:
             await _refuse(scope, receive, send, *why)
         elif self._brings_token(scope):
-            await _exchange(scope, send, self.rules.token)
+            await _exchange(scope, send, _cookie_name(headers), self.rules.token)
         else:
             await self.app(scope, receive, _with_headers(send))
 
@@ -80,6 +83,9 @@ class AccessControl:
         if origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
             return 403, "Requests from pages of another origin are not allowed."
         method = scope.get("method", "GET")
+        navigates = method == "GET" and headers.get(b"sec-fetch-mode") == "navigate" and not _is_embedded(headers)
+        if headers.get(b"sec-fetch-site") in OTHER_SITES and not navigates:
+            return 403, "Requests from pages of another origin are not allowed."
         if method not in SAFE and OWN_HEADER not in headers and not scope["path"].startswith(SOCKET):
             return 403, "Requests that change something need the header X-Tracelet."
         if self.rules.token and not self._has_token(headers) and not self._brings_token(scope):
@@ -98,7 +104,7 @@ class AccessControl:
 
     def _has_token(self, headers: dict[bytes, str]) -> bool:
         try:
-            morsel = SimpleCookie(headers.get(b"cookie", "")).get(COOKIE)
+            morsel = SimpleCookie(headers.get(b"cookie", "")).get(_cookie_name(headers))
         except CookieError:
             morsel = None
         scheme, _, bearer = headers.get(b"authorization", "").partition(" ")
@@ -123,6 +129,17 @@ def _name_of(host: str) -> str:
     return host.rpartition(":")[0].lower() if host.count(":") == 1 else host.lower()
 
 
+def _cookie_name(headers: dict[bytes, str]) -> str:
+    """By the port in the address, which a tunnel may have changed: that is what the browser sees."""
+    port = headers.get(b"host", "").rpartition(":")[2]
+    return f"{COOKIE}_{port}" if port.isdecimal() else COOKIE
+
+
+def _is_embedded(headers: dict[bytes, str]) -> bool:
+    """Whether it is for a frame or an object in a page; a link to the dashboard opens a document."""
+    return headers.get(b"sec-fetch-dest", "document") != "document"
+
+
 def _with_headers(send: Send) -> Send:
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
@@ -144,12 +161,12 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, why: 
     await send({"type": "http.response.body", "body": why.encode() + b"\n"})
 
 
-async def _exchange(scope: Scope, send: Send, token: str) -> None:
+async def _exchange(scope: Scope, send: Send, cookie_name: str, token: str) -> None:
     """Move the token from the URL into a cookie, so that it is in no history and in no URL that is shared."""
     rest = [(n, v) for n, v in parse_qsl(scope["query_string"].decode("latin-1")) if n != "token"]
     path = "/" + scope["path"].lstrip("/")  # `//elsewhere` would redirect to another host
     target = path + ("?" + urlencode(rest) if rest else "")
-    cookie = f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax"
+    cookie = f"{cookie_name}={token}; Path=/; HttpOnly; SameSite=Lax"
     headers = [(b"location", target.encode()), (b"set-cookie", cookie.encode()), *HEADERS]
     await send({"type": "http.response.start", "status": 303, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

@@ -1,7 +1,7 @@
 """Starts the dashboard: finds a port, installs the access control, and serves until Ctrl-C.
 
-Called by `tracelet ui` on the main thread of a process of its own. Reachable from other machines only on request, and
-then only with a token.
+Called by `tracelet ui` on the main thread of a process of its own. Reachable from other machines only on request.
+A token is required unless this machine may do without: its other users reach the loopback too.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ class Options:
     port: int | None = None
     """None: `PORT`, or any free one if that is taken; 0: any free one."""
     token: str = ""
+    """Empty: a random one."""
+    without_token: bool = False
+    """Admit every program of this machine. Other machines need a token all the same."""
     read_only: bool = False
     names: tuple[str, ...] = field(default=())
     """Host names that the dashboard accepts besides its own."""
@@ -48,11 +51,13 @@ class Options:
 
 
 def rules(options: Options) -> AccessRules:
-    """The access rules. Beyond loopback there is always a token."""
+    """The access rules. There is no token only on request, and never for other machines."""
     names = {name.lower() for name in options.names}
     if options.beyond:
         names |= {socket.gethostname().lower(), socket.getfqdn().lower(), options.host.lower()}
-    token = options.token or (secrets.token_urlsafe(TOKEN_BYTES) if options.beyond else "")
+    if options.without_token and not options.beyond:
+        return AccessRules(frozenset(names), options.beyond, "")
+    token = options.token or secrets.token_urlsafe(TOKEN_BYTES)
     return AccessRules(frozenset(names), options.beyond, token)
 
 

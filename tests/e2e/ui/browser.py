@@ -42,7 +42,8 @@ def wait(ask: Callable[[], Found], patience: float = PATIENCE) -> Found:
 @contextlib.contextmanager
 def served(store: Path, environment: Mapping[str, str], *options: str) -> Iterator[str]:
     """`tracelet ui` over a store; gives its address, with the token if it has one."""
-    command = [sys.executable, "-m", "tracelet", "ui", "--port", "0", "--dir", str(store), *options]
+    without = () if "--token" in options else ("--no-token",)
+    command = [sys.executable, "-m", "tracelet", "ui", "--port", "0", "--dir", str(store), *without, *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(environment), cwd=store.parent)
     assert process.stdout is not None
     try:

@@ -47,8 +47,9 @@ def test_without_a_browser_the_live_text_view_is_offered(record: Record) -> None
     """Where there is no display, the address is told all the same, and what to type instead of opening it."""
     record("run")
     with serving() as lines:
-        address = re.findall(r"http://127[.]0[.]0[.]1:\d+/", lines[0])[0]
-        with urllib.request.urlopen(address + "api/runs", timeout=30) as answer:
+        address, token = re.findall(r"(http://127[.]0[.]0[.]1:\d+/)[?]token=(\S+)", lines[0])[0]
+        request = urllib.request.Request(address + "api/runs", headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
             assert b"run" in answer.read()
     assert "tracelet top latest" in "".join(lines)
     with serving(DISPLAY=":0") as lines:

@@ -72,8 +72,8 @@ def test_false_headers_do_not_make_the_search_quadratic(journal: JournalWriter) 
 
     size = journal.path.stat().st_size
     damage: list[str] = []
-    with open(journal.path, "rb") as file:
-        assert len(list(Counting(file.fileno(), size, damage).frames(Cursor()))) == 1
+    with open(journal.path, "rb") as whole:
+        assert len(list(Counting(whole.fileno(), size, damage).frames(Cursor()))) == 1
     assert sum(read) <= FREE_BYTES + (SEARCHES_PER_BYTE + 3) * size + READ_BLOCK
     assert any("too many false headers" in sentence for sentence in damage)
 

@@ -261,3 +261,29 @@ def test_the_page_about_the_api_lists_every_route(client: TestClient) -> None:
     paths = client.get("/api/openapi.json").json()["paths"]
     assert [path for path in paths if path not in page] == []
     assert "http" not in page.replace("http-equiv", "")
+
+
+@pytest.mark.parametrize("side", ["from", "to"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_range_that_is_no_number_is_refused(record: Record, client: TestClient, side: str, value: str) -> None:
+    """The answer says which parameter is wrong; nothing fails inside."""
+    run = record("one", {"loss": [1.0, 2.0]})
+    answer = client.get("/api/series", params={"run": run.id, "name": "loss", side: value})
+    assert (answer.status_code, side in answer.text) == (422, True)
+
+
+def test_a_name_that_is_no_text_can_be_given(record: Record, client: TestClient) -> None:
+    """Half of a surrogate pair in a new name or tag is replaced, not an error of the server."""
+    run = record("one")
+    body = '{"name": "a\\ud800", "tags": {"b\\ud800": "c\\ud800"}}'
+    answer = client.patch(f"/api/runs/{run.id}", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200
+    assert tracelet.open_store().run(run.id).info.name.startswith("a")
+
+
+def test_a_metric_that_is_requested_twice_comes_once(record: Record, client: TestClient) -> None:
+    """Repeated names and runs give each point one row."""
+    run = record("one", {"loss": [1.0, 2.0]})
+    once = client.get("/api/series", params={"run": run.id, "name": "loss", "format": "csv"})
+    twice = client.get("/api/series", params={"run": [run.id] * 2, "name": ["loss"] * 2, "format": "csv"})
+    assert twice.text == once.text

@@ -117,3 +117,25 @@ def test_every_answer_forbids_other_origins() -> None:
         assert "default-src 'self'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["x-frame-options"] == "DENY"
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_pages_of_other_sites_get_nothing_but_a_link(site: str) -> None:
+    """An image, a script or a frame in such a page is refused, which sends no `Origin`; a link there opens the page."""
+    for mode, target in (("no-cors", "image"), ("no-cors", "script"), ("navigate", "iframe")):
+        headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": target}
+        assert caller().get("/api/runs", headers=headers).status_code == 403
+    link = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert caller().get("/", headers=link).status_code == 200
+    ours = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
+    assert caller().get("/api/runs", headers=ours).status_code == 200
+
+
+def test_two_dashboards_of_a_host_have_two_cookies() -> None:
+    """Browsers share the cookies of a host among its ports; each dashboard keeps its own token."""
+    rules = AccessRules(token="right")
+    names = {
+        caller(rules, f"http://127.0.0.1:{port}").get("/?token=right").headers["set-cookie"].partition("=")[0]
+        for port in (8765, 8766)
+    }
+    assert names == {"tracelet_token_8765", "tracelet_token_8766"}

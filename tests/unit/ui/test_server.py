@@ -29,9 +29,11 @@ def test_the_address_can_be_opened_before_anything_is_served() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_this_machine_needs_no_token(host: str) -> None:
-    """On loopback there is a token only if one was asked for."""
-    assert rules(Options(host=host)).token == ""
+def test_this_machine_needs_a_token_unless_told_otherwise(host: str) -> None:
+    """On loopback, too, there is a token, new each time: other users of the machine reach it."""
+    assert len(rules(Options(host=host)).token) >= 32
+    assert rules(Options(host=host)).token != rules(Options(host=host)).token
+    assert rules(Options(host=host, without_token=True)).token == ""
     assert rules(Options(host=host, token="asked")).token == "asked"
 
 
@@ -42,3 +44,4 @@ def test_other_machines_need_a_token(host: str) -> None:
     assert len(first.token) >= 32
     assert first.token != second.token
     assert first.beyond
+    assert rules(Options(host=host, without_token=True)).token

@@ -63,8 +63,8 @@ class JournalCopies:
         """Choose a name for a copy and create it; None if the copy exists already, or another process was faster."""
         taken = set(self._names.values())
         path = journal_path(self.folder, stem, attempt)
-        while path.name in taken or path.exists():
-            if path.name not in taken:
+        while path.name in taken or os.path.lexists(path):  # a dangling link takes the name as well
+            if path.name not in taken and path.exists():
                 with open(path, "rb") as file:
                     there = file.read(len(head))
                 if there == head:

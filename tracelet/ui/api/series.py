@@ -23,8 +23,8 @@ MOST_WHOLE = 4
 """Runs whose span table is cached, so that zooming does not read the spans again."""
 
 Names = Annotated[list[str], Query()]
-Low = Annotated[Union[float, None], Query(alias="from")]
-High = Annotated[Union[float, None], Query(alias="to")]
+Low = Annotated[Union[float, None], Query(alias="from", allow_inf_nan=False)]
+High = Annotated[Union[float, None], Query(alias="to", allow_inf_nan=False)]
 Axis = Literal["step", "epoch", "time", "relative"]
 
 
@@ -52,6 +52,7 @@ class SeriesApi:
         format: Literal["json", "csv", "arrow"] = "json",
     ) -> Response:  # fmt: skip
         """The points of metrics: downsampled for a chart as JSON, all of them as CSV or Arrow."""
+        run, name = list(dict.fromkeys(run)), list(dict.fromkeys(name))
         if len(run) * len(name) > MOST_SERIES:
             raise HTTPException(400, f"at most {MOST_SERIES} series at once")
         if format != "json":
