@@ -1,7 +1,7 @@
-"""The points that a backend holds of a run, as `tracelet verify` compares them with the store.
+"""A run's points in a backend, for the comparison with the store by `tracelet verify`.
 
 A concrete backend has a function that returns this (see `registry.READERS`). Reads only; times are not compared,
-because some systems move them.
+because some systems change them.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from tracelet.backends.base import SeriesPart
 
 Point = tuple[int, str]
-"""Step, and the value as text: NaN equals itself so."""
+"""Step, and the value as a string, so that NaN equals itself."""
 Place = Callable[[SeriesPart, int, float], tuple[str, Point]]
 
 
 @dataclass(frozen=True)
 class RemotePoints:
-    """What is there."""
+    """The points in the backend."""
 
     series: Mapping[str, Counter[Point]]
     """Name there to its points."""
     place: Place
-    """Where a point of ours belongs there: the name, and the step and value as the system gives them back."""
+    """The place of one of our points there: the name, and the step and value as the system returns them."""
 
 
 def text(value: float) -> str:
-    """A value to compare by; zero has no sign, because most systems drop it."""
+    """A value as a string to compare; zero has no sign, because most systems drop it."""
     return "nan" if value != value else repr(float(value) + 0.0)

@@ -1,4 +1,4 @@
-"""MLflow: what a program gives to its runs, through the fluent functions, a client, or autologging.
+"""MLflow: data that a program logs to its runs, through the fluent functions, a client, or autologging.
 
 Called on the user's threads around the methods of `MlflowClient`, where all of these end: with the run's id, the step
 (0 if none is given, as MLflow stores it) and the timestamp.
@@ -19,13 +19,13 @@ from tracelet.journal.records import Tags
 
 CLIENT = "mlflow.tracking.client"
 INTERNAL = "mlflow."
-"""How the names of tags begin that MLflow keeps for itself."""
+"""The prefix of the tags that MLflow reserves."""
 SHORT_ID = 8
-"""Characters of a run's id that tell it from others, where its name is not known."""
+"""Characters of a run's id that identify it if its name is unknown."""
 
 
 class MlflowIntegration(TrackerIntegration):
-    """Records what a program gives to MLflow."""
+    """Records what a program logs to MLflow."""
 
     name, title = "mlflow", "MLflow"
 
@@ -90,7 +90,9 @@ class MlflowIntegration(TrackerIntegration):
 
 
 def _name_of(run_id: str) -> str:
-    """The run's name if the fluent functions write to it: asking a server for others would cost the program time."""
+    """The run's name if the fluent functions write to it: asking a server for the others would cost the
+    program time.
+    """
     fluent: Any = sys.modules.get("mlflow.tracking.fluent")
     run: Any = fluent.active_run() if fluent is not None else None
     named = run is not None and run.info.run_id == run_id and run.info.run_name

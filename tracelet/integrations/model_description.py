@@ -11,7 +11,7 @@ from typing import Any
 PROGRESS = frozenset({
     "optimizer", "last_epoch", "base_lrs", "verbose", "best", "cooldown_counter", "num_bad_epochs", "mode_worse",
 })  # fmt: skip
-"""Attributes of schedulers that are no arguments but what they have come to."""
+"""Attributes of schedulers that are state, not arguments."""
 CHILDREN = 200
 """More direct children than this are a list of layers; the total includes the counts of the rest."""
 

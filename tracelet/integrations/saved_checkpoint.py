@@ -1,6 +1,7 @@
-"""A checkpoint that a program saves or loads by itself: its span, its event with the size, and a reference to the file.
+"""A checkpoint that a program saves or loads itself: its span, its event with the size, and a reference to the file.
 
-Used by the integrations of PyTorch and Fabric on the training thread. The file is recorded where it is, never copied.
+Used by the integrations of PyTorch and Fabric on the training thread. The file is recorded as a reference, never
+copied.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from tracelet.telemetry.recording.checkpoint_saves import size_of
 from tracelet.telemetry.recording.span_recorder import ActiveSpan
 
 PATIENCE = 1.0
-"""Seconds that a save waits for the journal, once: it takes a millisecond unless the disk hangs."""
+"""Seconds that a save waits for the journal. It takes a millisecond unless the disk hangs; then this is the
+only wait.
+"""
 
 
 class SavedCheckpoints:
@@ -31,7 +34,7 @@ class SavedCheckpoints:
         self._patience = PATIENCE
 
     def begin(self, path: str, step: int) -> ActiveSpan | None:
-        """A save begins: what was recorded so far is written, for a resumed training does not repeat it."""
+        """A save begins: write everything recorded so far, because a resumed training does not repeat it."""
         if not self._sink.flush(self._patience):
             self._patience = 0.0
         recorder, job = active_recorder.recorder(), active_recorder.job()
@@ -43,7 +46,7 @@ class SavedCheckpoints:
         return span
 
     def end(self, span: ActiveSpan | None, path: str, step: int, error: BaseException | None) -> None:
-        """It is over; the file is an artifact unless an exception ended the save."""
+        """The save has ended; the file is an artifact unless an exception ended the save."""
         with guard("recording a checkpoint"):
             place = path if "://" in path else os.path.abspath(path)
             self._end_span(span, place, step, error)
@@ -71,7 +74,7 @@ class SavedCheckpoints:
         span.end(error, now)
 
     def now(self) -> int:
-        """When a load begins."""
+        """The start time of a load."""
         recorder = active_recorder.recorder()
         return recorder.now_ns() if recorder is not None else 0
 

@@ -1,8 +1,8 @@
-"""What the integrations of other trackers share: a program that reports to one is recorded as it gives its values.
+"""Base of the integrations for other trackers: records the values that a program reports to a tracker.
 
-The wrappers run on the user's threads. The tracker is called with the very same arguments and stores what it would
-store without us. Our own couriers may use the same SDK in this process (`delivery="inline"`): what they call is never
-recorded. The run knows that it has such a source, so that it is not delivered back to it.
+The wrappers run on the user's threads. The tracker is called with unchanged arguments and stores the same as without
+us. Our own couriers may use the same SDK in this process (`delivery="inline"`): their calls are never recorded. The run
+records that it has such a source, so that it is not delivered back to it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ from tracelet.journal.records import Artifact, Event
 from tracelet.store.source_trackers import SOURCE_TRACKER
 
 OURS = "tracelet-"
-"""How the names of our own threads begin."""
+"""The prefix of the names of our own threads."""
 MAX_COPIED = 20 * 2**20
-"""Bytes of a file that is copied into the run; a larger one, or a folder, is recorded by its path."""
+"""Maximum bytes of a file that is copied into the run; a larger one, or a folder, is recorded by its path."""
 
 
 class TrackerIntegration(Integration):
-    """The base of the integrations of trackers: several runs, parameters, texts, files, what is not recorded."""
+    """The base class of integrations for trackers: several runs, parameters, texts, files, and data that is not
+    recorded.
+    """
 
     title = ""
-    """The tracker's name as people write it."""
+    """The tracker's usual spelling."""
 
     def __init__(self, sink: Sink, settings: Mapping[str, object]) -> None:
         super().__init__(sink, settings)
@@ -47,18 +49,18 @@ class TrackerIntegration(Integration):
         self._reported = False
 
     def start(self) -> None:
-        """Patch the tracker, unless our own delivery may use it in this very process."""
+        """Patch the tracker, unless our own delivery may use it in this process."""
         if self.settings.get("delivery") == "inline" and self.name in str(self.settings.get("backend")).split(","):
             return
         super().start()
 
     def stop(self) -> None:
-        """Put everything back."""
+        """Revert everything."""
         super().stop()
         self._unrecorded.close()
 
     def taking(self, take: Callable[..., None]) -> Callable[[Function], Function]:
-        """A wrapper that lets `take` see the arguments of a call, unless they have been recorded or are our own."""
+        """A wrapper that passes the arguments of a call to `take`, unless they are recorded already or are our own."""
 
         def around(original: Function) -> Function:
             def method(*args: Any, **kwargs: Any) -> Any:
@@ -74,7 +76,7 @@ class TrackerIntegration(Integration):
         return around
 
     def after(self, take: Callable[..., None]) -> Callable[[Function], Function]:
-        """A wrapper that lets `take` see what a call returned, before its arguments."""
+        """A wrapper that passes the result of a call to `take`, before its arguments."""
 
         def around(original: Function) -> Function:
             def method(*args: Any, **kwargs: Any) -> Any:
@@ -89,7 +91,7 @@ class TrackerIntegration(Integration):
         return around
 
     def _is_foreign(self) -> bool:
-        """Whether this call is none of the program's own, or is made where nothing is recorded."""
+        """Whether this call is not the program's own, or is made where nothing is recorded."""
         if in_recorded_call() or threading.current_thread().name.startswith(OURS):
             return True
         return self._unrecorded.in_forked_child()
@@ -100,14 +102,14 @@ class TrackerIntegration(Integration):
             self.sink.emit(Event(time=time.time_ns() // 1000, name=SOURCE_TRACKER, attributes={"library": self.name}))
 
     def prefix(self, identity: Hashable, label: Callable[[], str]) -> str:
-        """What stands in front of the names of one of the tracker's runs; `label` is asked for once."""
+        """The prefix for the names of one of the tracker's runs; `label` is called once."""
         known = self._prefixes.known(identity)
         return known if known is not None else self._prefixes.prefix(identity, label())
 
     def values(
         self, prefix: str, values: Iterable[tuple[str, Any]], step: int | None, seconds: float | None = None
     ) -> None:
-        """A point for each number, an event for each text; anything else is reported as not recorded."""
+        """One point per number, one event per string; anything else is reported as not recorded."""
         now = time.time() if seconds is None else seconds
         for name, value in values:
             metric = as_metric(value)
@@ -121,7 +123,7 @@ class TrackerIntegration(Integration):
                 self._unrecorded.report(f"values of type {type(value).__name__}")
 
     def params(self, prefix: str, values: Any) -> None:
-        """Record parameters, those that have changed."""
+        """Record the parameters that have changed."""
         self._params.setdefault(prefix, ReportedParams(self.sink, self.name)).report(values, prefix)
 
     def file(self, path: Any, name: str | None = None) -> None:
@@ -137,7 +139,7 @@ class TrackerIntegration(Integration):
             ))  # fmt: skip
 
     def unrecorded(self, module: str, kinds: Mapping[str, str]) -> Iterable[Patch]:
-        """Patches of methods that are given what is not recorded: method to kind."""
+        """Patches of methods whose data is not recorded: method to kind."""
         for target, kind in kinds.items():
             yield Patch(
                 module, target, self.taking(lambda *_, kind=kind, **__: self._unrecorded.report(kind)), optional=True

@@ -1,8 +1,8 @@
-"""Weights & Biases: what a program gives to its runs, be they online, offline or disabled.
+"""Weights & Biases: data that a program logs to its runs, online, offline or disabled.
 
 Called on the user's threads around `Run._log`, where every way of logging ends, and where the configuration changes.
-The step of a row is the one that wandb gives it: explicit, or the row that is open. Values are recorded as they are
-given, nested names joined by a dot as wandb joins them.
+The step of a row is the one that wandb gives it: explicit, or the open row. Values are recorded as given, with nested
+names joined by a dot as in wandb.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tracelet.integrations.tracker_calls import TrackerIntegration
 
 RUN = "wandb.sdk.wandb_run"
 NOOP = "wandb.sdk.lib.noop_run"
-"""Where newer versions have the run of `mode="disabled"`, whose `log` drops everything."""
+"""The module with the run of `mode="disabled"` in newer versions, whose `log` drops everything."""
 INTERNAL = frozenset({"_timestamp", "_runtime", "_wandb", "_step"})
 
 
 class WandbIntegration(TrackerIntegration):
-    """Records what a program gives to wandb."""
+    """Records what a program logs to wandb."""
 
     name, title = "wandb", "wandb"
 
@@ -33,7 +33,7 @@ class WandbIntegration(TrackerIntegration):
         """The open row of runs that do not count their rows themselves: the disabled ones."""
 
     def patches(self) -> Iterable[Patch]:
-        """Where rows, configurations, summaries and files arrive."""
+        """The methods that receive rows, configurations, summaries and files."""
         yield Patch("wandb", "init", self.after(self._begin))
         yield Patch(RUN, "Run._log", self.taking(self._row))
         yield Patch(NOOP, "NoopRun.log", self.taking(self._disabled_row), optional=True)
@@ -61,14 +61,14 @@ class WandbIntegration(TrackerIntegration):
             self.params(self._prefix(run), found)
 
     def _summary(self, run: Any, record: Any, *_: Any) -> None:
-        """What a program sets itself; the last value of each metric is a summary without a word."""
+        """Summary values that a program sets itself; the last value of each metric is in the summary automatically."""
         self.params(f"{self._prefix(run)}summary/", {"/".join(map(str, i.key)): i.value for i in record.update})
 
     def _row(self, run: Any, data: Any, step: Any = None, *_: Any, **__: Any) -> None:
         if not isinstance(data, Mapping):
             return  # wandb raises
         given = as_step(step)
-        # Both are wandb's own count of rows, by the names of newer and of older versions.
+        # Both are wandb's own row counter, in newer and in older versions.
         at = given if given is not None else as_step(getattr(run, "_local_step", getattr(run, "_step", None)))
         self.values(self._prefix(run), _flat(data), at)
 

@@ -1,8 +1,8 @@
-"""The shapes of credentials that can be told without a name beside them: data, and how it is applied to text.
+"""The shapes of credentials that are recognizable without a name beside them: a table, and its application to text.
 
-Used by `masking` alone, on any thread. The ideas come from detect-secrets 1.5 (Apache-2.0) and from the rules of
+Used only by `masking`, on any thread. The ideas come from detect-secrets 1.5 (Apache-2.0) and from the rules of
 gitleaks 8 (MIT); docs/decisions/0108 says why neither is called. Add a row for a new kind of credential, with an
-example in the test. A row's pattern runs only on text that holds one of its words, so a row costs almost nothing.
+example in the test. A row's pattern runs only on text that contains one of its words, so a row costs almost nothing.
 """
 
 from __future__ import annotations

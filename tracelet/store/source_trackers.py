@@ -1,4 +1,4 @@
-"""Which other trackers a program reported to itself, so that its run is not delivered back to them.
+"""Other trackers to which a program itself reported, so that its run is not delivered back to them.
 
 Written as an event by the integrations, read by the couriers. Pure.
 """

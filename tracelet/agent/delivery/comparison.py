@@ -1,7 +1,7 @@
-"""Compares the points that a run's journals hold for backends with those that one backend has. For `tracelet verify`.
+"""Compares a run's points in the store with those of one backend. For `tracelet verify`.
 
-Reads the journals in the batches in which couriers read them, so that ranks, resumed branches and machine metrics are
-what a backend is to have. Times are not compared.
+Reads the journals in the same batches as couriers, so that ranks, resumed branches and system metrics are compared as
+they are delivered. Times are not compared.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Places = dict[str, Counter[Point]]
 
 @dataclass
 class SeriesDifference:
-    """One metric that differs. Counts of points, and the steps of the first of them."""
+    """One metric that differs. Counts of points, and the steps of the first ones."""
 
     name: str
     missing: int = 0
@@ -32,7 +32,7 @@ class Comparison:
     """The result for one backend."""
 
     points: int = 0
-    """In the store."""
+    """The number of points in the store."""
     there: int = 0
     differences: list[SeriesDifference] = field(default_factory=list)
 
@@ -42,12 +42,12 @@ class Comparison:
         return not self.differences
 
     def total(self, kind: str) -> int:
-        """All points of one kind of difference."""
+        """The number of points with one kind of difference."""
         return sum(getattr(one, kind) for one in self.differences)
 
 
 def expected_points(folder: Path, remote: RemotePoints) -> Places:
-    """Every point that a backend is to have, under its name there."""
+    """Every point that a backend should have, under its name there."""
     reader, cursors, found = BatchReader(folder), dict[str, tuple[int, int]](), Places()
     while (journal_slice := reader.next(cursors)) is not None:
         cursors[journal_slice.pending.journal] = journal_slice.pending.stop
@@ -59,7 +59,7 @@ def expected_points(folder: Path, remote: RemotePoints) -> Places:
 
 
 def compare(expected: Places, remote: RemotePoints) -> Comparison:
-    """What is missing, doubled and different there. A point that is nowhere in the store counts as different."""
+    """The missing, doubled and different points. A point that the store does not have counts as different."""
     result = Comparison(sum(map(Counter.total, expected.values())), sum(map(Counter.total, remote.series.values())))
     for name in sorted({*expected, *remote.series}):
         wanted, there = expected.get(name, Counter()), remote.series.get(name, Counter())

@@ -22,7 +22,7 @@ def remote_points(options: AimOptions, run: RunDescription) -> RemotePoints:
     except ImportError as error:
         raise Misconfigured(f"Aim cannot be imported ({error})", "Install it where tracelet is installed") from error
     repo: Any = Repo.from_path(repository(options, run))
-    repo._recreate_index()  # what one process wrote, another one sees only in an index made anew
+    repo._recreate_index()  # data of another process is visible only in a new index
     found: Any = Run(known, repo=repo, read_only=True)
     series: dict[str, Counter[Point]] = {}
     for metric in found.metrics():

@@ -13,7 +13,7 @@ from tracelet.errors import Misconfigured
 
 
 def remote_points(options: ClearmlOptions, run: RunDescription) -> RemotePoints:
-    """Every scalar of the session. Misconfigured for a task that is online."""
+    """Every scalar of the session. Misconfigured for an online task."""
     folder = Path(options.dir or run.store / "clearml").expanduser()
     folder = (folder if folder.is_absolute() else Path(run.folder) / folder) / "offline" / str(run.memory.get("task"))
     if options.mode != "offline" or not folder.is_dir():

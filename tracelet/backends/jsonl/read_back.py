@@ -13,7 +13,7 @@ from tracelet.errors import Misconfigured
 
 
 def remote_points(options: JsonlOptions, run: RunDescription) -> RemotePoints:
-    """Every point of the run in the file. Misconfigured where there is no file."""
+    """Every point of the run in the file. Misconfigured without a file."""
     path = resolve_path(run, options.path, "jsonl", f"{run.id}.jsonl")
     if options.path == STDOUT or not path.is_file():
         raise Misconfigured(f"{path} is not a file that can be read back", f"Type: tracelet sync {run.id}")

@@ -76,7 +76,7 @@ class TensorboardBackend:
         root = resolve_path(run, self._options.log_dir, "tensorboard")
         name = "-".join(part for part in (_file_name(run.name), run.id) if part)
         self._folder = root / _file_name(run.project or "default") / name
-        earlier = run.memory.get("folder")  # has the run's earlier name, if that was changed
+        earlier = run.memory.get("folder")  # it has the run's earlier name, if that was changed
         if earlier and Path(earlier).resolve().is_relative_to(root.resolve()):
             self._folder = Path(earlier)
         self._run, self._params = run, dict(run.params)
@@ -271,7 +271,7 @@ def _identity(event: Event) -> EventIdentity:
 
 
 def identities(path: Path) -> Iterator[EventIdentity]:
-    """What identifies each scalar of an event file."""
+    """The identity of each scalar in an event file."""
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
     from tensorboard.compat.proto.event_pb2 import Event
 

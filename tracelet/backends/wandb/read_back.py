@@ -14,7 +14,7 @@ from tracelet.errors import Misconfigured
 
 
 def remote_points(options: WandbOptions, run: RunDescription) -> RemotePoints:
-    """Every point of the run's files. Misconfigured for a run that is online."""
+    """Every point of the run's files. Misconfigured for an online run."""
     if options.mode != "offline":
         raise Misconfigured(
             "what Weights & Biases has online cannot be read back",
