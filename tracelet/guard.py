@@ -10,6 +10,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
 
 logger = logging.getLogger("tracelet")
 
@@ -49,6 +52,16 @@ def failed(place: str, error: BaseException) -> None:
     logger.debug("tracelet: %s", place, exc_info=error)
     for observe in tuple(observers):
         observe(place, error)
+
+
+def attempt(read: Callable[[], Answer], otherwise: Callable[[Exception], Answer]) -> Answer:
+    """What `read` returns, or what `otherwise` makes of its exception: for values of the user's, whose own code may
+    raise when they are read. That is no failure of ours, so it is not counted.
+    """
+    try:
+        return read()
+    except Exception as error:
+        return otherwise(error)
 
 
 class guard:

@@ -324,4 +324,5 @@ def test_a_function_of_tyro_is_recorded_before_it_runs() -> None:
         seen.append(dict(tracelet.open_store().run(experiment.id).params))
 
     recorded(lambda: tyro.cli(main, args=["--options.lr", "0.3"]))
+    assert seen[0].pop("options/class").endswith(".Options")
     assert seen == [{"options/lr": 0.3, "options/hidden": 16, "epochs": 3}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import datetime
 import importlib
 import signal
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from tests.sinks import ListSink
@@ -152,6 +154,68 @@ def test_hyperparameters_of_module_trainer_optimizer_and_model(pl: Any, kept: Ke
     assert facts.topic == "model"
     children = [(child["name"], child["type"], child["parameters"]) for child in facts.values["children"]]
     assert children == [("body", "Linear", 15), ("head", "Linear", 4)]
+
+
+def test_callbacks_and_schedulers_are_recorded_with_their_settings(pl: Any, kept: Kept, tmp_path: Path) -> None:
+    """Constructor arguments of callbacks, plugins and schedulers are parameters; what they count is none."""
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val", 1.0)
+
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=7, min_lr=0.01)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val"}}
+
+    callbacks = importlib.import_module(f"{pl.__name__}.callbacks")
+    plugins = importlib.import_module(f"{pl.__name__}.plugins")
+    saved = [callbacks.ModelCheckpoint(tmp_path, monitor="val", save_top_k=2, mode=mode) for mode in ("min", "max")]
+    stopping = callbacks.EarlyStopping("val", min_delta=0.25, patience=9, mode="min")
+    plugin = plugins.MixedPrecision("bf16-mixed", "cpu")
+    trainer = quiet(
+        pl, callbacks=[stopping, *saved], enable_checkpointing=True, plugins=[plugin],
+        max_time=datetime.timedelta(hours=2),
+    )  # fmt: skip
+    for _ in range(2):
+        trainer.fit(Module(), loader(), loader())
+    params = kept.params()
+    expected = {
+        "trainer/callbacks/EarlyStopping/monitor": "val", "trainer/callbacks/EarlyStopping/patience": 9,
+        "trainer/callbacks/EarlyStopping/mode": "min", "trainer/callbacks/EarlyStopping/min_delta": 0.25,
+        "trainer/callbacks/ModelCheckpoint/save_top_k": 2, "trainer/callbacks/ModelCheckpoint-2/mode": "max",
+        "trainer/plugins/MixedPrecision/precision": "bf16-mixed", "trainer/max_time": "2:00:00",
+        "scheduler/0/patience": 7, "scheduler/0/min_lr": "[0.01]", "scheduler/0/monitor": "val",
+    }  # fmt: skip
+    assert {name: params.get(name) for name in expected} == expected
+    state = {"best", "num_bad_epochs", "cooldown_counter", "mode_worse", "wait_count", "stopped_epoch", "best_score"}
+    assert not {name for name in params if name.rpartition("/")[2] in state}
+
+
+def test_a_value_missing_in_a_configuration_costs_only_itself(pl: Any, kept: Kept) -> None:
+    """Of a module that was given an OmegaConf configuration with `???` all other hyperparameters are recorded."""
+    config = OmegaConf.create({"out": "???", "lr": 0.1, "layers": [64, 128]})
+    quiet(pl).fit(module_class(pl)(lr=0.2, net=config), loader(), loader())
+    names = ("lr", "net/out", "net/lr", "net/layers")
+    assert [kept.params()[name] for name in names] == [0.2, "???", 0.1, "[64, 128]"]
+
+
+def test_groups_of_the_user_and_facts_of_ours_are_both_kept(pl: Any, kept: Kept) -> None:
+    """Hyperparameters in groups named `model` and `trainer` stay beside what is recorded under these names."""
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.save_hyperparameters({"model": {"class": "resnet18"}, "trainer": {"max_epochs": 50}})
+
+    quiet(pl).fit(Module(), loader(), loader())
+    found = {
+        (item.source, name): value for item in kept if isinstance(item, Params) for name, value in item.values.items()
+    }
+    assert (found["module", "model/class"], found["model", "model/class"]) == (
+        "resnet18", f"{Module.__module__}.{Module.__qualname__}"
+    )  # fmt: skip
+    assert (found["module", "trainer/max_epochs"], found["trainer", "trainer/max_epochs"]) == (50, 2)
 
 
 def test_unchanged_parameters_are_told_once(pl: Any, kept: Kept) -> None:

@@ -22,8 +22,8 @@ SPARK_WIDTH = 24
 """Characters of a plot beside the numbers: the line fits into 100 columns."""
 NAME_SHARE = 2
 """A metric's name takes at most half of the terminal's width: its summary is printed beside it."""
-FRAMEWORK_PARAMS = ("trainer/", "setup/", "optimizer/", "data/", "model/", "scheduler/")
-"""Parameters that frameworks add; they are many, so most are only shown with `--all`."""
+FRAMEWORK_SOURCES = ("trainer", "optimizer", "data", "model")
+"""Sources of parameters that frameworks add; they are many, so most are only shown with `--all`."""
 NOTABLE_PARAMS = (
     "/class",
     "/lr",
@@ -118,14 +118,15 @@ class RunPage:
             self.target.print("\n".join([*left_out, *lines[-MAX_TRACEBACK:]]))
 
     def parameters(self, everything: bool = False) -> None:
-        """Hyperparameters; of those that frameworks add, only the notable ones."""
+        """Hyperparameters, the user's first; of those that frameworks add, only the notable ones."""
         params = self.run.params
-        shown = {name: found for name, found in params.items() if everything or _is_notable(name)}
         if not params:
             return
+        sources = self.run.param_sources
+        details = {name for name in params if sources.get(name) in FRAMEWORK_SOURCES}
+        shown = [name for name in params if everything or name not in details or name.endswith(NOTABLE_PARAMS)]
         self._title("Parameters")
-        own_first = sorted(shown, key=lambda name: (name.startswith(FRAMEWORK_PARAMS), name))
-        self._pairs((name, value(shown[name])) for name in own_first)
+        self._pairs((name, value(params[name])) for name in sorted(shown, key=lambda name: (name in details, name)))
         if len(shown) < len(params):
             self._hint(f"... {len(params) - len(shown)} more; --all shows them")
 
@@ -235,10 +236,6 @@ class RunPage:
             self._title("Problems")
             for sentence in self.run.problems:
                 self.target.print("  " + sentence, style="yellow")
-
-
-def _is_notable(name: str) -> bool:
-    return not name.startswith(FRAMEWORK_PARAMS) or name.endswith(NOTABLE_PARAMS)
 
 
 def _at(extreme: float, step: int) -> str:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from tracelet.capture.parameters import to_scalar
+from tracelet.capture.parameter_values import to_scalar
 from tracelet.guard import guard
 from tracelet.integrations.base import Integration, Sink
 from tracelet.integrations.metric_values import as_step, metrics_of

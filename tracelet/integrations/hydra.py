@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tracelet.capture.exception_text import describe_exception
+from tracelet.capture.omegaconf_values import plain_values
 from tracelet.guard import guard
-from tracelet.integrations.omegaconf_values import plain_values
 from tracelet.integrations.parameter_source import ParameterSource
 from tracelet.integrations.patching import Function, Patch
 from tracelet.journal.records import FAILED, Tags

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-PROGRESS = frozenset({
-    "optimizer", "last_epoch", "base_lrs", "verbose", "best", "cooldown_counter", "num_bad_epochs", "mode_worse",
-})  # fmt: skip
-"""Attributes of schedulers that are state, not arguments."""
+from tracelet.integrations.object_settings import class_name, settings_of
+
 CHILDREN = 200
 """More direct children than this are a list of layers; the total includes the counts of the rest."""
 
@@ -28,9 +26,8 @@ def describe_model(module: Any) -> dict[str, Any]:
                 "trainable_parameters": trainable_of_child,
             }
         )  # fmt: skip
-    kind = type(module)
     return {
-        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "class": class_name(module),
         "parameters": total,
         "trainable_parameters": trainable,
         "children": children,
@@ -61,7 +58,7 @@ def describe_optimizers(trainer: Any) -> dict[str, Any]:
 
 def describe_optimizer(optimizer: Any) -> dict[str, Any]:
     """Class and arguments of an optimizer, of each parameter group if there are several."""
-    described: dict[str, Any] = {"class": _name(optimizer)}
+    described: dict[str, Any] = {"class": class_name(optimizer)}
     groups = [
         {name: value for name, value in group.items() if name != "params"}
         for group in getattr(optimizer, "param_groups", ())
@@ -74,14 +71,8 @@ def describe_optimizer(optimizer: Any) -> dict[str, Any]:
 
 
 def describe_scheduler(scheduler: Any) -> dict[str, Any]:
-    """Class and plain arguments of a learning rate scheduler."""
-    arguments = {
-        name: value
-        for name, value in vars(scheduler).items()
-        if not name.startswith("_") and name not in PROGRESS
-        if isinstance(value, (bool, int, float, str, list, tuple))
-    }
-    return {"class": _name(scheduler), **arguments}
+    """Class and arguments of a learning rate scheduler; what it counts is none of them."""
+    return settings_of(scheduler)
 
 
 def _interval(config: Any) -> dict[str, Any]:
@@ -89,7 +80,3 @@ def _interval(config: Any) -> dict[str, Any]:
         "interval": config.interval, "frequency": config.frequency,
         **({"monitor": config.monitor} if config.monitor else {}),
     }  # fmt: skip
-
-
-def _name(instance: Any) -> str:
-    return f"{type(instance).__module__}.{type(instance).__qualname__}"

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from tracelet.integrations.omegaconf_values import plain_values
+from tracelet.capture.omegaconf_values import plain_values
 from tracelet.integrations.parameter_source import ParameterSource, from_program, is_program
 from tracelet.integrations.patching import Patch
 

@@ -14,7 +14,8 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from tracelet.capture.parameters import flatten, to_scalar
+from tracelet.capture.parameter_values import to_scalar
+from tracelet.capture.parameters import flatten
 from tracelet.guard import guard
 from tracelet.integrations.base import Integration, Sink
 from tracelet.integrations.metric_values import as_metric, as_step

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tracelet.capture.parameters import to_scalar
+from tracelet.capture.parameter_values import to_scalar
 from tracelet.guard import guard
 from tracelet.integrations.base import Integration, Sink
 from tracelet.integrations.metric_values import as_metric

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tracelet.backends import sdk_variables
-from tracelet.capture.parameters import to_scalar
+from tracelet.capture.parameter_values import to_scalar
 from tracelet.errors import SettingsError
 from tracelet.guard import say
 from tracelet.redaction.masking import looks_secret, mask_url

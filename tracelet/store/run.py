@@ -14,12 +14,25 @@ from tracelet import guard
 from tracelet.errors import JournalError
 from tracelet.journal.journal_view import JournalView
 from tracelet.journal.metric_summary import SummaryBuilder, merge_summaries
-from tracelet.journal.records import Artifact, Chunk, Event, Facts, MetricSummary, Notice, Scalar, Span, Started, Status
+from tracelet.journal.records import (
+    Artifact,
+    Chunk,
+    Event,
+    Facts,
+    MetricSummary,
+    Notice,
+    Scalar,
+    Span,
+    Started,
+    Status,
+)
 from tracelet.journal.run_folder import SUFFIX
 from tracelet.store import aggregation, console_lines, facts_schema, resumed_series, run_status, summaries
 from tracelet.store.annotations import Annotations, read_annotations
+from tracelet.store.data_frame import data_frame
 from tracelet.store.delivery_state import Delivery, read_all
 from tracelet.store.downsampling import downsample, downsample_chunks
+from tracelet.store.hyperparameters import merged, sources
 from tracelet.store.process_status import ProcessStatus, modified_at, process_status
 from tracelet.store.run_info import RunInfo, make_info
 from tracelet.store.series import Origin, Series, assemble
@@ -67,8 +80,7 @@ class Run:
     @property
     def views(self) -> list[JournalView]:
         """The readable journals, ordered by rank and attempt; those of nodes come last."""
-        known = [view for view in self._views.values() if view.started is not None]
-        return known if len(known) == 1 else sorted(known, key=lambda view: _order(view.started))
+        return sorted((view for view in self._views.values() if view.started), key=lambda view: _order(view.started))
 
     @property
     def problems(self) -> list[str]:
@@ -85,12 +97,11 @@ class Run:
         processes = self.processes
         if not processes:
             started = Started(run=self.id, name=self.id, project="", time=modified_at(self.path), host="", pid=0)
-            return make_info(
-                self.id, started, started, Status(time=started.time, status="unreadable"), 1, self.annotations
-            )
+            unreadable = Status(time=started.time, status="unreadable")
+            return make_info(self.id, started, started, unreadable, 1, self.annotations)
         lead = run_status.lead_process(processes)
-        status, world_size = run_status.combined_status(processes), run_status.world_size(processes)
-        return make_info(self.id, processes[0].started, lead.started, status, world_size, self.annotations)
+        status, size = run_status.combined_status(processes), run_status.world_size(processes)
+        return make_info(self.id, processes[0].started, lead.started, status, size, self.annotations)
 
     @property
     def processes(self) -> list[ProcessStatus]:
@@ -100,10 +111,12 @@ class Run:
     @property
     def params(self) -> dict[str, Scalar]:
         """Hyperparameters by name; rank 0 and later attempts override others."""
-        found: dict[str, Scalar] = {}
-        for view in reversed(self._first_rank_last()):
-            found = {**view.params, **found}
-        return found
+        return merged(self._first_rank_last())
+
+    @property
+    def param_sources(self) -> dict[str, str]:
+        """Who gave each hyperparameter: `user`, `argparse`, `hydra`, `module`, `trainer`, ..., by name."""
+        return sources(self._first_rank_last())
 
     @property
     def annotations(self) -> Annotations:
@@ -119,15 +132,13 @@ class Run:
     @property
     def tags(self) -> dict[str, str]:
         """Tags by name, including changes made in the dashboard."""
-        found: dict[str, str] = {}
-        for view in self._first_rank_last():
-            found.update(view.tags)
-        found.update(self.annotations.tags)
-        return {name: value for name, value in found.items() if value}
+        given = [*(view.tags for view in self._first_rank_last()), self.annotations.tags]
+        return {name: value for name, value in {k: v for tags in given for k, v in tags.items()}.items() if value}
 
     def _first_rank_last(self) -> list[JournalView]:
-        views = [view for view in self.views if view.started is not None]
-        return sorted(views, key=lambda view: (-view.started.rank, view.started.attempt) if view.started else (0, 0))
+        return sorted(
+            self.views, key=lambda view: (-view.started.rank, view.started.attempt) if view.started else (0, 0)
+        )
 
     def facts(self, topic: str) -> dict[str, Any]:
         """The facts of a topic: git, environment, model; empty if there are none."""
@@ -156,8 +167,7 @@ class Run:
     @property
     def status_record(self) -> Status:
         """The run's status, with the traceback of the process that failed first."""
-        processes = self.processes
-        return run_status.combined_status(processes) if processes else Status(time=0, status="unreadable")
+        return run_status.combined_status(self.processes) if self.processes else Status(time=0, status="unreadable")
 
     def _ending(self, view: JournalView) -> Status:
         return process_status(view, [node for node in self.views if node.started and node.started.role == "node"])
@@ -268,9 +278,9 @@ class Run:
         if not ranks or (rank is not None and rank not in ranks):
             raise KeyError(f"run {self.id} has no metric {name!r}" + ("" if rank is None else f" of rank {rank}"))
         trained = [view for view in views if view.started and view.started.role == "rank"]
-        if rank is None:
-            return trained or [view for view in views if view.started and view.started.rank == min(ranks)]
-        return [view for view in views if view.started and view.started.rank == rank]
+        if rank is None and trained:
+            return trained
+        return [view for view in views if view.started and view.started.rank == (min(ranks) if rank is None else rank)]
 
     @staticmethod
     def _chunks(name: str, views: Sequence[JournalView], checked: bool = False) -> Iterator[tuple[Origin, Chunk]]:
@@ -281,18 +291,7 @@ class Run:
 
     def to_dataframe(self) -> pandas.DataFrame:
         """All points of all metrics: columns metric, step, value, time, epoch, stage, fit. Needs pandas."""
-        import pandas
-
-        frames = []
-        for name in self.metrics():
-            series = self.series(name)
-            columns = {
-                "metric": name, "step": series.steps, "value": series.values, "time": series.times,
-                "epoch": series.epochs, "stage": series.stages, "fit": series.fits,
-            }  # fmt: skip
-            frames.append(pandas.DataFrame(columns))
-        empty = pandas.DataFrame(columns=["metric", "step", "value", "time", "epoch", "stage", "fit"])
-        return pandas.concat(frames, ignore_index=True) if frames else empty
+        return data_frame(self.series(name) for name in self.metrics())
 
 
 def _order(started: Started | None) -> tuple[int, int, int]:

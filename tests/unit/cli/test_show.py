@@ -11,7 +11,7 @@ from click.testing import Result
 
 import tracelet
 from tracelet.journal.journal_writer import JournalWriter
-from tracelet.journal.records import Artifact, Event, Started
+from tracelet.journal.records import Artifact, Event, Params, Started
 from tracelet.redaction.known_secrets import redact
 from tracelet.store.run import Run
 
@@ -32,6 +32,19 @@ def test_the_page_tells_the_run(record: Record, call: Call) -> None:
     row = next(line for line in output.splitlines() if line.strip().startswith("loss"))
     assert row.split()[:7] == ["loss", "1", "0.5", "@1", "2", "@0", "3"]
     assert row.split()[7] == "█▁▃"
+
+
+def test_parameters_of_the_user_come_first_and_are_all_shown(call: Call) -> None:
+    """Groups of the user named as those of frameworks are shown, before what frameworks add."""
+    given = {"model/hidden": 64, "trainer/nodes": 2}
+    experiment = tracelet.start_logging("grouped", params=given, config={**BARE, "quiet": True})
+    experiment._writer.emit(Params(time=1, values={"data/workers": 4, "data/batch_size": 8}, source="data"))
+    experiment.stop()
+    lines = call("show", "grouped").output.splitlines()
+    names = [line.split()[0] for line in lines if line.startswith("  ") and "/" in line.split()[0]]
+    assert names == ["model/hidden", "trainer/nodes", "data/batch_size"]
+    sources = tracelet.open_store().run("grouped").param_sources
+    assert sources == {**dict.fromkeys(given, "user"), "data/workers": "data", "data/batch_size": "data"}
 
 
 @pytest.mark.parametrize("name", ["latest", "small"])

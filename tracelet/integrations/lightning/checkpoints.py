@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tracelet.capture.parameters import to_scalar
+from tracelet.capture.parameter_values import to_scalar
 from tracelet.guard import guard
 from tracelet.integrations.base import Sink
 from tracelet.integrations.lightning.trainer_calls import Fit, TrainerCalls

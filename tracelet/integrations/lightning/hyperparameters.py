@@ -11,15 +11,19 @@ import os
 import time
 import weakref
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from tracelet.capture.nested_values import mapping_of
+from tracelet.capture.parameter_values import unreadable
 from tracelet.capture.parameters import flatten
 from tracelet.capture.record_size import split_values
-from tracelet.guard import guard
+from tracelet.guard import attempt, guard
 from tracelet.integrations.base import Sink
 from tracelet.integrations.lightning.logger_calls import LoggerCalls
 from tracelet.integrations.lightning.trainer_calls import TrainerCalls
 from tracelet.integrations.model_description import describe_model, describe_optimizers
+from tracelet.integrations.object_settings import described_arguments
 from tracelet.integrations.patching import Function, Patch
 from tracelet.journal.records import Facts, Params, Scalar
 
@@ -30,7 +34,7 @@ READABLE = (
     "max_epochs", "min_epochs", "max_steps", "min_steps", "precision", "accumulate_grad_batches", "gradient_clip_val",
     "gradient_clip_algorithm", "log_every_n_steps", "val_check_interval", "check_val_every_n_epoch",
     "num_sanity_val_steps", "limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches",
-    "overfit_batches", "fast_dev_run", "reload_dataloaders_every_n_epochs", "default_root_dir",
+    "overfit_batches", "fast_dev_run", "reload_dataloaders_every_n_epochs", "default_root_dir", "callbacks",
 )  # fmt: skip
 """Arguments of a Trainer created before we started that are still readable, under their own names."""
 
@@ -41,7 +45,8 @@ class Hyperparameters:
     def __init__(self, sink: Sink, trainer_calls: TrainerCalls, loggers: LoggerCalls) -> None:
         self._sink = sink
         self._trainer_calls = trainer_calls
-        self._told: dict[str, Scalar] = {}
+        self._told: dict[tuple[str, str], Scalar] = {}
+        """Values by source and name; without a source the last one by any."""
         self._loggers = loggers
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
         """Trainers whose arguments have been recorded."""
@@ -62,10 +67,10 @@ class Hyperparameters:
         fresh = {
             f"{prefix}{name}": value
             for name, value in flatten(values).items()
-            if name not in INTERNAL and _differs(self._told.get(f"{prefix}{name}", _NEVER), value)
+            if name not in INTERNAL and self._is_new(source, f"{prefix}{name}", value)
         }
         if fresh:
-            self._told.update(fresh)
+            self._told.update({(by, name): value for by in (source, "") for name, value in fresh.items()})
             for part in split_values(fresh):
                 self._sink.emit(Params(time=time.time_ns() // 1000, values=part, source=source))
 
@@ -87,6 +92,10 @@ class Hyperparameters:
         self._tell(setup, "fabric", "setup/")
         self.tell_module(module)
 
+    def _is_new(self, source: str, name: str, value: Scalar) -> bool:
+        """Whether the source says something else than before; one that comes later repeats what others have said."""
+        return _differs(self._told.get((source, name), self._told.get(("", name), _NEVER)), value)
+
     def _around_init(self, original: Function) -> Function:
         signature = inspect.signature(original)
 
@@ -105,11 +114,11 @@ class Hyperparameters:
         self._known.add(trainer)
         # The first trainer uses the short names; a later one adds only arguments that differ.
         index = self._trainer_calls.index_of(trainer)
-        values = flatten(given)
+        values = flatten(described_arguments(given))
         if index > 1:
             values = {
                 name: value for name, value in values.items()
-                if _differs(self._told.get(f"trainer/{name}", _NEVER), value)
+                if self._is_new("trainer", f"trainer/{name}", value)
             }  # fmt: skip
         self._tell(values, "trainer", "trainer/" if index == 1 else f"trainer/{index}/")
 
@@ -165,8 +174,8 @@ class Hyperparameters:
             self._tell(describe_optimizers(trainer), "optimizer")
         facts = describe_model(module)
         counts = {name: facts[name] for name in ("class", "parameters", "trainable_parameters")}
-        if any(_differs(self._told.get(f"model/{name}", _NEVER), value) for name, value in counts.items()):
-            self._tell(counts, "module", "model/")
+        if any(self._is_new("model", f"model/{name}", value) for name, value in counts.items()):
+            self._tell(counts, "model", "model/")
             self._sink.emit(Facts(time=time.time_ns() // 1000, topic="model", values=facts))
 
     def _around_loop(self, original: Function) -> Function:
@@ -204,9 +213,8 @@ def _hparams(holder: Any) -> dict[str, Any]:
 
 
 def _as_dict(values: Any) -> dict[str, Any]:
-    if isinstance(values, Mapping):
-        return {str(name): value for name, value in values.items()}
-    return dict(vars(values)) if values is not None and hasattr(values, "__dict__") else {}
+    found = mapping_of(values)
+    return {str(name): attempt(partial(found.__getitem__, name), unreadable) for name in found} if found else {}
 
 
 def _describe_loader(loader: Any) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The values of an OmegaConf configuration as plain mappings and lists, with interpolations resolved where that is
 safe.
 
-Used by the integrations of OmegaConf and Hydra on the user's thread. A resolver that the program has registered is its
-own code, which may count, draw random numbers or raise: it is never called, and `${mine:1}` stays as written.
+Used for parameters and by the integrations of OmegaConf and Hydra, on the user's thread. A resolver that the program
+has registered is its own code, which may count, draw random numbers or raise: it is never called, and `${mine:1}` stays
+as it is written.
 """
 
 from __future__ import annotations
@@ -16,6 +17,16 @@ HARMLESS = frozenset({"oc.env", "oc.select", "oc.decode", "oc.dict.keys", "oc.di
 """Resolvers of OmegaConf and Hydra that always return the same result (Hydra caches `now`)."""
 DEEPEST = 20
 """Maximum depth of nested interpolations."""
+
+
+def is_config(value: Any) -> bool:
+    """Whether this is a container of OmegaConf; imports nothing."""
+    return hasattr(type(value), "_get_node") and hasattr(type(value), "_is_interpolation")
+
+
+def plain_value(config: Any) -> Any:
+    """The configuration as a dict or a list; the string of one that is missing or cannot be resolved."""
+    return _plain(config, config._get_root())
 
 
 def plain_values(config: Any, without: str = "") -> dict[str, Any]:
@@ -35,6 +46,8 @@ def _plain(node: Any, root: Any) -> Any:
     value = node._value()
     if value is None or isinstance(value, str):
         return value  # also for `???`, a missing value
+    if hasattr(value, "_value"):
+        return _plain(value, root)  # of a field with several types
     if isinstance(node, DictConfig):
         return {str(name): _plain(node._get_node(name), root) for name in node.keys()}  # noqa: SIM118
     if isinstance(node, ListConfig):
