@@ -88,7 +88,10 @@ def get_active_experiment() -> Experiment | None:
 
 
 def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
-    """Record one point of each metric in the active run; without a run it does nothing but say so once."""
+    """Record every number among these values in the active run, nested names joined with `/`; never raises.
+
+    What is no number is reported once, and so is a call without a run.
+    """
     experiment = get_active_experiment()
     if experiment is None:
         if sys.is_finalizing():  # a finalizer logs while Python shuts down, when nothing can be imported any more
@@ -100,7 +103,7 @@ def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
             once="log",
         )
         return
-    experiment.log_metrics(metrics, step)
+    experiment.log(metrics, step)
 
 
 def open_store(path: str | os.PathLike[str] | None = None) -> Store:

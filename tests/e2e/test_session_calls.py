@@ -299,8 +299,7 @@ def test_wrong_arguments_of_the_handle_record_nothing() -> None:
         for metrics in ([("a", 1.0)], "abc", None, 3):
             with pytest.raises(errors.InvalidMetric, match=r"nothing was recorded.*log_metrics\(\{"):
                 run.log_metrics(metrics)
-            with pytest.raises(errors.InvalidMetric):
-                tracelet.log(metrics)
+            tracelet.log(metrics)
         run.set_tags({"drop": None})
         run.set_tags(["listed"])
     assert (latest().params, latest().metrics()) == ({}, [])
@@ -410,6 +409,33 @@ def test_log_metrics_with_a_wrong_value_records_nothing(bad: object) -> None:
     assert latest().metrics() == []
 
 
+def test_log_records_every_number_and_reports_the_rest_once() -> None:
+    """`tracelet.log()` never raises: numbers are recorded, nested ones by joined names, and others reported once."""
+    odd: dict[str, Any] = {"text": "abc", "none": None, "array": torch.ones(3), "hostile": Hostile(), "": 1.0}
+    odd["self"] = odd
+    nested = {"acc": torch.tensor(0.25), "by": {"class": [1], 3: 1}}
+    with tracelet.start_logging("a"):
+        for step in range(3):
+            tracelet.log({"loss": 0.5, **odd, "val": nested}, step=step)
+            tracelet.log({"loss": 1.0}, step="first")  # type: ignore[arg-type]
+            tracelet.log("nothing")  # type: ignore[arg-type]
+    run = latest()
+    assert [name for name in run.metrics() if not name.startswith("self/")] == ["loss", "val/acc", "val/by/3"]
+    assert run.series("loss").values.tolist() == [0.5] * 3
+    assert run.series("val/acc").steps.tolist() == [0, 1, 2]
+    values, step_problem, no_names = run.problems
+    for name, kind in (
+        ("text", "str"),
+        ("none", "NoneType"),
+        ("array", "Tensor"),
+        ("self/self", "dict"),
+        ("", "float"),
+    ):
+        assert f"'{name}' ({kind})" in values
+    assert "the step is 'first'" in step_problem
+    assert "metrics are a str, not a mapping" in no_names
+
+
 @pytest.mark.parametrize("step", [1.5, "3", [1], 2**63, -(2**63) - 1, 10**30])
 def test_a_wrong_step_is_an_error_at_the_call(step: Any) -> None:
     """A step that is no integer of 64 bits is InvalidMetric, and nothing is recorded."""
@@ -426,7 +452,7 @@ def test_a_wrong_step_is_told_with_what_to_type() -> None:
     step: Any = "5"
     with tracelet.start_logging("a") as run:
         with pytest.raises(errors.InvalidMetric, match=r"^the step is '5'.*type step=5$"):
-            tracelet.log({"m": 1.0}, step=step)
+            run.log_metrics({"m": 1.0}, step=step)
         with pytest.raises(errors.InvalidMetric, match=r"^the step of 'm' is '5'.*type step=5$"):
             run.log_metric("m", 1.0, step=step)
 
@@ -522,6 +548,19 @@ def test_odd_floats_are_exact() -> None:
         for value in odd:
             run.log_metric("m", value)
     assert [repr(value) for value in latest().series("m").values.tolist()] == [repr(value) for value in odd]
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, np.int64(2**53 + 1), torch.tensor(2**53 + 1), -(2**60) - 1])
+def test_integers_that_no_float_equals_are_reported(value: Any) -> None:
+    """A rounded integer is a problem of the run, once for each metric; integers that are exact are none."""
+    with tracelet.start_logging("a") as run:
+        for step in range(3):
+            run.log_metric("m", value)
+            run.log_metrics({"n": value, "exact": 2**60}, step=step)
+    assert latest().series("m").values.tolist() == [float(int(value))] * 3
+    (one, two) = latest().problems
+    assert "integers of 'm' beyond 2^53 were rounded" in one
+    assert "integers of 'n' beyond 2^53 were rounded" in two
 
 
 class Hostile:

@@ -6,6 +6,7 @@ Called on the program's thread. Never raises: what is no number is returned with
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from tracelet.capture.nested_values import mapping_of
@@ -14,36 +15,66 @@ from tracelet.errors import InvalidMetric
 from tracelet.guard import attempt
 
 MAX_DEPTH = 12
-"""Levels of nesting that are followed; ends mappings that contain themselves."""
+"""Levels of nesting that are followed."""
+MAX_LISTED = 10
+"""Names in the sentence that reports them."""
 MAX_NAMES = 10_000
-"""Names of one call, for the same reason."""
+"""Names of one call; mappings that share others never end."""
 
 
-def loggable(values: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """The metrics by name, nested ones joined with `/`, and for each other name the class of its value."""
+def loggable(values: Any) -> tuple[Any, dict[str, str]]:
+    """The metrics by name, nested ones joined with `/`, and for each other name the class of its value.
+
+    What has no names is returned as it is.
+    """
     metrics: dict[str, Any] = {}
     refused: dict[str, str] = {}
-    found = attempt(lambda: mapping_of(values), lambda _: None)
+    found = _names(values)
     if found is None:
-        refused[""] = type(values).__name__
-    else:
-        _collect("", found, metrics, refused, MAX_DEPTH)
+        return values, refused
+    _collect("", found, metrics, refused, (found,))
     return metrics, refused
 
 
+def no_metrics(refused: Mapping[str, str]) -> str:
+    """The sentence that reports values that are no metrics."""
+    listed = ", ".join(f"{name!r} ({kind})" for name, kind in list(refused.items())[:MAX_LISTED])
+    more = f" and {len(refused) - MAX_LISTED} more" if len(refused) > MAX_LISTED else ""
+    return f"log(): {listed}{more} were not recorded: a metric is one number. For strings: log_params()"
+
+
 def _collect(
-    prefix: str, values: Mapping[Any, Any], metrics: dict[str, Any], refused: dict[str, str], depth: int
-) -> None:
-    for key in attempt(lambda: list(values), lambda _: []):
-        name = prefix + (str.__str__(key) if isinstance(key, str) else attempt(lambda key=key: str(key), lambda _: "?"))
-        value = attempt(lambda key=key: values[key], lambda _: None)
+    prefix: str, values: Mapping[Any, Any], metrics: dict[str, Any], refused: dict[str, str],
+    within: tuple[Mapping[Any, Any], ...],
+) -> None:  # fmt: skip
+    for key in list(values):
+        name = f"{prefix}{attempt(partial(_text, key), _no_text)}"
+        value = attempt(partial(values.__getitem__, key), _unreadable)
         try:
             metrics[name] = value if type(value) is float and name else checked_value(name, value)
             continue
         except InvalidMetric:
             pass
-        nested = attempt(lambda value=value: mapping_of(value), lambda _: None)
-        if nested and depth and len(metrics) + len(refused) < MAX_NAMES:
-            _collect(f"{name}/", nested, metrics, refused, depth - 1)
+        nested = _names(value)
+        full = len(within) > MAX_DEPTH or len(metrics) + len(refused) > MAX_NAMES
+        if nested and not full and not any(nested is outer for outer in within):
+            _collect(f"{name}/", nested, metrics, refused, (*within, nested))
         else:
             refused[name] = type(value).__name__
+
+
+def _names(values: Any) -> Mapping[Any, Any] | None:
+    found: Mapping[Any, Any] | None = attempt(lambda: mapping_of(values), lambda _: None)
+    return found
+
+
+def _text(key: Any) -> str:
+    return str.__str__(key) if isinstance(key, str) else str(key)
+
+
+def _no_text(error: Exception) -> str:
+    return f"name unreadable ({type(error).__name__})"
+
+
+def _unreadable(error: Exception) -> Exception:
+    return error  # no number, and its class says what happened

@@ -15,7 +15,7 @@ from typing import Any, Union
 from tracelet import guard
 from tracelet.capture.exception_text import describe_exception
 from tracelet.capture.sanitize import storable_text
-from tracelet.capture.scalars import resolve
+from tracelet.capture.scalars import RoundedInteger, resolve
 from tracelet.capture.sink import PLAIN_WIDTH, DeferredRecords, Item, OpenSpan, SeriesGroup, SeriesKey, row_points
 from tracelet.capture.span_packing import pack
 from tracelet.journal.column_packing import pack_floats, pack_integers
@@ -44,6 +44,7 @@ class Packer:
         self.summaries: dict[str, SummaryBuilder] = {}
         self._keys: dict[Union[str, SeriesKey], SeriesKey] = {}
         self._next_step: dict[Union[str, SeriesKey], int] = {}
+        self._rounded: set[str] = set()
         self._reported: set[str] = set()
         """Metrics that a notice was made for because a point could not be read."""
         self._notices: list[Record] = []
@@ -106,6 +107,16 @@ class Packer:
         message = f"points of {whose} were not recorded because they cannot be read ({why})"
         self._notices.append(Notice(time=int(time.time() * MICROSECONDS), code="unreadable", message=message))
 
+    def _read(self, name: str | SeriesKey, values: Sequence[Any]) -> Sequence[float]:
+        found = resolve(values)
+        if found is not values and any(type(value) is RoundedInteger for value in values):
+            name = self._key(name).name
+            if name not in self._rounded and len(self._rounded) < MAX_NOTICES:
+                self._rounded.add(name)
+                message = f"integers of {name!r} beyond 2^53 were rounded: values are recorded as 64-bit floats"
+                self._notices.append(Notice(time=int(time.time() * MICROSECONDS), code="rounded", message=message))
+        return found
+
     def _pack_rows(self, group: SeriesGroup, rows: list[Any], chunks: list[Chunk]) -> None:
         """The chunks of series that share their steps, times and epochs, which are packed once for all of them."""
         try:
@@ -113,7 +124,7 @@ class Packer:
             packed_steps, packed_times = pack_integers(steps), pack_integers(times)
             named = rows[0][4] is None
             epochs = None if named else pack_integers([row[4] for row in rows])
-            columns = [resolve(column) for column in zip(*[row[2] for row in rows])]
+            columns = [self._read(key, column) for key, column in zip(group.keys, zip(*[row[2] for row in rows]))]
             found = []
             for key, values in zip(map(self._key, group.keys), columns):
                 found.append(
@@ -152,7 +163,7 @@ class Packer:
         key = self._key(name)
         times = to_microseconds([item[3] for item in items])
         steps = self._steps(name, [item[1] for item in items])
-        values = resolve([item[2] for item in items])
+        values = self._read(name, [item[2] for item in items])
         keyed = len(items[0]) > PLAIN_WIDTH
         weights, totals = _weights([item[5] for item in items]) if keyed else (None, None)
         chunk = Chunk(

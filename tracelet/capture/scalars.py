@@ -16,8 +16,16 @@ from typing import Any
 from tracelet.errors import InvalidArgument, InvalidMetric
 
 ONLY_FLOATS = {float}
+MAX_EXACT = 2.0**53
+"""Integers up to here are exact as floats."""
 MAX_TIMEOUT = 1e9
 """Seconds; locks and queues refuse much longer ones, infinity among them."""
+
+
+class RoundedInteger(float):
+    """The nearest float to an integer that no float equals; the packer reports it."""
+
+    __slots__ = ()
 
 
 def checked_value(name: object, value: Any) -> Any:
@@ -41,7 +49,10 @@ def checked_value(name: object, value: Any) -> Any:
 
 def _float(name: str, value: Any) -> float:
     try:
-        return float(value)
+        number = float(value)
+        if abs(number) >= MAX_EXACT and isinstance(value, numbers.Integral) and int(value) != number:
+            return RoundedInteger(number)
+        return number
     except OverflowError:
         # The number itself is not shown: Python refuses to print the largest ones.
         raise InvalidMetric(f"{name!r} does not fit into a float. Log its logarithm, or scale it") from None
@@ -52,7 +63,7 @@ def _from_tensor(name: str, value: Any) -> Any:
         shape = "x".join(map(str, value.shape)) or "complex"
         raise InvalidMetric(f"{name!r} is a tensor ({shape}): a metric is one real number. Log {name}.mean(), say")
     detached = value.detach()
-    return float(detached.item()) if detached.device.type == "cpu" else with_stream(detached.clone())
+    return _float(name, detached.item()) if detached.device.type == "cpu" else with_stream(detached.clone())
 
 
 def checked_timeout(timeout: Any) -> float | None:

@@ -126,7 +126,12 @@ def _write_csv(series: Iterable[Series], stream: IO[str]) -> None:
     rows.writerow(COLUMNS)
     for one in series:
         shown = replace(one, name=value(one.name)) if stream.isatty() else one
-        rows.writerows(_rows(shown))  # repr of a float, which float() reads back exactly
+        rows.writerows(map(_csv_row, _rows(shown)))
+
+
+def _csv_row(row: Row) -> tuple[Any, ...]:
+    """Floats as their repr, which float() reads back exactly; `NaN` as every reader of CSV spells it."""
+    return (*row[:2], "NaN", *row[3:]) if row[2] != row[2] else row
 
 
 def _json_writer(run: Run) -> Callable[[Iterable[Series], IO[str]], None]:
@@ -161,7 +166,9 @@ def _write_parquet(series: Iterable[Series], output: Path | None) -> None:
     if output is None and sys.stdout.isatty():
         raise click.UsageError("Parquet is a binary format. Name a file: -o points.parquet")
     try:
-        writer = parquet.ParquetWriter(sys.stdout.buffer if output is None else output, _schema())
+        target, exact = sys.stdout.buffer if output is None else output, [name for name in COLUMNS if name != "value"]
+        # Minimum and maximum leave NaN out, and DuckDB skips row groups by them: filters would not see rows with NaN.
+        writer = parquet.ParquetWriter(target, _schema(), write_statistics=exact)
     except OSError as error:
         raise StoreError(f"{output} cannot be written ({error.strerror or error}). Try another: -o FILE") from error
     with writer:

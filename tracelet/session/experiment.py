@@ -20,6 +20,7 @@ from typing import Any
 
 from tracelet.capture import parameters
 from tracelet.capture.clock import now
+from tracelet.capture.loggable_values import loggable, no_metrics
 from tracelet.capture.null_buffers import EndedBuffer, NullWriter, warn_after_end
 from tracelet.capture.record_size import split_values
 from tracelet.capture.sanitize import INT64_MAX, INT64_MIN
@@ -37,6 +38,8 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """The disk is full, or this user's quota; deleting files does not fix other errors."""
 
 ONLY_STR = {str}
+MAX_REPORTED = 100
+"""Names of values that are reported; a program may make up ever new ones."""
 MAX_GROUPS = 1000
 """Different sets of metrics that are remembered; a program that keeps logging new names must not fill the memory."""
 
@@ -64,6 +67,7 @@ class Experiment:
         self._iteration: int | None = None
         self._groups: dict[tuple[str, ...], SeriesGroup] = {}
         self._with_blocks = _WithBlocks()
+        self._refused: set[str] = set()  # names of values that were no metrics, each reported once
         self._end_block_entered = False
         """Whether the block that ends the run has been entered."""
 
@@ -114,6 +118,26 @@ class Experiment:
         items.append((name, step, value, _clock()))
         if len(items) > WAKE_AT and not len(items) & WAKE_MASK:
             self._writer.apply_backpressure()
+
+    def log(self, values: Any, step: int | None = None) -> None:
+        """Record every number among these values, nested names joined with `/`; reports what is none, never raises."""
+        metrics, refused = loggable(values)
+        for name in self._refused & refused.keys():
+            del refused[name]
+        if refused and len(self._refused) < MAX_REPORTED:
+            self._refused.update(refused)
+            self._report(no_metrics(refused))
+        try:
+            self.log_metrics(metrics, step)
+        except InvalidMetric as error:
+            message = f"log(): {error}"
+            if message not in self._refused and len(self._refused) < MAX_REPORTED:
+                self._refused.add(message)
+                self._report(message)
+
+    def _report(self, message: str) -> None:
+        say(f"{message}. The training and all other values are not affected.")
+        self._writer.emit(Notice(time=now(), code="metric", message=message, count=1))
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Record one point of each metric, all at the same step; see `log_metric`. Records all of them or none."""

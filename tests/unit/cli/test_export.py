@@ -66,6 +66,29 @@ def test_parquet_brings_every_float_back(record: Record, call: Call, tmp_path: P
     assert found["epoch"] == [None] * (len(AWKWARD) + 1)
 
 
+def test_csv_spells_nan_as_readers_of_csv_do(record: Record, call: Call) -> None:
+    """A column with a NaN stays a column of numbers; pyarrow reads it where `NaN` is not one of its words for null."""
+    csv_reader = pytest.importorskip("pyarrow.csv")
+    record("run", {"x": [1.0, math.nan, math.inf]})
+    text = call("export", "run").stdout
+    assert [line.split(",")[2] for line in text.splitlines()[1:]] == ["1.0", "NaN", "inf"]
+    options = csv_reader.ConvertOptions(null_values=[""])
+    values = csv_reader.read_csv(io.BytesIO(text.encode()), convert_options=options)["value"]
+    assert (str(values.type), values.null_count) == ("double", 0)
+    assert same(values.to_pylist(), [1.0, math.nan, math.inf])
+
+
+def test_parquet_has_no_statistics_that_hide_nan(record: Record, call: Call, tmp_path: Path) -> None:
+    """Row groups have no minimum and maximum of the values, by which readers would skip rows with NaN."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    record("run", {"x": [1.0, math.nan]})
+    call("export", "run", "-o", str(tmp_path / "points.parquet"))
+    group = parquet.ParquetFile(tmp_path / "points.parquet").metadata.row_group(0)
+    columns = {group.column(place).path_in_schema: group.column(place) for place in range(group.num_columns)}
+    assert columns["value"].statistics is None
+    assert columns["step"].statistics.max == 1
+
+
 def test_metrics_can_be_chosen(record: Record, call: Call, tmp_path: Path) -> None:
     """Only the metrics asked for are written, into the file named."""
     record("run", {"x": [1.0], "y": [2.0]})
