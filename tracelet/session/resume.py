@@ -29,12 +29,12 @@ from tracelet.journal.records import RUNNING, Artifact, Started
 from tracelet.journal.run_folder import SUFFIX, create_journal
 from tracelet.redaction.known_secrets import redact
 from tracelet.redaction.masking import mask_arguments
+from tracelet.session.job_run_choice import may_resume, run_ids
 from tracelet.session.rank_environment import Identity, identify
 from tracelet.session.run_origin import signed
 from tracelet.settings import Settings
 from tracelet.store.pids import is_alive
 from tracelet.store.process_status import process_status
-from tracelet.store.run_ids import short_id
 from tracelet.store.store import LATEST, STORE_NAME, Store, prepare
 
 AUTO = "auto"
@@ -103,7 +103,9 @@ def _choose_run(runs: Path, settings: Settings, identity: Identity, nth: int) ->
     if settings.resume == AUTO:
         job = job_key(os.environ)
         if job:
-            return short_id(f"job:{job}#{nth}"), nth
+            return next(
+                run for run in run_ids(job, nth) if may_resume(_ranks(runs / run, identity.stem), identity)
+            ), nth
         written = next(_writers(runs, sys.argv[1:]), None)
         if written is not None:
             return written, nth
