@@ -45,6 +45,8 @@ class Packer:
         self._keys: dict[Union[str, SeriesKey], SeriesKey] = {}
         self._next_step: dict[Union[str, SeriesKey], int] = {}
         self._rounded: set[str] = set()
+        self._packs = 0
+        """How often points were packed: each time makes one frame."""
         self._reported: set[str] = set()
         """Metrics that a notice was made for because a point could not be read."""
         self._notices: list[Record] = []
@@ -55,6 +57,7 @@ class Packer:
 
     def pack(self, items: Sequence[Item]) -> list[Record]:
         """The records for the items: all others in their order, then one `Points` with everything else."""
+        self._packs += 1
         records: list[Record] = []
         points: dict[Any, list[Any]] = defaultdict(list)
         spans: list[Any] = []
@@ -180,7 +183,7 @@ class Packer:
         if builder is None:
             builder = self.summaries[chunk.name] = SummaryBuilder()
             builder.automatic = chunk.automatic
-        builder.add(steps, times, values)
+        builder.add(steps, times, values, self._packs)
 
     def _steps(self, name: str | SeriesKey, steps: list[Any]) -> list[int]:
         """The steps as integers: one without a step comes after the one before, one that is a tensor is read."""

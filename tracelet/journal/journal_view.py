@@ -102,7 +102,7 @@ class JournalView:
         record = self._decoded(frame)
         if isinstance(record, Points):
             for chunk in record.chunks:
-                self._count(chunk)
+                self._count(chunk, frame.number)
         elif isinstance(record, Started):
             self.started = record
         elif isinstance(record, Status):
@@ -121,7 +121,7 @@ class JournalView:
             self.reader.note(str(error))
             return None
 
-    def _count(self, chunk: Chunk) -> None:
+    def _count(self, chunk: Chunk, frame: int) -> None:
         try:
             count = chunk.count
             columns = unpack_integers(chunk.steps, count), unpack_integers(chunk.times, count)
@@ -132,7 +132,7 @@ class JournalView:
             return
         builder = self._builders.setdefault(chunk.name, SummaryBuilder())
         builder.automatic = builder.automatic or chunk.automatic
-        builder.add_arrays(*columns, values)
+        builder.add_arrays(*columns, values, frame)
 
     @staticmethod
     def _check_rest(chunk: Chunk) -> None:

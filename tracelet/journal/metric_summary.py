@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class SummaryBuilder:
     """The summary of one metric, so far."""
 
-    __slots__ = ("automatic", "count", "last", "last_step", "last_time", "max", "max_step", "min", "min_step")
+    __slots__ = ("automatic", "count", "frame", "last", "last_step", "last_time", "max", "max_step", "min", "min_step")
 
     def __init__(self) -> None:
         self.count = 0
@@ -30,11 +30,15 @@ class SummaryBuilder:
         self.max = math.nan
         self.max_step = 0
         self.automatic = False
+        self.frame = 0
 
-    def add(self, steps: Sequence[int], times: Sequence[int], values: Sequence[float]) -> None:
-        """Count the points of one non-empty chunk, in order."""
+    def add(self, steps: Sequence[int], times: Sequence[int], values: Sequence[float], frame: int = 0) -> None:
+        """Count the points of one non-empty chunk, in order; `frame`: a number for what was written at once.
+
+        The order of frames says what is last: a wall clock may be set back. Only chunks of one frame go by their times.
+        """
         self.count += len(values)
-        if times[-1] >= self.last_time:
+        if self._is_later(frame, int(times[-1])):
             self.last, self.last_step, self.last_time = values[-1], steps[-1], times[-1]
         if values[0] != values[0]:
             self._add_after_nan(steps, values)
@@ -46,12 +50,16 @@ class SummaryBuilder:
         if not high <= self.max:
             self.max, self.max_step = high, steps[values.index(high)]
 
-    def add_arrays(self, steps: IntArray, times: IntArray, values: FloatArray) -> None:
+    def _is_later(self, frame: int, time: int) -> bool:
+        known, self.frame = self.frame, frame
+        return frame != known or time >= self.last_time
+
+    def add_arrays(self, steps: IntArray, times: IntArray, values: FloatArray, frame: int = 0) -> None:
         """The same for numpy columns, on the reading side."""
         import numpy as np
 
         self.count += len(values)
-        if times[-1] >= self.last_time:
+        if self._is_later(frame, int(times[-1])):
             self.last, self.last_step, self.last_time = float(values[-1]), int(steps[-1]), int(times[-1])
         sound = np.flatnonzero(values == values)  # nanargmin() would take a NaN for an infinity
         if len(sound):

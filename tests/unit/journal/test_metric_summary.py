@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +50,18 @@ def test_a_summary_is_what_the_points_say(chunks: list[list[float]]) -> None:
     assert (summary.min, summary.max) == (min(sound), max(sound))
     assert summary.min_step == flat.index(min(sound))
     assert summary.max_step == flat.index(max(sound))
+
+
+@pytest.mark.parametrize("by_array", [False, True])
+def test_the_order_of_frames_says_what_is_last(by_array: bool) -> None:
+    """A clock that is set back does not make an earlier frame the last one; within a frame times decide."""
+    builder = SummaryBuilder()
+    for frame, step, time in ((1, 0, 5000), (2, 1, 1000), (3, 3, 1002), (3, 2, 1001)):
+        if by_array:
+            builder.add_arrays(np.array([step]), np.array([time]), np.array([float(step)]), frame)
+        else:
+            builder.add([step], [time], [float(step)], frame)
+    assert (builder.last, builder.last_step, builder.last_time) == (3.0, 3, 1002)
 
 
 @given(CHUNKS, CHUNKS)
