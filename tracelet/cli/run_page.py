@@ -22,7 +22,7 @@ SPARK_WIDTH = 24
 """Characters of a plot beside the numbers: the line fits into 100 columns."""
 NAME_SHARE = 2
 """A metric's name takes at most half of the terminal's width: its summary is printed beside it."""
-FRAMEWORK_SOURCES = ("trainer", "optimizer", "data", "model")
+FRAMEWORK_SOURCES = ("trainer", "optimizer", "data", "model", "fabric")
 """Sources of parameters that frameworks add; they are many, so most are only shown with `--all`."""
 NOTABLE_PARAMS = (
     "/class",
