@@ -11,7 +11,7 @@ import click
 from tracelet.cli.formatting import as_json, date, duration, number, value
 from tracelet.cli.options import check_known, known_metrics, store_option
 from tracelet.cli.output import console, echo, print_block, shorten, table
-from tracelet.store.code_diff import CodeDifference, code_difference
+from tracelet.store.code_diff import CodeDifference, changes_unknown, code_difference
 from tracelet.store.run import Run
 from tracelet.store.store import Store
 
@@ -100,7 +100,8 @@ def _identity(item: Any) -> str:
 
 def _code(run: Run) -> dict[str, Any]:
     git = run.git
-    return {name: git[name] for name in ("commit", "branch", "dirty") if git.get(name) is not None}
+    known = {name: git[name] for name in ("commit", "branch", "dirty") if git.get(name) is not None}
+    return {**known, "dirty": "unknown"} if changes_unknown(git) else known
 
 
 def _any_commit(codes: Sequence[Mapping[str, Any]]) -> bool:

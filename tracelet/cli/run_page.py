@@ -11,6 +11,7 @@ from tracelet.cli.output import STATUS_STYLES, fit_to_width, print_block, shorte
 from tracelet.cli.sparkline import sparkline
 from tracelet.journal.records import Artifact, MetricSummary
 from tracelet.store.artifacts import replaced_references
+from tracelet.store.code_diff import changes_unknown
 from tracelet.store.delivery_state import Delivery
 from tracelet.store.run import Run
 
@@ -213,7 +214,8 @@ class RunPage:
         if not git:
             return
         self._title("Code")
-        changes = "uncommitted changes" if git.get("dirty") else "clean"
+        known = "uncommitted changes" if git.get("dirty") else "clean"
+        changes = "unknown: git could not compare it with the commit" if changes_unknown(git) else known
         if git.get("untracked_count"):
             changes += ", " + counted(git["untracked_count"], "untracked file")
         pairs = [("commit", f"{git.get('commit') or 'none'}  {git.get('subject') or ''}")]

@@ -7,6 +7,7 @@ files are truncated at a size limit, and marked so. Tokens in the diff and crede
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,10 @@ DIFF_CAP = 512 * 1024
 
 UNTRACKED_CAP = 64 * 1024
 """Bytes of names of untracked files kept, about a thousand; an output folder missing from .gitignore has more."""
+
+
+SUBMODULE_MODE = "160000"
+"""How the index marks a submodule."""
 
 
 class GitCollector:
@@ -94,17 +99,18 @@ class GitCollector:
             base = decode_line(
                 git_commands.run(self._root, "hash-object", "-t", "tree", "--stdin")
             )  # the empty tree; nothing is written
-        found = git_commands.read_capped(
-            self._root, DIFF_CAP, "diff", base, "--no-color", "--no-ext-diff", "--no-textconv", "--full-index",
-            "--src-prefix=a/", "--dst-prefix=b/", "--submodule=short", "--",
-        )  # fmt: skip
-        truncated = found.size > len(found.kept) or not found.complete
-        text = decode(found.kept[: found.kept.rfind(b"\n") + 1] if truncated else found.kept)
+        found = _changes(self._root, base, DIFF_CAP)
+        kept, size, truncated = found.kept, found.size, found.size > len(found.kept) or not found.complete
+        for path in self._checked_out_submodules():
+            within = _changes(self._root / path, "HEAD", DIFF_CAP, f"{path}/")
+            truncated = truncated or len(kept) + within.size > DIFF_CAP or not within.complete
+            kept, size = (kept + within.kept)[:DIFF_CAP], size + within.size
+        text = decode(kept[: kept.rfind(b"\n") + 1] if truncated else kept)
         masked = mask_tokens(text)
         return {
-            "dirty": found.size > 0,
+            "dirty": size > 0,
             "diff": masked,
-            "diff_bytes": found.size,
+            "diff_bytes": size,
             "diff_truncated": truncated,
             "diff_masked": masked != text,
         }
@@ -129,12 +135,30 @@ class GitCollector:
             found[path] = {"commit": commit, "state": states.get(row[0], "in step")}
         return {"submodules": found}
 
+    def _checked_out_submodules(self) -> list[str]:
+        """Their folders. Git itself is not asked whether they are dirty: it would run the filters of their settings."""
+        if not (self._root / ".gitmodules").is_file():
+            return []
+        listing = decode(git_commands.run(self._root, "ls-files", "--stage", "-z"))
+        entries = [entry.partition("\t") for entry in listing.split("\0")]
+        paths = [path for head, _, path in entries if head.startswith(SUBMODULE_MODE)]
+        return [path for path in paths if (self._root / path / ".git").exists()]
+
     def _ask(self, *arguments: str) -> bytes:
         """The output, empty if git has no answer (a detached head has no branch, a new repository no commit)."""
         try:
             return git_commands.run(self._root, *arguments)
         except subprocess.CalledProcessError:
             return b""
+
+
+def _changes(folder: Path, base: str, cap: int, prefix: str = "") -> git_commands.Output:
+    """The uncommitted changes of one working tree. Without its filters, which are programs."""
+    return git_commands.read_capped(
+        folder, cap, *git_commands.without_filters(folder), "diff", base, "-O" + os.devnull, "--no-color",
+        "--no-ext-diff", "--no-textconv", "--full-index", f"--src-prefix=a/{prefix}", f"--dst-prefix=b/{prefix}",
+        "--submodule=short", "--ignore-submodules=dirty", "--",
+    )  # fmt: skip
 
 
 def _script_folder() -> Path | None:

@@ -29,6 +29,7 @@ COMMIT = re.compile(r"[0-9a-f]{7,64}")
 """Nothing else from a journal becomes an argument of git."""
 
 SAME = "The code is identical."
+UNKNOWN_CHANGES = "The uncommitted changes of {which} are unknown, because git could not compare them with the commit."
 UNKNOWN = "The code of {which} was not recorded."
 EXACT = "Commits and uncommitted changes, compared by git in {root}."
 COMMITS = (
@@ -51,6 +52,9 @@ def code_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> Code
     which = [name for name, git in (("the first run", first), ("the second run", second)) if not git.get("commit")]
     if which:
         return CodeDifference(UNKNOWN.format(which=" and ".join(which)))
+    failed = [name for name, git in (("the first run", first), ("the second run", second)) if changes_unknown(git)]
+    if failed:
+        return CodeDifference(UNKNOWN_CHANGES.format(which=" and ".join(failed)))
     if (first["commit"], _patch(first)) == (second["commit"], _patch(second)):
         return CodeDifference(SAME)
     root = _root(first, second)
@@ -60,6 +64,12 @@ def code_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> Code
         return _diff_with_git(root, first, second)
     except (OSError, subprocess.SubprocessError) as error:
         return _diff_as_text(first, second, f"git did not answer ({type(error).__name__})")
+
+
+def changes_unknown(git: Mapping[str, Any]) -> bool:
+    """Whether git was asked for the uncommitted changes and failed."""
+    incomplete = git.get("incomplete")
+    return isinstance(incomplete, (list, tuple)) and "diff" in incomplete
 
 
 def _patch(git: Mapping[str, Any]) -> str:

@@ -62,6 +62,21 @@ def run(folder: Path, *arguments: str, given: bytes = b"", extra: Mapping[str, s
     ).stdout
 
 
+def without_filters(folder: Path) -> list[str]:
+    """Options that turn off the filters of a repository (LFS and others): `git diff` would run their programs."""
+    try:
+        listing = run(folder, "config", "--name-only", "-z", "--get-regexp", r"^filter\..*\.(clean|process|required)$")
+    except subprocess.CalledProcessError:
+        return []  # it has none
+    names = {key[len("filter.") : key.rindex(".")] for key in decode(listing).split("\0") if key}
+    if any("=" in name for name in names):
+        raise OSError("a filter of the repository cannot be turned off")
+    settings = (("clean", ""), ("process", ""), ("required", "false"))
+    return [
+        part for name in sorted(names) for key, value in settings for part in ("-c", f"filter.{name}.{key}={value}")
+    ]
+
+
 @dataclass(frozen=True)
 class Output:
     """What is kept of a command's output, and how much there was."""

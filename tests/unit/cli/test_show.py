@@ -11,7 +11,7 @@ from click.testing import Result
 
 import tracelet
 from tracelet.journal.journal_writer import JournalWriter
-from tracelet.journal.records import Artifact, Event, Params, Started
+from tracelet.journal.records import Artifact, Event, Facts, Params, Started
 from tracelet.redaction.known_secrets import redact
 from tracelet.store.run import Run
 
@@ -45,6 +45,16 @@ def test_parameters_of_the_user_come_first_and_are_all_shown(call: Call) -> None
     assert names == ["model/hidden", "trainer/nodes", "data/batch_size"]
     sources = tracelet.open_store().run("grouped").param_sources
     assert sources == {**dict.fromkeys(given, "user"), "data/workers": "data", "data/batch_size": "data"}
+
+
+def test_a_tree_whose_diff_failed_is_unknown(call: Call) -> None:
+    """Where git could not compare the working tree, the page does not say that it is clean."""
+    experiment = tracelet.start_logging("unknown", config={**BARE, "quiet": True})
+    experiment._writer.emit(Facts(time=1, topic="git", values={"commit": "a" * 40, "incomplete": ["diff"]}))
+    experiment.stop()
+    (tree,) = [line for line in call("show", "unknown").output.splitlines() if line.split()[:1] == ["tree"]]
+    assert "unknown" in tree
+    assert "clean" not in tree
 
 
 @pytest.mark.parametrize("name", ["latest", "small"])

@@ -98,6 +98,62 @@ def test_the_users_diff_settings_change_nothing(repository: Path, tmp_path: Path
     assert "+print(3)\n" in diff
 
 
+def test_filters_of_the_repository_are_not_run(repository: Path, tmp_path: Path) -> None:
+    """A clean filter, a process filter and a text conversion are programs: none starts, and the diff is complete."""
+    (repository / ".gitattributes").write_text("*.py filter=mine diff=mine\n*.bin filter=long\n")
+    (repository / "data.bin").write_text("1\n")
+    run_git(repository, "add", ".")
+    run_git(repository, "commit", "-q", "-m", "attributes")
+    for key in ("filter.mine.clean", "filter.long.process", "filter.mine.smudge", "diff.mine.textconv"):
+        run_git(repository, "config", key, f"touch {tmp_path / 'ran'}; cat")
+    for name in ("mine", "long"):
+        run_git(repository, "config", f"filter.{name}.required", "true")
+    (repository / "train.py").write_text("print(2)\n")
+    (repository / "data.bin").write_text("2\n")
+    facts = GitCollector(repository).collect()
+    assert "+print(2)" in facts["diff"]
+    assert "data.bin" in facts["diff"]
+    assert "incomplete" not in facts
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_missing_order_file_costs_nothing(repository: Path) -> None:
+    """`diff.orderFile` names a file that is not there: the diff is recorded all the same."""
+    run_git(repository, "config", "diff.orderFile", "missing")
+    (repository / "train.py").write_text("print(2)\n")
+    assert "+print(2)" in GitCollector(repository).collect()["diff"]
+
+
+def test_a_diff_that_fails_is_unknown(repository: Path) -> None:
+    """With a damaged object there is no diff, and nothing says that the tree is clean."""
+    blob = run_git(repository, "rev-parse", "HEAD:train.py")
+    (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    (repository / "train.py").write_text("print(2)\n")
+    facts = GitCollector(repository).collect()
+    assert facts["incomplete"] == ["diff"]
+    assert "dirty" not in facts
+
+
+@pytest.mark.parametrize("ignore", ["", "dirty", "all"])
+def test_changes_inside_a_submodule_are_kept(ignore: str, repository: Path, tmp_path: Path) -> None:
+    """Whatever `ignore` says, uncommitted changes of a submodule are uncommitted changes, under its path."""
+    top = tmp_path / "top"
+    top.mkdir()
+    run_git(top, "init", "-q")
+    run_git(top, "submodule", "add", str(repository), "sub")
+    if ignore:
+        run_git(top, "config", "-f", ".gitmodules", "submodule.sub.ignore", ignore)
+    run_git(top, "add", ".")
+    run_git(top, "commit", "-q", "-m", "with a submodule")
+    assert GitCollector(top).collect()["dirty"] is False
+    (top / "sub" / "train.py").write_text("print(2)\n")
+    facts = GitCollector(top).collect()
+    assert facts["dirty"] is True
+    assert "+++ b/sub/train.py" in facts["diff"]
+    assert "+print(2)" in facts["diff"]
+    assert facts["diff_bytes"] == len(facts["diff"])
+
+
 def test_nothing_is_written_to_the_repository(repository: Path) -> None:
     """Not even the index is refreshed, though git would find every time stamp in it outdated."""
     os.utime(repository / "train.py", (1, 1))

@@ -37,7 +37,8 @@ function parameters(run) {
 
 function sources(run) {
   const git = run.git, untracked = git.untracked_count ? `${number(git.untracked_count)} untracked ${git.untracked_count === 1 ? "file" : "files"}` : "";
-  const tree = [git.dirty ? "uncommitted changes" : "clean", untracked].filter(Boolean).join(", ");
+  const unknown = (git.incomplete ?? []).includes?.("diff");
+  const tree = [unknown ? "unknown: git could not compare it with the commit" : git.dirty ? "uncommitted changes" : "clean", untracked].filter(Boolean).join(", ");
   const remotes = Object.entries(git.remotes ?? {}).map(([name, address]) => [`Remote ${name}`, address]);
   return card("Code", facts([["Commit", git.commit && h("span", { title: git.commit }, git.commit.slice(0, 12))], ["Branch", git.branch], ["Subject", git.subject], ["Working tree", git.commit && tree], ["Folder", run.folder], ...remotes]),
     !git.commit && h("p", {}, "The run did not start in a git repository."), h("h3", {}, "Reproduce"), code(reproduce(run)), run.has_diff && changes(run));
