@@ -8,7 +8,10 @@ has failed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+import msgspec
 
 from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, KILLED, PREEMPTED, RUNNING, Status
 from tracelet.store.process_status import ProcessStatus
@@ -22,6 +25,10 @@ STOP_WINDOW = 30_000_000
 """Microseconds within which they then end; a cluster sends SIGKILL after that."""
 DETECTION_DELAY = 2_000_000
 """Microseconds after the death of a process by which an agent has noticed it."""
+VICTIM = re.compile(
+    r"connection (closed|reset|refused)|broken pipe|DistBackendError|DistNetworkError|NCCL|timed out", re.IGNORECASE
+)
+"""Errors of a process that has lost another one."""
 
 
 def lead_process(processes: Sequence[ProcessStatus]) -> ProcessStatus:
@@ -43,7 +50,10 @@ def combined_status(processes: Sequence[ProcessStatus]) -> Status:
     if status.status == FINISHED:
         fallen = [one for one in fallen if not one.started.parent]  # a launcher reports its own ranks' failures
     elif status.status in STOPPED:
-        fallen = [one for one in fallen if one.status.time < status.time - STOP_WINDOW]
+        causes = [one for one in fallen if status.status == PREEMPTED and _is_cause(one.status, status)]
+        if causes:
+            status = msgspec.structs.replace(status, status=FAILED)  # torchrun and srun end the other ranks by SIGTERM
+        fallen = causes or [one for one in fallen if one.status.time < status.time - STOP_WINDOW]
     else:
         fallen = [
             one for one in fallen if one.status.time - (DETECTION_DELAY if one.status.about else 0) <= status.time
@@ -58,6 +68,12 @@ def combined_status(processes: Sequence[ProcessStatus]) -> Status:
     when = "then" if first.status.time <= status.time else "at about that time"
     reason = f"{description}; {when} {_describe(lead)}"
     return Status(time=status.time, status=status.status, reason=reason, traceback=traceback)
+
+
+def _is_cause(found: Status, lead: Status) -> bool:
+    """Whether a process failed by an exception of its own before the leading process was stopped."""
+    own = found.status == FAILED and not found.about and bool(found.traceback)
+    return own and found.time <= lead.time and not VICTIM.search(found.reason)
 
 
 def _describe(one: ProcessStatus) -> str:

@@ -113,8 +113,10 @@ def test_a_commit_from_a_journal_is_never_an_option(repository: Path, commit: st
 def test_changes_that_git_could_not_compare_are_unknown() -> None:
     """One commit, and a diff that failed: not identical, but unknown."""
     known, failed = {"commit": "a" * 40, "diff": ""}, {"commit": "a" * 40, "incomplete": ["diff"]}
-    assert code_difference(known, failed).told.startswith("The uncommitted changes of the second run are unknown")
-    assert code_difference(known, known).told == "The code is identical."
+    assert code_difference(known, failed).description.startswith(
+        "The uncommitted changes of the second run are unknown"
+    )
+    assert code_difference(known, known).description == "The code is identical."
 
 
 def test_without_git_it_is_said_whose_code_is_unknown(repository: Path) -> None:

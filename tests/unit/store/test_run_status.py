@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tracelet.journal.records import Started, Status
@@ -56,6 +57,19 @@ def test_the_traceback_is_that_of_what_fell_first() -> None:
     assert combined_status([lost, boom]).traceback == "of rank 1"
     assert combined_status([one(0, "finished"), boom]).traceback == "of rank 1"
     assert combined_status([lost, one(1, "killed", "gone", time=5)]).traceback == "of rank 0"
+
+
+def test_a_bug_in_one_rank_is_no_preemption() -> None:
+    """torchrun ends rank 0 by SIGTERM because rank 1 raised: the run has failed, with rank 1's traceback."""
+    lead = one(0, "preempted", "SIGTERM", time=10_000_000)
+    bug = Status(time=9_000_000, status="failed", reason="ValueError: rank 1 fails", traceback="of rank 1")
+    found = combined_status([lead, ProcessStatus(one(1, "failed").started, bug)])
+    assert (found.status, found.traceback) == ("failed", "of rank 1")
+    assert found.reason == "rank 1 failed (ValueError: rank 1 fails); then rank 0 preempted (SIGTERM)"
+    later = msgspec.structs.replace(bug, time=11_000_000)
+    lost = msgspec.structs.replace(bug, reason="RuntimeError: Connection closed by peer [127.0.0.1]")
+    for victim in (later, lost):
+        assert combined_status([lead, ProcessStatus(one(1, "failed").started, victim)]) == lead.status
 
 
 def test_who_leads() -> None:
