@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -122,3 +123,17 @@ def test_what_cannot_be_read_back_is_said(tmp_path: Path) -> None:
     assert (code, "nothing was delivered" in said) == (2, True)
     code, said = command(tmp_path, "verify", "latest", "--backend", "otlp")
     assert (code, "cannot be read back" in said) == (2, True)
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "wandb"])
+def test_a_lost_state_doubles_nothing(tmp_path: Path, backend: str) -> None:
+    """When the notes on what was delivered are lost, everything is sent again, and nothing is there twice."""
+    record(backend)
+    said = command(tmp_path, "sync", "latest")
+    assert said[0] == 0, said
+    first = result(tmp_path, backend)
+    (folder,) = (tmp_path / ".tracelet" / "runs").glob("*/delivery")
+    shutil.rmtree(folder)
+    said = command(tmp_path, "sync", "latest")
+    assert said[0] == 0, said
+    assert result(tmp_path, backend) == first
