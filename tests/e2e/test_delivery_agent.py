@@ -89,7 +89,7 @@ def test_slow_hanging_and_failing_backends_delay_nobody(tmp_path: Path) -> None:
     failing = delivery_state.read(folder, "failing")
     assert failing is not None
     assert (failing.state, failing.error) == ("offline", "the probe is told to fail")
-    assert "points are not yet delivered to failing (offline: the probe is told to fail)" in said["stderr"]
+    assert "points are not delivered yet to failing (offline: the probe is told to fail)" in said["stderr"]
     assert f"tracelet sync {folder.name}" in said["stderr"]
 
 
@@ -251,7 +251,7 @@ def test_inline_delivery_ends_with_the_program(tmp_path: Path) -> None:
     """What is left when the waiting is over waits for `tracelet sync`: nobody is said to go on with it."""
     control(tmp_path, "fail")
     said = printed(train(tmp_path, count=20, timeout=1.0, config={"delivery": "inline"}))
-    assert "points are not yet delivered to probe (offline: the probe is told to fail)" in said["stderr"]
+    assert "points are not delivered yet to probe (offline: the probe is told to fail)" in said["stderr"]
     assert "continues in the background" not in said["stderr"]
     assert f"tracelet sync {run_folder(tmp_path).name}" in said["stderr"]
 
