@@ -32,6 +32,7 @@ from tracelet.agent.nodes.protocol import (
     TryLater,
     accept,
 )
+from tracelet.agent.nodes.unauthenticated import Unauthenticated
 from tracelet.guard import guard
 from tracelet.journal.compaction import compact
 from tracelet.store.pids import is_alive, process_start
@@ -40,8 +41,6 @@ from tracelet.store.process_status import SILENCE_TIMEOUT
 ENDPOINT = "endpoint.json"
 BACKLOG = 1024
 """Pending connections."""
-MAX_UNAUTHENTICATED = 256
-"""Unauthenticated connections at once, each a descriptor and a thread; others wait in the backlog."""
 RETRY_INTERVAL = 0.1
 """Seconds to wait while no connection can be accepted."""
 
@@ -70,8 +69,10 @@ class ConnectedNode:
 class JournalReceiver:
     """Listens from `start` to `stop`."""
 
-    def __init__(self, folder: Path, log: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, log: Callable[[str], None], address: str = "") -> None:
         self.folder = folder
+        self._address = address
+        """The interface to listen on; empty: all of them."""
         self.copies = JournalCopies(folder)
         self.missing = True
         """Whether there are ranks without a journal here; set by the agent."""
@@ -79,7 +80,7 @@ class JournalReceiver:
         self._nodes: dict[str, ConnectedNode] = {}
         self._listener: socket.socket | None = None
         self._connections: set[socket.socket] = set()
-        self._unauthenticated: set[socket.socket] = set()
+        self._unauthenticated = Unauthenticated()
         self._lock = threading.Lock()
         self._ended = 0.0
         self._endpoint: Endpoint | None = None
@@ -88,13 +89,13 @@ class JournalReceiver:
         """Listen, and save the address. OSError if that is impossible."""
         before = read_endpoint(self.folder)
         secret = before.secret if before is not None else os.urandom(32).hex()
-        self._listener = _listen(before.port if before is not None else 0)
+        self._listener = _listen(self._address, before.port if before is not None else 0)
         port = int(self._listener.getsockname()[1])
         self._write_endpoint(
             Endpoint(port=port, secret=secret, pid=os.getpid(), process_started=process_start(os.getpid()))
         )
         threading.Thread(target=self._accept, name="tracelet-nodes", daemon=True).start()
-        self._log(f"listening for other nodes on port {port}")
+        self._log(f"listening for other nodes on port {port} of {self._address or 'all interfaces'}")
 
     def stop(self) -> None:
         """Stop listening, and compact the copies."""
@@ -147,9 +148,6 @@ class JournalReceiver:
 
     def _accept(self) -> None:
         while (listener := self._listener) is not None:
-            if len(self._unauthenticated) >= MAX_UNAUTHENTICATED:
-                time.sleep(RETRY_INTERVAL)
-                continue
             try:
                 connection, address = listener.accept()
             except OSError:
@@ -160,7 +158,7 @@ class JournalReceiver:
             )
             with self._lock:
                 self._connections.add(connection)
-                self._unauthenticated.add(connection)
+            self._unauthenticated.admit(connection, str(address[0]))
             if not _try_start(serving):
                 self._remove(connection)
                 connection.close()  # a node reconnects
@@ -176,15 +174,14 @@ class JournalReceiver:
     def _remove(self, connection: socket.socket) -> None:
         with self._lock:
             self._connections.discard(connection)
-            self._unauthenticated.discard(connection)
+        self._unauthenticated.discard(connection)
 
     def _handle(self, connection: socket.socket, address: str) -> None:
         connected: ConnectedNode | None = None
         try:
             assert self._endpoint is not None  # it listens
             channel = accept(connection, bytes.fromhex(self._endpoint.secret))
-            with self._lock:
-                self._unauthenticated.discard(connection)
+            self._unauthenticated.discard(connection)
             register = channel.receive()
             if isinstance(register, Register):
                 connected = self._register(register)
@@ -233,15 +230,20 @@ def _try_start(thread: threading.Thread) -> bool:
     return True
 
 
-def _listen(port: int) -> socket.socket:
-    """A socket that listens on this port if it is free, else on another one."""
+def _listen(address: str, port: int) -> socket.socket:
+    """A socket that listens on this port if it is free, else on another one; at this address if it is one of ours."""
+    if address:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        for attempt in (port, 0):
+            with suppress(OSError):
+                return socket.create_server((address, attempt), family=family, backlog=BACKLOG)
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
     try:
         return socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=BACKLOG)
     except OSError:
         if port:
-            return _listen(0)
+            return _listen("", 0)
         if both:  # IPv6 is compiled in, and disabled
             return socket.create_server(("", 0), backlog=BACKLOG)
         raise

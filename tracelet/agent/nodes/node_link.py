@@ -30,7 +30,7 @@ class NodeLink:
         """Do what the configuration asks for, unless it is done already."""
         with self._lock, guard("joining the nodes of the run"):
             if config.receive and self.receiver is None:
-                receiver = JournalReceiver(self.folder, self._log)
+                receiver = JournalReceiver(self.folder, self._log, config.listen_address)
                 receiver.start()
                 self.receiver = receiver
             if config.leader is not None and config.leader != self._leader:

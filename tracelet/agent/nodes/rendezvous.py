@@ -8,6 +8,7 @@ talk to each other.
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 import os
 import socket
@@ -79,12 +80,13 @@ class Rendezvous:
 
     def _publish(self, host: str, port: int) -> None:
         """On rank 0: have our agent listen, and publish its address."""
-        self._configure(AgentConfig(receive=True))
+        own = _own_address(host, port)
+        self._configure(AgentConfig(receive=True, listen_address=listen_address(host, own)))
         deadline = time.monotonic() + TIMEOUT
         while (endpoint := read_endpoint(self.folder, must_be_alive=True)) is None:
             if self._stopping.wait(ENDPOINT_POLL) or time.monotonic() > deadline:
                 return
-        hosts = [host, _own_address(host, port), socket.gethostname()]
+        hosts = [host, own, socket.gethostname()]
         leader = Leader(addresses=[(one, endpoint.port) for one in dict.fromkeys(hosts) if one], secret=endpoint.secret)
         store = _store(host, port)
         if store is not None:
@@ -118,6 +120,16 @@ class Rendezvous:
     def _stopped_within(self, pause: float) -> bool:
         """Wait; at the end of the run, which waits for us, only as long as rank 0 may take to publish."""
         return self._run_ending.wait(pause) and self._stopping.wait(ENDPOINT_POLL)
+
+
+def listen_address(host: str, own: str) -> str:
+    """The interface on which the other nodes come, as torch's store is reached on it; empty if it cannot be told."""
+    try:
+        loopback = not own or ipaddress.ip_address(own.partition("%")[0]).is_loopback
+    except ValueError:
+        return ""
+    # Debian gives a machine's own name a loopback address, which says nothing about the way from other machines.
+    return "" if loopback and host not in ("localhost", "127.0.0.1", "::1") else own
 
 
 def store_address() -> tuple[str, int] | None:

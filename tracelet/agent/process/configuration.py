@@ -46,5 +46,7 @@ class AgentConfig(msgspec.Struct, kw_only=True):
     """The training's import path: the SDKs are there. Bytes, because a folder's name need not be text."""
     receive: bool = False
     """Listen for nodes that do not share the run's folder."""
+    listen_address: str = ""
+    """The address of the interface to listen on; empty: all of them."""
     leader: Leader | None = None
     """Send this node's journals there."""

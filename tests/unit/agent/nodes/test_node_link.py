@@ -15,10 +15,10 @@ import pytest
 
 from tests.journals import finish
 from tests.probes.agents import until
-from tracelet.agent.nodes import protocol
-from tracelet.agent.nodes.journal_receiver import MAX_UNAUTHENTICATED, JournalReceiver, read_endpoint
+from tracelet.agent.nodes.journal_receiver import JournalReceiver, read_endpoint
 from tracelet.agent.nodes.journal_sender import DONE, SHARED, JournalSender, read_state
 from tracelet.agent.nodes.node_link import NodeLink
+from tracelet.agent.nodes.unauthenticated import MAX_PER_ADDRESS, MAX_UNAUTHENTICATED, Unauthenticated
 from tracelet.agent.nodes.wait_for_nodes import wait_for_nodes
 from tracelet.agent.process.configuration import AgentConfig, Leader
 from tracelet.agent.process.process_watch import ProcessWatch
@@ -279,16 +279,15 @@ def _heard(stranger: socket.socket) -> bytes:
         return b""
 
 
-def test_many_silent_strangers_keep_no_node_out(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They get so many threads and no more, for a moment; a system that has no thread left is asked again later."""
-    monkeypatch.setattr(protocol, "TIMEOUT", 0.5)
+def test_many_silent_strangers_keep_no_node_out(nodes: Nodes) -> None:
+    """Those of one address get few threads, and a node of the same address is let in while all of them wait."""
     nodes.receive()
     leader = nodes.leader()
     before = threading.active_count()
     with ExitStack() as strangers:
-        for _ in range(MAX_UNAUTHENTICATED + 20):
+        for _ in range(600):
             strangers.enter_context(socket.create_connection(leader.addresses[0]))
-        assert threading.active_count() <= before + MAX_UNAUTHENTICATED
+        until(lambda: threading.active_count() <= before + MAX_PER_ADDRESS + 2)
         process = Process(nodes.there, 2)
         nodes.forward(leader)
         until(lambda: list(nodes.here.glob("*.tlj")) and process.path.stat().st_size)
@@ -376,3 +375,37 @@ def test_an_exchange_forwards_again_when_another_training_begins(nodes: Nodes) -
 def _joined(sender: JournalSender | None) -> None:
     assert sender is not None
     Nodes.close(sender)
+
+
+def test_strangers_of_many_addresses_take_one_anothers_places() -> None:
+    """Beyond the limit somebody is closed for everybody who comes, and nobody is turned away at the door."""
+    waiting = Unauthenticated()
+    with ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(MAX_UNAUTHENTICATED + 20)]
+        for place, (ours, theirs) in enumerate(pairs):
+            stack.enter_context(ours)
+            stack.enter_context(theirs)
+            waiting.admit(ours, f"10.0.0.{place}")
+        assert len(waiting) == MAX_UNAUTHENTICATED
+        closed = 0
+        for _, theirs in pairs:
+            theirs.setblocking(False)
+            try:
+                closed += theirs.recv(1) == b""
+            except BlockingIOError:
+                continue
+        assert closed == 20
+
+
+def test_it_listens_at_the_address_that_is_needed(nodes: Nodes) -> None:
+    """Given the address of an interface, it is not reached on another one."""
+    receiver = JournalReceiver(nodes.here, nodes.log.append, "127.0.0.1")
+    receiver.start()
+    try:
+        endpoint = read_endpoint(nodes.here)
+        assert endpoint is not None
+        socket.create_connection(("127.0.0.1", endpoint.port)).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", endpoint.port))
+    finally:
+        receiver.stop()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tracelet import settings
-from tracelet.agent.nodes.rendezvous import Rendezvous, store_address
+from tracelet.agent.nodes.rendezvous import Rendezvous, listen_address, store_address
 from tracelet.agent.process.configuration import AgentConfig
 from tracelet.agent.process.supervisor import AgentSupervisor
 from tracelet.agent.session_delivery import SessionDelivery
@@ -142,3 +142,15 @@ def test_word_is_left_in_the_store_and_fetched(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["early []", "same True True", "short 2", "gone 2 False"]
     assert "TCPStore" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "own", "address"),
+    [
+        ("node-0", "10.1.2.3", "10.1.2.3"), ("10.1.2.3", "10.1.2.3", "10.1.2.3"), ("node-0", "127.0.1.1", ""),
+        ("localhost", "127.0.0.1", "127.0.0.1"), ("::1", "::1", "::1"), ("node-0", "", ""), ("node-0", "?", ""),
+    ],
+)  # fmt: skip
+def test_the_agent_listens_where_the_store_is_reached(host: str, own: str, address: str) -> None:
+    """At the address that leads to torch's store; everywhere if a loopback address hides which one that is."""
+    assert listen_address(host, own) == address
