@@ -155,6 +155,7 @@ TABLE: tuple[Setting, ...] = (
             "Copy what other nodes record to rank 0's node, if they do not share the store."),
     Setting("rank_deadline", 30.0, _seconds, "Seconds that the delivery of a step waits for a late rank."),
     Setting("stop_timeout", 60.0, _seconds, "Maximum seconds that stop_logging() waits for pending deliveries."),
+    Setting("explain", False, _bool, "Print at the end, library by library, what was found, patched and recorded."),
     Setting("quiet", False, _bool, "Print nothing when a run starts and stops."),
 )  # fmt: skip
 

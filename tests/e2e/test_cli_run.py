@@ -392,3 +392,33 @@ def test_each_job_of_a_sweep_is_a_run(tmp_path: Path) -> None:
     assert [runs[f"sweep-{job}"].series("loss").values.tolist() for job in range(3)] == [[0.1], [0.2], [0.3]]
     assert len({run.tags["group"] for run in runs.values()}) == 1
     assert runs["sweep-2"].info.reason == "ValueError: diverged"
+
+
+def test_explain_and_runs_without_metrics(tmp_path: Path) -> None:
+    """`--explain` names each library with what was patched and recorded; a run without metrics says so by itself."""
+    script = write(
+        tmp_path / "empty.py",
+        """
+        import argparse, torch
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--lr", default=0.1)
+        net, inputs = torch.nn.Linear(2, 1), torch.ones(1, 2)
+        optimizer = torch.optim.SGD(net.parameters(), lr=float(parser.parse_args().lr))
+        for _ in range(3):
+            net(inputs).sum().backward()
+            optimizer.step()
+        """,
+    )
+    loud = environment(TRACELET_QUIET="false")
+    done = execute(sys.executable, "-m", "tracelet", "run", str(script), env=loud)
+    (line,) = [line for line in done.stderr.splitlines() if "no metric was recorded" in line]
+    assert "torch 2." in line
+    assert "3 steps of optimizers" in line
+    assert "tracelet.log(" in line
+    done = execute(sys.executable, "-m", "tracelet", "run", "--explain", str(script))
+    said = {line.split()[0]: line for line in done.stderr.splitlines()[1:]}
+    assert "places patched" in said["torch"]
+    assert "not in this version" not in said["torch"]
+    assert said["lightning"].endswith("not imported")
+    assert "1 argparse" in done.stderr
+    assert done.returncode == 0

@@ -208,6 +208,12 @@ class Writer:
         with guard.guard("syncing the journal"):
             self.journal.sync()
 
+    @property
+    def has_metrics(self) -> bool:
+        """Whether the program has logged a metric that is written by now."""
+        found = tuple(self.packer.summaries.items())
+        return any(not builder.build(name).automatic for name, builder in found)
+
     def close(self, status: Status, timeout: float | None = None) -> bool:
         """Have everything left, the status and the seal written. False when that failed: said, never raised."""
         if self._status is None:

@@ -42,13 +42,14 @@ NOBODY = "0"
 @click.option("--project", help="Project of the run (default: the setting `project`).")
 @click.option("--backend", "backends", multiple=True, metavar="NAME", help="Deliver to this backend (repeatable).")
 @click.option("--tag", "tags", multiple=True, metavar="NAME[=VALUE]", help="Add a tag to the run (repeatable).")
+@click.option("--explain", is_flag=True, help="Print at the end what was found, patched and recorded.")
 @click.option("--config", "config", multiple=True, metavar="KEY=VALUE", help="Set a setting (repeatable).")
 @store_option
 @click.argument("target")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def run(
-    ctx: click.Context, store: Store, is_module: bool, experiment_name: str | None, project: str | None,
+    ctx: click.Context, store: Store, is_module: bool, explain: bool, experiment_name: str | None, project: str | None,
     backends: tuple[str, ...], tags: tuple[str, ...], config: tuple[str, ...], target: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run a script or module and record it, without changing its code.
@@ -63,6 +64,8 @@ def run(
     start_logging() in the script.
     """  # noqa: D301  (click knows a real backspace alone: keep these lines as they are)
     given = _pairs(config, "--config")
+    if explain:
+        given["explain"] = "true"
     asked = {"experiment_name": experiment_name, "project": project, "backend": ",".join(backends)}
     given.update({key: value for key, value in asked.items() if value})
     if ctx.get_parameter_source("store") is click.core.ParameterSource.COMMANDLINE:

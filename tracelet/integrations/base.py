@@ -69,6 +69,10 @@ class Integration:
     def restore_counts(self, counts: Mapping[str, int]) -> None:
         """In a launched process, before `start`: continue counting from these."""
 
+    def patch_states(self) -> list[tuple[str, str, str]]:
+        """(module, target, state) of each patch while the integration is started; see `Patcher.states`."""
+        return [] if self._patcher is None else self._patcher.states()
+
     def start(self) -> None:
         """Patch imported modules and wait for the others. Idempotent."""
         if self._patcher is None:

@@ -51,6 +51,11 @@ class Patch:
     """Whether the wrapper is installed as soon as it is applied; see `PatchGroup`."""
     applications: list[AppliedPatch] = field(default_factory=list)
 
+    @property
+    def applied(self) -> bool:
+        """Whether it has found its place."""
+        return bool(self.applications)
+
     def apply(self, module: ModuleType) -> None:
         """Wrap the attribute in this module, once for each class object in which it is found."""
         *path, name = self.target.split(".")
@@ -202,6 +207,14 @@ class Patcher:
                 for patch in reversed(patches):
                     with guard(f"unpatching {patch.module}.{patch.target}"):
                         patch.revert()
+
+    def states(self) -> list[tuple[str, str, str]]:
+        """(module, target, state) of each patch: `patched`, `missing` in this version, or `waiting` for an import."""
+        return [
+            (name, patch.target, "patched" if patch.applied else "missing" if name in sys.modules else "waiting")
+            for name, patches in self._patches.items()
+            for patch in patches
+        ]
 
     def _executed(self, module: ModuleType) -> None:
         with patch_lock:

@@ -30,10 +30,12 @@ from tracelet.session.exit_status import current_exception, exit_status
 from tracelet.session.experiment import Experiment
 from tracelet.session.job_runs import JobRuns
 from tracelet.session.rank_environment import in_worker_process, several_nodes
+from tracelet.session.recording_report import LibraryState, explanation, library_states, no_metrics, report
 from tracelet.session.resume import CheckpointOrigin
 from tracelet.session.run_origin import signed
 from tracelet.session.spawned_ranks import Attach, CarriedCounts, LaunchedRankConfig, RankFunction, inherited_settings
 from tracelet.settings import Settings
+from tracelet.store.run import Run
 from tracelet.telemetry.recording import active_recorder as telemetry
 from tracelet.telemetry.recording.training_context import ProcessInfo
 
@@ -186,12 +188,32 @@ class Session:
         seconds = self._timeout(timeout)
         if self._ending is None:
             self._ending = Status(time=now(), status=status, reason=reason, traceback=trace)
+        states = self._library_states()
         while self._parts:
             what, part = self._parts.pop()
             with guard.guard(f"stopping {what}"):
                 part.stop()
         self.writer.close(self._ending, max(seconds, MIN_CLOSE_TIMEOUT))
         atexit.unregister(self._at_exit)  # not before: after a Ctrl-C in here, the exit handler does the rest
+        self._report(states)
+
+    def _library_states(self) -> Sequence[LibraryState]:
+        """What `--explain` and a run without metrics report; empty where nothing is to be reported."""
+        asked = self.asked_by_command is not None or "torch" in sys.modules
+        if self.writer.started.rank or not (self.settings.explain or (asked and not self.settings.quiet)):
+            return ()
+        if not self.settings.explain and self.writer.has_metrics:
+            return ()
+        with guard.guard("looking at what was patched"):
+            return library_states(part for _, part in self._parts if isinstance(part, Integration))
+        return ()
+
+    def _report(self, states: Sequence[LibraryState]) -> None:
+        with guard.guard("reporting what was recorded"):
+            if self.settings.explain and states:
+                report(explanation(Run(self.experiment.folder), states))
+            elif states and not self.writer.has_metrics:
+                report(no_metrics(Run(self.experiment.folder), states))
 
     def _timeout(self, timeout: float | None) -> float:
         return float(self.settings.stop_timeout) if timeout is None else timeout

@@ -24,6 +24,11 @@ class CompilerSkips(Patch):
 
     added: list[str] = field(default_factory=list)
 
+    @property
+    def applied(self) -> bool:
+        """Whether it is in place."""
+        return bool(self.added)
+
     def apply(self, module: ModuleType) -> None:
         """Add them."""
         if isinstance(getattr(module, "SKIP_DIRS", None), list) and hasattr(module, "_recompile_re") and not self.added:

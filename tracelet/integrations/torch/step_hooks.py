@@ -25,6 +25,11 @@ class StepHooks(Patch):
     after: Hook = lambda _: None
     handles: list[Any] = field(default_factory=list)
 
+    @property
+    def applied(self) -> bool:
+        """Whether it is in place."""
+        return bool(self.handles)
+
     def apply(self, module: ModuleType) -> None:
         """Register them."""
         compiler, optimizer = sys.modules.get("torch.compiler"), sys.modules.get("torch.optim.optimizer")
