@@ -79,3 +79,13 @@ def with_and_without(program: str, folder: Path, timeout: float = 240) -> tuple[
 def recorded_run(folder: Path) -> Run:
     """The run that the recorded program of `with_and_without` left."""
     return tracelet.open_store(folder / "store").run("compared")
+
+
+OURS = ("system/", "gpu/", "lr-", "tracelet/")
+"""How the names begin of what tracelet records itself: the machine, learning rates, gradient norms."""
+
+
+def logged(run: Run) -> dict[str, list[tuple[int, float]]]:
+    """Step and value of each point of every series that the program logged."""
+    series = [run.series(name) for name in run.metrics() if not name.startswith(OURS)]
+    return {one.name: list(zip(one.steps.tolist(), one.values.tolist())) for one in series}

@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 import tracelet
-from tests.programs import recorded_run, weights_of, with_and_without
+from tests.programs import logged, recorded_run, weights_of, with_and_without
 
 PROGRAM = """
 import torch
@@ -42,7 +42,7 @@ def test_a_program_is_the_same_with_us_and_recorded_exactly(tmp_path: Path) -> N
     bare, recorded = with_and_without(PROGRAM.format(weights=weights_of("net")), tmp_path)
     assert recorded == bare
     run = recorded_run(tmp_path)
-    assert {name for name in run.metrics() if not name.startswith("system/")} == {"loss", "from_numpy"}
+    assert set(logged(run)) == {"loss", "from_numpy"}
     assert run.series("loss").values.tolist() == recorded["losses"]
     assert run.series("loss").steps.tolist() == run.series("from_numpy").steps.tolist() == list(range(8))
     assert (run.params["lr"], run.params["batch"]) == (0.1, 8)

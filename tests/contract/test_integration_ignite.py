@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tracelet
-from tests.programs import recorded_run, weights_of, with_and_without
+from tests.programs import logged, recorded_run, weights_of, with_and_without
 
 PROGRAM = """
 import torch
@@ -61,8 +61,7 @@ def test_a_program_is_the_same_with_us_and_recorded_exactly(tmp_path: Path) -> N
         series = run.series(name)
         assert list(zip(series.steps.tolist(), series.values.tolist())) == [(at, value) for at, _, value in own[data]]
         assert series.epochs.tolist() == [1, 2]
-    mine = {name for name in run.metrics() if not name.startswith("system/")}
-    assert mine == {"output", "average", *(f"evaluator{n}/{m}" for n in ("", "-2") for m in ("acc", "nll"))}
+    assert set(logged(run)) == {"output", "average", *(f"evaluator{n}/{m}" for n in ("", "-2") for m in ("acc", "nll"))}
     assert run.params["ignite/max_epochs"] == 2
     assert [(file.name, file.metadata["step"]) for file in run.artifacts] == [("m_m_8.pt", 8), ("m_m_16.pt", 16)]
 

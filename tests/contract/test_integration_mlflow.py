@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 import tracelet
-from tests.programs import recorded_run, with_and_without
-from tracelet.store.run import Run
+from tests.programs import logged, recorded_run, with_and_without
 
 PROGRAM = """
 os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
@@ -43,11 +42,6 @@ def _stored(place: Path) -> dict[str, list[tuple[int, float, int]]]:
     }
 
 
-def _mine(run: Run) -> dict[str, list[tuple[int, float]]]:
-    names = [name for name in run.metrics() if not name.startswith(("system/", "gpu/"))]
-    return {name: list(zip(run.series(name).steps.tolist(), run.series(name).values.tolist())) for name in names}
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_program_is_the_same_with_us_and_recorded_as_mlflow_stores_it(tmp_path: Path) -> None:
@@ -59,7 +53,7 @@ def test_a_program_is_the_same_with_us_and_recorded_as_mlflow_stores_it(tmp_path
         name: [point[:2] for point in points] for name, points in without.items()
     }
     run = recorded_run(tmp_path)
-    assert _mine(run) == {name: [point[:2] for point in points] for name, points in stored.items()}
+    assert logged(run) == {name: [point[:2] for point in points] for name, points in stored.items()}
     assert run.series("late").times.tolist() == [1700000000.123]
     assert (run.params["lr"], run.params["batch"], run.tags["stage"]) == (0.1, "8", "pilot")
     assert [artifact.name for artifact in run.artifacts] == ["notes.txt"]
@@ -84,7 +78,7 @@ def test_nested_runs_are_kept_apart_and_the_client_is_left_as_it_was(tmp_path: P
             mlflow.log_metric("loss", 1.0)
     finally:
         mlflow.set_tracking_uri(uri)
-    assert _mine(tracelet.open_store(tmp_path / "store").run("nested")) == {
+    assert logged(tracelet.open_store(tmp_path / "store").run("nested")) == {
         "loss": [(0, 1.0)], "child/loss": [(3, 2.0)],
     }  # fmt: skip
     assert tracelet.open_store(tmp_path / "store").run("off").metrics() == []

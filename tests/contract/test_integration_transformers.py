@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import tracelet
-from tests.programs import recorded_run, weights_of, with_and_without
+from tests.programs import logged, recorded_run, weights_of, with_and_without
 from tracelet.store.run import Run
 
 MODEL = """
@@ -45,7 +45,7 @@ told["callbacks"] = [type(callback).__name__ for callback in trainer.callback_ha
 def _compare(run: Run, history: list[dict[str, float]]) -> None:
     """Each name of the history is a series with the same steps and values, and there is no other one."""
     names = {name for row in history for name in row} - {"step"}
-    assert {name for name in run.metrics() if not name.startswith(("system/", "lr-"))} == names
+    assert set(logged(run)) == names
     for name in names:
         rows = [row for row in history if name in row]
         assert run.series(name).steps.tolist() == [row["step"] for row in rows]

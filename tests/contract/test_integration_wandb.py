@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 import tracelet
-from tests.programs import recorded_run, with_and_without
+from tests.programs import logged, recorded_run, with_and_without
 from tracelet import registry
 from tracelet.backends.wandb.offline_file import OfflineFile
-from tracelet.store.run import Run
 
 PROGRAM = """
 os.environ.update(WANDB_SILENT="true", WANDB_DISABLE_GIT="true", WANDB_DISABLE_CODE="true", WANDB_CONSOLE="off")
@@ -37,11 +36,6 @@ def _rows(folder: Path) -> list[tuple[int, dict[str, Any]]]:
     return [(step, {n: v for n, v in row.items() if not n.startswith("_")}) for step, row in OfflineFile(path).rows()]
 
 
-def _series(run: Run) -> dict[str, list[tuple[int, float]]]:
-    names = [name for name in run.metrics() if not name.startswith(("system/", "gpu/"))]
-    return {name: list(zip(run.series(name).steps.tolist(), run.series(name).values.tolist())) for name in names}
-
-
 @pytest.mark.slow
 def test_an_offline_program_is_the_same_with_us_and_recorded_as_its_own_file_has_it(tmp_path: Path) -> None:
     """Both files hold the same rows; every entry is a point at wandb's own step."""
@@ -58,7 +52,7 @@ def test_an_offline_program_is_the_same_with_us_and_recorded_as_its_own_file_has
             for key, number in [(f"{name}.{inner}", one) for inner, one in nested] or [(name, value)]:
                 expected.setdefault(key, []).append((step, number))
     run = recorded_run(tmp_path)
-    assert _series(run) == expected
+    assert logged(run) == expected
     assert (run.params["lr"], run.params["opt/name"], run.params["late"]) == (0.1, "adam", True)
 
 
@@ -67,7 +61,7 @@ def test_a_disabled_program_is_recorded_all_the_same(tmp_path: Path) -> None:
     """wandb drops everything with `mode="disabled"`; the steps are those that it would have given."""
     bare, recorded = with_and_without(PROGRAM.format(mode="disabled"), tmp_path)
     assert recorded == bare
-    found = _series(recorded_run(tmp_path))
+    found = logged(recorded_run(tmp_path))
     assert found["loss"] == [(step, 1 / (step + 1)) for step in range(20)]
     assert [found[name] for name in ("open", "closed", "jump", "after")] == [
         [(20, 1.5)], [(20, 2.5)], [(50, 3.0)], [(50, 4.0)],
@@ -94,7 +88,7 @@ def test_two_runs_of_one_program_are_kept_apart(config: dict[str, Any], tmp_path
             with wandb.init(project="p", name=name, config={"lr": len(name)}) as second:
                 second.log({"loss": 1.0})
     run = tracelet.open_store(tmp_path / "store").run("two")
-    assert _series(run) == {"loss": [(0, 1.0)], "second/loss": [(0, 1.0)]}
+    assert logged(run) == {"loss": [(0, 1.0)], "second/loss": [(0, 1.0)]}
     assert run.params == {"lr": 5, "second/lr": 6}
     assert any("several wandb runs" in problem for problem in run.problems)
 

@@ -134,7 +134,8 @@ class AccelerateIntegration(Integration):
         def save_state(accelerator: Any, *args: Any, **kwargs: Any) -> Any:
             with guard("writing the journal before a checkpoint"):
                 self.sink.flush(PATIENCE)
-            result = original(accelerator, *args, **kwargs)
+            with recorded_call:  # it saves through torch.save
+                result = original(accelerator, *args, **kwargs)
             with guard("recording a checkpoint"):
                 # With automatic names, the folder is known only afterwards, from the method's result.
                 folder = result or (args[0] if args else kwargs.get("output_dir"))

@@ -19,6 +19,7 @@ from tracelet.guard import guard
 from tracelet.integrations.base import Integration, Sink
 from tracelet.integrations.fits import Fits
 from tracelet.integrations.metric_values import as_metric, metrics_of
+from tracelet.integrations.nested_calls import recorded_call
 from tracelet.integrations.patching import Function, Patch
 from tracelet.integrations.reported_params import ReportedParams
 from tracelet.integrations.saved_files import PATIENCE, checkpoint
@@ -193,7 +194,8 @@ class IgniteIntegration(Integration):
         def save(saver: Any, held: Any, filename: str, *args: Any, **kwargs: Any) -> Any:
             with guard("writing the journal before a checkpoint"):
                 self.sink.flush(PATIENCE)
-            result = original(saver, held, filename, *args, **kwargs)
+            with recorded_call:  # it saves through torch.save
+                result = original(saver, held, filename, *args, **kwargs)
             with guard("recording a checkpoint"):
                 self._record(saver, filename, args[0] if args else kwargs.get("metadata"))
             return result

@@ -116,7 +116,8 @@ class SkorchIntegration(Integration):
 
     def _around_save(self, original: Function) -> Function:
         def save_model(callback: Any, net: Any, *args: Any, **kwargs: Any) -> Any:
-            result = original(callback, net, *args, **kwargs)
+            with recorded_call:  # it saves through torch.save
+                result = original(callback, net, *args, **kwargs)
             with guard("recording a checkpoint"):
                 metadata: dict[str, Scalar] = {"epoch": net.history[-1]["epoch"] if len(net.history) else 0}
                 if self._fits.current is not None:

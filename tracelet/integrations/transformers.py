@@ -148,7 +148,8 @@ class TransformersIntegration(Integration):
         def save_checkpoint(trainer: Any, model: Any, trial: Any = None, *args: Any, **kwargs: Any) -> Any:
             with guard("writing the journal before a checkpoint"):
                 self.sink.flush(PATIENCE)
-            result = original(trainer, model, trial, *args, **kwargs)
+            with recorded_call:  # it saves through torch.save
+                result = original(trainer, model, trial, *args, **kwargs)
             with guard("recording a checkpoint"):
                 if trainer.state.is_world_process_zero:
                     self._record(trainer, trainer._get_output_dir(trial=trial))

@@ -14,6 +14,7 @@ from typing import Any
 
 from tracelet.guard import guard
 from tracelet.integrations.base import Sink
+from tracelet.integrations.nested_calls import in_recorded_call
 from tracelet.integrations.patching import Function, Patch
 from tracelet.integrations.saved_checkpoint import SavedCheckpoints
 from tracelet.integrations.torch.loop_records import LoopRecords
@@ -53,7 +54,7 @@ class CheckpointFiles:
     def _around_save(self, original: Function) -> Function:
         def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> Any:
             here, span, is_checkpoint = self._here, None, False
-            if here.saving or not isinstance(f, (str, os.PathLike)):
+            if here.saving or not isinstance(f, (str, os.PathLike)) or in_recorded_call():
                 return original(obj, f, *args, **kwargs)
             path, step = os.fspath(f), self._optimizers.steps
             with guard("recording a checkpoint"):
