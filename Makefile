@@ -2,7 +2,7 @@
 # Tests run in two processes side by side; make test WORKERS=4 for more, WORKERS=0 for none beside pytest itself.
 #
 #   make demo     train a small real model and look at what was recorded
-#   make check    lint and the fast half of the tests, while you work
+#   make check    lint and the fast unit tests, while you work
 #   make test     the whole test suite; make test ARGS="tests/unit -x" for a part of it
 #   make lint     ruff, mypy, import-linter, and the documentation, all strict
 #   make floor    the Lightning tests with the oldest supported Lightning, in an environment of its own
@@ -31,7 +31,7 @@ demo: $(VENV)/.demo
 	@echo "The command is $(BIN)/tracelet; after '. $(BIN)/activate' it is just tracelet."
 
 check: lint
-	$(BIN)/python $(PYTEST) -m 'not slow' $(ARGS)
+	$(BIN)/python $(PYTEST) -m 'not slow' tests/unit $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python $(PYTEST) $(ARGS)

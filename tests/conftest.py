@@ -68,6 +68,7 @@ for variable in TERMINAL_VARIABLES:
     os.environ.pop(variable, None)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedScheduling:
     """Tests that share something run in one process."""
     return SharedScheduling(config, log)
