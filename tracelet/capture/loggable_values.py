@@ -40,7 +40,7 @@ def no_metrics(refused: Mapping[str, str]) -> str:
     """The sentence that reports values that are no metrics."""
     listed = ", ".join(f"{name!r} ({kind})" for name, kind in list(refused.items())[:MAX_LISTED])
     more = f" and {len(refused) - MAX_LISTED} more" if len(refused) > MAX_LISTED else ""
-    return f"log(): {listed}{more} were not recorded: a metric is one number. For strings: log_params()"
+    return f"log(): not recorded because a metric is one number: {listed}{more}. For strings, use log_params()"
 
 
 def _collect(

@@ -61,7 +61,7 @@ class GitCollector:
 
     def _find_root(self) -> Path:
         why = "no folder to search"
-        for folder in (self._folder,) if self._folder else (_script_folder(), Path.cwd()):
+        for folder in (self._folder,) if self._folder else (_script_folder(), Path()):
             if folder is None or not folder.is_dir():
                 continue
             try:

@@ -44,7 +44,10 @@ class SystemCollector:
         """
         import psutil  # noqa: F401  # a missing psutil is told here, once
 
-        self._folder = str(Path(self._folder).absolute())
+        try:
+            self._folder = str(Path(self._folder).absolute())
+        except FileNotFoundError:
+            return  # the working directory was deleted, and so has no disk to sample
 
     def sample(self) -> Mapping[str, float]:
         """One reading; rates from the second on."""

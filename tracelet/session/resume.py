@@ -224,9 +224,16 @@ def _started(
         run=run, name=settings.experiment_name or _script_name(), project=settings.project, time=now(),
         host=identity.host, pid=identity.pid, process_started=identity.process_started, rank=identity.rank,
         local_rank=identity.local_rank, node_rank=identity.node_rank, world_size=identity.world_size, attempt=attempt,
-        launch=identity.launch, branch=branch, command=mask_arguments(sys.orig_argv), folder=os.getcwd(),
+        launch=identity.launch, branch=branch, command=mask_arguments(sys.orig_argv), folder=_working_folder(),
         version=__version__, backends=dict(backends),
     )  # fmt: skip
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""  # it was deleted, which does not matter if the store is elsewhere
 
 
 def _script_name() -> str:
