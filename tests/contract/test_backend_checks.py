@@ -73,7 +73,8 @@ def test_mlflow_names_whose_credential_it_has(
     ("status", "body", "kind", "said"),
     [
         (401, b"", Misconfigured, "it rejects the credential"), (403, b"", Misconfigured, "it rejects the"),
-        (404, b"", Misconfigured, "the server is not MLflow"), (200, b"<html>hello", Misconfigured, "no MLflow"),
+        (404, b"", Misconfigured, "the server is not MLflow"),
+        (200, b"<html>hello", Misconfigured, "the server is not MLflow"),
         (503, b"", Unavailable, "it answers 503"),
     ],
 )  # fmt: skip

@@ -27,7 +27,7 @@ def test_every_option_is_documented(name: str) -> None:
     assert spec.loader is not None
     hooks = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hooks)
-    assert f"<!-- options {name} -->" in (ROOT / f"docs/backends/{name}.md").read_text(encoding="utf-8")
+    assert f"<!-- begin options {name}:" in (ROOT / f"docs/backends/{name}.md").read_text(encoding="utf-8")
     backend = registry.load(registry.BACKENDS[name])
     rows = list(hooks.PARTS[f"options {name}"]())[2:]
     assert [row.split("`")[1] for row in rows] == [field.name for field in dataclasses.fields(backend.options)]
@@ -62,4 +62,4 @@ def test_a_missing_sdk_is_misconfigured(name: str, tmp_path: Path, monkeypatch: 
     suite = BackendConformance(lambda: kind(kind.options()), lambda run: Delivered(), tmp_path)
     with pytest.raises(Misconfigured) as caught:
         suite.deliver()
-    assert f"tracelet[{name}]" in caught.value.fix
+    assert f"pip install '.[{name}]'" in caught.value.fix
