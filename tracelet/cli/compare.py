@@ -175,7 +175,7 @@ def _print_diff(target: Console, found: dict[str, Any]) -> None:
     lines = found["text"].splitlines()
     if lines:
         target.print("\nCode diff, first run to last", style="bold")
-        target.print("  " + found["told"], style="dim")
+        target.print("  " + found["description"], style="dim")
         for line in lines[:DIFF_LINES]:
             target.print("  " + line, style=_line_style(line))
         if len(lines) > DIFF_LINES:

@@ -118,7 +118,9 @@ class Frame(NamedTuple):
 
     def _check_count(self, count: int) -> None:
         if self.budget is not None and not self.budget.allows_points(self.offset, count):
-            raise JournalError(f"frame {self.number} claims more points than a file of this size holds; it is skipped")
+            raise JournalError(
+                f"frame {self.number} claims more points than a file of this size holds; it is damaged and skipped"
+            )
 
     @property
     def after(self) -> Cursor:

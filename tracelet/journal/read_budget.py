@@ -23,13 +23,21 @@ class ReadBudget:
         self._points = FREE_POINTS + POINTS_PER_BYTE * size
         self._bytes = FREE_BYTES + SEARCHES_PER_BYTE * size
         self._counted = -1
+        self._refused: set[int] = set()
+        """Offsets of frames that claim more than what was left."""
 
     def allows_points(self, offset: int, count: int) -> bool:
-        """Whether the frame at this offset may claim so many; a frame that is decoded again costs nothing more."""
+        """Whether the frame at this offset may claim so many; a frame that is decoded again costs nothing more.
+
+        A claim beyond what is left is refused and costs nothing, so the frames behind a damaged one are read.
+        """
         if offset > self._counted:
             self._counted = offset
-            self._points -= max(0, count)
-        return self._points >= 0
+            if count > self._points:
+                self._refused.add(offset)
+            else:
+                self._points -= max(0, count)
+        return offset not in self._refused
 
     def allows_search(self, length: int) -> bool:
         """Whether so many more bytes may be checked that no frame was at so far."""

@@ -62,6 +62,6 @@ def test_code_of_two_runs(record: Record, client: TestClient, tmp_path: Path) ->
     first, second = record("first"), record("second")
     answer = client.get("/api/compare/code", params={"first": first.id, "second": second.id}).json()
     assert answer == {
-        "told": "The code of the first run and the second run was not recorded.", "text": "", "truncated": False,
+        "description": "The code of the first run and the second run was not recorded.", "text": "", "truncated": False,
     }  # fmt: skip
     assert client.get("/api/compare/code", params={"first": first.id, "second": "none"}).status_code == 404
