@@ -326,3 +326,11 @@ def test_a_function_of_tyro_is_recorded_before_it_runs() -> None:
     recorded(lambda: tyro.cli(main, args=["--options.lr", "0.3"]))
     assert seen[0].pop("options/class").endswith(".Options")
     assert seen == [{"options/lr": 0.3, "options/hidden": 16, "epochs": 3}]
+
+
+def test_a_program_that_imports_clearml_is_recorded_too() -> None:
+    """ClearML wraps the parser when it is imported; the program calls through its wrapper."""
+    import clearml  # noqa: F401
+
+    _, run = recorded(by_argparse)
+    assert {"lr": 0.02, "hidden": 16}.items() <= run.params.items()

@@ -153,7 +153,7 @@ def test_a_module_that_is_not_there(tmp_path: Path) -> None:
     plain, ours = both([], ["-m", "no_such_module_anywhere"])
     assert (ours.returncode, ours.stderr) == (plain.returncode, plain.stderr)
     (run,) = runs()
-    reason = "Python found no program to run in the module 'no_such_module_anywhere'"
+    reason = "Python found nothing to run in module 'no_such_module_anywhere'"
     assert (run.info.status, run.info.reason) == ("failed", reason)
 
 
@@ -165,7 +165,7 @@ def test_a_folder_without_a_program(tmp_path: Path) -> None:
     write(tmp_path / "folder" / "__main__.py", "raise SystemExit(1)\n")
     both([], ["folder"])
     ends = [(run.info.status, run.info.reason) for run in runs()]
-    assert ends == [("finished", ""), ("failed", "Python found no program to run in the folder 'folder'")]
+    assert ends == [("finished", ""), ("failed", "Python found nothing to run in folder 'folder'")]
 
 
 def test_signals_reach_the_program(tmp_path: Path) -> None:

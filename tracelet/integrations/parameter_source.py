@@ -27,6 +27,8 @@ LIBRARIES = tuple({os.path.join(os.path.dirname(os.path.abspath(os.__file__)), "
 """The folder of the standard library."""
 INSTALLED = ("site-packages", "dist-packages")
 """Folders of installed modules, which are not the user's program."""
+PARSER_WRAPPERS = "clearml.binding."
+"""Modules that wrap the parsers of a program, which calls through them as soon as ClearML is imported."""
 
 
 class _Inside(threading.local):
@@ -80,10 +82,10 @@ def is_program(frame: FrameType | None, through: Collection[str] = ()) -> bool:
     `through`: names of modules that a program calls to get here.
     """
     while frame is not None:
-        path, module = frame.f_code.co_filename, frame.f_globals.get("__name__")
+        path, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
         if module == "__main__":
             return True
-        if module in through:
+        if module in through or module.startswith(PARSER_WRAPPERS):
             frame = frame.f_back
             continue
         installed = any(f"{os.sep}{folder}{os.sep}" in path for folder in INSTALLED)
