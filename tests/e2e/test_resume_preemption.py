@@ -27,10 +27,14 @@ SETTINGS = {
 
 
 def start(**environment: str) -> subprocess.Popen[bytes]:
-    """Begin, or go on with, the training."""
+    """Begin, or resume, the training; its environment has the backend's SDK."""
+    sdk = [name for name in (environment.get("TRACELET_BACKEND"),) if name]
     with open("output.txt", "ab") as log:
         return subprocess.Popen(
-            [lightning_python(), str(TRAINING)], stdout=log, stderr=log, env={**os.environ, **SETTINGS, **environment}
+            [lightning_python(*sdk), str(TRAINING)],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **SETTINGS, **environment},
         )
 
 

@@ -50,7 +50,7 @@ def living_store(surroundings: dict[str, str]) -> Iterator[Path]:
     agent = {"TRACELET_BACKEND": "jsonl,tensorboard", "TRACELET_METRICS_INTERVAL": "0.2"}
     with ended_agents(store.parent):
         subprocess.run(
-            [lightning_python(), "-W", "ignore", str(DDP), "ddp_fork", "2"], env={**surroundings, **agent},
+            [lightning_python("tensorboard"), "-W", "ignore", str(DDP), "ddp_fork", "2"], env={**surroundings, **agent},
             cwd=store.parent, check=True, timeout=240, capture_output=True,
         )  # fmt: skip
         (run,) = tracelet.open_store(store).runs()
