@@ -51,7 +51,7 @@ def test_a_run_without_any_sdk_is_synced_where_they_are(delivery: str, tmp_path:
     run = tracelet.open_store(tmp_path / ".tracelet").run("latest")
     if delivery == "agent":
         assert {name: found.state for name, found in run.deliveries.items()} == dict.fromkeys(backends, "misconfigured")
-        assert "tracelet[mlflow]" in said["stderr"]
+        assert "pip install '.[mlflow]'" in said["stderr"]
     done = subprocess.run(
         [sys.executable, "-m", "tracelet", "sync", "latest"], cwd=tmp_path, env=environment(), capture_output=True,
         text=True, timeout=LONG * 5, check=False,
