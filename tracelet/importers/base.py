@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Union
+from typing import TYPE_CHECKING, Protocol, Union
 
 from tracelet.journal.records import Artifact, Console, Event, Facts, Notice, Params, Status, Tags
 
@@ -68,6 +68,3 @@ class Importer(Protocol):
 
         Partial damage yields a `Notice`, and the rest is read.
         """
-
-
-Options = dict[str, Any]

@@ -15,7 +15,6 @@ from tracelet.importers.mlflow.statuses import MILLI, facts
 from tracelet.journal.records import Artifact, Notice
 
 META = "meta.yaml"
-DELETED = "deleted"
 
 
 def is_run(folder: Path) -> bool:
