@@ -55,8 +55,8 @@ def failed(place: str, error: BaseException) -> None:
 
 
 def attempt(read: Callable[[], Answer], otherwise: Callable[[Exception], Answer]) -> Answer:
-    """What `read` returns, or what `otherwise` makes of its exception: for values of the user's, whose own code may
-    raise when they are read. That is no failure of ours, so it is not counted.
+    """What `read` returns, or what `otherwise` makes of its exception: for code of others (a user's value that is read,
+    an SDK that is waited for). That is no failure of ours, so it is not counted.
     """
     try:
         return read()

@@ -141,16 +141,21 @@ def test_which_job_this_is(environ: dict[str, str], key: str) -> None:
 
 
 @pytest.mark.parametrize("variable", ["LSB_JOBID", "PBS_JOBID"])
-def test_a_job_of_lsf_or_pbs_that_is_started_again_goes_on(variable: str) -> None:
-    """Two starts of one job are one run; another job is another run."""
-    for job, first in (("7", "0"), ("7", "3"), ("8", "0")):
-        subprocess.run(
-            [sys.executable, "-c", RANK, first, str(int(first) + 3)], check=True, timeout=60,
-            env={**os.environ, variable: job, "RANK": "0", "TRACELET_RESUME": "auto"},
+def test_a_job_of_lsf_or_pbs_that_is_started_again_resumes_its_run(variable: str) -> None:
+    """A job's start that was killed and its restart are one run; what starts after it has finished is another run."""
+    for job, first, killed in (("7", "0", True), ("7", "3", False), ("7", "6", False), ("8", "9", False)):
+        started = subprocess.Popen(
+            [sys.executable, "-c", RANK, first, str(int(first) + 3), *["wait"] * killed], stdout=subprocess.PIPE,
+            env=environment(**{variable: job, "RANK": "0", "TRACELET_RESUME": "auto"}),
         )  # fmt: skip
-    other, mine = tracelet.open_store().runs()
-    assert mine.series("m").steps.tolist() == list(range(6))
-    assert other.series("m").steps.tolist() == [0, 1, 2]
+        if killed:
+            assert started.stdout is not None
+            assert started.stdout.readline() == b"ready\n"
+            started.kill()
+        started.communicate(timeout=60)
+        assert started.returncode == (-signal.SIGKILL if killed else 0)
+    steps = sorted(run.series("m").steps.tolist() for run in tracelet.open_store().runs())
+    assert steps == [[0, 1, 2, 3, 4, 5], [6, 7, 8], [9, 10, 11]]
 
 
 @pytest.mark.slow

@@ -15,7 +15,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from tracelet.backends.artifact_files import artifact_paths
 from tracelet.backends.base import RunDescription
 from tracelet.backends.legal_names import legal_name
 from tracelet.backends.wandb.sdk_session import first_line
+from tracelet.guard import attempt
 from tracelet.journal.records import Artifact
 
 if TYPE_CHECKING:
@@ -163,24 +163,13 @@ class _Upload(threading.Thread):
             self.start()
 
     def run(self) -> None:
-        """Wait, and record the result."""
-        try:
-            self._artifact.wait()
-            self.arrived = True
-        except _failures() as error:
-            self.why = first_line(error)
+        """Wait, and record the result. Whatever the SDK raises is a failed upload: it ends waits in many ways."""
+        self.arrived = attempt(self._wait, self._record_failure)
 
+    def _wait(self) -> bool:
+        self._artifact.wait()
+        return True
 
-def _failures() -> tuple[type[Exception], ...]:
-    """Exceptions raised by the wait: the upload has failed, its result cannot be read, or the SDK's process
-    has died.
-    """
-    import wandb.errors
-
-    found: list[type[Exception]] = [ValueError, RuntimeError, OSError, wandb.errors.Error]
-    with suppress(ImportError):  # elsewhere before 0.19
-        from wandb.sdk.mailbox import mailbox_handle
-
-        names = ("HandleAbandonedError", "ServerResponseError")
-        found += [getattr(mailbox_handle, name) for name in names if hasattr(mailbox_handle, name)]
-    return tuple(found)
+    def _record_failure(self, error: Exception) -> bool:
+        self.why = first_line(error) or type(error).__name__
+        return False
