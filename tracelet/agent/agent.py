@@ -115,7 +115,7 @@ class Agent:
 
     def _write_summary(self) -> None:
         """Write the summary of all ranks' metrics, for lists of runs."""
-        with guard("working out the figures of the run"):
+        with guard("computing the summary of the run"):
             from tracelet.store import exact_summaries  # the reading side is not imported during the training
             from tracelet.store.run import Run
 

@@ -118,7 +118,7 @@ def _deliver(folder: Path, deliveries: Sequence[PendingDelivery], patience: floa
     names = [pending.config.name for pending in deliveries]
     try:
         with _bar(folder, names) as show:
-            while pool.busy and not _hopeless(pool, patience):
+            while pool.busy and not _all_out_of_time(pool, patience):
                 if show is not None:
                     show()
                 time.sleep(POLL)
@@ -145,7 +145,7 @@ def _share(folder: Path, names: Sequence[str]) -> float:
     return done / max(1, sum(sizes.values()) * len(names))
 
 
-def _hopeless(pool: CourierPool, patience: float) -> bool:
+def _all_out_of_time(pool: CourierPool, patience: float) -> bool:
     """Whether none of the couriers still working has had an answer for too long."""
     states = [courier.state.delivery for courier in pool.couriers.values() if courier.is_alive()]
     stuck = [courier.call_seconds() > patience for courier in pool.couriers.values() if courier.is_alive()]

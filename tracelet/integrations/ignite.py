@@ -99,7 +99,7 @@ class IgniteIntegration(Integration):
                 self._trainer = weakref.ref(engine)
                 record = EngineRecord("")
             else:
-                record = EngineRecord(self._unique(_own_name(engine) or (EVALUATOR if self._stack else OTHER)))
+                record = EngineRecord(self._unique(_original_name(engine) or (EVALUATOR if self._stack else OTHER)))
             self._engines[engine] = record
         return record
 
@@ -220,7 +220,7 @@ def _numbers_of(output: Any) -> Mapping[str, Any]:
     return {OUTPUT: output} if as_metric(output) is not None else {}
 
 
-def _own_name(engine: Any) -> str:
+def _original_name(engine: Any) -> str:
     """The name of the logger that the program gave to an engine, as in ignite's examples: `Train Evaluator`."""
     name = str(getattr(engine.logger, "name", ""))
     return "" if name.startswith("ignite.") else name.strip("/")

@@ -31,7 +31,7 @@ from tracelet.backends.mlflow.runs import (
     git_tags,
 )
 from tracelet.backends.mlflow.timestamps import MEMORY as STAMPS
-from tracelet.backends.mlflow.timestamps import Stamps
+from tracelet.backends.mlflow.timestamps import UniqueTimestamps
 from tracelet.backends.mlflow.traces import TraceUploader
 from tracelet.errors import Misconfigured, Rejected
 from tracelet.journal.records import Scalar
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 T = TypeVar("T")
-Letters = Iterator[tuple[list[Any], str]]
+Refusals = Iterator[tuple[list[Any], str]]
 """Refused records, and why."""
 MOVED = "moved"
 
@@ -68,7 +68,7 @@ class MlflowBackend:
         self._params: dict[str, str] = {}
         self._renamed_keys: dict[str, str] = {}
         self._ended = False
-        self._stamps = Stamps()
+        self._stamps = UniqueTimestamps()
         self._entries: Entries | None = None
         self._traces: TraceUploader | None = None
 
@@ -95,7 +95,7 @@ class MlflowBackend:
         self._params, self._ended = dict(found.data.params), found.info.status != "RUNNING"
         if "run_id" not in run.memory and self._ended_or_used(found):
             run.found()
-        self._stamps = Stamps(None if run.repair else run.memory.get(STAMPS))
+        self._stamps = UniqueTimestamps(None if run.repair else run.memory.get(STAMPS))
         self._entries = Entries(client, self._run_id, run.id, run.memory.get(MOVED) or {})
         if self._options.spans:
             self._traces = TraceUploader(client, found.info.experiment_id, self._run_id, run, self._options.spans)
@@ -157,7 +157,7 @@ class MlflowBackend:
             self._opened().update_run(self._run_id, status="RUNNING")
             self._ended = False
 
-    def _write_metrics(self, batch: Batch) -> Letters:
+    def _write_metrics(self, batch: Batch) -> Refusals:
         assert self._run is not None
         if not batch.points:
             return
@@ -174,7 +174,7 @@ class MlflowBackend:
     def _missing(self, rows: Sequence[Row]) -> list[Row]:
         return missing_rows(rows, self._opened(), self._run_id, self._sending().moved)
 
-    def _write_params(self, batch: Batch) -> Letters:
+    def _write_params(self, batch: Batch) -> Refusals:
         if batch.again:
             self._params.update(self._opened().get_run(self._run_id).data.params)
         fresh = dict(self._new_params(batch.params, PARAM_LENGTHS[0]))
@@ -210,14 +210,14 @@ class MlflowBackend:
             if own not in self._params and moved.get(own, own) not in self._params:
                 yield own, text
 
-    def _write_tags(self, batch: Batch) -> Letters:
+    def _write_tags(self, batch: Batch) -> Refusals:
         tags = {legal_key(name): text for name, text in batch.tags.items()}
         tags.update(git_tags(batch.facts.get("git", {})))
         tags.update(self._original_names(batch))
         tags.update({f"tracelet.artifact.{legal_key(a.name)}": a.path for a in batch.artifacts if not a.digest})
         yield from self._send_tags(tags)
 
-    def _send_tags(self, tags: Mapping[str, str]) -> Letters:
+    def _send_tags(self, tags: Mapping[str, str]) -> Refusals:
         from mlflow.entities import RunTag
 
         def made(tag: tuple[str, str], key: str) -> RunTag:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tracelet.backends.base import SeriesPart
 from tracelet.backends.legal_names import legal_name
-from tracelet.backends.mlflow.timestamps import Stamps
+from tracelet.backends.mlflow.timestamps import UniqueTimestamps
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -72,7 +72,7 @@ def legal_key(name: str) -> str:
     return legal_name(tidy, FORBIDDEN, MAX_NAME_LENGTH)
 
 
-def metric_rows(parts: Sequence[SeriesPart], stamps: Stamps) -> Iterator[Row]:
+def metric_rows(parts: Sequence[SeriesPart], stamps: UniqueTimestamps) -> Iterator[Row]:
     """One row per point, at its own time."""
     from mlflow.entities import Metric
 

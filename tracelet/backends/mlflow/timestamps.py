@@ -16,7 +16,7 @@ Mark = tuple[str, int, str]
 MEMORY = "stamps"
 
 
-class Stamps:
+class UniqueTimestamps:
     """The assigned times that can still matter for later points."""
 
     def __init__(self, memory: Mapping[str, Any] | None = None) -> None:

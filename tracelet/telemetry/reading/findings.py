@@ -163,7 +163,7 @@ def _initialization(times: ProcessTimes) -> list[Finding]:
 
 
 def _unexplained(times: ProcessTimes) -> list[Finding]:
-    """No category and no span of the program's own: what the figures cannot tell."""
+    """No category and no span of the program's own: time that nothing explains."""
     seconds = sum(times.within.get("other", {}).values())
     if times.total < SHORTEST or seconds < MAJORITY * times.total:
         return []

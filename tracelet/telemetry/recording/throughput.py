@@ -121,7 +121,7 @@ class TrainingThroughput:
         self.schedule_report()
 
     def add_iteration(self, start_ns: int, end_ns: int, samples: int = 0, tokens: int = 0) -> None:
-        """Take one iteration that was timed by hand, in times since the epoch; tells the figures when a window is
+        """Take one iteration that was timed by hand, in times since the epoch; reports throughput when a window is
         full.
         """
         origin = self._job.recorder.origin_ns

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tracelet.backends.mlflow.timestamps import Stamps
+from tracelet.backends.mlflow.timestamps import UniqueTimestamps
 
 
 def stamped(points: list[tuple[int, float]], sizes: list[int]) -> list[int]:
@@ -18,7 +18,7 @@ def stamped(points: list[tuple[int, float]], sizes: list[int]) -> list[int]:
     place = 0
     for number, size in enumerate(sizes):
         for _ in range(2):  # every batch comes twice
-            stamps = Stamps(memory)
+            stamps = UniqueTimestamps(memory)
             stamps.begin(f"b{number}")
             batch = [stamps.stamp("loss", step, "0.5", time) for step, time in points[place : place + size]]
             memory = stamps.memory()
@@ -48,7 +48,7 @@ def test_a_point_on_its_own_keeps_its_time() -> None:
 
 def test_what_is_remembered_stays_small() -> None:
     """A long series of different steps leaves a handful of entries, whatever its length."""
-    stamps = Stamps()
+    stamps = UniqueTimestamps()
     for number in range(50):
         stamps.begin(f"b{number}")
         for step in range(100):

@@ -127,7 +127,7 @@ class Compare {
     const asked = { ...this.pair };
     const found = await get("compare/code", { first: asked.from, second: asked.to }).catch((error) => ({ description: error.message, text: "" }));
     if (asked.from !== this.pair.from || asked.to !== this.pair.to) return;
-    put(this.changes, h("p", { class: "tl-hint" }, found.description, found.truncated ? " It is too long: the rest is left out." : ""), found.text ? patch(found.text) : null);
+    put(this.changes, h("p", { class: "tl-hint" }, found.description, found.truncated ? " It is too long and was truncated." : ""), found.text ? patch(found.text) : null);
     this.changes.dataset.description = found.description;
   }
 
