@@ -18,6 +18,8 @@ ARGS ?=
 WORKERS ?= 2
 PYTEST := -m pytest --numprocesses $(WORKERS)
 TORCH := $(shell grep '^torch==' constraints.txt)
+# wandb's own engine for sweeps, to compare ours with. It asks for numpy 1 and runs with 2.
+ORACLE := sweeps==0.3.0
 INSTALL := -m pip install --quiet --disable-pip-version-check
 PINNED := $(INSTALL) --constraint constraints.txt
 FLOOR_TESTS := tests/unit/integrations $(wildcard tests/e2e/test_lightning_*.py)
@@ -70,6 +72,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	@echo "installing tracelet and what its tests need into $(VENV) ..."
 	$(BIN)/python $(PINNED) --editable '.[dev]'
+	$(BIN)/python $(INSTALL) --no-deps '$(ORACLE)'
 	@touch $@ $(VENV)/.demo
 
 $(FLOOR)/.ready: constraints-floor.txt pyproject.toml

@@ -7,6 +7,7 @@
      |- InvalidArgument    parameters or tags that are not a mapping of names        (also TypeError)
      |- ArtifactNotFound   log_artifact() of a path that does not exist              (also FileNotFoundError)
      |- ImportFailed       not a run that an importer can read                      (also ValueError)
+     |- SweepError         a configuration of a sweep, or a sweep, that cannot be run        (also ValueError)
      |- FilterError        an invalid filter expression                              (also ValueError)
      |- RunNotFound        no run, or more than one, matches the name given          (also LookupError)
      |- StoreError         the store's folder cannot be used                         (also OSError)
@@ -69,6 +70,10 @@ class ImportFailed(TraceletError, ValueError):
 
 class RunNotFound(TraceletError, LookupError):
     """No run in the store matches this id, prefix or name, or more than one does."""
+
+
+class SweepError(TraceletError, ValueError):
+    """The configuration of a sweep is wrong, or a sweep cannot be started, found or resumed."""
 
 
 class FilterError(TraceletError, ValueError):
