@@ -27,6 +27,7 @@ __all__ = [
     "Experiment",
     "TraceletError",
     "__version__",
+    "define_metric",
     "get_active_experiment",
     "log",
     "open_store",
@@ -104,6 +105,20 @@ def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
         )
         return
     experiment.log(metrics, step)
+
+
+def define_metric(name: str, goal: str | None = None, x: str | None = None, summary: str | None = None) -> None:
+    """State what a metric of the active run is like, before or after its first point; without a run it does nothing.
+
+    `name`: a metric, or a pattern such as `val/*`. `goal`: `min` where lower is better, `max` where higher is better.
+    `x`: its x axis in the dashboard: `step`, `epoch`, `time`, `relative`, or the name of another metric. `summary`: the
+    value that stands for it in lists: `last` (the default), `min`, `max` or `best`. What is left out stays as it was.
+
+    Raises `InvalidArgument`.
+    """
+    experiment = get_active_experiment()
+    if experiment is not None:
+        experiment.define_metric(name, goal, x, summary)
 
 
 def open_store(path: str | os.PathLike[str] | None = None) -> Store:

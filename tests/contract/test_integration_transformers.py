@@ -70,6 +70,7 @@ def test_a_training_is_the_same_with_us_and_recorded_as_its_history_has_it(tmp_p
         ("fit", "finished"), ("validate", "finished"),
     ]  # fmt: skip
     assert set(run.series("eval_loss").stages) == {"validate"}
+    assert (run.metric("eval_loss").goal, run.metric("eval_loss").source) == ("min", "transformers")
 
 
 def _made(**arguments: Any) -> Any:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from tests.sinks import ListSink
 from tracelet.integrations.base import Item, SeriesKey
 from tracelet.integrations.lightning import LightningIntegration
-from tracelet.journal.records import Artifact, Event, Facts, Params, Scalar
+from tracelet.journal.records import Artifact, Event, Facts, MetricDefinition, Params, Scalar
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Lightning says about tiny loaders is not our subject
 
@@ -107,6 +107,42 @@ def test_fits_are_numbered_over_all_trainers(pl: Any, kept: Kept) -> None:
     points = [(p[0].name, p[0].stage, p[0].fit) for p in kept if isinstance(p, tuple) and isinstance(p[0], SeriesKey)]
     assert {point for point in points if point[0] == "val"} == {("val", "validate", n) for n in (1, 2, 3)}
     assert {point for point in points if point[0] == "loss"} == {("loss", "train", n) for n in (1, 3)}
+
+
+def test_goals_come_from_monitors_and_torchmetrics(pl: Any, kept: Kept, tmp_path: Path) -> None:
+    """What a callback or a scheduler monitors has its mode, a torchmetrics object knows its own; nothing is guessed."""
+    torchmetrics = pytest.importorskip("torchmetrics")
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.accuracy = torchmetrics.classification.BinaryAccuracy()
+            self.error = torchmetrics.MeanSquaredError()
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.accuracy(torch.rand(2), torch.ones(2, dtype=torch.long))
+            self.log("train/acc", self.accuracy, on_step=True, on_epoch=False)
+            return super().training_step(batch, batch_idx)
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.error(torch.rand(2), torch.rand(2))
+            self.log("val/mse", self.error)
+            self.log("score", batch.mean())
+            self.log("val", batch.mean())
+
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+            scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="min")
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val"}}
+
+    stopping = pl.callbacks.EarlyStopping(monitor="score", mode="max", patience=9)
+    quiet(pl, max_epochs=1, callbacks=[stopping], default_root_dir=tmp_path).fit(Module(), loader(), loader())
+    found = {item.name: (item.goal, item.source) for item in kept if isinstance(item, MetricDefinition)}
+    assert found == {
+        "score": ("max", "lightning"), "val": ("min", "lightning"), "train/acc": ("max", "torchmetrics"),
+        "val/mse": ("min", "torchmetrics"),
+    }  # fmt: skip
+    assert sum(isinstance(item, MetricDefinition) for item in kept) == len(found)
 
 
 def test_epoch_means_carry_their_weight_and_reduction(pl: Any, kept: Kept) -> None:

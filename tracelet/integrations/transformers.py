@@ -17,11 +17,13 @@ from typing import Any
 from tracelet.guard import guard, say
 from tracelet.integrations.base import Integration, Sink
 from tracelet.integrations.fits import Fit, Fits
+from tracelet.integrations.metric_goals import MetricGoals
 from tracelet.integrations.metric_values import as_metric
 from tracelet.integrations.nested_calls import recorded_call
 from tracelet.integrations.patching import Function, Patch
 from tracelet.integrations.reported_params import ReportedParams
 from tracelet.integrations.saved_files import PATIENCE, checkpoint
+from tracelet.journal.metric_definition import MAX, MIN
 from tracelet.journal.records import Notice, Scalar
 
 TRAINER = "transformers.trainer"
@@ -44,6 +46,7 @@ class TransformersIntegration(Integration):
         self._fits = Fits(sink, self.name)
         self._params = ReportedParams(sink, self.name)
         self._resumed: Callable[[str], None] | None = None
+        self._goals = MetricGoals(sink, self.name)
         self._outside = Fit(0)
         """For values logged outside a training or an evaluation."""
 
@@ -100,12 +103,20 @@ class TransformersIntegration(Integration):
         def on_train_begin(handler: Any, args: Any, *rest: Any, **kwargs: Any) -> Any:
             with guard("recording TrainingArguments"):
                 self._params.report(args.to_dict(), "training_args/")
+                self._state_goal(args)
                 config: Any = getattr(handler.model, "config", None)
                 if hasattr(config, "to_dict"):
                     self._params.report(config.to_dict(), "model_config/")
             return original(handler, args, *rest, **kwargs)
 
         return on_train_begin
+
+    def _state_goal(self, args: Any) -> None:
+        """The metric that chooses the best checkpoint; the Trainer adds `eval_` to its name in the same way."""
+        name = args.metric_for_best_model
+        if name and args.greater_is_better is not None:
+            name = name if name.startswith("eval_") else f"eval_{name}"
+            self._goals.state(name, MAX if args.greater_is_better else MIN)
 
     def _around_log(self, original: Function) -> Function:
         def on_log(handler: Any, args: Any, state: Any, *rest: Any, **kwargs: Any) -> Any:

@@ -7,14 +7,17 @@ names joined by a dot as in wandb.
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from tracelet.capture.metric_definitions import GOALS
 from tracelet.integrations.base import Sink
 from tracelet.integrations.metric_values import as_step
 from tracelet.integrations.patching import Patch
 from tracelet.integrations.tracker_calls import TrackerIntegration
+from tracelet.journal.metric_definition import SUMMARIES, MetricDefinition
 
 RUN = "wandb.sdk.wandb_run"
 NOOP = "wandb.sdk.lib.noop_run"
@@ -41,6 +44,7 @@ class WandbIntegration(TrackerIntegration):
         yield Patch(RUN, "Run._summary_update_callback", self.taking(self._summary), optional=True)
         yield Patch(RUN, "Run.save", self.taking(self._save), optional=True)
         yield Patch(RUN, "Run.finish", self.taking(self._finish), optional=True)
+        yield Patch(RUN, "Run.define_metric", self.taking(self._definition), optional=True)
         yield from self.unrecorded(RUN, {"Run.log_artifact": "artifacts", "Run.watch": "watched models"})
 
     def _prefix(self, run: Any) -> str:
@@ -63,6 +67,17 @@ class WandbIntegration(TrackerIntegration):
     def _summary(self, run: Any, record: Any, *_: Any) -> None:
         """Summary values that a program sets itself; the last value of each metric is in the summary automatically."""
         self.params(f"{self._prefix(run)}summary/", {"/".join(map(str, i.key)): i.value for i in record.update})
+
+    def _definition(
+        self, run: Any, name: Any, step_metric: Any = None, *_: Any, summary: Any = None, goal: Any = None, **__: Any
+    ) -> None:
+        """The axis and the summary of a metric, and in older versions its goal."""
+        prefix = self._prefix(run)
+        x = f"{prefix}{getattr(step_metric, 'name', step_metric)}" if step_metric else ""
+        self.sink.emit(MetricDefinition(
+            time=time.time_ns() // 1000, name=f"{prefix}{name}", x=x, goal=GOALS.get(str(goal), ""),
+            summary=summary if summary in SUMMARIES else "", source=self.name,
+        ))  # fmt: skip
 
     def _row(self, run: Any, data: Any, step: Any = None, *_: Any, **__: Any) -> None:
         if not isinstance(data, Mapping):

@@ -9,14 +9,14 @@ directions stay readable. `Chunk` alone is stored as an array, because there are
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Union
+from typing import Any, Union
 
 import msgspec
 
 from tracelet import guard
-
-Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-"""What readers put into columns of 64 bits; a record with a greater number is damaged, and is left out as such."""
+from tracelet.journal.metric_definition import MetricDefinition as MetricDefinition  # noqa: PLC0414  # imported from here
+from tracelet.journal.record_base import Int64 as Int64  # noqa: PLC0414
+from tracelet.journal.record_base import Record as Record  # noqa: PLC0414
 
 Scalar = Union[str, int, float, bool, None]
 """What a parameter or an attribute may be once it is recorded."""
@@ -27,10 +27,6 @@ Packed = tuple[str, Union[int, float], Union[bytes, int]]
 RUNNING, FINISHED, FAILED = "running", "finished", "failed"
 INTERRUPTED, PREEMPTED, KILLED = "interrupted", "preempted", "killed"
 STATUSES = (RUNNING, FINISHED, FAILED, INTERRUPTED, PREEMPTED, KILLED)
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The base of all records. `KINDS` gives each concrete one its number in the journal."""
 
 
 class Started(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -285,6 +281,7 @@ KINDS: dict[int, type[Record]] = {
     10: Span,
     11: Spans,
     12: Console,
+    14: MetricDefinition,
     255: Footer,
 }
 """Frame kind to record type. Numbers are never used again for something else; 254 is the seal (see `journal`)."""

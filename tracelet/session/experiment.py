@@ -7,7 +7,6 @@ raise at the call; after the end of the run, and in forked children, calls do no
 from __future__ import annotations
 
 import errno
-import operator
 import os
 import sys
 import threading
@@ -21,11 +20,13 @@ from typing import Any
 from tracelet.capture import parameters
 from tracelet.capture.clock import now
 from tracelet.capture.loggable_values import loggable, no_metrics
+from tracelet.capture.metric_definitions import checked_definition
 from tracelet.capture.null_buffers import EndedBuffer, NullWriter, warn_after_end
 from tracelet.capture.record_size import split_values
 from tracelet.capture.sanitize import INT64_MAX, INT64_MIN
 from tracelet.capture.scalars import checked_value
 from tracelet.capture.sink import SeriesGroup
+from tracelet.capture.step_numbers import checked_step
 from tracelet.capture.tags import checked_tags
 from tracelet.capture.writer import WAKE_AT, WAKE_MASK, Writer
 from tracelet.errors import ArtifactNotFound, InvalidMetric
@@ -111,9 +112,9 @@ class Experiment:
             value = checked_value(name, value)
             name = str.__str__(name)  # numpy's strings and enum members are metrics with these names
         if step is not None and (type(step) is not int or not INT64_MIN <= step <= INT64_MAX):
-            step = _index(name, step)
+            step = checked_step(name, step)
         if step is None:
-            step = self._iteration if iteration is None else _index(name, iteration)
+            step = self._iteration if iteration is None else checked_step(name, iteration)
         items = self._writer.items
         items.append((name, step, value, _clock()))
         if len(items) > WAKE_AT and not len(items) & WAKE_MASK:
@@ -150,7 +151,7 @@ class Experiment:
             value if type(value) is float and type(name) is str and name else checked_value(name, value)
             for name, value in metrics.items()
         ]
-        at = self._iteration if step is None else _index("", step)
+        at = self._iteration if step is None else checked_step("", step)
         names, seconds = tuple(metrics), _clock()
         if set(map(type, names)) != ONLY_STR:
             names = tuple(map(str.__str__, names))
@@ -182,6 +183,13 @@ class Experiment:
     def log_hyperparameter(self, name: str, value: Any) -> None:
         """Record one hyperparameter."""
         self.log_params({name: value})
+
+    def define_metric(
+        self, name: str, goal: str | None = None, x: str | None = None, summary: str | None = None
+    ) -> None:
+        """State what metrics are like: see `tracelet.define_metric`. Raises `InvalidArgument`."""
+        self._writer.emit(checked_definition(name, goal, x, summary))
+        self._warn_if_ended("definition of", [name])
 
     def set_tags(self, tags: Mapping[str, Any] | Iterable[str]) -> None:
         """Set tags of the run: name to string, or names. None or an empty string removes one. Raises
@@ -221,7 +229,7 @@ class Experiment:
 
     def set_iteration(self, iteration: int | None) -> None:
         """Set the step of all metrics that are logged without one from now on; None returns to a count per metric."""
-        self._iteration = _index("", iteration)
+        self._iteration = checked_step("", iteration)
 
     def flush(self) -> None:
         """Write everything logged so far to the journal before returning."""
@@ -279,22 +287,3 @@ def _unpickled(started: Started) -> Experiment:
     if active is not None and active.id == started.run:
         return active
     return Experiment(started, Path(), NullWriter(), lambda **_: None)
-
-
-def _index(name: str, step: Any) -> int | None:
-    if step is None:
-        return None
-    try:
-        index = operator.index(step)
-    except TypeError:
-        example = step.strip() if isinstance(step, str) and step.strip().isdecimal() else 100
-        raise InvalidMetric(
-            f"{_step_of(name)} is {step!r}; nothing was recorded. A step is an integer: type step={example}"
-        ) from None
-    if not INT64_MIN <= index <= INT64_MAX:
-        raise InvalidMetric(f"{_step_of(name)} does not fit into 64 bits, the limit of every backend; e.g. step=100")
-    return index
-
-
-def _step_of(name: str) -> str:
-    return f"the step of {name!r}" if name else "the step"

@@ -1,4 +1,4 @@
-"""Changes that people made in the dashboard: a run's name, its tags, its pin. A small file, RUN/annotations.json.
+"""Changes made in the dashboard: a run's name, tags, pin, and goals of its metrics. A small file, RUN/annotations.json.
 
 Only the dashboard writes it, atomically; every reader of the run reads it. Journals belong to the processes that wrote
 them and are never modified. An unreadable file counts as empty. Earlier versions named the file dashboard.json, which
@@ -16,7 +16,7 @@ from tracelet.store.private_files import create_temporary
 
 FILE_NAME = "annotations.json"
 OLD_FILE_NAME = "dashboard.json"
-MAX_BYTES = 65_536
+MAX_BYTES = 1 << 20
 """Maximum bytes read; the dashboard never writes that much."""
 
 
@@ -27,6 +27,8 @@ class Annotations(msgspec.Struct, frozen=True, omit_defaults=True):
     tags: dict[str, str] = {}
     pinned: bool = False
     """Listed before other runs."""
+    goals: dict[str, str] = {}
+    """By metric: `min` where lower is better, `max` where higher is better, `unknown` for neither."""
 
 
 _decoder = msgspec.json.Decoder(Annotations)

@@ -6,7 +6,7 @@ Used by the store, the command line, the dashboard and user code, on any thread 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,9 @@ from tracelet.journal.journal_view import JournalView
 from tracelet.journal.metric_summary import SummaryBuilder, merge_summaries
 from tracelet.journal.records import (
     Artifact,
-    Chunk,
     Event,
     Facts,
+    MetricDefinition,
     MetricSummary,
     Notice,
     Scalar,
@@ -33,9 +33,11 @@ from tracelet.store.data_frame import data_frame
 from tracelet.store.delivery_state import Delivery, read_all
 from tracelet.store.downsampling import downsample, downsample_chunks
 from tracelet.store.hyperparameters import merged, sources
+from tracelet.store.metric_definitions import MetricDefinitions, RunMetric
+from tracelet.store.metric_journals import chunks, holding
 from tracelet.store.process_status import ProcessStatus, modified_at, process_status
 from tracelet.store.run_info import RunInfo, make_info
-from tracelet.store.series import Origin, Series, assemble
+from tracelet.store.series import Series, assemble
 from tracelet.store.span_table import SpanTable, tabulate
 
 if TYPE_CHECKING:
@@ -213,7 +215,7 @@ class Run:
 
         Points are read only where several ranks have the metric, or the run was resumed.
         """
-        views = self._holding(name, None)
+        views = holding(self.id, self.views, name, None)
         known = merge_summaries(view.metrics[name] for view in views)[name]
         if self._is_as_recorded(views):
             return known
@@ -223,6 +225,18 @@ class Run:
         if len(series):
             builder.add_arrays(series.steps, (series.times * 1e6).round().astype("int64"), series.values)
         return builder.build(name)
+
+    @property
+    def definitions(self) -> MetricDefinitions:
+        """What the program, its libraries and the dashboard say of the metrics; reads no points."""
+        records = [record for view in self._first_rank_last() for record in view.records(MetricDefinition)]
+        return MetricDefinitions(records, self.annotations.goals)
+
+    def metric(self, name: str) -> RunMetric:
+        """The goal of a metric, its x axis, and its values and the best of them; a goal nobody has stated is empty."""
+        return self.definitions.of(
+            name, self.summary(name) if any(name in view.metrics for view in self.views) else None
+        )
 
     def series(self, name: str, rank: int | None = None, branch: int | None = None) -> Series:
         """The points of one metric: reduced over ranks as it was logged, or of one rank. KeyError if there is none.
@@ -242,11 +256,11 @@ class Run:
 
         def read(views: Sequence[JournalView]) -> Series:
             try:
-                return assemble(name, self._chunks(name, views))
+                return assemble(name, chunks(name, views))
             except JournalError:  # looked at one by one only then, because that takes twice the time
-                return assemble(name, self._chunks(name, views, checked=True))
+                return assemble(name, chunks(name, views, checked=True))
 
-        by_rank = resumed_series.by_rank(self._holding(name, rank))
+        by_rank = resumed_series.by_rank(holding(self.id, self.views, name, rank))
         return [
             resumed_series.merge_branches(resumed_series.series_by_branch(views, read), branch, resumed_at)
             for views in by_rank
@@ -262,32 +276,14 @@ class Run:
 
     def chart(self, name: str, points: int = 2000, rank: int | None = None) -> Series:
         """The same series with about `points` points, spikes kept; much faster and smaller where there are millions."""
-        views = self._holding(name, rank)
+        views = holding(self.id, self.views, name, rank)
         if not self._is_as_recorded(views):
             return downsample(self.series(name, rank), points)
         total = sum(view.metrics[name].count for view in views)
         try:
-            return downsample_chunks(name, self._chunks(name, views), total, points)
+            return downsample_chunks(name, chunks(name, views), total, points)
         except JournalError:
-            return downsample_chunks(name, self._chunks(name, views, checked=True), total, points)
-
-    def _holding(self, name: str, rank: int | None) -> list[JournalView]:
-        """The journals that have the metric: of one rank, of all, or of the first node if it is of the machine."""
-        views = [view for view in self.views if name in view.metrics]
-        ranks = {view.started.rank for view in views if view.started}
-        if not ranks or (rank is not None and rank not in ranks):
-            raise KeyError(f"run {self.id} has no metric {name!r}" + ("" if rank is None else f" of rank {rank}"))
-        trained = [view for view in views if view.started and view.started.role == "rank"]
-        if rank is None and trained:
-            return trained
-        return [view for view in views if view.started and view.started.rank == (min(ranks) if rank is None else rank)]
-
-    @staticmethod
-    def _chunks(name: str, views: Sequence[JournalView], checked: bool = False) -> Iterator[tuple[Origin, Chunk]]:
-        for view in views:
-            assert view.started is not None  # `views` lists no others
-            origin = Origin(view.started.rank, view.started.attempt)
-            yield from ((origin, chunk) for chunk in view.chunks(name) if not checked or view.sound(chunk))
+            return downsample_chunks(name, chunks(name, views, checked=True), total, points)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """All points of all metrics: columns metric, step, value, time, epoch, stage, fit. Needs pandas."""

@@ -72,12 +72,14 @@ class LiveUpdates:
         return changed
 
     def _run_signature(self, run_id: str) -> Signature:
-        """The files, and the status too: a process that was killed changes no file."""
+        """The files; the status, because a killed process changes no file; the folder's time, because an annotation may
+        keep its length.
+        """
         try:
-            status = self.run_cache.row(run_id).info.status
+            row = self.run_cache.row(run_id)
         except RunNotFound:
             return ()
-        return (*_signature(self.run_cache.folder / run_id), (status, 0))
+        return (*_signature(self.run_cache.folder / run_id), (row.info.status, row.changed))
 
     def _list_signature(self) -> Signature:
         """The visible state of the list's rows: status, annotations, and whether heartbeats continue."""

@@ -1,4 +1,4 @@
-"""All changes that the dashboard makes: names, tags and pins of runs, and deletion. Nothing else in it writes.
+"""All changes that the dashboard makes: names, tags, pins, goals of metrics, deletion. Nothing else in it writes.
 
 Called by the API's worker threads. With `read_only` every change is refused.
 """
@@ -13,12 +13,16 @@ import msgspec
 
 from tracelet.capture.sanitize import storable_text
 from tracelet.errors import StoreError
+from tracelet.journal.metric_definition import GOALS
 from tracelet.journal.records import RUNNING
 from tracelet.store.annotations import Annotations, read_annotations, write_annotations
+from tracelet.store.metric_definitions import UNKNOWN
 from tracelet.ui.run_cache import RunCache
 
 LONGEST_NAME = 500
 MOST_TAGS = 100
+MOST_GOALS = 500
+"""Goals kept per run: the file of annotations stays small."""
 
 
 class RunEdits:
@@ -68,6 +72,21 @@ class RunEdits:
         """Pin a run to the top of lists, or unpin it."""
         self._check()
         self._write(run_id, lambda known: msgspec.structs.replace(known, pinned=pinned))
+
+    def set_goals(self, run_id: str, goals: dict[str, str]) -> None:
+        """Set the goals of metrics: `min`, `max` or `unknown`; an empty one restores what the run itself says."""
+        self._check()
+        if any(goal not in ("", *GOALS, UNKNOWN) for goal in goals.values()):
+            raise StoreError(f"a goal is {', '.join(GOALS)} or {UNKNOWN}; nothing was changed")
+        goals = {storable_text(name): goal for name, goal in goals.items()}
+        if any(len(name) > LONGEST_NAME for name in goals) or len(goals) > MOST_TAGS:
+            raise StoreError(f"at most {MOST_TAGS} goals at once, of names of at most {LONGEST_NAME} characters")
+
+        def change(known: Annotations) -> Annotations:
+            merged = {name: goal for name, goal in {**known.goals, **goals}.items() if goal}
+            return msgspec.structs.replace(known, goals=dict(list(merged.items())[-MOST_GOALS:]))
+
+        self._write(run_id, change)
 
     def _write(self, run_id: str, change: Callable[[Annotations], Annotations]) -> None:
         path = self.run_cache.path(run_id)

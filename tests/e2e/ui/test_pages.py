@@ -128,6 +128,24 @@ def test_runs_are_compared(page: Page, ids: dict[str, str]) -> None:
     assert page.problems() == []
 
 
+def test_a_click_states_the_goal_of_a_metric(page: Page, ids: dict[str, str]) -> None:
+    """Nothing is marked for a metric without a goal; a click marks the lowest run, the next one the highest."""
+    waves = [ids[f"wave-{place}"] for place in range(3)]
+    page.open("/compare?" + urllib.parse.urlencode({"run": waves}, doseq=True))
+    rows = "[...document.querySelectorAll('[aria-label=\"Best values\"] tr')]"
+    row = f"{rows}.find((row) => row.innerText.includes('train/loss'))"
+    assert page.until(f"{row}.querySelector('.tl-goal').dataset.goal") == "unknown"
+    assert page.run(f"return {row}.querySelector('.tl-best')") is None
+    for goal, best in (("min", "Math.min"), ("max", "Math.max")):
+        page.run(f"{row}.querySelector('.tl-goal').click()")
+        page.until(f"{row}.querySelector('.tl-goal').dataset.goal === '{goal}'")
+        values = f"[...{row}.querySelectorAll('td')].map((cell) => Number(cell.innerText))"
+        assert page.run(f"return Number({row}.querySelector('.tl-best').innerText) === {best}(...{values})")
+    page.run(f"{row}.querySelector('.tl-goal').click()")
+    page.until(f"{row}.querySelector('.tl-goal').dataset.goal === 'unknown'")
+    assert page.problems() == []
+
+
 def test_a_run_is_pinned_and_renamed(page: Page, ids: dict[str, str]) -> None:
     """Pin and new name are kept and shown; the run's own name comes back."""
     page.open(f"/run/{ids['wave-0']}")

@@ -58,6 +58,7 @@ def sweep() -> None:
     """Three learning rates."""
     for place, (lr, hidden) in enumerate(((0.001, 16), (0.01, 32), (0.05, 64))):
         with tracelet.start_logging(f"wave-{place}", project="waves", tags={"sweep": "lr"}):
+            tracelet.define_metric("val/loss", goal="min")
             fit(lr, hidden)
 
 

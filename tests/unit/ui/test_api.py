@@ -287,3 +287,40 @@ def test_a_metric_that_is_requested_twice_comes_once(record: Record, client: Tes
     once = client.get("/api/series", params={"run": run.id, "name": "loss", "format": "csv"})
     twice = client.get("/api/series", params={"run": [run.id] * 2, "name": ["loss"] * 2, "format": "csv"})
     assert twice.text == once.text
+
+
+def test_a_metric_is_drawn_along_the_axis_that_the_program_defined(client: TestClient) -> None:
+    """Another metric's latest value at a point's step is its position; points before its first value have none."""
+    with tracelet.start_logging("along", config={**BARE, "quiet": True}) as experiment:
+        for step in range(6):
+            experiment.log_metric("loss", 1.0 / (step + 1), step)
+            if step in (2, 4):
+                experiment.log_metric("samples", 100.0 * step, step)
+        tracelet.define_metric("loss", x="samples")
+        tracelet.define_metric("samples", x="nowhere")
+    asked = {"run": experiment.id, "name": ["loss", "samples"]}
+    loss, samples = client.get("/api/series", params=asked).json()["series"]
+    assert (loss["axis"], loss["x"], loss["steps"]) == ("samples", [200.0, 200.0, 400.0, 400.0], [2, 3, 4, 5])
+    assert (samples["axis"], samples["x"]) == ("step", [2, 4])
+    part = client.get("/api/series", params={**asked, "name": "loss", "from": 300, "to": 500}).json()["series"][0]
+    assert part["steps"] == [3, 4, 5]
+    assert client.get("/api/series", params={**asked, "name": "loss", "x": "step"}).json()["series"][0]["x"][0] == 0
+
+
+def test_an_epoch_axis_invents_no_epochs(record: Record, client: TestClient) -> None:
+    """Points outside an epoch have no place on the axis of epochs."""
+    run = record("plain", {"loss": [1.0, 2.0]})
+    (found,) = client.get("/api/series", params={"run": run.id, "name": "loss", "x": "epoch"}).json()["series"]
+    assert (found["x"], found["y"], found["total"]) == ([], [], 2)
+
+
+def test_goals_are_kept_with_the_run(record: Record, client: TestClient) -> None:
+    """A goal set in the dashboard marks comparisons and is what the reader says; an unknown word is refused."""
+    runs = [record(name, {"wer": [value]}) for name, value in (("a", 0.3), ("b", 0.2))]
+    assert client.patch(f"/api/runs/{runs[0].id}", json={"goals": {"wer": "min"}}).status_code == 200
+    (row,) = client.get("/api/compare", params={"run": [run.id for run in runs]}).json()["metrics"]
+    assert row["goal"] == "min"
+    assert client.get(f"/api/runs/{runs[0].id}").json()["metrics"]["wer"]["goal"] == "min"
+    assert tracelet.open_store().run("a").metric("wer").goal == "min"
+    refused = client.patch(f"/api/runs/{runs[0].id}", json={"goals": {"wer": "lower"}})
+    assert (refused.status_code, "a goal is min, max" in refused.json()["error"]) == (409, True)

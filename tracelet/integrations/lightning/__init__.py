@@ -8,6 +8,7 @@ neither.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
 from tracelet.integrations.base import Integration, Sink
@@ -18,10 +19,12 @@ from tracelet.integrations.lightning.hyperparameters import Hyperparameters
 from tracelet.integrations.lightning.learning_rate import GradientNorms, LearningRates
 from tracelet.integrations.lightning.logger_calls import LoggerCalls
 from tracelet.integrations.lightning.metrics import MetricCapture
+from tracelet.integrations.lightning.monitors import state_monitors
 from tracelet.integrations.lightning.shutdown_signals import ShutdownSignals
 from tracelet.integrations.lightning.spans import LightningSpans
 from tracelet.integrations.lightning.trainer_calls import TrainerCalls
 from tracelet.integrations.lightning.trainerless import TrainerlessLogging
+from tracelet.integrations.metric_goals import MetricGoals
 from tracelet.integrations.patching import Patch
 
 FLAVOURS = ("lightning.pytorch", "pytorch_lightning")
@@ -43,9 +46,12 @@ class LightningIntegration(Integration):
         self._trainerless = TrainerlessLogging(sink, self.trainer_calls)
         self._fabric = FabricMetrics(sink, self.trainer_calls)
         self._checkpoint_resume = CheckpointResume(self.trainer_calls)
-        metrics, checkpoints = MetricCapture(sink, self.trainer_calls), Checkpoints(sink, self.trainer_calls)
+        goals = MetricGoals(sink, self.name)
+        metrics = MetricCapture(sink, self.trainer_calls, goals)
+        checkpoints = Checkpoints(sink, self.trainer_calls)
         checkpoints.saving.append(metrics.before_checkpoint)
         hyperparameters = Hyperparameters(sink, self.trainer_calls, self._loggers)
+        hyperparameters.on_setup = partial(state_monitors, goals)
         self._trainerless.on_module = hyperparameters.tell_module
         self._fabric_run = FabricRun(sink, hyperparameters, self._loggers, bool(settings.get("track_spans")))
         self._parts: list[_Part] = [

@@ -10,7 +10,7 @@ import inspect
 import os
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -50,6 +50,8 @@ class Hyperparameters:
         self._loggers = loggers
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
         """Trainers whose arguments have been recorded."""
+        self.on_setup: Callable[[Any], None] = lambda _: None
+        """Called with the trainer when a stage begins and its setup is complete."""
         loggers.tell = lambda values: self._tell(values, "logger")
 
     def patches(self, root: str) -> list[Patch]:
@@ -148,6 +150,7 @@ class Hyperparameters:
                 if not self._trainer_calls.fit_of(trainer).trials:
                     self._loggers.watch(trainer)
                     self._tell_setup(trainer)
+                    self.on_setup(trainer)
             return original(trainer, *args, **kwargs)
 
         return run_stage

@@ -15,6 +15,7 @@ from tracelet.guard import failed, guard
 from tracelet.integrations.base import SeriesKey, Sink
 from tracelet.integrations.lightning.step_metrics import StepMetrics, as_step, reduction
 from tracelet.integrations.lightning.trainer_calls import Fit, TrainerCalls
+from tracelet.integrations.metric_goals import MetricGoals
 from tracelet.integrations.patching import Function, Patch
 from tracelet.integrations.tensor_values import detached
 
@@ -25,11 +26,12 @@ SANITY = "sanity_check"
 class MetricCapture:
     """Turns values that Lightning logs into points."""
 
-    def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
+    def __init__(self, sink: Sink, trainer_calls: TrainerCalls, goals: MetricGoals) -> None:
         self._emit = sink.emit
         self._flush = sink.flush
         self._trainer_calls = trainer_calls
-        self._steps = StepMetrics(sink, trainer_calls)
+        self._goals = goals
+        self._steps = StepMetrics(sink, trainer_calls, goals)
         self._saved = False
         """Whether a checkpoint was saved and nothing was written since."""
         self._stepping: set[int] = set()
@@ -120,6 +122,8 @@ class MetricCapture:
             if results._forked_name(result, on_step)[1] == name and not result.has_reset:
                 key = fit.key(name, stage, reduction(result, on_step))
                 known[name, stage, on_step] = place, result, key
+                if not result.is_tensor:
+                    self._goals.state_torchmetric(name, result.value)
                 return result, key
         return None, fit.key(name, stage, "mean")
 

@@ -14,6 +14,7 @@ from typing import Any
 from tracelet.capture.scalars import with_stream
 from tracelet.integrations.base import SeriesGroup, SeriesKey, Sink
 from tracelet.integrations.lightning.trainer_calls import Fit, TrainerCalls
+from tracelet.integrations.metric_goals import MetricGoals
 from tracelet.integrations.tensor_values import detached
 
 STEP = "step"
@@ -104,8 +105,9 @@ def _kept(result: Any, value: Any) -> Any:
 class StepMetrics:
     """Takes the values of each training step, once."""
 
-    def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
+    def __init__(self, sink: Sink, trainer_calls: TrainerCalls, goals: MetricGoals) -> None:
         self._emit = sink.emit
+        self._goals = goals
         self._trainer_calls = trainer_calls
         self._taken_early: dict[str, Any] = {}
         """The values taken before the end of their step: Lightning's own value by the name of the series."""
@@ -153,6 +155,9 @@ class StepMetrics:
         plan: StepPlan | None = fit.cache.get("plan")
         if plan is None or not plan.matches(results):
             plan = fit.cache["plan"] = StepPlan(fit, results)
+            for _, result, key in plan.found:
+                if not result.is_tensor:
+                    self._goals.state_torchmetric(key.name, result.value)
         return plan if plan.found else None
 
     def _one_by_one(self, trainer: Any, taken: Given) -> None:

@@ -44,7 +44,8 @@ def application(service: Service) -> FastAPI:
     )  # fmt: skip
     routers = (
         RunsApi(service.run_cache, service.edits), SeriesApi(service.run_cache, service.series_cache),
-        FilesApi(service.run_cache), ComparisonApi(service.run_cache), ConsoleApi(service.run_cache),
+        FilesApi(service.run_cache), ConsoleApi(service.run_cache),
+        ComparisonApi(service.run_cache, service.edits.read_only),
     )  # fmt: skip
     for part in routers:
         app.include_router(part.router(), prefix="/api")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Response
 
 from tracelet.store.code_diff import code_difference
+from tracelet.store.metric_definitions import common_goal
 from tracelet.ui.api.responses import Json
 from tracelet.ui.run_cache import RunCache
 
@@ -18,8 +19,9 @@ Runs = Annotated[list[str], Query()]
 class ComparisonApi:
     """Serves comparisons of several runs."""
 
-    def __init__(self, run_cache: RunCache) -> None:
+    def __init__(self, run_cache: RunCache, read_only: bool = False) -> None:
         self.run_cache = run_cache
+        self.read_only = read_only
 
     def router(self) -> APIRouter:
         """The routes."""
@@ -40,7 +42,11 @@ class ComparisonApi:
             "tags": _side_by_side([column["tags"] for column in columns]),
             "code": _side_by_side([_code(git) for git in gits]),
             "packages": _differing([column["packages"] for column in columns]),
-            "metrics": _side_by_side([column["metrics"] for column in columns]),
+            "metrics": [
+                {**row, "goal": common_goal(column["definitions"].of(row["name"]) for column in columns)}
+                for row in _side_by_side([column["metrics"] for column in columns])
+            ],
+            "read_only": self.read_only,
         })  # fmt: skip
 
     def code(self, first: str, second: str) -> Response:
@@ -60,7 +66,7 @@ class ComparisonApi:
                 "info": {"id": info.id, "name": info.name, "project": info.project, "status": info.status,
                          "started": info.started, "ended": info.ended},
                 "params": run.params, "tags": run.tags, "git": run.git,
-                "packages": dict(run.environment.get("packages") or {}),
+                "definitions": run.definitions, "packages": dict(run.environment.get("packages") or {}),
                 "metrics": {
                     name: {"last": found.last, "min": found.min, "max": found.max, "count": found.count,
                            "automatic": found.automatic}

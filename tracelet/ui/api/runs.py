@@ -106,13 +106,18 @@ class RunsApi:
         return Response(text, media_type="text/plain", headers=disposition(f"{run_id}.patch"))
 
     def change(
-        self, run_id: str, name: Text = None, tags: Tags = None, pinned: Yes = None,
+        self, run_id: str, name: Text = None, tags: Tags = None, pinned: Yes = None, goals: Tags = None,
     ) -> Response:  # fmt: skip
-        """Rename a run, set its tags (an empty value removes a tag), pin it."""
+        """Rename a run, set its tags (an empty value removes a tag), pin it, set goals of its metrics.
+
+        A goal is `min`, `max` or `unknown`; an empty one restores what the run itself says.
+        """
         if name is not None or tags is not None:
             self.edits.annotate(run_id, name, tags)
         if pinned is not None:
             self.edits.pin(run_id, pinned)
+        if goals is not None:
+            self.edits.set_goals(run_id, goals)
         return Json({"changed": run_id})
 
     def delete(self, run_id: str, confirm: str = "") -> Response:
@@ -148,12 +153,15 @@ def _whole(run: Run, row: Row, events: list[Event]) -> dict[str, Any]:
     info, end = run.info, run.status_record
     gone = replaced_references(run.artifacts, run.events("checkpoint_removed"))
     git = {key: value for key, value in run.git.items() if key != "diff"}
-    summaries = run.summaries()
+    summaries, definitions = run.summaries(), run.definitions
     return {
         **{name: getattr(info, name) for name in info.__dataclass_fields__},
         "heartbeat": row.heartbeat, "traceback": end.traceback, "params": run.params, "tags": run.tags, "git": git,
         "environment": run.environment, "model": run.facts("model"), "problems": run.problems,
-        "metrics": {name: _summary(summary) for name, summary in sorted(summaries.items())},
+        "metrics": {
+            name: {**_summary(summary), "goal": definitions.of(name).goal}
+            for name, summary in sorted(summaries.items())
+        },
         "artifacts": [_artifact(number, artifact, number in gone) for number, artifact in enumerate(run.artifacts)],
         "deliveries": [_delivery(delivery) for delivery in run.deliveries.values()],
         "events": [_event(event) for event in events[-MOST_EVENTS:]],

@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal, Union
 from fastapi import APIRouter, HTTPException, Query, Response
 
 from tracelet.errors import RunNotFound
+from tracelet.journal.metric_definition import AXES
 from tracelet.store.run import Run
+from tracelet.store.series import Series
 from tracelet.store.span_table import SpanTable
 from tracelet.ui import timeline
 from tracelet.ui.api.responses import Json, as_arrow, as_csv
-from tracelet.ui.chart_data import band, curve
+from tracelet.ui.chart_data import Axis, band, curve
 from tracelet.ui.run_cache import RunCache
 from tracelet.ui.series_cache import SeriesCache, ranks
 from tracelet.ui.series_preview import SeriesPreviews
@@ -25,7 +27,8 @@ MOST_WHOLE = 4
 Names = Annotated[list[str], Query()]
 Low = Annotated[Union[float, None], Query(alias="from", allow_inf_nan=False)]
 High = Annotated[Union[float, None], Query(alias="to", allow_inf_nan=False)]
-Axis = Literal["step", "epoch", "time", "relative"]
+AxisName = Literal["auto", "step", "epoch", "time", "relative"]
+"""`auto`: as `define_metric` says, step for other metrics."""
 
 
 class SeriesApi:
@@ -46,7 +49,7 @@ class SeriesApi:
         return router
 
     def series(
-        self, run: Names, name: Names, x: Axis = "step", points: int = 1500,
+        self, run: Names, name: Names, x: AxisName = "auto", points: int = 1500,
         low: Low = None, high: High = None,
         rank: int | None = None, ranks: Literal["lowest", "band", "lines"] = "lowest",
         format: Literal["json", "csv", "arrow"] = "json",
@@ -81,24 +84,38 @@ class SeriesApi:
         known = ranks(run, name)
         if not known or (rank is not None and rank not in known):
             return []
-        info = run.info
+        info, axis_name = run.info, run.definitions.of(name).x if x == "auto" else x
+        along = self._along(run, axis_name)
+        if axis_name not in AXES and along is None:
+            axis_name = "step"  # the run lacks the metric that is to be the axis
         wanted = known[:MOST_BAND] if how == "lines" else [rank]
         found = []
         for number in wanted:
             # A chart of the whole series; the position of a point within its epoch depends on all of them.
-            first_look = (
-                self.previews.preview(run, name, number, points) if sight == (None, None) and x != "epoch" else None
-            )
+            quick = sight == (None, None) and axis_name != "epoch" and along is None
+            first_look = self.previews.preview(run, name, number, points) if quick else None
             series, total = first_look or (self.series_cache.series(run, name, number), None)
-            drawn = curve(series, x, points, *sight, started=info.started)
+            axis = Axis.of(series, axis_name, info.started, along)
+            drawn = curve(series, axis, points, *sight)
             if total is not None:
                 drawn.update(count=total, total=total)
+            if how == "band" and len(known) > 1 and total is None:
+                of_ranks = [self.series_cache.series(run, name, one) for one in known[:MOST_BAND]]
+                drawn["band"] = band(of_ranks, series, axis, points, *sight)
             found.append({
-                "run": run.id, "run_name": info.name, "name": name, "rank": number, "ranks": len(known), **drawn,
+                "run": run.id, "run_name": info.name, "name": name, "rank": number, "ranks": len(known),
+                "axis": axis_name, **drawn,
             })  # fmt: skip
-        if how == "band" and len(known) > 1 and x == "step":
-            found[0]["band"] = band([self.series_cache.series(run, name, n) for n in known[:MOST_BAND]], points, *sight)
         return found
+
+    def _along(self, run: Run, axis_name: str) -> Series | None:
+        """The metric that is the x axis; None for any other axis, and if the run lacks it."""
+        if axis_name in AXES:
+            return None
+        try:
+            return self.series_cache.series(run, axis_name)
+        except KeyError:
+            return None
 
     def _table(self, run: Run) -> SpanTable:
         signature = tuple(view.path.stat().st_size for view in run.views)

@@ -60,6 +60,11 @@ export class Chart {
     return { run: this.spec.runs, name: this.spec.names, x: this.settings.x, points: width, from, to, ranks: this.settings.ranks };
   }
 
+  // The axis of this chart: the one chosen, or what the program has defined for its metric.
+  get axis() {
+    return this.settings.x === "auto" ? this.data?.find((one) => one.axis)?.axis ?? "step" : this.settings.x;
+  }
+
   async fetch() {
     if (this.busy) return (this.again = true);
     this.busy = true;
@@ -81,7 +86,7 @@ export class Chart {
     if (!this.data || !this.box.isConnected) return;
     if (!this.plot) {
       this.plot = echarts.init(this.canvas, null, { renderer: "canvas" });
-      this.plot.group = this.settings.group ?? "tracelet";
+      this.plot.group = `${this.settings.group ?? "tracelet"} ${this.axis}`; // only equal axes are zoomed together
       echarts.connect(this.plot.group);
       this.plot.on("datazoom", () => this.zoomed());
     }
@@ -90,12 +95,17 @@ export class Chart {
     if (fresh) this.plot.dispatchAction({ type: "takeGlobalCursor", key: "dataZoomSelect", dataZoomSelectActive: true });
     const points = this.data.reduce((sum, one) => sum + one.count, 0);
     const wrong = this.data.reduce((sum, one) => sum + one.nan.length + one.up.length + one.down.length, 0);
-    const words = [this.data.length ? "" : "no points", wrong ? `${wrong} NaN or inf` : "", this.off ? `${this.off} off scale` : ""];
+    const words = [this.nothing(), wrong ? `${wrong} NaN or inf` : "", this.off ? `${this.off} off scale` : ""];
     put(this.status, words.filter(Boolean).join(" · "));
     this.box.dataset.points = points;
     const last = this.data[0]?.y.at(-1);
     this.box.dataset.last = last ?? "";
     this.canvas.setAttribute("aria-label", `Chart of ${this.spec.title}: ${points} points, last ${number(last)}`);
+  }
+
+  nothing() {
+    if (!this.data.length) return "no points";
+    return this.data.some((one) => one.x.length) ? "" : this.axis === "epoch" ? "no epochs recorded" : "no points";
   }
 
   reset() {
@@ -137,7 +147,7 @@ export class Chart {
   // The whole axis, so that zooming is a part of it whatever was fetched.
   extent() {
     if (!this.range) {
-      const all = this.data.flatMap((one) => (one.x.length ? [Math.min(...ends(one.x)), Math.max(...ends(one.x))] : []));
+      const all = this.data.flatMap((one) => (one.x.length ? extremes(one.x) : []));
       if (this.settings.extent) all.push(...this.settings.extent());
       this.wholeExtent = all.length ? [Math.min(...all), Math.max(...all)] : [0, 1];
     }
@@ -193,8 +203,8 @@ export class Chart {
   }
 
   tick(found) {
-    if (this.settings.x === "relative") return duration(found);
-    if (this.settings.x === "time") return date(found).slice(11);
+    if (this.axis === "relative") return duration(found);
+    if (this.axis === "time") return date(found).slice(11);
     return number(found);
   }
 
@@ -202,7 +212,7 @@ export class Chart {
     const rows = (Array.isArray(found) ? found : [found]).filter((row) => row.value && !/ (min|to max)$/.test(row.seriesName)).slice(0, 14);
     if (!rows.length) return "";
     const at = rows[0].value[0];
-    const title = { step: "step ", epoch: "epoch ", relative: "", time: "" }[this.settings.x] + (this.settings.x === "time" ? date(at) : this.tick(at));
+    const title = ({ relative: "", time: "" }[this.axis] ?? `${this.axis} `) + (this.axis === "time" ? date(at) : this.tick(at));
     return h("div", { class: "tl-tip" }, h("div", { class: "tl-tip-title" }, title), rows.map((row) => h("div", { class: "tl-tip-row" },
       h("i", { style: { background: row.color } }), h("span", {}, row.seriesName), h("b", {}, typeof row.value[2] === "string" ? row.value[2] : this.amount(row.value[1])))));
   }
@@ -231,7 +241,7 @@ export class Chart {
   }
 }
 
-const ends = (values) => [values[0], values[values.length - 1]];
+const extremes = (values) => values.reduce(([low, high], found) => [Math.min(low, found), Math.max(high, found)], [Infinity, -Infinity]);
 
 function download(address, name) {
   const link = h("a", { href: address, download: name });

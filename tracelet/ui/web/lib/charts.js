@@ -3,12 +3,12 @@ import { choice, empty, h, put } from "tracelet-web/dom.js";
 import { view } from "tracelet-web/api.js";
 import { Chart } from "tracelet-web/chart.js";
 
-export const AXES = [["step", "Step"], ["epoch", "Epoch"], ["relative", "Time since start"], ["time", "Wall time"]];
+export const AXES = [["auto", "Default"], ["step", "Step"], ["epoch", "Epoch"], ["relative", "Time since start"], ["time", "Wall time"]];
 
 export class Charts {
   // specs: [{title, runs, names, label, place}], fixed: settings that cannot be chosen
   constructor(specs, fixed = {}) {
-    this.settings = { x: view.get("x", "step"), smooth: Number(view.get("smooth", "0")) || 0, log: view.get("log") === "1",
+    this.settings = { x: view.get("x", "auto"), smooth: Number(view.get("smooth", "0")) || 0, log: view.get("log") === "1",
       outliers: view.get("outliers") === "1", ranks: view.get("ranks", "band"), ...fixed };
     this.fixed = fixed;
     this.charts = [];

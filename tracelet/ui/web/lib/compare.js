@@ -4,6 +4,7 @@ import { get, view } from "tracelet-web/api.js";
 import { Charts } from "tracelet-web/charts.js";
 import { choice, empty, h, put } from "tracelet-web/dom.js";
 import { date, duration, number, value } from "tracelet-web/format.js";
+import { best, goalButton } from "tracelet-web/goals.js";
 import { badge, patch, table } from "tracelet-web/widgets.js";
 import { colour, css, onTheme } from "tracelet-web/theme.js";
 
@@ -67,12 +68,12 @@ class Compare {
   best() {
     const rows = this.found.metrics.filter((row) => !SYSTEM.test(row.name) && row.values.some((found) => found && !found.automatic));
     const cell = (row) => {
-      const down = /loss|error|perplexity|time/.test(row.name), key = down ? "min" : "max";
-      const values = row.values.map((found) => found?.[key]), known = values.filter((found) => typeof found === "number");
-      const top = known.length ? (down ? Math.min(...known) : Math.max(...known)) : undefined;
-      return [h("span", {}, row.name, h("small", {}, down ? " min" : " max")), ...values.map((found) => (found === top && known.length > 1 ? h("b", { class: "tl-best" }, number(found)) : number(found)))];
+      const values = row.values.map((found) => found?.[row.goal || "last"]), top = best(values, row.goal);
+      const goal = goalButton(row.name, row.goal, this.ids, this.found.read_only, () => this.renew());
+      return [h("span", {}, row.name, " ", goal), ...values.map((found) => (top !== undefined && found === top ? h("b", { class: "tl-best" }, number(found)) : number(found)))];
     };
-    return h("section", { class: "tl-card" }, h("h2", {}, "Best values"), rows.length ? table(["Metric", ...this.heads()], rows.map(cell), { label: "Best values" }) : h("p", {}, "No metrics."));
+    const unknown = rows.some((row) => !row.goal) && h("p", { class: "tl-hint" }, "Metrics without a goal show their last value, and none is marked.");
+    return h("section", { class: "tl-card" }, h("h2", {}, "Best values"), rows.length ? table(["Metric", ...this.heads()], rows.map(cell), { label: "Best values" }) : h("p", {}, "No metrics."), unknown);
   }
 
   relation() {
@@ -97,13 +98,13 @@ class Compare {
       return observer;
     });
     const text = css("--tl-muted"), line = css("--tl-line"), row = (table, name) => this.found[table].find((one) => one.name === name).values;
-    const down = /loss|error|perplexity|time/.test(this.target), metric = row("metrics", this.target).map((found) => found?.[down ? "min" : "max"] ?? null), parameter = row("params", this.parameter);
+    const goal = this.found.metrics.find((one) => one.name === this.target).goal || "last", metric = row("metrics", this.target).map((found) => found?.[goal] ?? null), parameter = row("params", this.parameter);
     const kind = (values) => (values.every((found) => found === null || typeof found === "number") ? { type: "value", scale: true } : { type: "category", data: [...new Set(values.map((found) => String(found)))] });
     const axis = { axisLabel: { color: text }, axisLine: { lineStyle: { color: line } }, splitLine: { lineStyle: { color: line } }, nameTextStyle: { color: text } };
     const cell = (values, place) => (kind(values).type === "category" ? String(values[place]) : values[place]);
     const shown = (found) => h("div", { class: "tl-tip" }, h("b", {}, found.name ?? ""), h("div", {}, `${this.parameter} ${value(parameter[found.dataIndex])}`), h("div", {}, `${this.target} ${number(metric[found.dataIndex])}`));
     this.plots[0].setOption({ animation: false, grid: { left: 16, right: 20, top: 30, bottom: 34, containLabel: true }, tooltip: { confine: true, backgroundColor: css("--tl-surface"), borderColor: line, textStyle: { color: css("--tl-text") }, formatter: shown },
-      xAxis: { ...axis, ...kind(parameter), name: this.parameter, nameLocation: "middle", nameGap: 28 }, yAxis: { ...axis, type: "value", scale: true, name: `${this.target} (${down ? "min" : "max"})`, nameTextStyle: { color: text, align: "left" } },
+      xAxis: { ...axis, ...kind(parameter), name: this.parameter, nameLocation: "middle", nameGap: 28 }, yAxis: { ...axis, type: "value", scale: true, name: `${this.target} (${goal})`, nameTextStyle: { color: text, align: "left" } },
       series: [{ type: "scatter", symbolSize: 13, data: this.found.runs.map((run, place) => ({ name: this.title(run.id), value: [cell(parameter, place), metric[place]], itemStyle: { color: colour(place) } })) }] }, true);
     const names = this.numeric.slice(0, 7), columns = [...names.map((name) => [name, row("params", name)]), [this.target, metric]];
     this.plots[1].setOption({ animation: false, parallel: { left: 40, right: 90, top: 44, bottom: 24 }, parallelAxis: columns.map(([name, values], dim) => ({ dim, name, ...kind(values), nameTextStyle: { color: text, fontSize: 11 }, axisLabel: { color: text }, axisLine: { lineStyle: { color: text } } })),

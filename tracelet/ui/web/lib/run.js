@@ -91,7 +91,7 @@ class Run {
   }
 
   overview() {
-    return overview(this.run);
+    return overview(this.run, () => this.reload().then(() => this.show(this.tab)));
   }
 
   specs(names, group) {

@@ -1,10 +1,11 @@
 // The first tab of a run: status and why, metrics, parameters, code, environment, and how to run it again.
 import { code, h, put } from "tracelet-web/dom.js";
 import { date, duration, number, size, value } from "tracelet-web/format.js";
+import { goalButton } from "tracelet-web/goals.js";
 import { badge, facts, patch, table } from "tracelet-web/widgets.js";
 
-export function overview(run) {
-  return h("div", { class: "tl-columned" }, failure(run), h("div", { class: "tl-masonry" }, summary(run), metrics(run), parameters(run), sources(run), surroundings(run.environment, run.version), problems(run)));
+export function overview(run, again) {
+  return h("div", { class: "tl-columned" }, failure(run), h("div", { class: "tl-masonry" }, summary(run), metrics(run, again), parameters(run), sources(run), surroundings(run.environment, run.version), problems(run)));
 }
 
 const card = (title, ...parts) => h("section", { class: "tl-card" }, h("h2", {}, title), ...parts);
@@ -23,10 +24,11 @@ function summary(run) {
     ["Resumed from", run.resumed_from && h("a", { href: "/run/" + encodeURIComponent(run.resumed_from) }, run.resumed_from)], ["Best checkpoint", best && `${best.name} (${best.metadata.monitor ?? "score"} ${number(best.metadata.score)})`]]));
 }
 
-function metrics(run) {
+function metrics(run, again) {
   const own = Object.entries(run.metrics).filter(([, found]) => !found.automatic);
   const at = (found, step) => [number(found), h("small", { title: `at step ${step}` }, ` @${number(step)}`)];
-  const rows = own.map(([name, found]) => [name, number(found.last), at(found.min, found.min_step), at(found.max, found.max_step)]);
+  const marked = (cell, found, goal) => (found.goal === goal ? h("b", { class: "tl-best" }, cell) : cell);
+  const rows = own.map(([name, found]) => [h("span", {}, name, " ", goalButton(name, found.goal, [run.id], run.read_only, again)), number(found.last), marked(at(found.min, found.min_step), found, "min"), marked(at(found.max, found.max_step), found, "max")]);
   return card("Metrics", rows.length ? table(["Metric", "Last", "Min", "Max"], rows, { label: "Metrics" }) : h("p", {}, "No metrics were logged. To log one: ", h("code", {}, "tracelet.log({\"loss\": loss})")));
 }
 
