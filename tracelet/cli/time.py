@@ -11,6 +11,8 @@ from tracelet.cli.formatting import as_json, counted, duration
 from tracelet.cli.options import store_option
 from tracelet.cli.output import console, print_block, supports_unicode, table
 from tracelet.errors import RunNotFound
+from tracelet.journal.records import RUNNING
+from tracelet.store.process_status import statuses_by_number
 from tracelet.store.run import Run
 from tracelet.store.store import Store
 
@@ -40,11 +42,11 @@ def time(store: Store, run: str, rank: int | None, in_json: bool) -> None:
     Goodput is the share of the total time spent in forward, backward and optimizer. RUN is a run id, a unique id
     prefix, a run name, or `latest`.
     """
-    from tracelet.telemetry.reading.findings import findings
+    from tracelet.telemetry.reading.findings import findings, largest_part
     from tracelet.telemetry.reading.time_analysis import analyse
 
     found = store.run(run)
-    processes = analyse(found.spans())
+    processes = analyse(found.spans(), statuses_by_number(found.views))
     if not processes:
         raise RunNotFound(
             f"run {found.id} has no spans: it was recorded with track_spans=false, or no code in it was timed."
@@ -61,12 +63,26 @@ def time(store: Store, run: str, rank: int | None, in_json: bool) -> None:
     target = console()
     _tables(target, found, processes)
     _slowest(target, processes)
+    _running(target, processes)
     target.print()
     target.print("Findings", style="bold")
     for finding in said:
         target.print(f"  {finding.text}")
     if not said:
-        target.print("  No findings.")
+        largest = largest_part(next((times for times in processes if times.iterations), processes[0]))
+        target.print(f"  No findings{': ' if largest else ''}{largest}.")
+
+
+def _running(target: Console, processes: list[ProcessTimes]) -> None:
+    """What the running processes are doing now."""
+    running = [times for times in processes if times.status == RUNNING and times.open]
+    if running:
+        target.print()
+        target.print("Running now", style="bold")
+    for times in running:
+        target.print(
+            f"  rank {times.rank}: {' > '.join(times.open)} (for {duration(times.ended - times.open_since[-1])})"
+        )
 
 
 def _tables(target: Console, run: Run, processes: list[ProcessTimes]) -> None:

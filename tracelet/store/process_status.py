@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ def process_status(view: JournalView, nodes: Iterable[JournalView]) -> Status:
     assert started is not None  # asked only of journals that have one
     here = started.host == socket.gethostname()
     if is_alive(started.pid, started.process_started) if here else time.time() - seen / 1e6 < SILENCE_TIMEOUT:
-        return Status(time=seen, status=RUNNING)
+        return Status(time=int(time.time() * 1e6), status=RUNNING)
     for node in nodes:
         for seen_by_agent in node.records(Status):
             if seen_by_agent.about == view.path.name:
@@ -43,6 +43,16 @@ def process_status(view: JournalView, nodes: Iterable[JournalView]) -> Status:
     if view.status is not None and view.status.expected:
         return Status(time=seen, status=view.status.expected, reason=view.status.reason)
     return Status(time=seen, status=KILLED, reason=killed_reason(started))
+
+
+def statuses_by_number(views: Sequence[JournalView]) -> dict[int, ProcessStatus]:
+    """The training processes of a run and their statuses, by their number in `Run.spans().processes`."""
+    nodes = [view for view in views if view.started and view.started.role == "node"]
+    return {
+        number: ProcessStatus(view.started, process_status(view, nodes))
+        for number, view in enumerate(views)
+        if view.started is not None and view.started.role == "rank"
+    }
 
 
 def killed_reason(started: Started) -> str:

@@ -31,6 +31,8 @@ PREDICT_LOOP = "predict_loop"
 PREDICT_ITERATION = "predict_single_iteration"
 BATCH_TRANSFER = "batch_transfer"
 """From the batch's arrival to the first hook that sees it: conversion, the transfer hooks, the copy to the device."""
+COLLECTIVE_WAIT = "collective_wait"
+"""Inside whatever waits: the other ranks have not come as far, or a collective exchanges its data."""
 CALLBACKS = "callbacks"
 """Lightning's callbacks (of one hook)."""
 METRIC_LOGGING = "metric_logging"
@@ -51,7 +53,7 @@ PHASES = frozenset({
 """What an iteration consists of."""
 SAVES = frozenset({CHECKPOINT_SAVE_SYNC, CHECKPOINT_SAVE_ASYNC})
 KNOWN = INITS | SAVES | PHASES | ITERATIONS | frozenset(LOOP_OF.values()) | {
-    APPLICATION, DIST_INIT, CHECKPOINT_LOAD, CHECKPOINT_SAVE_FINALIZATION,
+    APPLICATION, DIST_INIT, CHECKPOINT_LOAD, CHECKPOINT_SAVE_FINALIZATION, COLLECTIVE_WAIT,
 }  # fmt: skip
 """All names of spans that have a meaning; any other is the program's own."""
 

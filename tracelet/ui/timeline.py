@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tracelet.store.process_status import ProcessStatus
 from tracelet.store.span_table import SpanTable
 from tracelet.telemetry.reading.findings import findings
 from tracelet.telemetry.reading.time_analysis import analyse
@@ -100,9 +101,14 @@ def _merged(
     return kept, counts
 
 
-def shares(table: SpanTable, params: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
+def shares(
+    table: SpanTable,
+    statuses: Mapping[int, ProcessStatus],
+    params: Mapping[str, Any],
+    environment: Mapping[str, Any],
+) -> dict[str, Any]:
     """The breakdown of the leading process's time, findings, and each kind of its spans."""
-    processes = analyse(table)
+    processes = analyse(table, statuses)
     if not processes:
         return {"kinds": [], "parts": [], "goodput": None, "findings": []}
     lead = processes[0]

@@ -53,13 +53,15 @@ def test_a_circle_of_parents_is_survived() -> None:
 def test_an_empty_run_has_no_times() -> None:
     """Without spans there is nothing to draw, and nothing is claimed."""
     assert lanes(table([]), None, None, 100)["rows"] == []
-    assert shares(table([]), {}, {})["goodput"] is None
+    assert shares(table([]), {}, {}, {})["goodput"] is None
 
 
 def test_shares_are_those_of_the_analysis() -> None:
     """Forward, backward and optimizer of a training make its goodput; every kind of span is counted."""
     spans = [(1, "application", 0, 10, 0), (2, "training_loop", 1, 8, 1), (3, "training_single_iteration", 2, 4, 2),
              (4, "model_forward", 2, 2, 3), (5, "model_backward", 4, 1, 3)]  # fmt: skip
-    found = shares(table([(n, name, start + 1, length, parent) for n, name, start, length, parent in spans]), {}, {})
+    found = shares(
+        table([(n, name, start + 1, length, parent) for n, name, start, length, parent in spans]), {}, {}, {}
+    )
     assert round(found["goodput"], 3) == 0.3
     assert {kind["name"]: kind["seconds"] for kind in found["kinds"]}["model_forward"] == 2.0

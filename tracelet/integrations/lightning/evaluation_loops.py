@@ -84,6 +84,8 @@ class EvaluationLoops:
                     timer.discard()  # the last request found no batch
                 else:
                     timer.fail(error)
+            if loop is not None:
+                loop.close()
             if span is not None:
                 durations_of_kind = self._evaluations(loop.name if loop is not None else "")
                 if durations_of_kind is not None and not span.ended and not span.attributes.get("trial"):

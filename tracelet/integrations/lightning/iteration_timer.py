@@ -25,6 +25,7 @@ from tracelet.telemetry.names import (
     TRAINING_ITERATION,
 )
 from tracelet.telemetry.recording.duration_stats import DurationStats
+from tracelet.telemetry.recording.open_iterations import RunningIteration, following
 from tracelet.telemetry.recording.span_recorder import SpanRecorder, describe_error
 from tracelet.telemetry.recording.training_job import TrainingJob
 
@@ -77,6 +78,21 @@ class IterationTimer:
         self._placeholder = recorder.placeholder(name)
         self._parent = self._stack[-1].id if self._stack else recorder.root
         self._origin = recorder.origin_ns
+        recorder.loops.append(self)
+
+    def close(self) -> None:
+        """The loop is over."""
+        if self in self._recorder.loops:
+            self._recorder.loops.remove(self)
+
+    def running_iteration(self) -> RunningIteration | None:
+        """See `open_iterations.Loop`; called on the writer's thread."""
+        number, begin, marks = self._placeholder.id, self.begin, tuple(self.marks)
+        if self._placeholder not in self._stack or number != self._placeholder.id or len(marks) % 2:
+            return None
+        return RunningIteration(
+            self.name, number, self._parent, begin, self._thread, marks, following(marks, self.manual)
+        )
 
     def start(self) -> None:
         """The iteration begins: its batch is requested."""

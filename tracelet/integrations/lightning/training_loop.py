@@ -111,6 +111,7 @@ class TrainingLoop:
         with guard("closing the span of the training"):
             job, stack, timer = self._job, self._recorder.stack, self._current.loop
             if timer is not None:
+                timer.close()
                 if timer.manual:
                     self._manual_optimization_patches.adjust_users(-1)
                 if timer.clock is not None:

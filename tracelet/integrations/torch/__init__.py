@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from tracelet.integrations.base import Integration
 from tracelet.integrations.patching import Patch
 from tracelet.integrations.torch.checkpoint_files import CheckpointFiles
+from tracelet.integrations.torch.collective_waits import CollectiveWaits
 from tracelet.integrations.torch.compiler_skips import compiler_skips
 from tracelet.integrations.torch.construction import construction_spans
 from tracelet.integrations.torch.loop_hooks import LoopHooks
@@ -39,7 +40,9 @@ class TorchIntegration(Integration):
         self._standby = at_rest
         plain.add(at_rest)
         constructors = construction_spans() if self.settings.get("track_spans") else []
-        return [compiler_skips(), *constructors, *at_rest]
+        self._waits = CollectiveWaits(recorder, active_recorder.job()) if recorder is not None and mine else None
+        waits = self._waits.patches() if self._waits is not None else []
+        return [compiler_skips(), *constructors, *waits, *at_rest]
 
     _on_checkpoint: Callable[[str], None] | None = None
 
@@ -56,3 +59,6 @@ class TorchIntegration(Integration):
         hooks = getattr(self, "_hooks", None)
         if hooks is not None:
             hooks.stop()
+        waits = getattr(self, "_waits", None)
+        if waits is not None:
+            waits.stop()

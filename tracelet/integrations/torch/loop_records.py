@@ -7,6 +7,9 @@ Called on the training thread at the end of an iteration. If a program times its
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from time import perf_counter_ns
+from typing import Any
 
 from tracelet.guard import guard
 from tracelet.integrations.torch.loader_pass import NEGLIGIBLE, LoaderPass
@@ -18,6 +21,7 @@ from tracelet.telemetry.names import (
     VALIDATION_ITERATION,
     VALIDATION_LOOP,
 )
+from tracelet.telemetry.recording.open_iterations import LONG_NS, Loop, RunningIteration
 from tracelet.telemetry.recording.span_recorder import ActiveSpan, SpanRecorder
 from tracelet.telemetry.recording.training_job import TrainingJob
 
@@ -34,6 +38,31 @@ class LoopRecords:
         """The end of the last iteration or evaluation."""
         self.reserve = recorder.reserve_id
         self.iterations = 0
+        self._running: dict[int, int] = {}
+        """By begin, the ids of iterations that were written while they were running."""
+
+    def register(self, loop: Loop) -> None:
+        """A thread has a loop from now on."""
+        self._recorder.loops.append(loop)
+
+    def unregister(self, loop: Loop) -> None:
+        """The loop is over."""
+        if loop in self._recorder.loops:
+            self._recorder.loops.remove(loop)
+
+    def running(
+        self, begin: int, thread: int, marks: Sequence[Any], phase: str, evaluating: bool, evaluation: int
+    ) -> RunningIteration | None:
+        """An iteration of a loop as it runs now; called on the writer's thread."""
+        training = self._span
+        if self._recorder.timed_by_hand or len(marks) % 2 or (training is None and not evaluating):
+            return None
+        if perf_counter_ns() - begin < LONG_NS:
+            return None
+        number = self._running.get(begin) or self._running.setdefault(begin, self._recorder.reserve_id())
+        if evaluating or training is None:
+            return RunningIteration(VALIDATION_ITERATION, number, evaluation, begin, thread, marks, phase)
+        return RunningIteration(TRAINING_ITERATION, number, training.id, begin, thread, marks, phase)
 
     def trained(self, done: LoaderPass, end: int) -> None:
         """A training iteration has ended."""
@@ -43,7 +72,7 @@ class LoopRecords:
         if marks and end - marks[-1] < NEGLIGIBLE:
             marks[-1] = end
         parent = self._span.id if self._span is not None and not self._span.ended else self._begin(begin)
-        number, origin = recorder.reserve_id(), recorder.origin_ns
+        number, origin = self._running.pop(begin, 0) or recorder.reserve_id(), recorder.origin_ns
         self._emit((TRAINING_ITERATION, number, parent, begin, end, threading.get_ident(), origin, marks))
         self._last = end
         self.iterations += 1
@@ -69,7 +98,7 @@ class LoopRecords:
             marks += MODEL_FORWARD, end
         done.evaluated += 1
         recorder = self._recorder
-        number, thread = recorder.reserve_id(), threading.get_ident()
+        number, thread = self._running.pop(done.begin, 0) or recorder.reserve_id(), threading.get_ident()
         self._emit((VALIDATION_ITERATION, number, done.number, done.begin, end, thread, recorder.origin_ns, marks))
         if self._job is not None:
             self._job.validation.durations.add(end - done.begin)

@@ -15,7 +15,8 @@ from typing import Any
 from tracelet.integrations.tensor_values import samples_of
 from tracelet.integrations.torch.loader_pass import BEFORE_CLEARING, LoaderPass
 from tracelet.integrations.torch.loop_records import LoopRecords
-from tracelet.telemetry.names import DATA_LOADING, MODEL_BACKWARD, OPTIMIZER_UPDATE
+from tracelet.telemetry.names import DATA_LOADING, MODEL_BACKWARD, MODEL_FORWARD, OPTIMIZER_UPDATE, ZERO_GRAD
+from tracelet.telemetry.recording.open_iterations import RunningIteration
 
 MOST_PASSES = 100
 """Nested passes that are kept; a program that keeps its iterators and never ends them has more."""
@@ -35,8 +36,21 @@ class PlainLoop:
         self.evaluating = False
         """Whether a model was put into evaluation mode and no backward pass has run since."""
         self._nested_steps = 0
+        self._thread = threading.get_ident()
+        records.register(self)
         self._cycle: frozenset[int] = frozenset()
         """The optimizers that stepped in the previous iteration of a loop without a loader."""
+
+    def running_iteration(self) -> RunningIteration | None:
+        """See `open_iterations.Loop`; called on the writer's thread. A loop without a loader has no beginning."""
+        passes = tuple(self._passes)
+        if not passes:
+            return None
+        top = passes[-1]
+        marks = tuple(top.marks)
+        last = marks[-2] if len(marks) > 1 else ""
+        known = {"": DATA_LOADING, DATA_LOADING: MODEL_FORWARD, MODEL_FORWARD: MODEL_BACKWARD, ZERO_GRAD: MODEL_FORWARD}
+        return self._records.running(top.begin, self._thread, marks, known.get(last, ""), self.evaluating, top.number)
 
     def requested(self, iterator: Any) -> None:
         """A batch is requested: the previous iteration ends and the next begins."""
@@ -128,6 +142,7 @@ class PlainLoop:
 
     def close(self) -> None:
         """Stop recording: open iterations end with their last phase."""
+        self._records.unregister(self)
         while self._passes:
             self._abandon(self._passes.pop())
         free, self._free = self._free, None

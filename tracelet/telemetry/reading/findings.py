@@ -6,14 +6,14 @@ numbers show it.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tracelet.journal.records import RUNNING
 from tracelet.telemetry.names import CHECKPOINT_LOAD, DATA_LOADER_INIT, DIST_INIT, MODEL_INIT, OPTIMIZER_INIT
-from tracelet.telemetry.reading.process_times import ProcessTimes
-from tracelet.telemetry.reading.time_analysis import IN_TRAINING
+from tracelet.telemetry.reading.attribution import IN_TRAINING
+from tracelet.telemetry.reading.process_times import ProcessTimes, Straggle
 
 MIN_SHARE = 0.1
 """Minimum share of the time for a finding; below, there is little to gain."""
@@ -24,7 +24,13 @@ SLOWER = 1.2
 WORDS = {
     "loading": "waiting for data", "transfer": "copying batches to the device", "forward": "forward",
     "backward": "backward", "optimizer": "the optimizer", "callbacks": "callbacks", "logging": "logging metrics",
+    "collective_wait": "waiting for other ranks", "checkpoints": "checkpoints",
+    "other": "code between the phases",
 }  # fmt: skip
+PHASES = {"loading": "data loading", "transfer": "the transfer of batches", "logging": "metric logging"}
+"""Those words that a sentence about a phase needs differently."""
+LIMITS = {"callbacks": MIN_SHARE, "logging": MIN_SHARE, "transfer": MIN_SHARE, "optimizer": 0.4}
+"""The share of the training loop from which these are a finding; optimizers of small models take a quarter of it."""
 
 BEGINNINGS = {
     MODEL_INIT: "creating models", DATA_LOADER_INIT: "creating data loaders", OPTIMIZER_INIT: "creating optimizers",
@@ -46,22 +52,36 @@ class Finding:
 def findings(
     processes: Sequence[ProcessTimes], params: Mapping[str, Any], environment: Mapping[str, Any]
 ) -> list[Finding]:
-    """All findings, the costliest first."""
+    """All findings: ranks that hold up the others first, then what else the training loses, the costliest first."""
     if not processes:
         return []
     trained = [times for times in processes if times.iterations]
     lead = (trained or processes)[0]  # one that trains nothing has launched those that do
+    held_up = _stragglers(trained)
     found: list[Finding] = []
     if lead.training >= SHORTEST:
         # All ranks wait for the one that waits longest for its data.
         waiting = max(trained, key=lambda times: times.parts.get("loading", 0.0), default=lead)
         found += _loading(waiting, params, environment, len({times.rank for times in trained}) > 1)
-        for part, what in (("callbacks", "callbacks"), ("logging", "logging metrics"), ("transfer", "copying batches")):
-            if lead.share_of_training(part) >= MIN_SHARE:
-                found.append(_share(lead, part, what))
-        found += _evaluations(lead) + _slow(lead) + _trend(lead) + _stragglers(processes)
-    found += _initialization(lead) + _unexplained(lead)
-    return sorted(found, key=lambda finding: -finding.seconds) + _open(processes)
+        for part, limit in LIMITS.items():
+            if lead.share_of_training(part) >= limit:
+                found.append(_share(lead, part, WORDS[part]))
+        found += _evaluations(lead) + _trend(lead)
+        if not held_up:
+            found += _slow(lead)
+    rest = _initialization(lead) + _unexplained(lead)
+    return held_up + _costliest_first(found) + _costliest_first(rest) + _open(processes)
+
+
+def _costliest_first(found: list[Finding]) -> list[Finding]:
+    return sorted(found, key=lambda finding: -finding.seconds)
+
+
+def largest_part(times: ProcessTimes) -> str:
+    """What a training spends most of its time in, for a run without findings; empty if unknown."""
+    part = max(IN_TRAINING, key=lambda part: times.parts.get(part, 0.0))
+    share = times.share_of_training(part)
+    return f"{share:.0%} of the training loop is {WORDS[part]}" if share else ""
 
 
 def _share(times: ProcessTimes, part: str, what: str) -> Finding:
@@ -109,7 +129,7 @@ def _evaluations(times: ProcessTimes) -> list[Finding]:
 def _slow(times: ProcessTimes) -> list[Finding]:
     if not times.slow_count or times.slow_seconds < 0.02 * times.training:
         return []
-    worst = times.slowest[0]
+    worst = next(slow for slow in times.slowest if slow.number)
     text = (
         f"{times.slow_count} of {times.iterations} iterations took more than five times the median of "
         f"{times.median * 1e3:.1f} ms, {times.slow_seconds:.1f} s total; the slowest is iteration {worst.number} with "
@@ -124,6 +144,8 @@ def _trend(times: ProcessTimes) -> list[Finding]:
         return []
     grown = {name: times.last_third[name] - times.first_third[name] for name in IN_TRAINING if name in times.last_third}
     worst = max(grown, key=lambda name: grown[name], default="")
+    if times.usual_growth < MAJORITY * (after - before):
+        return []  # a few slow ones, which are told as such
     text = f"Iterations slowed down: {before * 1e3:.1f} ms in the first third, {after * 1e3:.1f} ms in the last"
     if worst and grown[worst] > 0:
         text += f"; the main cause is {WORDS.get(worst, worst)} (+{grown[worst] * 1e3:.1f} ms)"
@@ -131,28 +153,38 @@ def _trend(times: ProcessTimes) -> list[Finding]:
 
 
 def _stragglers(processes: Sequence[ProcessTimes]) -> list[Finding]:
-    """Ranks wait for one another in the backward pass: who is slow shows before it."""
-    ranks = {times.rank: times for times in processes if times.iterations}
-    if len(ranks) < 2:  # a rank can only be slower than another one
-        return []
-    loading = {rank: times.parts.get("loading", 0.0) / times.iterations for rank, times in ranks.items()}
-    work = {rank: loading[rank] + times.parts.get("forward", 0.0) / times.iterations for rank, times in ranks.items()}
-    middle, usual = statistics.median_low(work.values()), statistics.median_low(loading.values())
-    found = []
-    for rank, seconds in work.items():
-        if middle and seconds > SLOWER * middle:
-            text = (
-                f"Rank {rank} takes {seconds * 1e3:.1f} ms per iteration for data loading and forward (loading: "
-                f"{loading[rank] * 1e3:.1f} ms), the other ranks {middle * 1e3:.1f} ms ({usual * 1e3:.1f} ms); they "
-                "wait for it."
-            )
-            found.append(Finding("stragglers", text, (seconds - middle) * ranks[rank].iterations))
-    return found
+    """Ranks that the others wait for, the costliest first."""
+    found = [
+        Finding("stragglers", _straggle_text(times, straggle), straggle.seconds)
+        for times in processes
+        for straggle in times.straggles
+    ]
+    return _costliest_first(found)
+
+
+def _straggle_text(times: ProcessTimes, straggle: Straggle) -> str:
+    phase = PHASES.get(straggle.phase) or WORDS.get(straggle.phase, straggle.phase)
+    each = straggle.seconds / max(1, straggle.iterations)
+    if straggle.lasting:
+        since = "" if straggle.first <= 1 else f" since iteration {straggle.first}"
+        how = f"{each * 1e3:.1f} ms longer in {phase} in every iteration{since}, {straggle.seconds:.1f} s total"
+    elif straggle.iterations == 1:
+        how = f"{straggle.seconds:.2f} s longer in {phase}, once, in iteration {straggle.first}"
+    else:
+        count = f"{straggle.iterations} of {times.iterations} iterations, first in iteration {straggle.first}"
+        how = f"{straggle.seconds:.2f} s longer in {phase}, in {count}"
+    return (
+        f"Rank {times.rank} holds up the other ranks: it takes {how}. The others waited {straggle.waited:.2f} s "
+        "on average."
+    )
 
 
 def _initialization(times: ProcessTimes) -> list[Finding]:
     seconds = times.parts.get("initialization", 0.0)
-    if times.share("initialization") < 2 * MIN_SHARE or seconds < 10 * SHORTEST:
+    # A launcher that starts many processes takes its time, and nobody can change it.
+    joining = times.within.get("initialization", {}).get(DIST_INIT, 0.0)
+    long = seconds - joining >= 10 * SHORTEST or joining >= 60 * SHORTEST
+    if times.share("initialization") < 2 * MIN_SHARE or not long:
         return []
     text = f"Initialization took {seconds:.0f} s: models, data loaders, optimizers"
     name, most = times.most_of("initialization")
@@ -176,8 +208,9 @@ def _unexplained(times: ProcessTimes) -> list[Finding]:
 
 
 def _open(processes: Sequence[ProcessTimes]) -> list[Finding]:
+    """What a process that ended without a word was doing. One that is running is still doing it."""
     return [
-        Finding("end", f"Rank {times.rank} ended without closing its spans: {' > '.join(times.open)}.", 0.0)
+        Finding("end", f"Rank {times.rank} ended while it was in {' > '.join(times.open)}.", 0.0)
         for times in processes
-        if times.open
+        if times.open and times.status != RUNNING
     ]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+BEFORE_TRAINING = "before training"
+"""Imports and preparation: time before the first training loop that no span explains."""
 CATEGORIES = (
-    "loading", "transfer", "forward", "backward", "optimizer", "callbacks", "logging", "validation", "testing",
-    "prediction", "checkpoints", "tuning", "initialization", "other",
+    BEFORE_TRAINING, "initialization", "loading", "transfer", "forward", "backward", "optimizer", "collective_wait",
+    "callbacks", "logging", "validation", "testing", "prediction", "checkpoints", "tuning", "other",
 )  # fmt: skip
 """In the order in which tables show them; the seconds of all together are those of the application."""
 PRODUCTIVE = ("forward", "backward", "optimizer")
@@ -31,6 +33,25 @@ class SlowIteration:
     phase: str
     """The category that took most of it."""
     phase_seconds: float
+
+
+@dataclass(frozen=True)
+class Straggle:
+    """One rank that holds up the others: in which phase, how much, and since when. Times in seconds."""
+
+    phase: str
+    seconds: float
+    """How much longer than the other ranks, in all iterations together."""
+    iterations: int
+    """In how many iterations."""
+    first: int
+    """The first of these."""
+    since: float
+    """When that began, in seconds since the epoch."""
+    lasting: bool
+    """Whether it holds up all iterations from the first of these on, and not just a few."""
+    waited: float
+    """How long the other ranks waited for somebody in those iterations, on average."""
 
 
 @dataclass
@@ -61,7 +82,17 @@ class ProcessTimes:
     """Mean seconds of an iteration, by category and `iteration`."""
     slowest: list[SlowIteration] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
-    """Spans that never ended, outermost first: what a killed process was doing."""
+    """Spans that never ended, outermost first: what a killed process was doing, or a running one is doing."""
+    open_since: list[float] = field(default_factory=list)
+    """When each of them began, in seconds since the epoch."""
+    status: str = ""
+    """Of the process; empty if unknown."""
+    ended: float = 0.0
+    """When the process ended, or now if it is running, in seconds since the epoch; 0 if unknown."""
+    usual_growth: float = 0.0
+    """By how much the median iteration of the last third takes longer than that of the first."""
+    straggles: list[Straggle] = field(default_factory=list)
+    """Where this rank holds up the others, the costliest first."""
 
     def share(self, category: str) -> float:
         """The category's share of the whole."""

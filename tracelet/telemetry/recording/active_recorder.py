@@ -12,6 +12,7 @@ from typing import Any
 from tracelet.capture.sink import Sink
 from tracelet.guard import guard
 from tracelet.telemetry.names import APPLICATION
+from tracelet.telemetry.recording.open_iterations import OpenIterations
 from tracelet.telemetry.recording.span_recorder import SpanRecorder
 from tracelet.telemetry.recording.training_context import ProcessInfo
 from tracelet.telemetry.recording.training_job import TrainingJob
@@ -63,6 +64,8 @@ class Telemetry:
         mine.root = root.id
         self._own_recorder, _recorder, _job = mine, mine, TrainingJob(mine, self._process, self._interval)
         _job.report_start(root)
+        durations = _job.training.durations
+        self._sink.emit(OpenIterations(mine, lambda: durations.mean))
 
     def stop(self) -> None:
         """Close what is open; from now on the telemetry calls of the program do nothing."""

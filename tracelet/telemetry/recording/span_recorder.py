@@ -92,6 +92,8 @@ class SpanRecorder:
         """Names of spans that the program always records itself: no automatic ones are added."""
         self.timed_by_hand = False
         """Whether the program times its iterations or their phases itself."""
+        self.loops: list[Any] = []
+        """The loops of this process that time iterations: see `open_iterations.Loop`."""
         self._ids = itertools.count(1, IDS_PER_ITERATION)
         self.reserve_id: Callable[[], int] = self._ids.__next__
         """An id for a span that will be added when it is over, so that its children can name it now."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tracelet.telemetry.names import (
+    COLLECTIVE_WAIT,
     DATA_LOADING,
     MODEL_BACKWARD,
     MODEL_FORWARD,
@@ -21,6 +22,7 @@ from tracelet.telemetry.recording.peak_flops import peak_of
 from tracelet.telemetry.recording.span_recorder import ActiveSpan
 from tracelet.telemetry.recording.token_counts import TokenCounts
 from tracelet.telemetry.recording.training_context import DEFAULT_INTERVAL, TrainingContext
+from tracelet.telemetry.recording.wait_times import WaitTimes
 
 PRODUCTIVE = (MODEL_FORWARD, MODEL_BACKWARD, ZERO_GRAD, OPTIMIZER_UPDATE)
 """The phases that move the model forward; waiting for data, hooks and logging do not."""
@@ -47,11 +49,12 @@ class TrainingThroughput:
         """The accelerator's name, for its peak."""
         self.measured_flops: float | None = None
         """Operations of one sample, if they were measured."""
-        self._phases = dict.fromkeys((DATA_LOADING, *PRODUCTIVE), 0)
+        self._phases = dict.fromkeys((DATA_LOADING, COLLECTIVE_WAIT, *PRODUCTIVE), 0)
         self._window_phases = dict(self._phases)
         self._samples = self._window_samples = 0
         self.token_counts = TokenCounts()
         self._tokens = self._window_tokens = 0
+        self.waits = WaitTimes()
         self._iterations_start = self._samples_start = 0
         self._earlier_iterations = 0
         """Those of this process's earlier loops, which the present loop's start already contains."""
@@ -160,6 +163,8 @@ class TrainingThroughput:
         self._tokens += tokens * ranks
         self._window_tokens += tokens * ranks
         phases = _sums(pending)
+        for name, waited in self.waits.pop(pending).items():
+            phases[name] = phases.get(name, 0) + waited
         for name in self._phases:
             self._phases[name] += phases.get(name, 0)
             self._window_phases[name] += phases.get(name, 0)
@@ -260,6 +265,7 @@ def _averages(phases: dict[str, int], count: int, prefix: str) -> dict[str, floa
     """Seconds of one iteration; only of phases that were seen."""
     spoken = {
         DATA_LOADING: "dataloader", MODEL_FORWARD: "forward", MODEL_BACKWARD: "backward", OPTIMIZER_UPDATE: "optimizer",
+        COLLECTIVE_WAIT: "collective_wait",
     }  # fmt: skip
     return {
         f"{prefix}avg_{word}_time_sec": phases[name] / count / NANO

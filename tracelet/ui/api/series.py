@@ -8,6 +8,7 @@ from fastapi import APIRouter, HTTPException, Query, Response
 
 from tracelet.errors import RunNotFound
 from tracelet.journal.metric_definition import AXES
+from tracelet.store.process_status import statuses_by_number
 from tracelet.store.run import Run
 from tracelet.store.series import Series
 from tracelet.store.span_table import SpanTable
@@ -138,4 +139,4 @@ class SeriesApi:
     def shares(self, run_id: str) -> Response:
         """Breakdown of the time by span name, goodput, and findings."""
         with self.run_cache.open(run_id) as run:
-            return Json(timeline.shares(self._table(run), run.params, run.environment))
+            return Json(timeline.shares(self._table(run), statuses_by_number(run.views), run.params, run.environment))

@@ -121,11 +121,14 @@ def test_spans_of_the_program_are_rows_of_their_own() -> None:
     made.add("preprocess", 0, 900, outer, thread=2)
     (times,) = analyse(table(made))
     assert times.parts == pytest.approx(
-        {"forward": 0.2, "preprocess": 0.2, "augment": 0.2, "loading (span)": 0.05, "other": 0.35}
-    )
-    assert next(iter(times.parts)) == "forward" and list(times.parts)[-1] == "other"
+        {
+            "before training": 0.1, "forward": 0.2, "preprocess": 0.2, "augment": 0.2, "loading (span)": 0.05,
+            "other": 0.25,
+        }
+    )  # fmt: skip
+    assert next(iter(times.parts)) == "before training" and list(times.parts)[-1] == "other"
     assert times.within["other"] == pytest.approx(
-        {"in training iterations": 0.15, "in training loops, between iterations": 0.0, "outside training loops": 0.2}
+        {"in training iterations": 0.15, "in training loops, between iterations": 0.0, "outside training loops": 0.1}
     )
 
 
@@ -156,7 +159,7 @@ def test_open_spans_last_until_the_end() -> None:
     made.add(names.MODEL_INIT, 0, 700, 900)
     (times,) = analyse(table(made, opened=(opened,)))
     assert times.open == [names.APPLICATION] and times.total == pytest.approx(0.7)
-    assert "Rank 0 ended without closing its spans: application." in [found.text for found in findings([times], {}, {})]
+    assert "Rank 0 ended while it was in application." in [found.text for found in findings([times], {}, {})]
 
 
 def test_nothing() -> None:
@@ -200,25 +203,12 @@ def test_time_that_no_span_explains_is_told() -> None:
     made.add(names.TRAINING_ITERATION, 9000, 500, loop)
     assert said(analyse(table(made))) == [
         (
-            "100% of the time (10.0 s) is not in any span, 8.5 s of it in training iterations. "
+            "90% of the time (9.0 s) is not in any span, 8.5 s of it in training iterations. "
             "To see what happens there, add spans: with tracelet.span('name'):"
         )
     ]
     made.add("preprocess", 1000, 6000, loop)
     assert said(analyse(table(made))) == []
-
-
-def test_stragglers() -> None:
-    """A rank that needs longer before the backward pass is named."""
-    quick, slow = (
-        training(10, data_loading=10.0, model_forward=20.0)[0],
-        training(10, data_loading=40.0, model_forward=20.0)[0],
-    )
-    texts = said(analyse(table(quick, slow, quick)))
-    assert (
-        "Rank 1 takes 60.0 ms per iteration for data loading and forward (loading: 40.0 ms), the other ranks 30.0 ms "
-        "(10.0 ms); they wait for it."
-    ) in texts
 
 
 def test_callbacks_checkpoints_and_initialization() -> None:
@@ -253,14 +243,13 @@ def test_what_takes_most_is_named() -> None:
     late, _ = training(20, data_loading=130.0, model_forward=5.0)
     texts = said(analyse(table(made, late)), data__train__workers=2)
     assert [text for text in texts if not text.startswith("Rank")] == [
+        "Validation takes 3.0 s, or 30% of the time in training loops; 2.5 s of it is waiting for data.",
+        "87% of the training loop of rank 1 is spent waiting for data; the data loader uses 2 workers on 16 cores.",
+        "20% of the training loop is spent in callbacks (2.0 s), 2.0 s of it in on_validation_end.",
         (
             "57% of the time (34.0 s) is not in any span, 30.0 s of it outside training loops. "
             "To see what happens there, add spans: with tracelet.span('name'):"
         ),
-        "Initialization took 20 s, 20 s of it initializing the process group.",
-        "Validation takes 3.0 s, or 30% of the time in training loops; 2.5 s of it is waiting for data.",
-        "87% of the training loop of rank 1 is spent waiting for data; the data loader uses 2 workers on 16 cores.",
-        "20% of the training loop is spent in callbacks (2.0 s), 2.0 s of it in on_validation_end.",
     ]
 
 
