@@ -14,6 +14,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FLOOR := .venv-floor
+TRACKERS := .venv-trackers
 ARGS ?=
 WORKERS ?= 2
 PYTEST := -m pytest --numprocesses $(WORKERS)
@@ -35,7 +36,7 @@ demo: $(VENV)/.demo
 check: lint
 	$(BIN)/python $(PYTEST) -m 'not slow' tests/unit $(ARGS)
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(TRACKERS)/.ready
 	$(BIN)/python $(PYTEST) $(ARGS)
 
 lint: $(VENV)/.dev
@@ -80,6 +81,13 @@ $(FLOOR)/.ready: constraints-floor.txt pyproject.toml
 	@echo "installing the oldest supported Lightning into $(FLOOR) ..."
 	$(FLOOR)/bin/python $(INSTALL) '$(TORCH)' 'setuptools<81'
 	$(FLOOR)/bin/python $(INSTALL) --constraint constraints-floor.txt --editable '.[floor]'
+	@touch $@
+
+# Trackers whose runs are imported: their packages ask for other versions than those that the tests run with.
+$(TRACKERS)/.ready: constraints-trackers.txt
+	$(call new_environment,$(TRACKERS))
+	@echo "installing trackers whose files tests import into $(TRACKERS) ..."
+	$(TRACKERS)/bin/python $(INSTALL) --requirement constraints-trackers.txt
 	@touch $@
 
 define new_environment

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import functools
 import shutil
+import subprocess
 import tempfile
 import venv
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -19,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
+TRACKERS = ".venv-trackers"
 
 
 @functools.cache
@@ -37,6 +39,13 @@ def python(*packages: str) -> str:
 def lightning_python(*more: str) -> str:
     """Both flavours of Lightning, with them torch, and what else is named."""
     return python("lightning", "pytorch-lightning", *more)
+
+
+@functools.cache
+def trackers_python() -> str:
+    """The interpreter with the trackers of `constraints-trackers.txt`; its environment is made if it is not there."""
+    subprocess.run(["make", "--silent", f"{TRACKERS}/.ready"], cwd=ROOT, check=True, timeout=600)
+    return str(ROOT / TRACKERS / "bin" / "python")
 
 
 def _needed(names: list[str]) -> dict[str, Distribution]:

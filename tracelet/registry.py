@@ -82,7 +82,12 @@ IMPORTERS: dict[str, str] = {
     "wandb": "tracelet.importers.wandb_offline.importer:WandbImporter",
     "lightning": "tracelet.importers.lightning_logs:LightningImporter",
     "mlflow": "tracelet.importers.mlflow.importer:MlflowImporter",
+    "sacred": "tracelet.importers.sacred:SacredImporter",
+    "dvclive": "tracelet.importers.dvclive:DvcliveImporter",
+    "huggingface": "tracelet.importers.trainer_state:TrainerStateImporter",
     "tensorboard": "tracelet.importers.tensorboard:TensorboardImporter",
+    "onelogger": "tracelet.importers.onelogger:OneloggerImporter",
+    "table": "tracelet.importers.tables.importer:TableImporter",
 }
 """Format to class, in the order in which they are tried; others are added through the entry points
 `tracelet.importers`.

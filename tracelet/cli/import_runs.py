@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 
 import click
 
@@ -18,10 +18,13 @@ from tracelet.cli.output import console, echo
 from tracelet.importers import run_import
 from tracelet.importers.base import Importer, SourceRun
 from tracelet.importers.run_writer import Written
+from tracelet.importers.tables.importer import TableImporter
+from tracelet.importers.tables.layout import TableColumns
 from tracelet.store.store import Store, prepare
 
 WATCH_PAUSE = 5.0
-"""Seconds between two checks of a source with `--follow`."""
+"""Seconds between two checks of a source with `--watch`."""
+TABLE = TableImporter.name
 
 
 @click.command("import")
@@ -30,27 +33,39 @@ WATCH_PAUSE = 5.0
 @click.option(
     "--project", metavar="NAME", help="Project of the runs (default: the source's project, otherwise 'imported')."
 )
+@click.option("--step", metavar="COLUMN", default="", help="Of a table: the column with the steps (default: guessed).")
+@click.option("--time", metavar="COLUMN", default="", help="Of a table: the column with the times (default: guessed).")
+@click.option("--run", metavar="COLUMN", default="", help="Of a table: the column that names the run of each row.")
+@click.option("--params", metavar="COLUMNS", default="", help="Of a table: columns with parameters, comma-separated.")
 @click.option("--dry-run", is_flag=True, help="List the runs that would be imported without importing them.")
 @click.option("--watch", is_flag=True, help="Keep importing new data every 5 seconds, until Ctrl-C.")
 @store_option
 def import_runs(
-    store: Store, paths: tuple[Path, ...], format: str | None, project: str | None, dry_run: bool, watch: bool
-) -> None:
+    store: Store, paths: tuple[Path, ...], format: str | None, project: str | None, step: str, time: str, run: str,
+    params: str, dry_run: bool, watch: bool,
+) -> None:  # fmt: skip
     """Import runs that other trackers recorded. PATH is a file, or a folder that is searched recursively.
 
     Sources are never modified. Importing the same source again adds only new points, and an interrupted import resumes.
     """
+    columns = TableColumns(step, time, run, tuple(name.strip() for name in params.split(",") if name.strip()))
+    format = format or (TABLE if columns != TableColumns() else None)
     importers = {name: make() for name, make in registry.plugins("importers", registry.IMPORTERS)}
+    importers[TABLE] = TableImporter(columns, in_folders=format == TABLE)
     if format is not None and format not in importers:
         raise CommandError(f"unknown format {visible(format)!r}. Formats: {', '.join(importers)}")
+    if columns != TableColumns() and format != TABLE:
+        raise CommandError(f"--step, --time, --run and --params name columns of a table, and {format} has none")
     if dry_run:
-        for run in run_import.find(paths, importers, format):
-            echo(f"{run.format:12} {visible(run.name)}  {visible(str(run.path))}")
+        found = run_import.find(paths, importers, format)
+        _show_notes(found)
+        for one in found:
+            echo(f"{one.format:12} {visible(one.name)}  {visible(str(one.path))}")
         return
     failures = _import_once(store, paths, importers, format, project)
     while watch:
         try:
-            time.sleep(WATCH_PAUSE)
+            sleep(WATCH_PAUSE)
         except KeyboardInterrupt:
             break
         failures = _import_once(store, paths, importers, format, project, quiet=True)
@@ -68,6 +83,8 @@ def _import_once(
 ) -> int:
     """Import everything; returns the number of failed runs. `quiet` prints only runs with new data."""
     runs = run_import.find(paths, importers, format)
+    if not quiet:
+        _show_notes(runs)
     prepare(str(store.root))
     failures = points = 0
     with _bar(len(runs)) as progress:
@@ -83,6 +100,12 @@ def _import_once(
         total = f"{counted(len(runs) - failures, 'run')}, {counted(points, 'new point')}"
         echo(f"{total}. List them: tracelet ls --dir {store.root}")
     return failures
+
+
+def _show_notes(runs: Sequence[SourceRun]) -> None:
+    """What importers assume about each path, said once."""
+    for path, note in dict.fromkeys((run.path, run.note) for run in runs if run.note):
+        echo(f"{visible(str(path))}: {visible(note)}")
 
 
 def _sentence(written: Written) -> str:

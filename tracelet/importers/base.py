@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Union
 
-from tracelet.journal.records import Artifact, Console, Event, Facts, Notice, Params, Status, Tags
+from tracelet.journal.records import Artifact, Console, Event, Facts, Notice, Params, Span, Status, Tags
 
 if TYPE_CHECKING:
     from tracelet.journal.column_packing import FloatArray, IntArray
@@ -30,6 +30,8 @@ class SourceRun:
     name: str = ""
     project: str = ""
     tags: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+    """What the importer assumes about the source; shown before anything is imported."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Resumed:
     step: int
 
 
-Item = Union[PointBatch, Resumed, Params, Tags, Facts, Event, Artifact, Console, Notice, Status]
+Item = Union[PointBatch, Resumed, Params, Tags, Facts, Event, Span, Artifact, Console, Notice, Status]
 
 
 class Importer(Protocol):

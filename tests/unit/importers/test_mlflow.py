@@ -46,6 +46,10 @@ def write(client: MlflowClient, location: str) -> str:
     client.set_tag(run, "note", "a tag")
     client.set_terminated(run, "FAILED", end_time=int(time.time() * 1000))
     client.create_run(experiment, run_name="second", tags={"mlflow.parentRunId": run})
+    client.delete_run(client.create_run(experiment, run_name="deleted").info.run_id)
+    gone = client.create_experiment("gone", artifact_location=location)
+    client.create_run(gone, run_name="of a deleted experiment")
+    client.delete_experiment(gone)
     return run
 
 
@@ -95,3 +99,9 @@ def test_the_source_stays_as_it_is_and_nothing_comes_twice(
     assert {run.id: run.summaries() for run in imported(copy, tmp_path / "store")} == first
     after = [copy] if copy.is_file() else sorted(one for one in copy.rglob("*") if one.is_file())
     assert [(one, one.read_bytes()) for one in after] == before
+
+
+def test_deleted_runs_are_left_out(source: tuple[Path, MlflowClient, str]) -> None:
+    """A deleted run and those of a deleted experiment are not imported, from folders as from a database."""
+    path, _, _ = source
+    assert sorted(run.name for run in find([path], IMPORTERS)) == ["first", "second"]

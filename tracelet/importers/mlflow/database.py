@@ -9,45 +9,26 @@ import math
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tracelet.importers.base import Item, PointBatch, SourceRun
-from tracelet.importers.mlflow.statuses import MILLI, facts
+from tracelet.importers.mlflow.statuses import DELETED, MILLI, facts
+from tracelet.importers.sqlite_file import is_database, opened, tables
 from tracelet.journal.records import Artifact, Notice
 
-MAGIC = b"SQLite format 3\0"
 NEEDED = {"runs", "metrics", "params", "tags", "experiments"}
 LARGEST = sys.float_info.max
 ROWS_AT_ONCE = 100_000
-DELETED = "deleted"
-
-
-def opened(path: Path) -> sqlite3.Connection:
-    """The database, opened read-only; sqlite3.DatabaseError becomes OSError."""
-    try:
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
-        connection.execute("select 1 from sqlite_master")
-        return connection
-    except sqlite3.Error as error:
-        raise OSError(f"{path} cannot be read as an SQLite database: {error}") from error
-
-
-def is_database(path: Path) -> bool:
-    """Whether the file begins like an SQLite database."""
-    with open(path, "rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
 
 
 def find(format: str, path: Path) -> list[SourceRun]:
     """The runs in the database that are not deleted; none if it is not MLflow's."""
     if not is_database(path):
         return []
-    with closing(opened(path)) as database:
-        tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
-        if not tables >= NEEDED:
+    with opened(path) as database:
+        if not tables(database) >= NEEDED:
             return []
         rows = database.execute(
             "select runs.run_uuid, runs.name, experiments.name from runs join experiments using (experiment_id)"
@@ -58,7 +39,7 @@ def find(format: str, path: Path) -> list[SourceRun]:
 
 def read(run: SourceRun) -> Iterator[Item]:
     """The content of the run."""
-    with closing(opened(run.path)) as database:
+    with opened(run.path) as database:
         row = database.execute(
             "select start_time, end_time, status, artifact_uri from runs where run_uuid = ?", (run.key,)
         ).fetchone()

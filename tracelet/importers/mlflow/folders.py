@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tracelet.importers.base import Item, PointBatch, SourceRun
-from tracelet.importers.mlflow.statuses import MILLI, facts
+from tracelet.importers.mlflow.statuses import DELETED, MILLI, facts
 from tracelet.journal.records import Artifact, Notice
 
 META = "meta.yaml"
@@ -20,6 +20,11 @@ META = "meta.yaml"
 def is_run(folder: Path) -> bool:
     """Whether the folder is that of a run, and not of an experiment or a model."""
     return "run_id" in meta(folder) or "run_uuid" in meta(folder)
+
+
+def is_deleted(folder: Path) -> bool:
+    """Whether the run of the folder was deleted, and may be restored."""
+    return meta(folder).get("lifecycle_stage") == DELETED
 
 
 def meta(folder: Path) -> dict[str, str]:

@@ -15,6 +15,8 @@ from tracelet.importers.base import Item, SourceRun
 from tracelet.importers.mlflow import database, folders
 
 META = "meta.yaml"
+TRASH = ".trash"
+"""Where a folder store keeps deleted experiments."""
 
 
 class MlflowImporter:
@@ -23,15 +25,16 @@ class MlflowImporter:
     name = "mlflow"
 
     def find(self, path: Path) -> list[SourceRun]:
-        """The runs of every database and every folder store at or below the path."""
+        """The runs of every database and every folder store at or below the path, without deleted ones."""
         if path.is_file():
             return database.find(self.name, path)
         found: list[SourceRun] = []
         for folder, subfolders, files in os.walk(path):
-            subfolders.sort()
+            subfolders[:] = sorted(name for name in subfolders if name != TRASH)
             here = Path(folder)
             if META in files and folders.is_run(here):
-                found.append(folders.source(self.name, here))
+                if not folders.is_deleted(here):
+                    found.append(folders.source(self.name, here))
                 subfolders.clear()
             else:
                 for name in sorted(files):

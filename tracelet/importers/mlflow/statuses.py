@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tracelet.importers.base import Item
-from tracelet.journal.records import FAILED, FINISHED, KILLED, RUNNING, Params, Scalar, Status, Tags
+from tracelet.importers.text_numbers import as_number
+from tracelet.journal.records import FAILED, FINISHED, KILLED, RUNNING, Params, Status, Tags
 
 MILLI = 1000
 STATUSES = {
@@ -14,19 +15,9 @@ STATUSES = {
 }  # fmt: skip
 """By the number in folders and the name in databases."""
 PARENT, OWN = "mlflow.parentRunId", "mlflow."
+DELETED = "deleted"
+"""The `lifecycle_stage` of a run that was deleted, and may be restored."""
 NO_END = "it was running when it was imported, or was never ended"
-
-
-def as_number(value: str) -> Scalar:
-    """The number that the string represents, if formatting that number yields the same string; else the string."""
-    for kind in (int, float):
-        try:
-            number = kind(value)
-        except ValueError:
-            continue
-        if str(number) == value and abs(number) < 2**63:
-            return number
-    return value
 
 
 def facts(
