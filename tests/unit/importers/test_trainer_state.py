@@ -22,7 +22,8 @@ def save(folder: Path, points: int) -> TrainerState:
         {"step": step, "loss": value, "epoch": 0.5} for step, value in list(zip(STEPS, HARD))[:points]
     ] + [{"step": points, "eval_loss": 0.25}]
     state.save_to_json(str(folder / "trainer_state.json"))
-    return TrainerState.load_from_json(str(folder / "trainer_state.json"))
+    loaded: TrainerState = TrainerState.load_from_json(str(folder / "trainer_state.json"))
+    return loaded
 
 
 def test_the_latest_state_is_the_run(tmp_path: Path) -> None:
