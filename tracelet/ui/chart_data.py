@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracelet.store.downsampling import select_indices
 from tracelet.store.series import Series
+from tracelet.ui.smoothing import smoothed
 
 if TYPE_CHECKING:
     from tracelet.journal.column_packing import FloatArray, IntArray
@@ -78,9 +79,10 @@ class Axis:
 
 
 def curve(
-    series: Series, axis: Axis, points: int, low: float | None = None, high: float | None = None
-) -> dict[str, Any]:
-    """The visible points of a series, downsampled to at most `points`."""
+    series: Series, axis: Axis, points: int, low: float | None = None, high: float | None = None,
+    smooth: tuple[str, float] = ("ema", 0.0),
+) -> dict[str, Any]:  # fmt: skip
+    """The visible points of a series, downsampled to at most `points`; `smooth`: a kind of smoothing, and how much."""
     import numpy as np
 
     most = max(MIN_POINTS, min(points, MOST))
@@ -90,12 +92,17 @@ def curve(
     places = chosen + start if axis.indexes is None else axis.indexes[chosen + start]
     found, x = series.values[places], axis.at(places)
     finite = np.isfinite(found)
-    return {
+    drawn = {
         "x": x.tolist(), "y": [value if good else None for value, good in zip(found.tolist(), finite.tolist())],
         "nan": x[np.isnan(found)].tolist(), "up": x[np.isposinf(found)].tolist(),
         "down": x[np.isneginf(found)].tolist(),
         "steps": series.steps[places].tolist(), "count": stop - start, "total": len(series),
     }  # fmt: skip
+    if smooth[1] > 0:
+        placed = axis.places(0, len(series) if axis.indexes is None else len(axis.indexes))
+        means = smoothed(series.values[placed], axis.positions[placed].astype("float64", copy=False), *smooth)
+        drawn["smooth"] = [value if good else None for value, good in zip(means[chosen + start].tolist(), finite)]
+    return drawn
 
 
 def band(

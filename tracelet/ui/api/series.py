@@ -18,6 +18,7 @@ from tracelet.ui.chart_data import Axis, band, curve
 from tracelet.ui.run_cache import RunCache
 from tracelet.ui.series_cache import SeriesCache, ranks
 from tracelet.ui.series_preview import SeriesPreviews
+from tracelet.ui.smoothing import MOST_WIDTH
 
 MOST_SERIES = 200
 MOST_BAND = 64
@@ -30,6 +31,9 @@ Low = Annotated[Union[float, None], Query(alias="from", allow_inf_nan=False)]
 High = Annotated[Union[float, None], Query(alias="to", allow_inf_nan=False)]
 AxisName = Literal["auto", "step", "epoch", "time", "relative"]
 """`auto`: as `define_metric` says, step for other metrics."""
+
+Smoothing = Literal["ema", "time", "mean", "gaussian"]
+Amount = Annotated[float, Query(ge=0, le=MOST_WIDTH, allow_inf_nan=False)]
 
 
 class SeriesApi:
@@ -53,9 +57,12 @@ class SeriesApi:
         self, run: Names, name: Names, x: AxisName = "auto", points: int = 1500,
         low: Low = None, high: High = None,
         rank: int | None = None, ranks: Literal["lowest", "band", "lines"] = "lowest",
-        format: Literal["json", "csv", "arrow"] = "json",
+        smoothing: Smoothing = "ema", smooth: Amount = 0.0, format: Literal["json", "csv", "arrow"] = "json",
     ) -> Response:  # fmt: skip
-        """The points of metrics: downsampled for a chart as JSON, all of them as CSV or Arrow."""
+        """The points of metrics: downsampled for a chart as JSON, all of them as CSV or Arrow.
+
+        `smooth`: for `ema` and `time` the weight of the past, for `mean` and `gaussian` a number of points.
+        """
         run, name = list(dict.fromkeys(run)), list(dict.fromkeys(name))
         if len(run) * len(name) > MOST_SERIES:
             raise HTTPException(400, f"at most {MOST_SERIES} series at once")
@@ -68,7 +75,7 @@ class SeriesApi:
         for one in run:
             with self.run_cache.open(one) as opened:
                 for title in name:
-                    found += self._curves(opened, title, x, points, (low, high), rank, ranks)
+                    found += self._curves(opened, title, x, points, (low, high), rank, ranks, (smoothing, smooth))
         return Json({"series": found, "x": x})
 
     def _whole(self, run_id: str, name: str, rank: int | None) -> Any:
@@ -80,7 +87,7 @@ class SeriesApi:
 
     def _curves(
         self, run: Run, name: str, x: str, points: int, sight: tuple[float | None, float | None], rank: int | None,
-        how: str,
+        how: str, smooth: tuple[str, float],
     ) -> list[dict[str, Any]]:  # fmt: skip
         known = ranks(run, name)
         if not known or (rank is not None and rank not in known):
@@ -93,11 +100,11 @@ class SeriesApi:
         found = []
         for number in wanted:
             # A chart of the whole series; the position of a point within its epoch depends on all of them.
-            quick = sight == (None, None) and axis_name != "epoch" and along is None
+            quick = sight == (None, None) and not smooth[1] and axis_name != "epoch" and along is None
             first_look = self.previews.preview(run, name, number, points) if quick else None
             series, total = first_look or (self.series_cache.series(run, name, number), None)
             axis = Axis.of(series, axis_name, info.started, along)
-            drawn = curve(series, axis, points, *sight)
+            drawn = curve(series, axis, points, *sight, smooth=smooth)
             if total is not None:
                 drawn.update(count=total, total=total)
             if how == "band" and len(known) > 1 and total is None:

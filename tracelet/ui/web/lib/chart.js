@@ -2,9 +2,10 @@
 import { echarts } from "nicegui-echart";
 import { get, query } from "tracelet-web/api.js";
 import { h, put, notify } from "tracelet-web/dom.js";
-import { date, duration, number, size } from "tracelet-web/format.js";
+import { date, duration, mark, number, size } from "tracelet-web/format.js";
 import { colour, css, onTheme } from "tracelet-web/theme.js";
 
+const MOST_ROWS = 14; // of a tooltip
 const PAUSE = 250; // milliseconds between fetches of one chart: zooming by wheel asks for many
 
 const sight = new IntersectionObserver(
@@ -57,7 +58,7 @@ export class Chart {
   parameters() {
     const width = Math.max(300, Math.min(2000, Math.round((this.canvas.clientWidth || 500) * 1.5)));
     const [from, to] = this.range ?? [];
-    return { run: this.spec.runs, name: this.spec.names, x: this.settings.x, points: width, from, to, ranks: this.settings.ranks };
+    return { run: this.spec.runs, name: this.spec.names, x: this.settings.x, points: width, from, to, ranks: this.settings.ranks, smooth: this.settings.smooth || undefined, smoothing: this.settings.smooth ? this.settings.smoothing : undefined };
   }
 
   // The axis of this chart: the one chosen, or what the program has defined for its metric.
@@ -126,15 +127,15 @@ export class Chart {
   options() {
     const text = css("--tl-muted"), line = css("--tl-line");
     const extent = this.extent();
-    this.off = this.data.reduce((sum, one) => sum + one.y.filter((found) => found !== this.drawable(found)).length, 0);
+    this.off = this.data.reduce((sum, one) => sum + one.y.filter((found) => found !== null && this.drawable(found) === null).length, 0);
     const scale = this.settings.outliers ? this.inner() : {};
     return {
       animation: false,
       grid: { left: 8, right: 14, top: 14, bottom: 8, containLabel: true },
       textStyle: { fontFamily: "system-ui, sans-serif" },
-      xAxis: { type: "value", min: extent[0], max: extent[1], axisLine: { lineStyle: { color: line } },
-        axisLabel: { color: text, hideOverlap: true, showMinLabel: extent[0] === 0, showMaxLabel: false, formatter: (found) => this.tick(found) }, splitLine: { show: false }, axisPointer: { label: { show: false } } },
-      yAxis: { type: this.settings.log ? "log" : "value", scale: true, ...scale, axisLabel: { color: text, formatter: (found) => this.amount(found) },
+      xAxis: { type: "value", minInterval: this.axis === "step" ? 1 : undefined, min: extent[0], max: extent[1], axisLine: { lineStyle: { color: line } },
+        axisLabel: { color: text, hideOverlap: true, showMinLabel: extent[0] === 0, formatter: (found) => this.tick(found) }, splitLine: { show: false }, axisPointer: { label: { show: false } } },
+      yAxis: { type: "value", scale: true, ...this.yRange(), ...scale, axisLabel: { color: text, formatter: (found) => this.mark(found) },
         splitLine: { lineStyle: { color: line } } },
       tooltip: { trigger: "axis", confine: true, backgroundColor: css("--tl-surface"), borderColor: line, textStyle: { color: css("--tl-text"), fontSize: 12 },
         axisPointer: { type: "line", lineStyle: { color: text, type: "dashed" } }, formatter: (found) => this.tip(found) },
@@ -154,17 +155,18 @@ export class Chart {
     return this.wholeExtent ?? [0, 1];
   }
 
-  // Zero and below have no logarithm: they are gaps, and counted among the points off scale.
+  // On a logarithmic axis the logarithm is drawn, so that the axis fits the range of the data and not whole decades.
+  // Zero and below have none: they are gaps, and counted among the points off scale.
   drawable(found) {
-    return this.settings.log && found <= 0 ? null : found;
+    if (!this.settings.log || found === null) return found;
+    return found > 0 ? Math.log10(found) : null;
   }
 
   inner() {
     const all = this.data.flatMap((one) => one.y.map((found) => this.drawable(found)).filter((found) => found !== null)).sort((a, b) => a - b);
     if (all.length < 20) return {};
     const low = all[Math.floor(all.length * 0.01)], high = all[Math.ceil(all.length * 0.99) - 1];
-    const room = (high - low) * 0.05 || 1, factor = (high / low) ** 0.05 || 1.05;
-    const [min, max] = this.settings.log ? [low / factor, high * factor] : [low - room, high + room];
+    const room = (high - low) * 0.05 || 1, [min, max] = [low - room, high + room];
     this.off += all.filter((found) => found < min || found > max).length;
     return { min, max };
   }
@@ -172,11 +174,11 @@ export class Chart {
   lines(one, place) {
     const tint = colour(this.spec.place?.(one) ?? place);
     const name = this.spec.label?.(one) ?? one.name;
-    const points = one.x.map((at, index) => [at, this.drawable(one.y[index]), one.steps[index]]);
+    const points = one.x.map((at, index) => [at, this.drawable(one.y[index]), one.y[index]]);
     const shared = { name, type: "line", showSymbol: one.x.length < 30, symbolSize: 5, itemStyle: { color: tint }, emphasis: { disabled: true } };
-    const smooth = this.settings.smooth > 0 && points.length > 4;
-    const found = [{ ...shared, data: points, lineStyle: { width: smooth ? 1 : 1.8, opacity: smooth ? 0.28 : 1 }, sampling: undefined, z: 2 }];
-    if (smooth) found.push({ ...shared, name: name + " (smoothed)", data: smoothed(points, this.settings.smooth), showSymbol: false, lineStyle: { width: 2 }, z: 3 });
+    const line = this.spec.line?.(one) ?? "solid", smooth = Boolean(one.smooth);
+    const found = [{ ...shared, data: points, lineStyle: { type: line, width: smooth ? 1 : 1.8, opacity: smooth ? 0.28 : 1 }, sampling: undefined, z: 2 }];
+    if (smooth) found.push({ ...shared, name: name + " (smoothed)", data: one.x.map((at, index) => [at, this.drawable(one.smooth[index]), one.smooth[index]]), showSymbol: false, lineStyle: { type: line, width: 2 }, z: 3 });
     const finite = points.map((point) => point[1]).filter((value) => value !== null);
     const low = finite.length ? Math.min(...finite) : 1, high = finite.length ? Math.max(...finite) : 1;
     for (const [kind, symbol, at, xs] of [["NaN", "diamond", low, one.nan], ["+inf", "triangle", high, one.up], ["-inf", "path://M0,0 L10,0 L5,10 z", low, one.down]]) {
@@ -191,30 +193,48 @@ export class Chart {
     const base = { type: "line", stack, stackStrategy: "all", symbol: "none", lineStyle: { opacity: 0 }, z: 1, silent: true, tooltip: { show: false } };
     return [
       { ...base, name: `${name} min`, data: band.x.map((x, i) => [x, this.drawable(band.min[i])]) },
-      { ...base, name: `${name} to max`, data: band.x.map((x, i) => [x, this.drawable(band.min[i]) === null ? null : band.max[i] - band.min[i]]), areaStyle: { color: tint, opacity: 0.18 } },
+      { ...base, name: `${name} to max`, data: band.x.map((x, i) => [x, this.drawable(band.min[i]) === null ? null : this.drawable(band.max[i]) - this.drawable(band.min[i])]), areaStyle: { color: tint, opacity: 0.18 } },
     ];
   }
 
-  // Bytes and percent with their units, which the names of the system metrics end with.
-  amount(found) {
+  // Bytes and percent with their units, which the names of the system metrics end with. `digits`: so many that the marks
+  // of an axis differ.
+  amount(found, apart) {
     const [name] = this.spec.names;
-    if (/bytes(_per_second)?$/.test(name) && Number.isFinite(found)) return size(Math.abs(found)).replace(/^/, found < 0 ? "-" : "") + (/second$/.test(name) ? "/s" : "");
-    return /_percent$/.test(name) && Number.isFinite(found) ? `${number(found)} %` : number(found);
+    if (/bytes(_per_second)?$/.test(name) && Number.isFinite(found)) return size(Math.abs(found), apart).replace(/^/, found < 0 ? "-" : "") + (/second$/.test(name) ? "/s" : "");
+    const shown = apart ? mark(found, apart) : number(found);
+    return /_percent$/.test(name) && Number.isFinite(found) ? `${shown} %` : shown;
+  }
+
+  // A share of a whole is read against the whole.
+  yRange() {
+    const all = this.data.flatMap((one) => one.y).filter((found) => found !== null);
+    const [low, high] = extremes(all);
+    this.apart = (high - low) / 5 || 0;
+    if (!this.settings.log && /_percent$/.test(this.spec.names[0]) && low >= 0 && high <= 100) return { min: 0, max: 100 };
+    if (this.settings.log && Math.log10(high / low) >= 2) return { minInterval: 1 }; // marks at decades
+    return {};
+  }
+
+  mark(found) {
+    if (!this.settings.log) return this.amount(found, this.apart);
+    return this.amount(Number((10 ** found).toPrecision(3)));
   }
 
   tick(found) {
     if (this.axis === "relative") return duration(found);
     if (this.axis === "time") return date(found).slice(11);
-    return number(found);
+    return mark(found, 0);
   }
 
   tip(found) {
-    const rows = (Array.isArray(found) ? found : [found]).filter((row) => row.value && !/ (min|to max)$/.test(row.seriesName)).slice(0, 14);
+    const all = (Array.isArray(found) ? found : [found]).filter((row) => row.value && !/ (min|to max)$/.test(row.seriesName) && !(this.settings.smooth && !/\(smoothed\)$/.test(row.seriesName) && row.seriesType === "line"));
+    const rows = all.sort((one, other) => other.value[1] - one.value[1]).slice(0, MOST_ROWS);
     if (!rows.length) return "";
     const at = rows[0].value[0];
     const title = ({ relative: "", time: "" }[this.axis] ?? `${this.axis} `) + (this.axis === "time" ? date(at) : this.tick(at));
     return h("div", { class: "tl-tip" }, h("div", { class: "tl-tip-title" }, title), rows.map((row) => h("div", { class: "tl-tip-row" },
-      h("i", { style: { background: row.color } }), h("span", {}, row.seriesName), h("b", {}, typeof row.value[2] === "string" ? row.value[2] : this.amount(row.value[1])))));
+      h("i", { style: { background: row.color } }), h("span", {}, row.seriesName), h("b", {}, typeof row.value[2] === "string" ? row.value[2] : this.amount(row.value[2])))), all.length > rows.length && h("div", { class: "tl-tip-title" }, `+${all.length - rows.length} more`));
   }
 
   save(kind) {
@@ -248,15 +268,4 @@ function download(address, name) {
   document.body.append(link);
   link.click();
   link.remove();
-}
-
-// Exponential moving average, corrected for its beginning; gaps stay gaps.
-function smoothed(points, weight) {
-  let mean = 0, seen = 0;
-  return points.map(([x, y, step]) => {
-    if (y === null) return [x, null, step];
-    mean = mean * weight + (1 - weight) * y;
-    seen += 1;
-    return [x, mean / (1 - weight ** seen), step];
-  });
 }

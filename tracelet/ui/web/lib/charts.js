@@ -5,10 +5,12 @@ import { Chart } from "tracelet-web/chart.js";
 
 export const AXES = [["auto", "Default"], ["step", "Step"], ["epoch", "Epoch"], ["relative", "Time since start"], ["time", "Wall time"]];
 
+const SMOOTHINGS = [["ema", "Average (EMA)"], ["time", "EMA along x"], ["mean", "Running mean"], ["gaussian", "Gaussian"]];
+
 export class Charts {
   // specs: [{title, runs, names, label, place}], fixed: settings that cannot be chosen
   constructor(specs, fixed = {}) {
-    this.settings = { x: view.get("x", "auto"), smooth: Number(view.get("smooth", "0")) || 0, log: view.get("log") === "1",
+    this.settings = { x: view.get("x", "auto"), smooth: Number(view.get("smooth", "0")) || 0, smoothing: view.get("smoothing", "ema"), log: view.get("log") === "1",
       outliers: view.get("outliers") === "1", ranks: view.get("ranks", "band"), ...fixed };
     this.fixed = fixed;
     this.charts = [];
@@ -22,19 +24,39 @@ export class Charts {
       oninput: (event) => (view.set({ q: event.target.value }), this.filter()) });
     const toggle = (name, title) => h("label", { class: "tl-check" }, h("input", { type: "checkbox", checked: this.settings[name],
       onchange: (event) => this.set(name, event.target.checked, event.target.checked ? "1" : "") }), title);
-    const smooth = h("label", { class: "tl-field" }, h("span", {}, "Smoothing"), h("input", { type: "range", min: 0, max: 0.99, step: 0.01,
-      value: this.settings.smooth, "aria-label": "Smoothing", oninput: (event) => this.set("smooth", Number(event.target.value), event.target.value) }));
     return h("div", { class: "tl-bar" }, search,
       !this.fixed.x && choice("X axis", AXES, this.settings.x, (x) => this.set("x", x, x, true)),
-      smooth, toggle("log", "Log scale"), toggle("outliers", "Ignore outliers"),
+      this.smoothing(), toggle("log", "Log scale"), toggle("outliers", "Ignore outliers"),
       choice("Ranks", [["band", "Band"], ["lines", "Lines"], ["lowest", "Aggregate"]], this.settings.ranks, (ranks) => this.set("ranks", ranks, ranks, true)));
   }
 
+  // A slider and the number; the averages take the weight of the past, the windows a number of points.
+  smoothing() {
+    const share = () => ["ema", "time"].includes(this.settings.smoothing);
+    const inputs = ["range", "number"].map((type) => h("input", { type, min: 0, value: this.settings.smooth, class: type === "number" ? "tl-number" : null, "aria-label": type === "number" ? "Amount of smoothing" : "Smoothing",
+      oninput: (event) => {
+        const amount = Math.max(0, Math.min(share() ? 0.999 : 1000, Number(event.target.value) || 0));
+        for (const input of inputs) if (input !== event.target) input.value = amount;
+        this.set("smooth", amount, amount ? String(amount) : "", "keep");
+      } }));
+    const scale = () => inputs.forEach((input) => ((input.max = share() ? (input.type === "range" ? 0.99 : 0.999) : input.type === "range" ? 200 : 1000), (input.step = share() ? (input.type === "range" ? 0.01 : 0.001) : 1), (input.value = this.settings.smooth)));
+    scale();
+    const kind = choice("Smoothing", SMOOTHINGS, this.settings.smoothing, (smoothing) => {
+      const before = share();
+      this.set("smoothing", smoothing, smoothing === "ema" ? "" : smoothing, "keep");
+      if (share() !== before) this.set("smooth", 0, "", "keep");
+      scale();
+    });
+    return h("span", { class: "tl-field" }, kind, inputs);
+  }
+
+  // fetch: true to begin anew, "keep" for other values of the same points
   set(name, value, text, fetch = false) {
     this.settings[name] = value;
     view.set({ [name]: text });
     for (const chart of this.charts) {
-      if (fetch) (chart.range = undefined), chart.plot?.dispose(), (chart.plot = undefined), (chart.data = undefined), chart.refresh();
+      if (fetch === "keep") chart.refresh();
+      else if (fetch) (chart.range = undefined), chart.plot?.dispose(), (chart.plot = undefined), (chart.data = undefined), chart.refresh();
       else chart.draw();
     }
   }

@@ -5,6 +5,7 @@ import { Charts } from "tracelet-web/charts.js";
 import { choice, empty, h, put } from "tracelet-web/dom.js";
 import { date, duration, number, value } from "tracelet-web/format.js";
 import { best, goalButton } from "tracelet-web/goals.js";
+import { RunColours } from "tracelet-web/run_colours.js";
 import { badge, patch, table } from "tracelet-web/widgets.js";
 import { colour, css, onTheme } from "tracelet-web/theme.js";
 
@@ -30,9 +31,10 @@ class Compare {
       return;
     }
     this.place = new Map(this.found.runs.map((run, place) => [run.id, place]));
+    this.colours = new RunColours(ids);
     const names = this.found.metrics.map((row) => row.name).filter((name) => !SYSTEM.test(name));
     const label = (one) => this.title(one.run) + (one.ranks > 1 && one.rank !== null ? ` rank ${one.rank}` : "");
-    this.charts = new Charts(names.map((name) => ({ title: name, runs: ids, names: [name], place: (one) => this.place.get(one.run) ?? 0, label })));
+    this.charts = new Charts(names.map((name) => ({ title: name, runs: ids, names: [name], place: (one) => this.colours.place(one.run), line: (one) => this.colours.line(one.run), label })));
     put(this.box, h("div", { class: "tl-title" }, h("h1", {}, `Compare ${ids.length} runs`)), (this.status = this.runs()), h("div", { class: "tl-cards" }, this.params(), (this.figures = this.best())), this.relation(),
       h("h2", { class: "tl-heading" }, "Curves"), h("div", { class: "tl-legend tl-hint" }, this.heads()), this.charts.box, h("div", { class: "tl-cards" }, this.code(), this.packages()));
     this.forget = onTheme(() => this.draw());
@@ -48,21 +50,22 @@ class Compare {
     return twins ? `${run.name} (${run.id.slice(0, 5)})` : run.name;
   }
 
-  swatch(place) {
-    return h("i", { class: "tl-swatch", style: { background: colour(place) }, "aria-hidden": "true" });
-  }
-
   runs() {
-    return h("section", { class: "tl-card" }, table(["Run", "Status", "Project", "Started", "Duration"], this.found.runs.map((run, place) => [h("span", {}, this.swatch(place), h("a", { href: "/run/" + encodeURIComponent(run.id) }, this.title(run.id))), badge(run), run.project, date(run.started), duration((run.ended ?? Date.now() / 1000) - run.started)]), { label: "Runs" }));
+    return h("section", { class: "tl-card" }, table(["Run", "Status", "Project", "Started", "Duration"], this.found.runs.map((run) => [h("span", {}, this.colours.swatch(run.id), h("a", { href: "/run/" + encodeURIComponent(run.id) }, this.title(run.id))), badge(run), run.project, date(run.started), duration((run.ended ?? Date.now() / 1000) - run.started)]), { label: "Runs" }));
   }
 
   heads() {
-    return this.found.runs.map((run, place) => h("span", {}, this.swatch(place), this.title(run.id)));
+    return this.found.runs.map((run) => h("span", {}, this.colours.swatch(run.id), this.title(run.id)));
+  }
+
+  // Tables with a column per run: as wide as the page where there are many runs.
+  card(...parts) {
+    return h("section", { class: "tl-card tl-side-by-side" + (this.ids.length > 3 ? " tl-wide-card" : "") }, parts);
   }
 
   params() {
     const rows = this.found.params.filter((row) => row.differs), same = this.found.params.length - rows.length;
-    return h("section", { class: "tl-card" }, h("h2", {}, "Parameters that differ"), rows.length ? table(["Parameter", ...this.heads()], rows.map((row) => [row.name, ...row.values.map(value)]), { label: "Parameters that differ" }) : h("p", {}, "None"), h("p", { class: "tl-hint" }, `${same} ${same === 1 ? "parameter is" : "parameters are"} identical.`));
+    return this.card(h("h2", {}, "Parameters that differ"), rows.length ? table(["Parameter", ...this.heads()], rows.map((row) => [row.name, ...row.values.map(value)]), { label: "Parameters that differ" }) : h("p", {}, "None"), h("p", { class: "tl-hint" }, `${same} ${same === 1 ? "parameter is" : "parameters are"} identical.`));
   }
 
   best() {
@@ -73,7 +76,7 @@ class Compare {
       return [h("span", {}, row.name, " ", goal), ...values.map((found) => (top !== undefined && found === top ? h("b", { class: "tl-best" }, number(found)) : number(found)))];
     };
     const unknown = rows.some((row) => !row.goal) && h("p", { class: "tl-hint" }, "Metrics without a goal show their last value, and none is marked.");
-    return h("section", { class: "tl-card" }, h("h2", {}, "Best values"), rows.length ? table(["Metric", ...this.heads()], rows.map(cell), { label: "Best values" }) : h("p", {}, "No metrics."), unknown);
+    return this.card(h("h2", {}, "Best values"), rows.length ? table(["Metric", ...this.heads()], rows.map(cell), { label: "Best values" }) : h("p", {}, "No metrics."), unknown);
   }
 
   relation() {
@@ -105,10 +108,10 @@ class Compare {
     const shown = (found) => h("div", { class: "tl-tip" }, h("b", {}, found.name ?? ""), h("div", {}, `${this.parameter} ${value(parameter[found.dataIndex])}`), h("div", {}, `${this.target} ${number(metric[found.dataIndex])}`));
     this.plots[0].setOption({ animation: false, grid: { left: 16, right: 20, top: 30, bottom: 34, containLabel: true }, tooltip: { confine: true, backgroundColor: css("--tl-surface"), borderColor: line, textStyle: { color: css("--tl-text") }, formatter: shown },
       xAxis: { ...axis, ...kind(parameter), name: this.parameter, nameLocation: "middle", nameGap: 28 }, yAxis: { ...axis, type: "value", scale: true, name: `${this.target} (${goal})`, nameTextStyle: { color: text, align: "left" } },
-      series: [{ type: "scatter", symbolSize: 13, data: this.found.runs.map((run, place) => ({ name: this.title(run.id), value: [cell(parameter, place), metric[place]], itemStyle: { color: colour(place) } })) }] }, true);
+      series: [{ type: "scatter", symbolSize: 13, data: this.found.runs.map((run, place) => ({ name: this.title(run.id), value: [cell(parameter, place), metric[place]], itemStyle: { color: colour(this.colours.place(run.id)) } })) }] }, true);
     const names = this.numeric.slice(0, 7), columns = [...names.map((name) => [name, row("params", name)]), [this.target, metric]];
     this.plots[1].setOption({ animation: false, parallel: { left: 40, right: 90, top: 44, bottom: 24 }, parallelAxis: columns.map(([name, values], dim) => ({ dim, name, ...kind(values), nameTextStyle: { color: text, fontSize: 11 }, axisLabel: { color: text }, axisLine: { lineStyle: { color: text } } })),
-      series: [{ type: "parallel", lineStyle: { width: 2.5, opacity: 0.85 }, data: this.found.runs.map((run, place) => ({ name: this.title(run.id), value: columns.map(([, values]) => cell(values, place) ?? "-"), lineStyle: { color: colour(place) } })) }] }, true);
+      series: [{ type: "parallel", lineStyle: { width: 2.5, opacity: 0.85 }, data: this.found.runs.map((run, place) => ({ name: this.title(run.id), value: columns.map(([, values]) => cell(values, place) ?? "-"), lineStyle: { type: this.colours.line(run.id), color: colour(this.colours.place(run.id)) } })) }] }, true);
   }
 
   code() {
@@ -118,7 +121,7 @@ class Compare {
     this.pair = { from: chosen("from", aged[0].id), to: chosen("to", aged.at(-1).id) };
     this.changes = h("div", { class: "tl-changes", "aria-live": "polite" });
     const pick = (name, label) => choice(label, runs, this.pair[name], (id) => (view.set({ [name]: id }), (this.pair[name] = id), this.difference()));
-    return h("section", { class: "tl-card tl-wide-card" }, h("h2", {}, "Code"), rows.length ? table(["", ...this.heads()], rows.map((row) => [row.name, ...row.values.map((found) => (row.name === "commit" && found ? found.slice(0, 12) : value(found)))]), { label: "Code" }) : h("p", {}, "The code of these runs was not recorded."),
+    return h("section", { class: "tl-card tl-side-by-side tl-wide-card" }, h("h2", {}, "Code"), rows.length ? table(["", ...this.heads()], rows.map((row) => [row.name, ...row.values.map((found) => (row.name === "commit" && found ? found.slice(0, 12) : value(found)))]), { label: "Code" }) : h("p", {}, "The code of these runs was not recorded."),
       rows.length ? [h("h3", {}, "Changes"), h("div", { class: "tl-bar" }, pick("from", "From"), pick("to", "To")), this.changes] : null);
   }
 
@@ -134,7 +137,7 @@ class Compare {
 
   packages() {
     const rows = this.found.packages;
-    return rows.length ? h("section", { class: "tl-card" }, h("h2", {}, "Packages that differ"), table(["Package", ...this.heads()], rows.map((row) => [row.name, ...row.values.map(value)]), { label: "Packages" })) : null;
+    return rows.length ? this.card(h("h2", {}, "Packages that differ"), table(["Package", ...this.heads()], rows.map((row) => [row.name, ...row.values.map(value)]), { label: "Packages" })) : null;
   }
 
   changed() {

@@ -40,14 +40,25 @@ export function date(moment) {
   return `${local.getFullYear()}-${two(local.getMonth() + 1)}-${two(local.getDate())} ${two(local.getHours())}:${two(local.getMinutes())}:${two(local.getSeconds())}`;
 }
 
-export function size(count) {
-  let rest = count;
-  for (const unit of ["B", "KB", "MB", "GB"]) {
-    if (rest < 1000) return unit === "B" ? `${rest} B` : `${rest.toFixed(1)} ${unit}`;
-    rest /= 1000;
-  }
-  return `${rest.toFixed(1)} TB`;
+// A mark of an axis: short, and with as many digits as tell it from the next mark, `apart` from it.
+export function mark(found, apart) {
+  const size = Math.abs(found);
+  if (size >= 1e5) return new Intl.NumberFormat("en-US", { notation: "compact", maximumSignificantDigits: apart ? Math.min(15, Math.max(2, Math.ceil(Math.log10(size / apart)) + 2)) : 6 }).format(found);
+  return number(found);
 }
+
+// `apart`: the distance of the next amount that has to look different.
+export function size(count, apart = 0) {
+  let rest = count, unit = 1;
+  for (const name of ["B", "KB", "MB", "GB"]) {
+    if (rest < 1000) return name === "B" ? `${Math.round(rest)} B` : `${rest.toFixed(digits(apart / unit))} ${name}`;
+    rest /= 1000;
+    unit *= 1000;
+  }
+  return `${rest.toFixed(digits(apart / unit))} TB`;
+}
+
+const digits = (apart) => (apart > 0 && apart < 1 ? Math.min(6, Math.ceil(-Math.log10(apart)) + 1) : 1);
 
 export function value(found) {
   if (found === null || found === undefined) return "–";
