@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -59,6 +60,31 @@ for batch in DataLoader(Items(), 1):
     optimizer.zero_grad(); net(batch).square().mean().backward(); optimizer.step()
 """
 
+LIVES = """
+import glob, logging, os, signal, sys, time, warnings; warnings.simplefilter("ignore")
+import torch, tracelet
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+class Module(pl.LightningModule):
+    def __init__(self): super().__init__(); self.net = torch.nn.Linear(4, 1)
+    def training_step(self, batch, index):
+        time.sleep(0.1)
+        if self.global_step == int(sys.argv[1]):
+            time.sleep(1)  # so that everything before is on disk
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.net(batch).square().mean()
+    def configure_optimizers(self): return torch.optim.SGD(self.parameters(), lr=0.01)
+tracelet.start_logging("lives", run_id="lives", config={
+    "quiet": True, "delivery": "off", "track_system": False, "track_git": False, "track_env": False})
+saved = sorted(glob.glob("saved/*.ckpt"), key=os.path.getmtime)
+trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+    max_steps=20, callbacks=[ModelCheckpoint("saved", every_n_train_steps=5, save_top_k=-1)])
+trainer.fit(Module(), DataLoader(torch.ones(40, 4), 1), ckpt_path=saved[-1] if saved else None)
+tracelet.stop_logging()
+"""
+
 
 def command(program: str, folder: Path, *arguments: str) -> list[str]:
     script = folder / "program.py"
@@ -94,6 +120,29 @@ def test_the_rank_that_others_wait_for(tmp_path: Path) -> None:
     page = CliRunner().invoke(main, ["time", "ranks"]).output
     findings = page[page.index("Findings") :].splitlines()
     assert "Rank 1 holds up the other ranks" in findings[1] and "in forward, once, in iteration 20" in page
+
+
+@pytest.mark.slow
+def test_goodput_of_three_lives(tmp_path: Path) -> None:
+    """Killed in step 8 after a checkpoint at 5, killed in step 12 after one at 10, finished at 20: 20 steps of 0.1 s
+    are productive, and what was done twice is lost.
+    """
+    began = time.time()
+    for killed_in in ("8", "12", "-1"):
+        done = subprocess.run(
+            command(LIVES, tmp_path, killed_in), env=environment(), capture_output=True, text=True, timeout=100,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == (0 if killed_in == "-1" else -signal.SIGKILL), done.stderr
+    wall = time.time() - began
+    found = json.loads(CliRunner().invoke(main, ["time", "lives", "--json"]).output)["run"]
+    parts = found["parts"]
+    assert (found["attempts"], found["ranks"]) == (3, 1) and found["wall"] == pytest.approx(wall, rel=0.1)
+    assert sum(parts.values()) == pytest.approx(found["wall"])
+    assert parts["productive"] == pytest.approx(2.0, rel=0.1)
+    # Three steps and one of 1.1 s, then two and one. Without an agent the end of a killed process is its last write.
+    assert 5 * 0.1 + 2 * 0.5 < parts["lost"] < 5 * 0.1 + 2 * 1.1 + 0.5
+    assert parts["startup"] > 0 and parts["down"] > 0 and parts["checkpoint"] > 0
 
 
 @pytest.mark.slow

@@ -19,6 +19,8 @@ from tracelet.store.store import Store
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tracelet.telemetry.reading.findings import Finding
+    from tracelet.telemetry.reading.goodput import RunTime
     from tracelet.telemetry.reading.process_times import ProcessTimes
 
 BAR = 30
@@ -39,14 +41,18 @@ NO_ITERATIONS = (
 def time(store: Store, run: str, rank: int | None, in_json: bool) -> None:
     """Show where the wall time of a run went: data loading, forward, backward, optimizer, validation, checkpoints.
 
-    Goodput is the share of the total time spent in forward, backward and optimizer. RUN is a run id, a unique id
+    Goodput is the share of the wall time of all ranks, over all attempts, that was spent in forward, backward and
+    optimizer of iterations that were not repeated. RUN is a run id, a unique id
     prefix, a run name, or `latest`.
     """
-    from tracelet.telemetry.reading.findings import findings, largest_part
-    from tracelet.telemetry.reading.time_analysis import analyse
+    from tracelet.telemetry.reading.findings import findings
+    from tracelet.telemetry.reading.goodput import run_time
+    from tracelet.telemetry.reading.time_analysis import analyse_processes, attribute
 
     found = store.run(run)
-    processes = analyse(found.spans(), statuses_by_number(found.views))
+    statuses = statuses_by_number(found.views)
+    spans = attribute(found.spans(), statuses)
+    processes, whole = analyse_processes(spans, statuses), run_time(spans, statuses)
     if not processes:
         raise RunNotFound(
             f"run {found.id} has no spans: it was recorded with track_spans=false, or no code in it was timed."
@@ -57,13 +63,27 @@ def time(store: Store, run: str, rank: int | None, in_json: bool) -> None:
         if not processes:
             raise RunNotFound(f"run {found.id} has no spans of rank {rank}.")
     if in_json:
-        described = [{**asdict(times), "goodput": times.goodput} for times in processes]
-        click.echo(as_json({"processes": described, "findings": [asdict(finding) for finding in said]}))
+        click.echo(as_json(_described(processes, whole, said)))
         return
     target = console()
-    _tables(target, found, processes)
+    _tables(target, found, processes, whole)
     _slowest(target, processes)
     _running(target, processes)
+    _findings(target, processes, said)
+
+
+def _described(processes: list[ProcessTimes], whole: RunTime | None, said: list[Finding]) -> dict[str, Any]:
+    """Everything for `--json`."""
+    return {
+        "run": {**asdict(whole), "goodput": whole.goodput} if whole is not None else None,
+        "processes": [{**asdict(times), "goodput": times.goodput} for times in processes],
+        "findings": [asdict(finding) for finding in said],
+    }
+
+
+def _findings(target: Console, processes: list[ProcessTimes], said: list[Finding]) -> None:
+    from tracelet.telemetry.reading.findings import largest_part
+
     target.print()
     target.print("Findings", style="bold")
     for finding in said:
@@ -85,9 +105,11 @@ def _running(target: Console, processes: list[ProcessTimes]) -> None:
         )
 
 
-def _tables(target: Console, run: Run, processes: list[ProcessTimes]) -> None:
+def _tables(target: Console, run: Run, processes: list[ProcessTimes], whole: RunTime | None) -> None:
     shown = [times for times in processes if times.iterations] or processes
     _head(target, run, [times for times in shown if times.rank == shown[0].rank])
+    if whole is not None and any(times.iterations for times in shown):
+        _account(target, whole)
     if len(shown) < len(processes):
         target.print(
             f"  not shown: {len(processes) - len(shown)} of {len(processes)} processes, which recorded no training "
@@ -103,9 +125,8 @@ def _tables(target: Console, run: Run, processes: list[ProcessTimes]) -> None:
 
 
 def _head(target: Console, run: Run, starts: list[ProcessTimes]) -> None:
-    """The breakdown of the leading rank, over all its starts."""
+    """What the leading rank did, over all its starts."""
     total = sum(times.total for times in starts)
-    productive = sum(times.goodput * times.total for times in starts) / total if total else 0.0
     target.print(f"{run.info.name}  {run.id}", style="bold")
     iterations = sum(times.iterations for times in starts)
     if not iterations:
@@ -114,8 +135,20 @@ def _head(target: Console, run: Run, starts: list[ProcessTimes]) -> None:
     target.print(
         f"  {duration(total)} total, {duration(sum(times.training for times in starts))} in training loops, "
         f"{counted(iterations, 'iteration')} (median {starts[-1].median * 1e3:.2f} ms)"
-        + (f", goodput {productive:.1%}" if productive else "")  # unknown unless the training phases were timed
     )
+
+
+def _account(target: Console, whole: RunTime) -> None:
+    """The wall time of the run over all attempts and ranks, on one line or two."""
+    total = whole.wall * whole.ranks
+    parts = [(name, seconds) for name, seconds in whole.parts.items() if total and seconds >= 0.001 * total]
+    shown = ", ".join(f"{name.replace('_', ' ')} {seconds / total:.1%}" for name, seconds in parts)
+    productive = whole.parts["productive"]  # unknown unless iterations were timed
+    target.print(
+        f"  {duration(whole.wall)} wall time, {counted(whole.ranks, 'rank')}, {counted(whole.attempts, 'attempt')}"
+        + (f", goodput {whole.goodput:.1%}" if productive else "")
+    )
+    target.print(f"  {shown}")
 
 
 def _shares(target: Console, times: ProcessTimes, title: str) -> None:

@@ -40,6 +40,8 @@ class Started(Record, frozen=True, kw_only=True, omit_defaults=True):
     pid: Int64
     process_started: float = 0.0
     """Start of the process in seconds since the epoch: distinguishes a reused pid."""
+    process_age: float = 0.0
+    """Seconds for which the process had run by then, if that was to start this run; 0 if unknown, as in a notebook."""
     role: str = "rank"
     """`rank` for a training process, `node` for an agent's journal."""
     rank: Int64 = 0

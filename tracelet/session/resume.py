@@ -33,10 +33,12 @@ from tracelet.session.job_run_choice import may_resume, run_ids
 from tracelet.session.rank_environment import Identity, identify
 from tracelet.session.run_origin import signed
 from tracelet.settings import Settings
-from tracelet.store.pids import is_alive
+from tracelet.store.pids import is_alive, process_age
 from tracelet.store.process_status import process_status
 from tracelet.store.store import LATEST, STORE_NAME, Store, prepare
 
+_counted = False
+"""Whether this process's time before its first run has been attributed to that run."""
 AUTO = "auto"
 VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """Characters allowed in file names on every file system, and in URLs."""
@@ -225,8 +227,15 @@ def _started(
         host=identity.host, pid=identity.pid, process_started=identity.process_started, rank=identity.rank,
         local_rank=identity.local_rank, node_rank=identity.node_rank, world_size=identity.world_size, attempt=attempt,
         launch=identity.launch, branch=branch, command=mask_arguments(sys.orig_argv), folder=_working_folder(),
-        version=__version__, backends=dict(backends),
+        version=__version__, backends=dict(backends), process_age=_age(),
     )  # fmt: skip
+
+
+def _age() -> float:
+    """For how long this process has run, if it was started for this run: not in a notebook, nor for a second run."""
+    global _counted
+    first, _counted = not _counted, True
+    return process_age() if first and "ipykernel" not in sys.modules else 0.0
 
 
 def _working_folder() -> str:

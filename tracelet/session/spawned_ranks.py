@@ -51,6 +51,7 @@ class LaunchedRankConfig:
         started = msgspec.structs.replace(
             parent, time=now(), host=me.host, pid=me.pid, process_started=me.process_started, rank=rank,
             local_rank=index, world_size=world, attempt=attempt, parent=self.journal, backends={},
+            process_age=0.0,
         )  # fmt: skip
         writer = Writer(journal, started, self.settings.flush_interval)
         writer.start()

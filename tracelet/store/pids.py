@@ -6,6 +6,7 @@ Used by readers of runs, the agent and the session. Reads the process table and 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 
@@ -27,6 +28,16 @@ def process_start(pid: int) -> float:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:
         return 0.0
+
+
+def process_age() -> float:
+    """Seconds since this process started; 0.0 if unknown."""
+    started = process_start(os.getpid())
+    if not started:
+        return 0.0
+    if Path("/proc/self").exists():
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
+    return max(0.0, time.time() - started)
 
 
 def is_alive(pid: int, started: float) -> bool:

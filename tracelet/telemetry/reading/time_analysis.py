@@ -8,7 +8,7 @@ before the first training loop `before training`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracelet.store.process_status import ProcessStatus
@@ -48,17 +48,26 @@ def analyse(table: SpanTable, statuses: Mapping[int, ProcessStatus] | None = Non
     `statuses`: what is known of each of the table's processes, see `statuses_by_number`; without it open spans last
     until the last recorded moment.
     """
+    return analyse_processes(attribute(table, statuses or {}), statuses or {})
+
+
+def attribute(table: SpanTable, statuses: Mapping[int, ProcessStatus]) -> list[Attribution]:
+    """The spans of each process, with what counts of each of them."""
     import numpy as np
 
-    attributions = []
+    found = []
     for process in np.unique(table.processes).tolist():
         places = np.flatnonzero(table.processes == process)
-        columns = ProcessColumns(table, places, int(process), (statuses or {}).get(int(process)))
-        attributions.append(Attribution(columns))
+        found.append(Attribution(ProcessColumns(table, places, int(process), statuses.get(int(process)))))
+    return found
+
+
+def analyse_processes(attributions: Sequence[Attribution], statuses: Mapping[int, ProcessStatus]) -> list[ProcessTimes]:
+    """The same as `analyse`."""
     found = [_Breakdown(attribution).times() for attribution in attributions]
     for times, straggles in zip(found, find_stragglers(attributions)):
         times.straggles = straggles
-        known = (statuses or {}).get(times.process)
+        known = statuses.get(times.process)
         if known is not None:
             times.status, times.ended = known.status.status, known.status.time / 1e6
     return found
