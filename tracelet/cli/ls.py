@@ -13,9 +13,10 @@ from tracelet.cli.ls_columns import FIXED, KINDS, Column, columns_named, quoted_
 from tracelet.cli.options import check_known, dir_hint, known_metrics, store_option
 from tracelet.cli.output import STATUS_STYLES, console, fit_to_width, print_block, shorten, table
 from tracelet.journal.records import STATUSES
-from tracelet.store.filtering import MISSING, Filter, namespace
+from tracelet.store.filtering import MISSING, namespace
 from tracelet.store.run import Run
 from tracelet.store.run_info import RunInfo
+from tracelet.store.search import Search
 from tracelet.store.store import Store
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ Row = tuple[Run, dict[str, Any]]
 @click.option("--status", type=click.Choice(STATUSES), help="List only runs with this status.")
 @click.option(
     "--filter", "expression", metavar="EXPR",
-    help="""List only runs that match, e.g. lr < 0.01 and metrics["val/loss"] < 0.2""",
+    help="""List only runs that match: words, status:failed, tag:NAME, val/loss < 0.2""",
 )  # fmt: skip
 @click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Show a metric's last value (repeatable).")
 @click.option("--param", "params", metavar="NAME", multiple=True, help="Show a parameter (repeatable).")
@@ -56,7 +57,7 @@ def ls(
 ) -> None:  # fmt: skip
     """List runs, newest first; runs pinned in the dashboard come first."""
     rows = [(run, namespace(run)) for run in store.runs(project, status)]
-    chosen = Filter(expression) if expression is not None else None
+    chosen = Search(expression) if expression is not None else None
     asked = [*_asked(store, rows, "params", params), *_asked(store, rows, "metrics", metrics)]
     quoted = []
     if chosen is not None:
@@ -103,7 +104,7 @@ def _asked(store: Store, rows: list[Row], table: str, names: Sequence[str]) -> l
     return [Column(name, table) for name in names]
 
 
-def _filtered(rows: list[Row], chosen: Filter) -> list[Row]:
+def _filtered(rows: list[Row], chosen: Search) -> list[Row]:
     if rows:
         chosen.check_names({name for names in _namespaces(rows) for name in names})
     return [(run, names) for run, names in rows if chosen.matches(names)]

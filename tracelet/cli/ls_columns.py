@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tracelet.store.filtering import FIELDS, MISSING, Filter
+from tracelet.store.filtering import FIELDS, MISSING
+from tracelet.store.search import Search
 
 KINDS = {"params": "parameter", "metrics": "metric"}
 """The tables of a filter's namespace that columns can show, and the word for one entry of each."""
@@ -54,13 +55,14 @@ def sort_key(found: Any) -> tuple[int, float, str] | None:
     return (0, float(found), "") if isinstance(found, (int, float)) else (1, 0.0, str(found))
 
 
-def quoted_numbers(chosen: Filter, namespaces: Sequence[Mapping[str, Any]]) -> list[str]:
+def quoted_numbers(chosen: Search, namespaces: Sequence[Mapping[str, Any]]) -> list[str]:
     """The bare names in a filter that are compared with a string although they are numbers in every run
     that has them.
     """
     sides = [
         (node.left, *node.comparators)
-        for node in ast.walk(ast.parse(chosen.expression.strip(), mode="eval"))
+        for each in chosen.filters
+        for node in ast.walk(ast.parse(each.expression.strip(), mode="eval"))
         if isinstance(node, ast.Compare)
     ]
     beside = [side for side in sides if any(isinstance(of, ast.Constant) and isinstance(of.value, str) for of in side)]

@@ -49,6 +49,9 @@ FIELDS = (
 )
 """What every run has: `started` as text (2026-01-31 12:00:00, local), `duration` and `age` in seconds."""
 
+TEXT_FIELDS = ("id", "name", "project", "status", "host", "folder", "command", "started")
+JOINED = re.compile(r"[A-Za-z_][\w.]*(?:[/-][\w.]+)+")
+
 Namespace = Mapping[str, Any]
 Evaluator = Callable[[Namespace], Any]
 
@@ -77,6 +80,12 @@ class Filter:
     def __init__(self, expression: str) -> None:
         self.expression = expression
         self.names: set[str] = set()
+        self._joined: dict[str, set[str]] = {}
+        """Names such as `val/loss`, written without spaces, and the names in them."""
+        self._beside_text: dict[str, str] = {}
+        """Bare names that are compared with a field that holds text, and that field."""
+        self._alone: set[str] = set()
+        """Names in arithmetic with spaces, which are never parts of a longer name."""
         self._evaluate = self._compiled(self._parsed(expression), 0)
 
     def matches(self, run: Namespace) -> bool:
@@ -85,7 +94,13 @@ class Filter:
 
     def check_names(self, known: Collection[str]) -> None:
         """FilterError, naming the nearest, when a bare name is not among those that any run has."""
+        for joined, parts in self._joined.items():
+            if joined in known:
+                self.names -= parts - self._alone
+                self.names.add(joined)
         for name in sorted(self.names.difference(known)):
+            if name in self._beside_text:
+                raise FilterError(f'{name} is a string here: put it in quotes, {self._beside_text[name]} == "{name}"')
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"Did you mean {near[0]!r}?" if near else f'Put strings in quotes: "{name}".'
             if re.search(rf"\w[/-]{re.escape(name)}|{re.escape(name)}[/-]\w", self.expression):
@@ -127,8 +142,7 @@ class Filter:
         if isinstance(node, ast.Compare):
             return self._comparison(node, within)
         if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
-            left, right = self._compiled(node.left, within), self._compiled(node.right, within)
-            return _arithmetic(ARITHMETIC[type(node.op)], left, right)
+            return self._calculation(node, within)
         raise self._refused(f"`{ast.unparse(node)}`")
 
     def _refused(self, what: str) -> FilterError:
@@ -151,8 +165,25 @@ class Filter:
             guard.renamed(f"{name}[...]", f"{table}[...]")
         return lambda run: run.get(table, {}).get(key, MISSING)
 
+    def _calculation(self, node: ast.BinOp, depth: int) -> Evaluator:
+        """Arithmetic; without spaces it is the name of a metric or parameter where a run has one of that name."""
+        outside, self.names = self.names, set()
+        before = set(self._joined)
+        left, right = self._compiled(node.left, depth), self._compiled(node.right, depth)
+        parts, self.names = self.names, outside | self.names
+        calculate = _arithmetic(ARITHMETIC[type(node.op)], left, right)
+        joined = (ast.get_source_segment(self.expression.strip(), node) or "").strip()
+        if not JOINED.fullmatch(joined):
+            self._alone |= parts.difference(*(self._joined[name] for name in self._joined.keys() - before))
+            return calculate
+        self._joined[joined] = parts
+        return lambda run: run[joined] if joined in run else calculate(run)
+
     def _comparison(self, node: ast.Compare, depth: int) -> Evaluator:
-        operands = [self._compiled(operand, depth) for operand in (node.left, *node.comparators)]
+        sides = (node.left, *node.comparators)
+        operands = [self._compiled(operand, depth) for operand in sides]
+        bare = [side.id for side in sides if isinstance(side, ast.Name)]
+        self._beside_text |= {name: field for field in bare if field in TEXT_FIELDS for name in bare if name != field}
         if any(type(sign) not in COMPARISONS for sign in node.ops):
             raise self._refused("`is` (write == or !=)")
         signs = [COMPARISONS[type(sign)] for sign in node.ops]

@@ -96,7 +96,7 @@ def test_an_unknown_name_in_a_filter_is_an_error(three: list[Run], call: Call) -
     result = call("ls", "--filter", "statuss == 'failed'", code=2)
     assert "'status'" in result.stderr
     assert "quotes" in call("ls", "--filter", "status == 'failed' and bzzt", code=2).stderr
-    assert 'metrics["val/loss"]' in call("ls", "--filter", "val/loss < 1", code=2).stderr
+    assert 'metrics["val/loss"]' in call("ls", "--filter", "val/lss < 1", code=2).stderr
 
 
 def test_sorting_by_nothing_known_is_an_error(three: list[Run], call: Call) -> None:

@@ -71,7 +71,9 @@ def test_unknown_names_are_errors() -> None:
     with pytest.raises(FilterError, match="Did you mean 'status'"):
         Filter("satus == 'x'").check_names(RUN)
     with pytest.raises(FilterError, match="Write names that contain / or -"):
-        Filter("val/loss < 1").check_names(RUN)
+        Filter("val/lss < 1").check_names(RUN)
+    with pytest.raises(FilterError, match='put it in quotes, status == "failed"'):
+        Filter("status == failed").check_names(RUN)
     Filter("lr < 1 and name == 'x'").check_names(RUN)
 
 

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Body, HTTPException, Query, Response
 
 from tracelet.journal.records import Event
 from tracelet.store.artifacts import replaced_references
-from tracelet.store.filtering import Filter
 from tracelet.store.run import Run
+from tracelet.store.search import Search
 from tracelet.telemetry.reading.routine_events import notable
 from tracelet.ui.api.responses import Json, disposition
 from tracelet.ui.run_cache import Row, RunCache
@@ -54,7 +54,7 @@ class RunsApi:
         total = len(rows)
         rows = [row for row in rows if project in (None, row.info.project) and status in (None, row.info.status)]
         if filter.strip():
-            rows = _filtered(rows, Filter(filter))
+            rows = _filtered(rows, Search(filter))
         found = [self._described(row, metric or [], param or [], git) for row in rows]
         return Json(
             {"runs": found, "total": total, "read_only": self.edits.read_only, "store": str(self.run_cache.store.root)}
@@ -128,7 +128,7 @@ class RunsApi:
         return Json({"deleted": run_id})
 
 
-def _filtered(rows: list[Row], chosen: Filter) -> list[Row]:
+def _filtered(rows: list[Row], chosen: Search) -> list[Row]:
     named = [(row, row.namespace()) for row in rows]
     if named:
         chosen.check_names({name for _, names in named for name in names})

@@ -14,7 +14,6 @@ const THEME = AgGrid.themeQuartz.withParams({
   fontFamily: "inherit", fontSize: 13, headerFontSize: 12, rowBorder: { color: "var(--tl-line)" }, wrapperBorder: false, wrapperBorderRadius: 0, spacing: 6, browserColorScheme: "inherit",
 });
 const WHICH = ["last", "min", "max"];
-const EXPRESSION = /[<>=!]|\bin\b|\band\b|\bor\b|\bnot\b/;
 
 class Runs {
   constructor(box, page) {
@@ -39,10 +38,13 @@ class Runs {
 
   bar() {
     this.search = h("input", { type: "search", "data-search": true, class: "tl-filter", value: view.get("filter"), "aria-label": "Filter runs",
-      placeholder: 'Filter by text or expression, e.g. lr < 0.01 and status == "finished"  ( / )', oninput: () => this.typed(), onkeydown: (event) => event.key === "Enter" && this.typed(0) });
+      placeholder: "Words, status:failed, tag:vision, lr < 0.01, val/loss < 0.5  ( / )", list: "tl-suggestions", oninput: () => this.typed(), onkeydown: (event) => event.key === "Enter" && (this.search.blur(), this.typed(0)) });
+    const suggestions = [...["running", "finished", "failed", "killed"].map((status) => `status:${status}`), ...this.about.tags.map((name) => `tag:${name}`), ...this.about.projects.map((name) => `project:${name}`),
+      ...this.about.own_metrics.map((name) => `${name} < `), ...this.about.own_params.map((name) => `${name} == `)];
+    this.suggestions = h("datalist", { id: "tl-suggestions" }, suggestions.map((value) => h("option", { value })));
     this.error = h("div", { class: "tl-error", role: "alert" });
     const keys = [["", "None"], ["project", "Project"], ["status", "Status"], ...this.about.tags.map((name) => ["t:" + name, `Tag ${name}`]), ...this.about.own_params.map((name) => ["p:" + name, name])];
-    return h("div", {}, h("div", { class: "tl-bar" }, this.search,
+    return h("div", {}, h("div", { class: "tl-bar" }, this.search, this.suggestions,
       choice("Group by", keys, view.get("group"), (group) => (view.set({ group }), this.load())),
       button("Columns", () => this.choose()), this.actions), this.error);
   }
@@ -53,18 +55,18 @@ class Runs {
   }
 
   async load() {
-    const text = view.get("filter"), expression = EXPRESSION.test(text);
+    const text = view.get("filter");
     const names = (kinds) => [...new Set([...this.columns, view.get("group")].filter((column) => kinds.includes(column.slice(0, 2))).map((column) => column.slice(2)))];
     try {
-      this.found = await get("runs", { filter: expression ? text : "", metric: names(["m:", "l:", "g:"]), param: names(["p:"]), git: this.columns.includes("git") });
+      this.found = await get("runs", { filter: text, metric: names(["m:", "l:", "g:"]), param: names(["p:"]), git: this.columns.includes("git") });
       put(this.error);
     } catch (error) {
       put(this.error, error.message);
+      this.error.classList.toggle("tl-typing", document.activeElement === this.search); // help, until it is meant
       this.box.dataset.ready = "yes";
       return;
     }
-    const wanted = expression ? "" : text.toLowerCase();
-    const rows = this.found.runs.filter((run) => [run.name, run.id, run.project, ...Object.entries(run.tags).flat()].join(" ").toLowerCase().includes(wanted));
+    const rows = this.found.runs;
     put(this.note, rows.length === this.found.total ? `${this.found.total.toLocaleString("en-US")}` : `${rows.length.toLocaleString("en-US")} of ${this.found.total.toLocaleString("en-US")}`);
     this.draw(rows);
     this.box.dataset.ready = "yes";
