@@ -73,6 +73,10 @@ def commands() -> Iterator[str]:
         inner = click.Context(command, parent=context, info_name=name, terminal_width=WIDTH)
         yield f"## tracelet {name}\n"
         yield f"```text\n{command.get_help(inner)}\n```\n"
+        for part, nested in command.commands.items() if isinstance(command, click.Group) else ():
+            innermost = click.Context(nested, parent=inner, info_name=part, terminal_width=WIDTH)
+            yield f"### tracelet {name} {part}\n"
+            yield f"```text\n{nested.get_help(innermost)}\n```\n"
 
 
 def decisions() -> Iterator[str]:

@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "time": "tracelet.cli.time:time",
     "trace": "tracelet.cli.trace:trace",
     "rm": "tracelet.cli.rm:rm",
+    "sweep": "tracelet.cli.sweep:sweep",
     "sync": "tracelet.cli.sync:sync",
     "verify": "tracelet.cli.verify:verify",
     "doctor": "tracelet.cli.doctor:doctor",

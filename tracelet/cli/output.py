@@ -28,7 +28,7 @@ MIN_NAME_LENGTH = 12
 """Minimum characters shown of a name: its beginning and its end."""
 STATUS_STYLES = {
     "running": "cyan", "finished": "green", "failed": "bold red", "interrupted": "yellow", "preempted": "yellow",
-    "killed": "red", "unreadable": "red",
+    "pruned": "yellow", "killed": "red", "unreadable": "red",
 }  # fmt: skip
 
 

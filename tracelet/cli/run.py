@@ -63,7 +63,7 @@ def run(
     Python interpreter that tracelet is installed in. Options given here take precedence over the arguments of
     start_logging() in the script.
     """  # noqa: D301  (click knows a real backspace alone: keep these lines as they are)
-    given = _pairs(config, "--config")
+    given = key_values(config, "--config")
     if explain:
         given["explain"] = "true"
     asked = {"experiment_name": experiment_name, "project": project, "backend": ",".join(backends)}
@@ -79,12 +79,12 @@ def run(
         _check_script(target)
     is_launcher = is_module and target in LAUNCHERS
     name = settled.experiment_name or ("" if is_launcher else _name(target, is_module))
-    options = {"given": given, "name": name, "tags": _pairs(tags, "--tag", without="true")}
+    options = {"given": given, "name": name, "tags": key_values(tags, "--tag", without="true")}
     program = ["-m", target] if is_module else [target]
     _become([*interpreter_options(sys.orig_argv), *program, *arguments], options, NOBODY if is_launcher else None)
 
 
-def _pairs(texts: Sequence[str], option: str, without: str | None = None) -> dict[str, str]:
+def key_values(texts: Sequence[str], option: str, without: str | None = None) -> dict[str, str]:
     """KEY=VALUE strings as a table; `without` is the value of a key without one."""
     found = {}
     for text in texts:

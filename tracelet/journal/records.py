@@ -26,7 +26,9 @@ Packed = tuple[str, Union[int, float], Union[bytes, int]]
 
 RUNNING, FINISHED, FAILED = "running", "finished", "failed"
 INTERRUPTED, PREEMPTED, KILLED = "interrupted", "preempted", "killed"
-STATUSES = (RUNNING, FINISHED, FAILED, INTERRUPTED, PREEMPTED, KILLED)
+PRUNED = "pruned"
+"""Of a trial that a sweep ended early; see `tracelet.store.pruning`. No journal has it."""
+STATUSES = (RUNNING, FINISHED, FAILED, INTERRUPTED, PREEMPTED, KILLED, PRUNED)
 
 
 class Started(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -31,7 +31,7 @@ def start_from_command_line(text: str) -> None:
         arguments.setdefault("experiment_name", options["name"])
         config = {key: value for key, value in given.items() if key not in (*ARGUMENTS, "backend")}
         try:
-            start(arguments, given.get("backend"), config, options["tags"])
+            start(arguments, given.get("backend"), config, options["tags"], options.get("params"))
         except TraceletError as error:
             end = "" if str(error).endswith((".", "?")) else "."
             guard.say(f"{error}{end} The program runs, but is not recorded.")

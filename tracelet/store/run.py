@@ -36,6 +36,7 @@ from tracelet.store.hyperparameters import merged, sources
 from tracelet.store.metric_definitions import MetricDefinitions, RunMetric
 from tracelet.store.metric_journals import chunks, holding
 from tracelet.store.process_status import ProcessStatus, modified_at, process_status
+from tracelet.store.pruning import status_of
 from tracelet.store.run_info import RunInfo, make_info
 from tracelet.store.series import Series, assemble
 from tracelet.store.span_table import SpanTable, tabulate
@@ -102,7 +103,7 @@ class Run:
             unreadable = Status(time=started.time, status="unreadable")
             return make_info(self.id, started, started, unreadable, 1, self.annotations)
         lead = run_status.lead_process(processes)
-        status, size = run_status.combined_status(processes), run_status.world_size(processes)
+        status, size = status_of(self.path, processes), run_status.world_size(processes)
         return make_info(self.id, processes[0].started, lead.started, status, size, self.annotations)
 
     @property
@@ -169,7 +170,7 @@ class Run:
     @property
     def status_record(self) -> Status:
         """The run's status, with the traceback of the process that failed first."""
-        return run_status.combined_status(self.processes) if self.processes else Status(time=0, status="unreadable")
+        return status_of(self.path, self.processes)
 
     def _ending(self, view: JournalView) -> Status:
         return process_status(view, [node for node in self.views if node.started and node.started.role == "node"])

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tracelet.sweeps.parameter import Parameter
 
 
-def grid_points(parameters: Sequence[Parameter]) -> Iterator[dict[str, Any]]:
-    """The values by name of every point."""
-    fixed = {parameter.name: parameter.value(0) for parameter in parameters if not parameter.is_searched}
+def grid_parameters(parameters: Sequence[Parameter]) -> list[Parameter]:
+    """The parameters as lists of values."""
+    return [
+        Parameter(parameter.path, "categorical", {"values": _values(parameter)}) if parameter.is_searched else parameter
+        for parameter in parameters
+    ]
+
+
+def grid_places(parameters: Sequence[Parameter], count: int) -> Iterator[dict[str, int]]:
+    """The first points, as the index of each parameter's value; `parameters` are lists of values."""
     searched = [parameter for parameter in parameters if parameter.is_searched]
-    columns = [_values(parameter) for parameter in searched]
-    for point in itertools.product(*columns):
-        found = {parameter.name: value for parameter, value in zip(searched, point)}
-        yield {parameter.name: {**found, **fixed}[parameter.name] for parameter in parameters}
+    indices = [range(len(parameter.given["values"])) for parameter in searched]
+    for point in itertools.islice(itertools.product(*indices), count):
+        yield {parameter.name: index for parameter, index in zip(searched, point)}
 
 
 def grid_size(parameters: Sequence[Parameter]) -> int:
     """The number of points."""
-    size = 1
-    for parameter in parameters:
-        if parameter.is_searched:
-            size *= len(_values(parameter))
-    return size
+    return math.prod(len(_values(parameter)) for parameter in parameters if parameter.is_searched)
 
 
 def _values(parameter: Parameter) -> list[Any]:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracelet.sweeps.grid import grid_points, grid_size
+from tracelet.sweeps.grid import grid_parameters, grid_places, grid_size
 from tracelet.sweeps.hyperband import Hyperband
 from tracelet.sweeps.objective import Objective
 from tracelet.sweeps.parameter import Parameter
@@ -111,7 +111,9 @@ def test_a_grid_has_wandbs_points_in_wandbs_order(parameters: dict[str, Any]) ->
     """The same combinations in the same order, each once."""
     config = {"method": "grid", "parameters": parameters}
     ours = SweepConfig.read(config)
-    found: list[Any] = [ours.nested_values(point) for point in grid_points(ours.parameters)]
+    listed = grid_parameters(ours.parameters)
+    places = grid_places(listed, 1000)
+    found: list[Any] = [ours.nested_values({p.name: p.value(at.get(p.name, 0)) for p in listed}) for at in places]
     runs = [run for run in sweeps.next_runs(config, [], n=1000) if run is not None]
     assert found == [{name: entry["value"] for name, entry in run.config.items()} for run in runs]
     assert str(found) == str([{name: entry["value"] for name, entry in sorted(run.config.items())} for run in runs])

@@ -7,7 +7,8 @@ folder from `sys.path`, decides from the environment whether to record this proc
 
     TRACELET_AUTOSTART = "PID PLACE OPTIONS"
 
-PID is the process that `tracelet run` became. PLACE is the rank of the last process that was recorded because of this
+PID is the process that `tracelet run` became, or `*` below the command of a sweep's trial: any program but `python -c`
+and launchers of ranks. PLACE is the rank of the last process that was recorded because of this
 variable: a process with another rank was started by a launcher (Lightning's, torchrun) and is recorded too; one with
 the same rank is a child of it (pip, a DataLoader worker, a subprocess) and is not.
 """
@@ -32,6 +33,10 @@ def meant():  # type: () -> str | None
         return None
     pid, last, options = parts
     here = place()
+    if pid == "*":
+        if is_snippet() or is_launcher():
+            return None
+        pid = str(os.getpid())
     is_rank = here != last and ("RANK" in os.environ or "LOCAL_RANK" in os.environ)
     if pid != str(os.getpid()) and (not is_rank or is_snippet()):
         return None
@@ -43,6 +48,13 @@ def is_snippet():  # type: () -> bool
     """Whether this is `python -c ...`, as multiprocessing starts its workers; no launcher starts a rank this way."""
     command = list(getattr(sys, "orig_argv", ()))
     return "-c" in command[:8]
+
+
+def is_launcher():  # type: () -> bool
+    """Whether this program only starts the ranks of a training, which are recorded in its stead."""
+    command = [os.path.basename(word) for word in list(getattr(sys, "orig_argv", ()))[1:4]]
+    launchers = "torchrun", "accelerate", "torch.distributed.run", "accelerate.commands.launch"
+    return any(word in launchers for word in command)
 
 
 def withdraw():  # type: () -> None
