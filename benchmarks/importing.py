@@ -17,10 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tracelet.importers.base import PointBatch, SourceRun
+from tracelet.importers.record_log import RecordLog
 from tracelet.importers.run_import import find, import_runs
 from tracelet.importers.tensorboard import TensorboardImporter
 from tracelet.importers.wandb_offline.importer import WandbImporter
-from tracelet.importers.wandb_offline.record_log import RecordLog
 
 TAGS = ("train/loss", "val/acc", "lr-Adam", "train/grad_norm", "system/gpu0")
 MEGABYTE = 1024

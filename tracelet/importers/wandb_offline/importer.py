@@ -16,8 +16,8 @@ from typing import Any
 from tracelet.capture.parameters import flatten
 from tracelet.importers.base import Item, PointBatch, SourceRun
 from tracelet.importers.protobuf import BYTES, Field, fields, number, signed, text, varint
+from tracelet.importers.record_log import RecordLog
 from tracelet.importers.wandb_offline.history import INTERNAL_SUMMARY, History, item, loaded, plain_items
-from tracelet.importers.wandb_offline.record_log import RecordLog
 from tracelet.journal.records import FAILED, FINISHED, KILLED, Console, Facts, Notice, Params, Status, Tags
 
 FILE = re.compile(r"run-([^/]+)\.wandb")

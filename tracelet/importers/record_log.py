@@ -1,4 +1,4 @@
-"""The records of a `.wandb` file. Reads only.
+"""The records of a `.wandb` or `.swanlab` file. Used by their importers; reads only.
 
 The file is a header of 7 bytes and blocks of 32 KiB, which hold chunks; a record is one chunk or several.
 
@@ -18,7 +18,8 @@ from pathlib import Path
 
 from tracelet.errors import ImportFailed
 
-MAGIC = b":W&B"
+WANDB, SWANLAB = b":W&B", b":SWL"
+"""The beginning of each kind of file."""
 HEADER = 7
 BLOCK = 32 * 1024
 CHUNK_HEAD = struct.Struct("<IHB")
@@ -32,6 +33,7 @@ class RecordLog:
     """One file; `problems` has a sentence for each part that could not be read."""
 
     path: Path
+    magic: bytes = WANDB
     problems: list[str] = field(default_factory=list)
 
     def records(self) -> Iterator[bytes]:
@@ -54,8 +56,8 @@ class RecordLog:
     def _chunks(self) -> Iterator[tuple[int, bytes]]:
         with open(self.path, "rb") as file:
             data = file.read(BLOCKS_AT_ONCE * BLOCK)
-            if not data.startswith(MAGIC) and data:
-                raise ImportFailed(f"{self.path} is not a file of Weights & Biases: it does not begin with {MAGIC!r}")
+            if not data.startswith(self.magic) and data:
+                raise ImportFailed(f"{self.path} is no log of records: it does not begin with {self.magic!r}")
             at, base = HEADER, 0
             while data:
                 yield from self._chunks_of(data, at, base)
