@@ -3,7 +3,9 @@
 A step of about 2 ms with everything that is hooked: a loader's batch, `zero_grad`, the backward pass, clipping, the
 optimizer, a scheduler; an evaluation after each loop. Everything that tracelet records by default is switched on. The
 loops are short and take turns in one process, because a shared machine's speed swings by more than the budget from one
-minute to the next; `stop_logging()` puts everything back.
+minute to the next; `stop_logging()` puts everything back. As in `step_time.py`, every loop of either kind trains for a
+second before its clock runs: what tracelet reads once (code, environment) is behind it then, and neither kind has slept,
+because a processor that has slept is slower for the next second.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ import tracelet
 if TYPE_CHECKING:
     import torch
 
-WARM_UP = 20
-"""Steps before the clock runs."""
+WARM_UP = 1.0
+"""Seconds of training before the clock runs, of either kind."""
 BUDGET = "budget 1.03"
 SIZE = 192
 """Edge of the square matrices that are multiplied to make a step longer."""
@@ -56,9 +58,11 @@ def train(steps: int, work: int) -> Cost:
     walls: list[float] = []
     processors: list[float] = []
     endless = itertools.chain.from_iterable(itertools.repeat(batches))
-    for step, (inputs,) in enumerate(endless):
-        if step >= WARM_UP:
-            walls.append(time.perf_counter())
+    begin = time.perf_counter() + WARM_UP
+    for (inputs,) in endless:
+        now = time.perf_counter()
+        if now > begin:
+            walls.append(now)
             processors.append(time.process_time())
         if len(walls) > steps:
             break
@@ -77,7 +81,6 @@ def turn_of(recorded: bool, steps: int, work: int, store: Path) -> Cost:
     if not recorded:
         return train(steps, work)
     with tracelet.start_logging("plain-step", config={"delivery": "off", "quiet": True, "dir": str(store)}):
-        time.sleep(0.3)  # what is read once (code, environment) is read by then
         return train(steps, work)
 
 

@@ -34,6 +34,8 @@ class TorchIntegration(Integration):
         records = LoopRecords(recorder, active_recorder.job()) if recorder is not None and mine else None
         optimizers = OptimizerRecords(self.sink, self.settings)
         self._hooks = LoopHooks(records, optimizers)
+        if records is not None and recorder is not None:
+            recorder.catch_up = self._hooks.catch_up
         files = CheckpointFiles(self.sink, records, optimizers)
         files.on_load = self._on_checkpoint
         at_rest = [*self._hooks.patches(), *Origins(self.sink, optimizers).patches(), *files.patches()]

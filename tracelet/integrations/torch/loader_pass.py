@@ -1,20 +1,35 @@
 """One pass over a data loader, or the steps of a loop without one: the current iteration and its phases.
 
-Called on the training thread, several times in every iteration. It only reads the clock and appends to a list.
+Used by `plain_loop` on the training thread, which gives it the times that the hooks have noted.
 """
 
 from __future__ import annotations
 
-import weakref
-from time import perf_counter_ns
 from typing import Any
 
-from tracelet.telemetry.names import MODEL_BACKWARD, MODEL_FORWARD
+from tracelet.integrations.torch.loop_events import (
+    CLEARED,
+    CLEARING,
+    DIFFERENTIATED,
+    DIFFERENTIATING,
+    RECEIVED,
+    STEPPED,
+    Reading,
+)
+from tracelet.telemetry.names import DATA_LOADING, MODEL_BACKWARD, MODEL_FORWARD, OPTIMIZER_UPDATE, ZERO_GRAD
 
 NEGLIGIBLE = 20_000
 """Nanoseconds between two phases that are not a separate phase: nothing is computed in 20 us."""
 BEFORE_CLEARING = 100_000
 """The same before gradients are cleared: most programs clear them first, on a batch that has just arrived."""
+
+
+PHASES = {
+    RECEIVED: DATA_LOADING, CLEARED: ZERO_GRAD, DIFFERENTIATED: MODEL_BACKWARD, STEPPED: OPTIMIZER_UPDATE,
+}  # fmt: skip
+"""The phase that an event ends."""
+WAITS = {DIFFERENTIATING: NEGLIGIBLE, CLEARING: BEFORE_CLEARING}
+"""The events before which the model may have computed, and the nanoseconds that are not a forward pass."""
 
 
 class LoaderPass:
@@ -25,12 +40,12 @@ class LoaderPass:
         "stepped", "trained",
     )  # fmt: skip
 
-    def __init__(self, iterator: Any, number: int, now: int) -> None:
-        self.iterator = None if iterator is None else weakref.ref(iterator)
+    def __init__(self, iterator: Reading | None, number: int, now: int) -> None:
+        self.iterator = iterator
         self.number = number
         """The id of its span if it is an evaluation."""
         self.began = now
-        self.partners: list[weakref.ref[Any]] = []
+        self.partners: list[Reading] = []
         """Iterators that also yield a batch to each of its iterations: `zip(labeled, unlabeled)`."""
         self.batches = 0
         self.evaluated = 0
@@ -52,16 +67,12 @@ class LoaderPass:
 
     @property
     def is_over(self) -> bool:
-        """Whether the loop has released its iterator: a `break` is not reported otherwise."""
-        return self.iterator is not None and self.iterator() is None
+        """Whether the loop has released its iterator."""
+        return self.iterator is not None and self.iterator.released
 
-    def reads(self, iterator: Any) -> bool:
-        """Whether this is the pass over the iterator."""
-        return self.iterator is not None and self.iterator() is iterator
-
-    def shares(self, iterator: Any) -> bool:
+    def shares(self, iterator: Reading) -> bool:
         """Whether the iterator yields further batches to the iterations of this pass."""
-        return any(partner() is iterator for partner in self.partners)
+        return iterator in self.partners
 
     def absorb(self, other: LoaderPass) -> None:
         """The other pass was not a loop of its own: it yielded a second batch to this iteration."""
@@ -72,18 +83,22 @@ class LoaderPass:
         self.step_end = len(self.marks) if other.step_end else self.step_end
         self.stepped |= other.stepped
 
-    def compute(self, negligible: int = NEGLIGIBLE) -> None:
+    def advance(self, kind: int, now: int) -> None:
+        """Something happened in the iteration: a phase ends, or the forward pass may have."""
+        phase = PHASES.get(kind)
+        if phase is not None:
+            self.marks += phase, now
+        elif kind in WAITS:
+            self.compute(now, WAITS[kind])
+
+    def compute(self, now: int, negligible: int = NEGLIGIBLE) -> None:
         """A phase begins: the time since the last phase is the forward pass, unless it is negligible."""
-        now, marks = perf_counter_ns(), self.marks
+        marks = self.marks
         if now - (marks[-1] if marks else self.begin) > negligible:
             if marks and marks[-2] is MODEL_FORWARD:
                 marks[-1] = now
             else:
                 marks += MODEL_FORWARD, now
-
-    def mark(self, phase: str) -> None:
-        """A phase ends."""
-        self.marks += phase, perf_counter_ns()
 
     def split(self) -> LoaderPass:
         """In a loop without a loader: the iteration that the last step ended; this one continues with what followed."""

@@ -75,9 +75,14 @@ class OptimizerRecords:
             if getattr(value, "numel", lambda: 0)() == 1:
                 self._emit((self._loss, None, detached(value), time.time(), -1, None))
 
+    @property
+    def records_loss(self) -> bool:
+        """Whether the value that a backward pass starts from is recorded."""
+        return self._loss is not None
+
     def clipped(self, norm: Any, kind: float) -> None:
         """A norm of gradients was computed to clip them."""
-        self._norms.append((norm, float(kind)))
+        self._norms.append((norm, kind))
 
     def step(self, optimizer: Any) -> None:
         """The optimizer is about to step."""
@@ -94,9 +99,11 @@ class OptimizerRecords:
                 rate = group.get("lr")
                 if rate is not None:
                     self._emit((key, None, rate if type(rate) is float else detached(rate), now, -1, None))
+        if not self._norms and not self._gradients:
+            return
         norms, self._norms = self._norms, []
         # If there are several norms, or other kinds than the 2-norm, it is unknown which is the total.
-        norm = norms[0][0] if len(norms) == 1 and norms[0][1] == 2.0 else None
+        norm = norms[0][0] if len(norms) == 1 and float(norms[0][1]) == 2.0 else None
         if norm is None and self._gradients and not norms:
             norm = total_norm(optimizer)
         if norm is not None:

@@ -1,21 +1,32 @@
 """Finds the iterations of a plain PyTorch loop: from one request for a batch to the next.
 
-Called on the training thread by the wrappers of `loop_hooks`; each thread has its own state. An iteration with a
-backward pass or an optimizer step is a training iteration. One without gradients, or with a model in evaluation mode,
-belongs to an evaluation. Anything else (a pass that computes means of the data, for example) is neither. A loop without
-a DataLoader has iterations too: they end with its optimizers' steps.
+Called on the training thread with the events that the hooks have noted; each thread has its own state. An iteration
+with a backward pass or an optimizer step is a training iteration. One without gradients, or with a model in evaluation
+mode, belongs to an evaluation. Anything else (a pass that computes means of the data, for example) is neither. A loop
+without a DataLoader has iterations too: they end with its optimizers' steps.
 """
 
 from __future__ import annotations
 
 import threading
-from time import perf_counter_ns
 from typing import Any
 
-from tracelet.integrations.tensor_values import samples_of
-from tracelet.integrations.torch.loader_pass import BEFORE_CLEARING, LoaderPass
+from tracelet.integrations.torch.loader_pass import NEGLIGIBLE, LoaderPass, Reading
+from tracelet.integrations.torch.loop_events import (
+    DIFFERENTIATED,
+    EXHAUSTED,
+    PUT_INTO_EVALUATION,
+    RECEIVED,
+    RELEASED,
+    REQUESTED,
+    REQUESTED_WITHOUT_GRADIENTS,
+    STEPPED,
+    STEPPING,
+    WIDTH,
+    LoopEvents,
+)
 from tracelet.integrations.torch.loop_records import LoopRecords
-from tracelet.telemetry.names import DATA_LOADING, MODEL_BACKWARD, MODEL_FORWARD, OPTIMIZER_UPDATE, ZERO_GRAD
+from tracelet.telemetry.names import DATA_LOADING, MODEL_BACKWARD, MODEL_FORWARD, ZERO_GRAD
 from tracelet.telemetry.recording.open_iterations import RunningIteration
 
 MOST_PASSES = 100
@@ -26,56 +37,94 @@ class PlainLoop:
     """The loops that run on one thread, the innermost last."""
 
     def __init__(self, records: LoopRecords) -> None:
-        import torch
-
+        self.events = LoopEvents()
         self._records = records
-        self._has_gradients = torch.is_grad_enabled
         self._passes: list[LoaderPass] = []
         self._free: LoaderPass | None = None
         """The loop without a loader, if there is one."""
-        self.evaluating = False
+        self._evaluating = False
         """Whether a model was put into evaluation mode and no backward pass has run since."""
-        self._nested_steps = 0
+        self._stepping: list[int] = []
+        """The optimizers that are inside their step: one may call others."""
         self._thread = threading.get_ident()
         records.register(self)
         self._cycle: frozenset[int] = frozenset()
         """The optimizers that stepped in the previous iteration of a loop without a loader."""
+        self._taking = False
 
     def running_iteration(self) -> RunningIteration | None:
         """See `open_iterations.Loop`; called on the writer's thread. A loop without a loader has no beginning."""
-        passes = tuple(self._passes)
+        passes, evaluating = tuple(self._passes), self._evaluating
         if not passes:
             return None
         top = passes[-1]
-        marks = tuple(top.marks)
-        last = marks[-2] if len(marks) > 1 else ""
+        begin, later = self.events.after_request()
+        current = LoaderPass(top.iterator, top.number, begin or top.begin)
+        if not begin:
+            current.marks += top.marks
+        for kind, now in later:
+            current.advance(kind, now)
+            evaluating = kind == PUT_INTO_EVALUATION or (evaluating and kind != DIFFERENTIATED)
+        last = current.marks[-2] if len(current.marks) > 1 else ""
         known = {"": DATA_LOADING, DATA_LOADING: MODEL_FORWARD, MODEL_FORWARD: MODEL_BACKWARD, ZERO_GRAD: MODEL_FORWARD}
-        return self._records.running(top.begin, self._thread, marks, known.get(last, ""), self.evaluating, top.number)
+        phase = known.get(last, "")
+        return self._records.running(current.begin, self._thread, current.marks, phase, evaluating, top.number)
 
-    def requested(self, iterator: Any) -> None:
+    def catch_up(self) -> None:
+        """Take the events that were noted since the last time."""
+        if self._taking:  # a report that an iteration makes due asks for the events before it
+            return
+        self._taking = True
+        try:
+            self._take(self.events.take())
+        finally:
+            self._taking = False
+
+    def _take(self, noted: list[Any]) -> None:
+        for place in range(0, len(noted), WIDTH):
+            kind, now, subject, samples = noted[place : place + WIDTH]
+            if kind in (REQUESTED, REQUESTED_WITHOUT_GRADIENTS):
+                self._requested(subject, now, kind == REQUESTED)
+            elif kind == EXHAUSTED:
+                self._exhausted(subject)
+            elif kind == RELEASED:
+                subject.released = True
+            elif kind == PUT_INTO_EVALUATION:
+                self._evaluating = True
+            elif kind == DIFFERENTIATED:
+                self._differentiated(now)
+            elif kind == STEPPING:
+                self._step_begins(subject, now)
+            else:
+                current = self._current()
+                if current is not None:
+                    self._phase(current, kind, now, subject, samples)
+
+    def _phase(self, current: LoaderPass, kind: int, now: int, subject: Any, samples: int) -> None:
+        """An event that means nothing outside an iteration."""
+        if kind == STEPPED:
+            self._step_ended(current, subject, now)
+            return
+        current.advance(kind, now)
+        if kind == RECEIVED and current.iterator is subject:
+            current.batches += 1
+            current.samples = samples
+
+    def _requested(self, iterator: Reading, now: int, has_gradients: bool) -> None:
         """A batch is requested: the previous iteration ends and the next begins."""
-        now = perf_counter_ns()
         passes = self._passes
-        if (not passes or not passes[-1].reads(iterator)) and not self._find(iterator, now):
+        if (not passes or passes[-1].iterator is not iterator) and not self._find(iterator, now):
             return
         top = passes[-1]
-        self._finish(top, now)
+        if top.trained:
+            self._records.trained(top, now)
+        elif top.marks and (self._evaluating or not has_gradients):
+            self._records.evaluated(top, now)
         top.restart(now)
 
-    def received(self, iterator: Any, batch: Any) -> None:
-        """The batch has arrived."""
-        current = self._current()
-        if current is None:
-            return
-        current.mark(DATA_LOADING)
-        if current.reads(iterator):
-            current.batches += 1
-            current.samples = samples_of(batch)
-            self._records.received(current.begin, batch)
-
-    def exhausted(self, iterator: Any) -> None:
+    def _exhausted(self, iterator: Reading) -> None:
         """There was no further batch: the pass has ended, and everything still open in it."""
-        place = next((place for place, found in enumerate(self._passes) if found.reads(iterator)), None)
+        place = next((place for place, found in enumerate(self._passes) if found.iterator is iterator), None)
         if place is None:
             return
         for inner in reversed(self._passes[place + 1 :]):
@@ -84,43 +133,28 @@ class PlainLoop:
         del self._passes[place:]
         self._records.ended(over, over.begin)
 
-    def compute(self) -> None:
-        """A phase begins that the forward pass precedes."""
-        current = self._current()
-        if current is not None:
-            current.compute()
-
-    def clear(self) -> None:
-        """Gradients are about to be cleared: the forward pass may have come before, or not."""
-        current = self._current()
-        if current is not None:
-            current.compute(BEFORE_CLEARING)
-
-    def differentiated(self) -> None:
+    def _differentiated(self, now: int) -> None:
         """A backward pass has ended."""
-        self.evaluating = False
-        current = self._current() or self._free_loop()
-        current.mark(MODEL_BACKWARD)
+        self._evaluating = False
+        current = self._current() or self._free_loop(now)
+        current.advance(DIFFERENTIATED, now)
         current.trained = True
 
-    def mark(self, phase: str) -> None:
-        """A phase has ended."""
-        current = self._current()
-        if current is not None:
-            current.mark(phase)
-
-    def step_begins(self, optimizer: Any) -> None:
+    def _step_begins(self, optimizer: int, now: int) -> None:
         """An optimizer is about to step; the time between backward pass and step (clipping) is part of it."""
-        self._nested_steps += 1
-        if self._nested_steps > 1:
+        stepping = self._stepping
+        if optimizer in stepping:  # its last step, or one that it was called by, has raised
+            del stepping[stepping.index(optimizer) :]
+        stepping.append(optimizer)
+        if len(stepping) > 1:
             return
-        current = self._current() or self._free_loop()
-        if current is self._free and self._is_next(current, id(optimizer)):
+        current = self._current() or self._free_loop(now)
+        if current is self._free and self._is_next(current, optimizer):
             self._cycle = frozenset(current.stepped)
             done = current.split()
             self._records.trained(done, done.marks[-1])
         if not current.marks or current.marks[-2] is not MODEL_BACKWARD:
-            current.compute()
+            current.compute(now)
 
     def _is_next(self, current: LoaderPass, optimizer: int) -> bool:
         """Whether this optimizer's step belongs to the next iteration: it has stepped, or all that usually
@@ -129,20 +163,22 @@ class PlainLoop:
         stepped = current.stepped
         return optimizer in stepped or bool(stepped and stepped == self._cycle and optimizer not in self._cycle)
 
-    def step_ended(self, optimizer: Any) -> None:
+    def _step_ended(self, current: LoaderPass, optimizer: int, now: int) -> None:
         """The optimizer has stepped."""
-        self._nested_steps = max(0, self._nested_steps - 1)
-        current = self._current()
-        if self._nested_steps or current is None:
+        stepping = self._stepping
+        if optimizer in stepping:
+            del stepping[stepping.index(optimizer) :]
+        if stepping:
             return
-        current.mark(OPTIMIZER_UPDATE)
+        current.advance(STEPPED, now)
         current.trained = True
-        current.stepped.add(id(optimizer))
+        current.stepped.add(optimizer)
         current.step_end = len(current.marks)
 
     def close(self) -> None:
         """Stop recording: open iterations end with their last phase."""
         self._records.unregister(self)
+        self.catch_up()
         while self._passes:
             self._abandon(self._passes.pop())
         free, self._free = self._free, None
@@ -155,22 +191,22 @@ class PlainLoop:
             self._abandon(passes.pop())
         return passes[-1] if passes else self._free
 
-    def _free_loop(self) -> LoaderPass:
-        self._free = LoaderPass(None, self._records.reserve(), perf_counter_ns())
+    def _free_loop(self, now: int) -> LoaderPass:
+        self._free = LoaderPass(None, self._records.reserve(), now)
         return self._free
 
-    def _find(self, iterator: Any, now: int) -> bool:
+    def _find(self, iterator: Reading, now: int) -> bool:
         """Make the pass over this iterator the innermost one; False if it has no pass of its own."""
         self._current()
         passes = self._passes
         if passes and passes[-1].shares(iterator):
-            passes[-1].compute()
+            passes[-1].compute(now, NEGLIGIBLE)
             return False
-        place = next((place for place, found in enumerate(passes) if found.reads(iterator)), None)
+        place = next((place for place, found in enumerate(passes) if found.iterator is iterator), None)
         if place is None:
             if len(passes) < MOST_PASSES:
                 passes.append(LoaderPass(iterator, self._records.reserve(), now))
-            return bool(passes) and passes[-1].reads(iterator)
+            return bool(passes) and passes[-1].iterator is iterator
         inner = passes[place + 1 :]
         del passes[place + 1 :]
         for one in reversed(inner):
@@ -179,12 +215,6 @@ class PlainLoop:
             else:
                 self._abandon(one)
         return True
-
-    def _finish(self, done: LoaderPass, end: int) -> None:
-        if done.trained:
-            self._records.trained(done, end)
-        elif done.marks and (self.evaluating or not self._has_gradients()):
-            self._records.evaluated(done, end)
 
     def _abandon(self, one: LoaderPass) -> None:
         """A pass that was left before its end, at an unknown time."""
