@@ -29,6 +29,8 @@ INTEGRATIONS: dict[str, str] = {
     "skorch": "tracelet.integrations.skorch:SkorchIntegration",
     "wandb": "tracelet.integrations.wandb:WandbIntegration",
     "mlflow": "tracelet.integrations.mlflow:MlflowIntegration",
+    "clearml": "tracelet.integrations.clearml:ClearmlIntegration",
+    "aim": "tracelet.integrations.aim:AimIntegration",
     "profilers": "tracelet.integrations.profilers:ProfilersIntegration",
     "argparse": "tracelet.integrations.argparse:ArgparseIntegration",
     "click": "tracelet.integrations.click:ClickIntegration",
