@@ -4,8 +4,8 @@ A step of about 2 ms with everything that is hooked: a loader's batch, `zero_gra
 optimizer, a scheduler; an evaluation after each loop. Everything that tracelet records by default is switched on. The
 loops are short and take turns in one process, because a shared machine's speed swings by more than the budget from one
 minute to the next; `stop_logging()` puts everything back. As in `step_time.py`, every loop of either kind trains for a
-second before its clock runs: what tracelet reads once (code, environment) is behind it then, and neither kind has slept,
-because a processor that has slept is slower for the next second.
+second before its clock runs: what tracelet reads once (code, environment) is behind it then, and neither kind has
+slept, because a processor that has slept is slower for the next second.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
 from collections import Counter
@@ -262,6 +263,45 @@ def test_timed_by_hand() -> None:
     assert spans(run)["training_loop"] == 1
     assert spans(run)["training_single_iteration"] == 4
     assert spans(run)["model_backward"] == 0
+
+
+def test_a_loop_by_hand_around_iterations_that_are_not() -> None:
+    """Iterations that are found in a loop that the program times itself are in that loop, and there is no other."""
+
+    def example() -> None:
+        net = nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        with telemetry.training_loop():
+            for inputs, targets in loader():
+                nn.functional.mse_loss(net(inputs), targets).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+
+    _, run = recorded(example)
+    (outer,) = run.spans("training_loop")
+    assert [span.parent for span in run.spans("training_single_iteration")] == [outer.id] * 4
+
+
+def test_a_step_that_raises() -> None:
+    """A program that catches the exception of a step, such as one for want of memory, has its later steps recorded."""
+
+    def example() -> None:
+        net = nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for place, (inputs, targets) in enumerate(loader()):
+
+            def closure(place: int = place, inputs: Any = inputs, targets: Any = targets) -> Any:
+                loss = nn.functional.mse_loss(net(inputs), targets)
+                loss.backward()  # type: ignore[no-untyped-call]
+                if not place:
+                    raise MemoryError
+                return loss
+
+            with contextlib.suppress(MemoryError):
+                optimizer.step(closure)
+
+    _, run = recorded(example)
+    assert spans(run)["training_single_iteration"] == 4
+    assert spans(run)["optimizer_update"] == 3
 
 
 def test_mixed_precision() -> None:

@@ -21,7 +21,8 @@ KINDS = {
     "report_vector": "vectors", "report_histogram": "histograms", "report_table": "tables",
     "report_line_plot": "plots", "report_scatter2d": "plots", "report_scatter3d": "plots",
     "report_confusion_matrix": "matrices", "report_matrix": "matrices", "report_surface": "plots",
-    "report_image": "images", "report_media": "media", "report_plotly": "figures", "report_matplotlib_figure": "figures",
+    "report_image": "images", "report_media": "media", "report_plotly": "figures",
+    "report_matplotlib_figure": "figures",
 }  # fmt: skip
 
 

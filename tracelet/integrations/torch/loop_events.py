@@ -36,7 +36,7 @@ class Reading(weakref.ref[Any]):
 
     def __new__(cls, iterator: Any, on_release: Callable[[Reading], None]) -> Reading:
         """A weak reference is created with its callback."""
-        return super().__new__(cls, iterator, on_release)  # type: ignore[arg-type]
+        return super().__new__(cls, iterator, on_release)
 
 
 class LoopEvents:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from tracelet.integrations.torch.loader_pass import NEGLIGIBLE, LoaderPass, Reading
+from tracelet.integrations.torch.loader_pass import NEGLIGIBLE, LoaderPass
 from tracelet.integrations.torch.loop_events import (
     DIFFERENTIATED,
     EXHAUSTED,
@@ -24,6 +24,7 @@ from tracelet.integrations.torch.loop_events import (
     STEPPING,
     WIDTH,
     LoopEvents,
+    Reading,
 )
 from tracelet.integrations.torch.loop_records import LoopRecords
 from tracelet.telemetry.names import DATA_LOADING, MODEL_BACKWARD, MODEL_FORWARD, ZERO_GRAD
