@@ -2,7 +2,7 @@
 
 Called on the user's threads around `Run.track` and `Run[...] = ...`. A sequence's context comes before its name,
 `train/loss` for `context={"subset": "train"}`. Without a step, Aim counts the points of each sequence, and so do we.
-What Aim itself tracks (the machine, log records) is left to it.
+What Aim itself samples (the machine, log records) is left to it.
 """
 
 from __future__ import annotations

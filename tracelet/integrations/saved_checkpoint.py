@@ -36,8 +36,8 @@ class SavedCheckpoints:
     def begin(self, path: str, step: int) -> ActiveSpan | None:
         """A save begins: write everything recorded so far, because a resumed training does not repeat it."""
         recorder, job = active_recorder.recorder(), active_recorder.job()
-        if recorder is not None:
-            recorder.catch_up()
+        if job is not None:
+            job.catch_up()
         if not self._sink.flush(self._patience):
             self._patience = 0.0
         if recorder is None or not self._with_spans:

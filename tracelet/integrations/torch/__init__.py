@@ -31,18 +31,19 @@ class TorchIntegration(Integration):
         """The constructors, the hooks of loops, and the files."""
         recorder = active_recorder.recorder() if self.settings.get("track_spans") else None
         mine = recorder is not None and recorder.sink is self.sink
-        records = LoopRecords(recorder, active_recorder.job()) if recorder is not None and mine else None
+        job = active_recorder.job() if mine else None
+        records = LoopRecords(recorder, job) if recorder is not None and mine else None
         optimizers = OptimizerRecords(self.sink, self.settings)
         self._hooks = LoopHooks(records, optimizers)
-        if records is not None and recorder is not None:
-            recorder.catch_up = self._hooks.catch_up
+        if job is not None:
+            job.catch_up = self._hooks.catch_up
         files = CheckpointFiles(self.sink, records, optimizers)
         files.on_load = self._on_checkpoint
         at_rest = [*self._hooks.patches(), *Origins(self.sink, optimizers).patches(), *files.patches()]
         self._standby = at_rest
         plain.add(at_rest)
         constructors = construction_spans() if self.settings.get("track_spans") else []
-        self._waits = CollectiveWaits(recorder, active_recorder.job()) if recorder is not None and mine else None
+        self._waits = CollectiveWaits(recorder, job) if recorder is not None and mine else None
         waits = self._waits.patches() if self._waits is not None else []
         return [compiler_skips(), *constructors, *waits, *at_rest]
 

@@ -16,7 +16,6 @@ from typing import Any
     REQUESTED, REQUESTED_WITHOUT_GRADIENTS, RECEIVED, EXHAUSTED, RELEASED, PUT_INTO_EVALUATION, CLEARING, CLEARED,
     DIFFERENTIATING, DIFFERENTIATED, STEPPING, STEPPED,
 ) = range(12)  # fmt: skip
-REQUESTS = (REQUESTED, REQUESTED_WITHOUT_GRADIENTS)
 WIDTH = 4
 """Entries of one event: kind, time, object, number of samples."""
 LONGEST_WAIT = 100_000_000
@@ -87,18 +86,10 @@ class LoopEvents:
         del self.noted[: len(taken)]  # always the same list: another thread may release an iterator meanwhile
         return taken
 
-    def after_request(self) -> tuple[int, list[tuple[int, int]]]:
-        """The time of the last request that is not taken yet, 0 if there is none, and the events after it, as kind
-        and time. Called on the writer's thread.
-        """
-        noted = self.noted[:]
-        later: list[tuple[int, int]] = []
-        for place in range(len(noted) - WIDTH, -1, -WIDTH):
-            kind, now = noted[place : place + 2]
-            if kind in REQUESTS:
-                return now, later[::-1]
-            later.append((kind, now))
-        return 0, later[::-1]
+    @property
+    def overdue(self) -> bool:
+        """Whether a hook should have taken them by now."""
+        return bool(self.noted) and perf_counter_ns() > self.due + LONGEST_WAIT
 
     def _find(self, iterator: Any) -> Reading:
         found = self._readings.get(id(iterator))

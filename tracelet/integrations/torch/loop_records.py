@@ -1,12 +1,11 @@
 """Plain PyTorch loops as spans and counts: training iterations, evaluations, throughput.
 
-Called on the training thread at the end of an iteration. If a program times its iterations or their phases by hand
-(`tracelet.telemetry`), nothing more is recorded here.
+Called on the training thread some time after the end of an iteration, or on the writer's while that one waits. If a
+program times its iterations or their phases by hand (`tracelet.telemetry`), nothing more is recorded here.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import Any
@@ -64,8 +63,8 @@ class LoopRecords:
             return RunningIteration(VALIDATION_ITERATION, number, evaluation, begin, thread, marks, phase)
         return RunningIteration(TRAINING_ITERATION, number, training.id, begin, thread, marks, phase)
 
-    def trained(self, done: LoaderPass, end: int) -> None:
-        """A training iteration has ended."""
+    def trained(self, done: LoaderPass, end: int, thread: int) -> None:
+        """A training iteration of this thread has ended."""
         recorder, marks, begin = self._recorder, done.marks, done.begin
         if recorder.timed_by_hand:
             return
@@ -73,7 +72,7 @@ class LoopRecords:
             marks[-1] = end
         parent = self._span.id if self._span is not None and not self._span.ended else self._begin(begin)
         number, origin = self._running.pop(begin, 0) or recorder.reserve_id(), recorder.origin_ns
-        self._emit((TRAINING_ITERATION, number, parent, begin, end, threading.get_ident(), origin, marks))
+        self._emit((TRAINING_ITERATION, number, parent, begin, end, thread, origin, marks))
         self._last = end
         self.iterations += 1
         if self._job is not None:
@@ -89,7 +88,7 @@ class LoopRecords:
             with guard("counting the tokens of a batch"):
                 self._job.training.token_counts.count(begin, batch)
 
-    def evaluated(self, done: LoaderPass, end: int) -> None:
+    def evaluated(self, done: LoaderPass, end: int, thread: int) -> None:
         """An iteration of an evaluation has ended."""
         if self._recorder.timed_by_hand:
             return
@@ -98,17 +97,18 @@ class LoopRecords:
             marks += MODEL_FORWARD, end
         done.evaluated += 1
         recorder = self._recorder
-        number, thread = self._running.pop(done.begin, 0) or recorder.reserve_id(), threading.get_ident()
+        number = self._running.pop(done.begin, 0) or recorder.reserve_id()
         self._emit((VALIDATION_ITERATION, number, done.number, done.begin, end, thread, recorder.origin_ns, marks))
         if self._job is not None:
             self._job.validation.durations.add(end - done.begin)
 
-    def ended(self, done: LoaderPass, end: int) -> None:
+    def ended(self, done: LoaderPass, end: int, thread: int) -> None:
         """A pass has ended; an evaluation becomes a span."""
         if not done.evaluated or self._recorder.timed_by_hand:
             return
         recorder = self._recorder
         span = ActiveSpan(recorder, done.number, VALIDATION_LOOP, self._parent(), done.began + recorder.origin_ns, None)
+        span.thread = thread
         if self._job is not None:
             self._job.validation.ended(span)
         span.end(None, end + recorder.origin_ns)

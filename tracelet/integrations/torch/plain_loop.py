@@ -30,6 +30,8 @@ from tracelet.integrations.torch.loop_records import LoopRecords
 from tracelet.telemetry.names import DATA_LOADING, MODEL_BACKWARD, MODEL_FORWARD, ZERO_GRAD
 from tracelet.telemetry.recording.open_iterations import RunningIteration
 
+PATIENCE = 1.0
+"""Seconds that the end of a run waits for the writer to take events, which takes milliseconds."""
 MOST_PASSES = 100
 """Nested passes that are kept; a program that keeps its iterators and never ends them has more."""
 
@@ -51,35 +53,37 @@ class PlainLoop:
         records.register(self)
         self._cycle: frozenset[int] = frozenset()
         """The optimizers that stepped in the previous iteration of a loop without a loader."""
-        self._taking = False
+        self._lock = threading.Lock()
+        self._taking = 0
+        """The thread that takes events now."""
 
     def running_iteration(self) -> RunningIteration | None:
         """See `open_iterations.Loop`; called on the writer's thread. A loop without a loader has no beginning."""
-        passes, evaluating = tuple(self._passes), self._evaluating
+        if self.events.overdue:  # the training thread waits for something: no hook will take them
+            self.catch_up()
+        passes = tuple(self._passes)
         if not passes:
             return None
         top = passes[-1]
-        begin, later = self.events.after_request()
-        current = LoaderPass(top.iterator, top.number, begin or top.begin)
-        if not begin:
-            current.marks += top.marks
-        for kind, now in later:
-            current.advance(kind, now)
-            evaluating = kind == PUT_INTO_EVALUATION or (evaluating and kind != DIFFERENTIATED)
-        last = current.marks[-2] if len(current.marks) > 1 else ""
+        marks = tuple(top.marks)
+        last = marks[-2] if len(marks) > 1 else ""
         known = {"": DATA_LOADING, DATA_LOADING: MODEL_FORWARD, MODEL_FORWARD: MODEL_BACKWARD, ZERO_GRAD: MODEL_FORWARD}
-        phase = known.get(last, "")
-        return self._records.running(current.begin, self._thread, current.marks, phase, evaluating, top.number)
+        return self._records.running(top.begin, self._thread, marks, known.get(last, ""), self._evaluating, top.number)
 
-    def catch_up(self) -> None:
-        """Take the events that were noted since the last time."""
-        if self._taking:  # a report that an iteration makes due asks for the events before it
+    def catch_up(self, patience: float = 0) -> None:
+        """Take the events that were noted since the last time, on the loop's thread or the writer's; if the other one
+        does so now, wait so many seconds for it. A forked child may have inherited the lock, so nothing waits long.
+        """
+        if self._taking == threading.get_ident():  # a report that an iteration makes due asks for the events before it
             return
-        self._taking = True
+        if not self._lock.acquire(timeout=patience) if patience else not self._lock.acquire(blocking=False):
+            return
+        self._taking = threading.get_ident()
         try:
             self._take(self.events.take())
         finally:
-            self._taking = False
+            self._taking = 0
+            self._lock.release()
 
     def _take(self, noted: list[Any]) -> None:
         for place in range(0, len(noted), WIDTH):
@@ -118,9 +122,9 @@ class PlainLoop:
             return
         top = passes[-1]
         if top.trained:
-            self._records.trained(top, now)
+            self._records.trained(top, now, self._thread)
         elif top.marks and (self._evaluating or not has_gradients):
-            self._records.evaluated(top, now)
+            self._records.evaluated(top, now, self._thread)
         top.restart(now)
 
     def _exhausted(self, iterator: Reading) -> None:
@@ -132,7 +136,7 @@ class PlainLoop:
             self._abandon(inner)
         over = self._passes[place]
         del self._passes[place:]
-        self._records.ended(over, over.begin)
+        self._records.ended(over, over.begin, self._thread)
 
     def _differentiated(self, now: int) -> None:
         """A backward pass has ended."""
@@ -153,7 +157,7 @@ class PlainLoop:
         if current is self._free and self._is_next(current, optimizer):
             self._cycle = frozenset(current.stepped)
             done = current.split()
-            self._records.trained(done, done.marks[-1])
+            self._records.trained(done, done.marks[-1], self._thread)
         if not current.marks or current.marks[-2] is not MODEL_BACKWARD:
             current.compute(now)
 
@@ -179,7 +183,7 @@ class PlainLoop:
     def close(self) -> None:
         """Stop recording: open iterations end with their last phase."""
         self._records.unregister(self)
-        self.catch_up()
+        self.catch_up(PATIENCE)
         while self._passes:
             self._abandon(self._passes.pop())
         free, self._free = self._free, None
@@ -221,8 +225,8 @@ class PlainLoop:
         """A pass that was left before its end, at an unknown time."""
         end = one.marks[-1] if one.marks else one.begin
         if one.trained:
-            self._records.trained(one, end)
-        self._records.ended(one, end)
+            self._records.trained(one, end, self._thread)
+        self._records.ended(one, end, self._thread)
 
 
 class Loops(threading.local):

@@ -94,10 +94,6 @@ class SpanRecorder:
         """Whether the program times its iterations or their phases itself."""
         self.loops: list[Any] = []
         """The loops of this process that time iterations: see `open_iterations.Loop`."""
-        self.catch_up: Callable[[], None] = _nothing
-        """Records what the calling thread has only noted so far; an integration that makes spans of many notes at
-        once replaces it.
-        """
         self._ids = itertools.count(1, IDS_PER_ITERATION)
         self.reserve_id: Callable[[], int] = self._ids.__next__
         """An id for a span that will be added when it is over, so that its children can name it now."""
@@ -289,10 +285,6 @@ class SpanRecorder:
         """End everything that the calling thread has open; the root last."""
         for span in reversed(list(self.stack)):
             self.end(span, error)
-
-
-def _nothing() -> None:
-    """Without such an integration."""
 
 
 def describe_error(error: BaseException) -> str:

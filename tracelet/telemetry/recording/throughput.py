@@ -96,7 +96,7 @@ class TrainingThroughput:
         samples_target: int | None = None,
     ) -> dict[str, Any]:
         """A training loop begins: the attributes of its span."""
-        self._job.recorder.catch_up()
+        self._job.catch_up()
         config = self._job.config
         batch = int(config.get("global_batch_size") or 0)
         self._earlier_iterations, self._earlier_samples = self.durations.count, self._samples
@@ -148,7 +148,7 @@ class TrainingThroughput:
 
     def flush_pending(self) -> None:
         """Take what is pending into the sums."""
-        self._job.recorder.catch_up()
+        self._job.catch_up()
         pending = self.pending[:]
         self.pending.clear()
         if not pending:

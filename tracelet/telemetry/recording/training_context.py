@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,10 @@ class TrainingContext(ABC):
         self.config = config
         self._interval = interval
         self.application: ActiveSpan | None = None
+        self.catch_up: Callable[[], None] = lambda: None
+        """Counts the iterations that the calling thread has only noted so far; an integration that makes spans of many
+        notes at once replaces it.
+        """
 
     @property
     def interval(self) -> int:
