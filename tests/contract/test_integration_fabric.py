@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import tracelet
+from tests.environments import lightning_python
 from tracelet.store.run import Run
 
 SETTINGS = {"track_git": False, "track_env": False, "track_system": False, "delivery": "off", "quiet": True}
@@ -111,3 +114,47 @@ def test_a_module_without_a_trainer(flavour: str) -> None:
     assert run.series("error").values.tolist() == errors
     assert {"lr": 0.3, "api_key": "***"}.items() <= run.params.items()
     assert len(run.spans("training_single_iteration")) == 3
+
+
+TWO_RANKS = """
+import torch
+from lightning.fabric import Fabric
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
+fabric.launch()
+fabric.seed_everything(0, verbose=False)
+net = nn.Linear(4, 1)
+net, optimizer = fabric.setup(net, torch.optim.SGD(net.parameters(), lr=0.1))
+batches = fabric.setup_dataloaders(DataLoader(TensorDataset(torch.randn(32, 4)), 4))
+for step, (inputs,) in enumerate(batches):
+    loss = net(inputs).square().mean()
+    fabric.backward(loss)
+    fabric.clip_gradients(net, optimizer, max_norm=1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+fabric.save("last.ckpt", {"model": net, "step": 4})
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_are_one_run(tmp_path: Path) -> None:
+    """Both processes that Fabric launches record into one run: phases and rates of each, and one checkpoint."""
+    (tmp_path / "two.py").write_text(TWO_RANKS, encoding="utf-8")
+    settings = {**os.environ, "TRACELET_DELIVERY": "off", "TRACELET_TRACK_GIT": "false", "TRACELET_QUIET": "true"}
+    done = subprocess.run(
+        [lightning_python(), "-m", "tracelet", "run", "two.py"], cwd=tmp_path, env=settings, capture_output=True,
+        text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = tracelet.open_store(tmp_path / ".tracelet").runs()
+    assert (run.info.world_size, run.info.status) == (2, "finished")
+    table = run.spans()
+    for rank in (0, 1):
+        found = [name for name, owner in zip(table.names, table.ranks) if owner == rank]
+        phases = ("training_single_iteration", "data_loading", "model_backward", "optimizer_update")
+        assert [found.count(name) for name in phases] == [4] * 4
+        assert found.count("training_loop") == 1
+        assert run.series("lr-SGD", rank=rank).steps.tolist() == [0, 1, 2, 3]
+        assert len(run.series("tracelet/grad_norm", rank=rank)) == 4
+    assert [(artifact.name, artifact.metadata["step"]) for artifact in run.artifacts] == [("last.ckpt", 4)]

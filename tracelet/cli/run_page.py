@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tracelet.cli.event_text import describe_event, notable, run_events
@@ -25,6 +25,8 @@ NAME_SHARE = 2
 """A metric's name takes at most half of the terminal's width: its summary is printed beside it."""
 FRAMEWORK_SOURCES = ("trainer", "optimizer", "data", "model", "fabric")
 """Sources of parameters that frameworks add; they are many, so most are only shown with `--all`."""
+USER = "user"
+"""The source of parameters that the program gives to tracelet by name."""
 NOTABLE_PARAMS = (
     "/class",
     "/lr",
@@ -71,16 +73,18 @@ class RunPage:
     def _hint(self, text: str) -> None:
         self.target.print("  " + text, style="dim")
 
-    def _pairs(self, pairs: Iterable[tuple[str, Any]]) -> None:
+    def _pairs(self, pairs: Iterable[tuple[str, Any]], notes: Mapping[str, str] | None = None) -> None:
+        """One line per pair; notes, by name, are a third column."""
         from rich.table import Table
         from rich.text import Text
 
         shown = Table.grid(padding=(0, 2))
         shown.add_column(style="dim", overflow="fold")
         shown.add_column(overflow="fold")
+        shown.add_column(style="dim")
         for name, found in pairs:
             plain = found.rstrip() if isinstance(found, str) else found if isinstance(found, Text) else value(found)
-            shown.add_row("  " + value(name), plain)
+            shown.add_row("  " + value(name), plain, *([notes.get(name, "")] if notes else []))
         print_block(self.target, shown)
 
     def head(self) -> None:
@@ -127,7 +131,9 @@ class RunPage:
         details = {name for name in params if sources.get(name) in FRAMEWORK_SOURCES}
         shown = [name for name in params if everything or name not in details or name.endswith(NOTABLE_PARAMS)]
         self._title("Parameters")
-        self._pairs((name, value(params[name])) for name in sorted(shown, key=lambda name: (name in details, name)))
+        # What the program gives by name comes first, what a library has found next, what frameworks add last.
+        ordered = sorted(shown, key=lambda name: (name in details, sources.get(name) != USER, name))
+        self._pairs(((name, value(params[name])) for name in ordered), sources)
         if len(shown) < len(params):
             self._hint(f"... {len(params) - len(shown)} more; --all shows them")
 
@@ -251,7 +257,8 @@ def _best(checkpoints: list[Artifact]) -> str:
 
 def _checkpoint(artifact: Artifact, best: str) -> str:
     found = artifact.metadata
-    parts = [f"step {found.get('step')}", size(artifact.size)]
+    parts = [f"step {found['step']}"] if found.get("step") is not None else []
+    parts.append(size(artifact.size))
     if found.get("score") is not None:
         parts.append(f"{found.get('monitor')} {value(found['score'])}")
     if artifact.path == best:

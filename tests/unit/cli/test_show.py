@@ -39,12 +39,26 @@ def test_parameters_of_the_user_come_first_and_are_all_shown(call: Call) -> None
     given = {"model/hidden": 64, "trainer/nodes": 2}
     experiment = tracelet.start_logging("grouped", params=given, config={**BARE, "quiet": True})
     experiment._writer.emit(Params(time=1, values={"data/workers": 4, "data/batch_size": 8}, source="data"))
+    experiment._writer.emit(Params(time=1, values={"args/width": 4}, source="argparse"))
     experiment.stop()
-    lines = call("show", "grouped").output.splitlines()
-    names = [line.split()[0] for line in lines if line.startswith("  ") and "/" in line.split()[0]]
-    assert names == ["model/hidden", "trainer/nodes", "data/batch_size"]
+    lines = [line.split() for line in call("show", "grouped").output.splitlines() if line.startswith("  ")]
+    assert [line for line in lines if "/" in line[0]] == [
+        ["model/hidden", "64", "user"], ["trainer/nodes", "2", "user"], ["args/width", "4", "argparse"],
+        ["data/batch_size", "8", "data"],
+    ]  # fmt: skip
     sources = tracelet.open_store().run("grouped").param_sources
-    assert sources == {**dict.fromkeys(given, "user"), "data/workers": "data", "data/batch_size": "data"}
+    assert sources == {
+        **dict.fromkeys(given, "user"), "data/workers": "data", "data/batch_size": "data", "args/width": "argparse",
+    }  # fmt: skip
+
+
+def test_a_checkpoint_without_a_step(call: Call, tmp_path: Path) -> None:
+    """A checkpoint whose step is unknown is shown with its size and path."""
+    experiment = tracelet.start_logging("checkpoints", config={**BARE, "quiet": True})
+    experiment._writer.emit(Artifact(time=1, name="net.pt", path="/kept/net.pt", size=2048, kind="checkpoint"))
+    experiment.stop()
+    (line,) = [line for line in call("show", "checkpoints").output.splitlines() if "/kept/net.pt" in line]
+    assert "step" not in line
 
 
 def test_a_tree_whose_diff_failed_is_unknown(call: Call) -> None:

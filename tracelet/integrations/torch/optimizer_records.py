@@ -136,7 +136,7 @@ class OptimizerRecords:
         if model is not None:
             facts = describe_model(unwrapped(model))
             counts = {name: facts[name] for name in ("class", "parameters", "trainable_parameters")}
-            self._tell({"model" if not index else f"model/{index}": counts}, "module")
+            self._tell({"model" if not index else f"model/{index}": counts}, "model")
             if not index:
                 self._sink.emit(Facts(time=time.time_ns() // 1000, topic="model", values=facts))
 
