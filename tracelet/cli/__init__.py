@@ -29,6 +29,9 @@ COMMANDS: dict[str, str] = {
     "import": "tracelet.cli.import_runs:import_runs",
     "time": "tracelet.cli.time:time",
     "trace": "tracelet.cli.trace:trace",
+    "rename": "tracelet.cli.rename:rename",
+    "tag": "tracelet.cli.tag:tag",
+    "archive": "tracelet.cli.archive:archive",
     "rm": "tracelet.cli.rm:rm",
     "sweep": "tracelet.cli.sweep:sweep",
     "sync": "tracelet.cli.sync:sync",
@@ -36,6 +39,8 @@ COMMANDS: dict[str, str] = {
     "doctor": "tracelet.cli.doctor:doctor",
 }
 """Name to command, in the order of `tracelet --help`."""
+ALIASES = {"list": "ls", "delete": "rm"}
+"""Other names of commands; the help does not list them."""
 
 
 class CommandError(click.ClickException):
@@ -57,17 +62,24 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, imported now; None for an unknown name."""
-        if cmd_name not in COMMANDS:
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
             return None
-        command = load(COMMANDS[cmd_name])
+        command = load(COMMANDS[name])
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands, each with its whole first sentence: click would cut it at the width of the terminal."""
+        with formatter.section("Commands"):
+            commands = [(name, self.get_command(ctx, name)) for name in COMMANDS]
+            formatter.write_dl([(name, command.get_short_help_str(500)) for name, command in commands if command])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Like click's, but suggests the closest command for an unknown name."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in (*COMMANDS, *ALIASES) and not args[0].startswith("-"):
             self._unknown(ctx, args[0])
         return super().resolve_command(ctx, args)
 

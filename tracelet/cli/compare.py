@@ -137,10 +137,10 @@ def _metrics(runs: list[Run], asked: tuple[str, ...], everything: bool) -> dict[
 
 def _print(target: Console, compared: dict[str, Any], tables: dict[str, list[Mapping[str, Any]]]) -> None:
     runs = compared["runs"]
-    heads = [run["id"] for run in runs]
+    heads = _heads(runs)
     shown = table("", *heads)
     for label, render in (
-        ("name", value),
+        ("id", value),
         ("project", value),
         ("status", value),
         ("started", date),
@@ -148,16 +148,25 @@ def _print(target: Console, compared: dict[str, Any], tables: dict[str, list[Map
     ):
         shown.add_row(label, *(render(run[label]) for run in runs))
     print_block(target, shown)
+    identical: list[str] = []
     for title, key in (("Parameters", "params"), ("Tags", "tags"), ("Code", "code"), ("Environment", "environment"),
                        ("Packages", "packages")):  # fmt: skip
         if compared[key]:
             _section(target, title, heads, list(compared[key]), tables[key])
         elif (key == "packages" and not any(tables[key])) or (key == "code" and not _any_commit(tables[key])):
-            target.print(f"\n{title}: not recorded in any of these runs")
+            identical.append(f"{title.lower()} (not recorded)")
         elif key != "code" or not compared["diff"]["text"]:
-            target.print(f"\n{title}: identical")
+            identical.append(title.lower())
+    if identical:
+        target.print(f"\nNo differences: {', '.join(identical)}")
     _print_diff(target, compared["diff"])
     _print_metrics(target, heads, compared["metrics"])
+
+
+def _heads(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of the runs; with the beginning of the id where several have the same."""
+    names = [value(run["name"]) for run in runs]
+    return [f"{name} ({run['id'][:5]})" if names.count(name) > 1 else name for name, run in zip(names, runs)]
 
 
 def _section(

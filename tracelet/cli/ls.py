@@ -47,16 +47,18 @@ Row = tuple[Run, dict[str, Any]]
 )  # fmt: skip
 @click.option("--reverse", is_flag=True, help="Reverse the order.")
 @click.option("--limit", type=click.IntRange(min=1), help="List at most this many runs (default: all).")
+@click.option("--archived", is_flag=True, help="List archived runs too.")
 @click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @store_option
 @click.pass_context
 def ls(
     ctx: click.Context, store: Store, project: str | None, status: str | None, expression: str | None,
     metrics: tuple[str, ...], params: tuple[str, ...], sort: str | None, reverse: bool, limit: int | None,
-    in_json: bool,
+    archived: bool, in_json: bool,
 ) -> None:  # fmt: skip
     """List runs, newest first; runs pinned in the dashboard come first."""
     rows = [(run, namespace(run)) for run in store.runs(project, status)]
+    rows = [row for row in rows if archived or not row[1]["archived"]]
     chosen = Search(expression) if expression is not None else None
     asked = [*_asked(store, rows, "params", params), *_asked(store, rows, "metrics", metrics)]
     quoted = []
@@ -156,9 +158,17 @@ def _print(rows: list[Row], asked: list[Column], notable: list[Column]) -> None:
     """The table; a narrow terminal drops some columns, but not those requested by name."""
     target = console()
     columns = list(dict.fromkeys([*FIXED, *asked, *notable]))
-    droppable = [column for column in (*reversed(notable), *map(Column, ("project", "duration", "started")))
-                 if column not in asked]  # fmt: skip
-    print_block(target, fit_to_width(target, lambda kept: _table(target, rows, kept), columns, droppable))
+    order = (*reversed(notable[1:]), *map(Column, ("project", "duration", "started")), *notable[:1])
+    shown: list[Column] = []
+
+    def build(kept: list[Column]) -> Table:
+        shown[:] = kept
+        return _table(target, rows, kept)
+
+    print_block(target, fit_to_width(target, build, columns, [column for column in order if column not in asked]))
+    dropped = [column.name for column in columns if column not in shown]
+    if dropped:
+        target.print(f"not shown for lack of width: {', '.join(dropped)}", style="dim")
 
 
 def _table(target: Console, rows: list[Row], columns: list[Column]) -> Table:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tracelet.cli.event_text import describe_event, notable, run_events
 from tracelet.cli.formatting import ago, counted, date, duration, number, size, value, visible
 from tracelet.cli.output import STATUS_STYLES, fit_to_width, print_block, shorten, supports_unicode, table
+from tracelet.cli.plot import plot
 from tracelet.cli.sparkline import sparkline
 from tracelet.journal.records import Artifact, MetricSummary
 from tracelet.store.artifacts import replaced_references
@@ -58,7 +59,7 @@ class RunPage:
         self.head()
         self.traceback()
         self.parameters(everything)
-        self.metrics()
+        self.metrics(everything)
         self.events(everything)
         self.files()
         self.deliveries()
@@ -137,20 +138,24 @@ class RunPage:
         if len(shown) < len(params):
             self._hint(f"... {len(params) - len(shown)} more; --all shows them")
 
-    def metrics(self) -> None:
-        """One line per metric: those that the program logged, then those that tracelet recorded automatically."""
+    def metrics(self, everything: bool = False) -> None:
+        """One line per metric: those that the program logged; with `everything`, or without any, the others too."""
         summaries = [self.run.summary(name) for name in self.run.metrics()]
         for title, automatic in (("Metrics", False), ("Recorded automatically", True)):
             chosen = [summary for summary in summaries if summary.automatic is automatic]
-            if chosen:
-                self._title(title)
-                print_block(self.target, self._metric_table(chosen))
+            if not chosen:
+                continue
+            if automatic and not everything and len(chosen) < len(summaries):
+                self._hint(f"... {len(chosen)} recorded automatically; --all shows them")
+                continue
+            self._title(title)
+            print_block(self.target, self._metric_table(chosen))
 
     def _metric_table(self, summaries: list[MetricSummary]) -> Table:
         cells = [
             {
-                "  name": "  " + shorten(self.target, found.name, NAME_SHARE), "last": number(found.last),
-                "min": _at(found.min, found.min_step), "max": _at(found.max, found.max_step),
+                "  name": "  " + shorten(self.target, found.name, NAME_SHARE), "last": _amount(found.name, found.last),
+                "min": _at(found.name, found.min, found.min_step), "max": _at(found.name, found.max, found.max_step),
                 "points": str(found.count), "plot": self._spark(found.name, SPARK_WIDTH),
             }
             for found in summaries
@@ -172,7 +177,9 @@ class RunPage:
         for name in names:
             found = self.run.summary(name)
             self.target.print(value(name), style="bold")
-            self.target.print("  " + self._spark(name, max(10, min(self.target.width, 100) - 4)), overflow="crop")
+            width = max(20, min(self.target.width, 100) - 4)
+            for line in plot(self.run.chart(name), width, supports_unicode(self.target)):
+                self.target.print("  " + line, overflow="crop")
             self._pairs([
                 ("last", f"{number(found.last)} at step {found.last_step}"),
                 ("min", f"{number(found.min)} at step {found.min_step}"),
@@ -246,8 +253,15 @@ class RunPage:
                 self.target.print("  " + sentence, style="yellow")
 
 
-def _at(extreme: float, step: int) -> str:
-    return number(extreme) if extreme != extreme else f"{number(extreme)} @{step}"
+def _amount(name: str, found: float) -> str:
+    """A value; bytes with their unit, as the names of the system metrics say."""
+    if name.endswith(("bytes", "bytes_per_second")) and abs(found) < float("inf"):
+        return ("-" if found < 0 else "") + size(abs(found)) + ("/s" if name.endswith("second") else "")
+    return number(found)
+
+
+def _at(name: str, extreme: float, step: int) -> str:
+    return number(extreme) if extreme != extreme else f"{_amount(name, extreme)} @{step}"
 
 
 def _best(checkpoints: list[Artifact]) -> str:

@@ -19,7 +19,7 @@ from tracelet.store.store import Store
 @click.argument("run")
 @click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Plot only this metric (repeatable).")
 @click.option("--log", is_flag=True, help="Print only the console output of the program.")
-@click.option("--all", "everything", is_flag=True, help="Show all parameters, events and packages.")
+@click.option("--all", "everything", is_flag=True, help="Show all parameters, events, packages and system metrics.")
 @click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @store_option
 def show(store: Store, run: str, metrics: tuple[str, ...], log: bool, everything: bool, in_json: bool) -> None:

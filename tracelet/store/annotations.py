@@ -27,6 +27,8 @@ class Annotations(msgspec.Struct, frozen=True, omit_defaults=True):
     tags: dict[str, str] = {}
     pinned: bool = False
     """Listed before other runs."""
+    archived: bool = False
+    """Left out of lists."""
     goals: dict[str, str] = {}
     """By metric: `min` where lower is better, `max` where higher is better, `unknown` for neither."""
 

@@ -46,6 +46,7 @@ FIELDS = (
     "duration",
     "age",
     "pinned",
+    "archived",
 )
 """What every run has: `started` as text (2026-01-31 12:00:00, local), `duration` and `age` in seconds."""
 

@@ -34,6 +34,8 @@ class RunInfo:
     """The name at the start of the run."""
     pinned: bool
     """Whether it is pinned to the top of lists."""
+    archived: bool = False
+    """Whether lists leave it out."""
 
     @property
     def own_name(self) -> str:
@@ -56,5 +58,5 @@ def make_info(
         started=first.time / 1e6, ended=None if status.status == RUNNING else status.time / 1e6, host=last.host,
         pid=last.pid, world_size=world_size, command=tuple(last.command), folder=last.folder,
         version=last.version, resumed_from=first.resumed_from, backends=tuple(last.backends),
-        original_name=last.name, pinned=annotations.pinned,
+        original_name=last.name, pinned=annotations.pinned, archived=annotations.archived,
     )  # fmt: skip

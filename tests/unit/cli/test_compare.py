@@ -68,9 +68,17 @@ def test_unknown_code_is_not_called_equal(record: Record, call: Call) -> None:
     record("a", {"loss": [1.0]})
     record("b", {"loss": [1.0]})
     output = call("compare", "a", "b").output
-    assert "Code: not recorded" in output
-    assert "Packages: not recorded" in output
-    assert "Parameters: identical" in output
+    told = next(line for line in output.splitlines() if line.startswith("No differences: "))
+    assert "code (not recorded)" in told
+    assert "packages (not recorded)" in told
+    assert "parameters," in told
+
+
+def test_columns_are_headed_by_the_names_of_the_runs(record: Record, call: Call) -> None:
+    """A name that two of them have is followed by the beginning of the id."""
+    runs = [record(name, {"loss": [1.0]}) for name in ("base", "twin", "twin")]
+    head = call("compare", *(run.id for run in runs)).output.splitlines()[0].split("  ")
+    assert [text.strip() for text in head if text.strip()] == ["base", *(f"twin ({run.id[:5]})" for run in runs[1:])]
 
 
 def test_long_names_leave_room_for_figures(record: Record, call: Call) -> None:

@@ -111,6 +111,19 @@ def test_narrow_terminals_and_ascii_lose_nothing(three: list[Run], call: Call) -
     assert call("ls", charset="ascii").output.isascii()
 
 
+def test_eighty_columns_show_the_best_known_metric(record: Record, call: Call) -> None:
+    """The metric that most runs have stays; what has no room is said."""
+    for number in range(3):
+        metrics = {"val/loss": [0.123456], "accuracy": [0.5], "train/loss": [1.0]} if number else {"val/loss": [0.25]}
+        record(f"a-longer-name-of-a-run-{number}", metrics, project="speech-recognition")
+    lines = call("ls", env={"COLUMNS": "80"}).output.splitlines()
+    assert "val/loss" in lines[0]
+    assert "train/loss" not in lines[0]
+    assert lines[-1].startswith("not shown for lack of width: ")
+    assert "train/loss" in lines[-1]
+    assert "not shown" not in call("ls").output
+
+
 def test_names_with_brackets_are_text(record: Record, call: Call) -> None:
     """A run called like rich's markup is shown as it is called."""
     record("[red]x[/red]")

@@ -40,6 +40,26 @@ def test_every_command_has_help(call: Call, name: str) -> None:
     assert command.get_short_help_str(limit=1000).rstrip(".") in " ".join(output.split())
 
 
+def test_the_help_cuts_no_sentence(call: Call) -> None:
+    """Every command is listed with its whole first sentence, however narrow the terminal is."""
+    assert "..." not in call("--help", env={"COLUMNS": "60"}).output.partition("Commands:")[2]
+
+
+def test_commands_have_the_names_that_people_try(record: Record, call: Call) -> None:
+    """`list` is `ls` and `delete` is `rm`."""
+    run = record("a")
+    assert run.id in call("list").output
+    call("delete", "-y", "a")
+    assert "no runs" in call("list").stderr
+
+
+def test_a_shell_can_complete_commands(call: Call) -> None:
+    """click's completion script of bash is there, and knows the commands."""
+    assert "complete" in call(env={"_TRACELET_COMPLETE": "bash_source"}).output
+    words = {"_TRACELET_COMPLETE": "bash_complete", "COMP_WORDS": "tracelet com", "COMP_CWORD": "1"}
+    assert call(env=words).output.split() == ["plain,compare"]
+
+
 def test_an_unknown_command_is_answered(call: Call) -> None:
     """A misspelt command and a script in its place are told what to type."""
     assert "'show'" in call("shwo", code=2).stderr

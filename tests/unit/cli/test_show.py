@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 
 import tracelet
+from tracelet.capture.sink import SeriesKey
 from tracelet.journal.journal_writer import JournalWriter
 from tracelet.journal.records import Artifact, Event, Facts, Params, Started
 from tracelet.redaction.known_secrets import redact
@@ -139,6 +140,28 @@ def test_files_and_events_are_listed(call: Call, tmp_path: Path) -> None:
     assert any("1 replaced by later checkpoints" in line for line in lines)
     assert any("plot.txt" in line and "5 B" in line for line in lines)
     assert any("fit 1 finished after 2.0s, 3 epochs" in line for line in lines)
+
+
+def test_machine_series_wait_for_all_and_bytes_have_units(call: Call) -> None:
+    """The page counts what was recorded automatically; `--all` shows it."""
+    experiment = tracelet.start_logging("machine", config={**BARE, "quiet": True})
+    experiment.log_metric("loss", 1.0)
+    experiment._writer.emit((SeriesKey("system/memory_bytes", automatic=True), 0, 76_700_000_000.0, 1.0, -1, None))
+    experiment.stop()
+    assert "memory_bytes" not in call("show", "machine").output
+    assert "1 recorded automatically; --all" in call("show", "machine").output
+    assert "76.7 GB" in call("show", "machine", "--all").output
+
+
+def test_a_plot_has_lines_and_a_scale(record: Record, call: Call) -> None:
+    """`--metric` draws a chart of twelve lines; the highest column reaches the top one, the lowest the bottom one."""
+    record("large", {"loss": [float(value) for value in range(50)]})
+    lines = call("show", "large", "--metric", "loss", env={"COLUMNS": "80"}).output.splitlines()
+    top = next(place for place, line in enumerate(lines) if line.split()[:1] == ["49"])
+    assert lines[top].endswith("█")
+    assert lines[top + 11].split()[0] == "0"
+    assert "step 0" in lines[top + 12]
+    assert lines[top + 12].split()[-1] == "49"
 
 
 def test_telemetry_does_not_flood_the_page(call: Call) -> None:

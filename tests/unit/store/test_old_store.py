@@ -55,7 +55,8 @@ def described(run: Run) -> dict[str, Any]:
     held = {(view.started.rank, name) for view in run.views if view.started for name in view.metrics}
     several = len({rank for rank, _ in held}) > 1
     return {
-        "info": dataclasses.asdict(run.info), "params": run.params, "tags": run.tags,
+        "info": {name: found for name, found in dataclasses.asdict(run.info).items() if name != "archived"},  # newer
+        "params": run.params, "tags": run.tags,
         "annotations": msgspec.to_builtins(run.annotations),
         "summaries": {name: msgspec.to_builtins(one) for name, one in run.summaries().items()},
         "summary": {name: msgspec.to_builtins(run.summary(name)) for name in names},

@@ -47,17 +47,25 @@ class RunsApi:
 
     def listed(
         self, filter: str = "", project: str | None = None, status: str | None = None,
-        metric: Names = None, param: Names = None, git: bool = False,
+        metric: Names = None, param: Names = None, git: bool = False, archived: bool = False,
     ) -> Response:  # fmt: skip
         """The runs, newest first, with the requested metrics (last, min, max) and parameters."""
         rows = self.run_cache.rows()
         total = len(rows)
         rows = [row for row in rows if project in (None, row.info.project) and status in (None, row.info.status)]
+        hidden = 0 if archived else sum(row.info.archived for row in rows)
+        rows = [row for row in rows if archived or not row.info.archived]
         if filter.strip():
             rows = _filtered(rows, Search(filter))
         found = [self._described(row, metric or [], param or [], git) for row in rows]
         return Json(
-            {"runs": found, "total": total, "read_only": self.edits.read_only, "store": str(self.run_cache.store.root)}
+            {
+                "runs": found,
+                "total": total - hidden,
+                "archived": hidden,
+                "read_only": self.edits.read_only,
+                "store": str(self.run_cache.store.root),
+            }
         )
 
     def _described(self, row: Row, metrics: list[str], params: list[str], git: bool) -> dict[str, Any]:
@@ -65,7 +73,7 @@ class RunsApi:
         found = {
             "id": info.id, "name": info.name, "project": info.project, "status": info.status, "reason": info.reason,
             "started": info.started, "ended": info.ended, "heartbeat": row.heartbeat, "host": info.host,
-            "world_size": info.world_size, "tags": names["tags"], "pinned": info.pinned,
+            "world_size": info.world_size, "tags": names["tags"], "pinned": info.pinned, "archived": info.archived,
             "original_name": info.original_name,
             "metrics": {
                 name: [names["metrics"][name], names["min"][name], names["max"][name]]
@@ -106,9 +114,10 @@ class RunsApi:
         return Response(text, media_type="text/plain", headers=disposition(f"{run_id}.patch"))
 
     def change(
-        self, run_id: str, name: Text = None, tags: Tags = None, pinned: Yes = None, goals: Tags = None,
+        self, run_id: str, name: Text = None, tags: Tags = None, pinned: Yes = None, archived: Yes = None,
+        goals: Tags = None,
     ) -> Response:  # fmt: skip
-        """Rename a run, set its tags (an empty value removes a tag), pin it, set goals of its metrics.
+        """Rename a run, set its tags (an empty value removes a tag), pin it, archive it, set goals of its metrics.
 
         A goal is `min`, `max` or `unknown`; an empty one restores what the run itself says.
         """
@@ -116,6 +125,8 @@ class RunsApi:
             self.edits.annotate(run_id, name, tags)
         if pinned is not None:
             self.edits.pin(run_id, pinned)
+        if archived is not None:
+            self.edits.archive(run_id, archived)
         if goals is not None:
             self.edits.set_goals(run_id, goals)
         return Json({"changed": run_id})

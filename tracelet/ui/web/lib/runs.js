@@ -46,7 +46,7 @@ class Runs {
     const keys = [["", "None"], ["project", "Project"], ["status", "Status"], ...this.about.tags.map((name) => ["t:" + name, `Tag ${name}`]), ...this.about.own_params.map((name) => ["p:" + name, name])];
     return h("div", {}, h("div", { class: "tl-bar" }, this.search, this.suggestions,
       choice("Group by", keys, view.get("group"), (group) => (view.set({ group }), this.load())),
-      button("Columns", () => this.choose()), this.actions), this.error);
+      button("Columns", () => this.choose()), (this.hidden = h("span", { class: "tl-field" })), this.actions), this.error);
   }
 
   typed(pause = 300) {
@@ -58,7 +58,7 @@ class Runs {
     const text = view.get("filter");
     const names = (kinds) => [...new Set([...this.columns, view.get("group")].filter((column) => kinds.includes(column.slice(0, 2))).map((column) => column.slice(2)))];
     try {
-      this.found = await get("runs", { filter: text, metric: names(["m:", "l:", "g:"]), param: names(["p:"]), git: this.columns.includes("git") });
+      this.found = await get("runs", { filter: text, metric: names(["m:", "l:", "g:"]), param: names(["p:"]), git: this.columns.includes("git"), archived: view.get("archived") === "1" });
       put(this.error);
     } catch (error) {
       put(this.error, error.message);
@@ -68,12 +68,14 @@ class Runs {
     }
     const rows = this.found.runs;
     put(this.note, rows.length === this.found.total ? `${this.found.total.toLocaleString("en-US")}` : `${rows.length.toLocaleString("en-US")} of ${this.found.total.toLocaleString("en-US")}`);
+    const archived = view.get("archived") === "1";
+    put(this.hidden, (this.found.archived > 0 || archived) && button(archived ? "Hide archived" : `Show ${this.found.archived} archived`, () => (view.set({ archived: archived ? "" : "1" }), this.load())));
     this.draw(rows);
     this.box.dataset.ready = "yes";
   }
 
   draw(rows) {
-    if (!this.found.total) {
+    if (!this.found.total && !this.found.archived) {
       put(this.box, h("h1", { class: "tl-hidden" }, "Runs"), empty("No runs yet", `Nothing has been recorded in ${this.found.store}.`, "To record a demo run, type in a terminal:", code("tracelet demo"), "To record your own training:", code("tracelet run train.py")));
       this.api?.destroy();
       this.api = undefined;
@@ -143,6 +145,7 @@ class Runs {
     const one = rows.length === 1 && !this.found.read_only;
     put(this.actions, rows.length > 1 && button(`Compare ${rows.length}`, () => this.compare(), { class: "tl-button tl-primary" }),
       one && button("Rename", () => rename(rows[0], () => this.load())), rows.length > 0 && !this.found.read_only && button("Tags", () => retag(rows, () => this.load())),
+      rows.length > 0 && !this.found.read_only && button(rows.every((row) => row.archived) ? "Unarchive" : "Archive", () => this.archive(rows)),
       rows.length > 0 && !this.found.read_only && button("Delete", () => this.remove(ids), { class: "tl-button tl-danger" }));
   }
 
@@ -156,6 +159,12 @@ class Runs {
 
   async pin(run) {
     await change(run.id, { pinned: !run.pinned }).catch((error) => notify(error.message));
+    this.load();
+  }
+
+  async archive(rows) {
+    const archived = !rows.every((row) => row.archived);
+    for (const row of rows) await change(row.id, { archived }).catch((error) => notify(error.message));
     this.load();
   }
 
