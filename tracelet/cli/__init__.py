@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "compare": "tracelet.cli.compare:compare",
     "ui": "tracelet.cli.ui:ui",
     "top": "tracelet.cli.top:top",
+    "report": "tracelet.cli.report:report",
     "export": "tracelet.cli.export:export",
     "import": "tracelet.cli.import_runs:import_runs",
     "time": "tracelet.cli.time:time",

@@ -5,6 +5,7 @@ Used by whoever makes or finds a journal, in any process.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tracelet.journal.journal_writer import JournalWriter, Redact
@@ -36,3 +37,11 @@ def create_journal(folder: Path, stem: str, redact: Redact) -> tuple[JournalWrit
             return JournalWriter.create(journal_path(folder, stem, attempt), redact), attempt
         except FileExistsError:
             attempt += 1
+
+
+def journal_paths(run_folder: Path) -> list[Path]:
+    """The journals of a run, by name; none if the run was deleted meanwhile."""
+    try:
+        return [run_folder / name for name in sorted(os.listdir(run_folder)) if name.endswith(SUFFIX)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -5,7 +5,6 @@ Used by the store, the command line, the dashboard and user code, on any thread 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,8 @@ from tracelet.journal.records import (
     Span,
     Started,
     Status,
-)
-from tracelet.journal.run_folder import SUFFIX
+)  # fmt: skip
+from tracelet.journal.run_folder import journal_paths
 from tracelet.store import aggregation, console_lines, facts_schema, resumed_series, run_status, summaries
 from tracelet.store.annotations import Annotations, read_annotations
 from tracelet.store.data_frame import data_frame
@@ -35,6 +34,7 @@ from tracelet.store.downsampling import downsample, downsample_chunks
 from tracelet.store.hyperparameters import merged, sources
 from tracelet.store.metric_definitions import MetricDefinitions, RunMetric
 from tracelet.store.metric_journals import chunks, holding
+from tracelet.store.notebook_views import Plot, plotted, run_html
 from tracelet.store.process_status import ProcessStatus, modified_at, process_status
 from tracelet.store.pruning import status_of
 from tracelet.store.run_info import RunInfo, make_info
@@ -56,7 +56,7 @@ class Run:
 
     def refresh(self) -> None:
         """Read what is new."""
-        for path in self._journals():
+        for path in journal_paths(self.path):
             try:
                 if path in self._views:
                     self._views[path].refresh()
@@ -66,14 +66,14 @@ class Run:
             except (JournalError, OSError) as error:
                 self._unreadable[path] = str(error)
 
-    def _journals(self) -> list[Path]:
-        try:
-            return [self.path / name for name in sorted(os.listdir(self.path)) if name.endswith(SUFFIX)]
-        except (FileNotFoundError, NotADirectoryError):
-            return []  # the run was deleted meanwhile
-
     def __repr__(self) -> str:
-        return f"<tracelet.Run {self.path.name}>"
+        info = self.info
+        return f"<tracelet.Run {info.name!r} {info.id} {info.status}, {len(self.metrics())} metrics>"
+
+    def _repr_html_(self) -> str:
+        known, found = self.definitions, sorted(self.summaries().items())
+        metrics = [known.of(name, summary) for name, summary in found if not summary.automatic]
+        return run_html(self.info, self.params, metrics, self.chart)
 
     @property
     def id(self) -> str:
@@ -285,6 +285,10 @@ class Run:
             return downsample_chunks(name, chunks(name, views), total, points)
         except JournalError:
             return downsample_chunks(name, chunks(name, views, checked=True), total, points)
+
+    def plot(self, *names: str, points: int = 2000) -> Plot:
+        """Metrics over their steps, as a notebook shows them; `str()` gives SVG. KeyError without such a metric."""
+        return plotted(names, lambda name: self.chart(name, points))
 
     def to_dataframe(self) -> pandas.DataFrame:
         """All points of all metrics: columns metric, step, value, time, epoch, stage, fit. Needs pandas."""

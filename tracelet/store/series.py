@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tracelet.journal.bulk_decoding import join_floats, join_integers
 from tracelet.journal.records import Chunk
+from tracelet.store.notebook_views import series_html, series_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +40,7 @@ class Origin(NamedTuple):
     attempt: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Series:
     """The points of one metric, in the order in which they were logged.
 
@@ -60,6 +61,12 @@ class Series:
     """Of means over batches on one of several ranks: the sums that the values were made of; NaN where unknown."""
     complete: bool = True
     """Whether every rank that has any of the series has all of it."""
+
+    def __repr__(self) -> str:
+        return f"<tracelet.Series {series_text(self.name, self.steps, self.values)}>"
+
+    def _repr_html_(self) -> str:
+        return series_html(self.name, self.steps, self.values)
 
     def __len__(self) -> int:
         return len(self.steps)

@@ -14,6 +14,7 @@ from tracelet import settings
 from tracelet.errors import InvalidArgument, RunNotFound, StoreError
 from tracelet.journal.records import STATUSES
 from tracelet.journal.run_folder import RUNS, ignore_in_git
+from tracelet.store.notebook_views import store_html
 from tracelet.store.run import Run
 
 STORE_NAME = ".tracelet"
@@ -55,6 +56,12 @@ class Store:
         if root.exists() and not root.is_dir():
             raise StoreError(f"{root} is a file, not a store folder. Name the folder: --dir FOLDER, or TRACELET_DIR")
         return cls(root)
+
+    def __repr__(self) -> str:
+        return f"<tracelet.Store {self.root}>"
+
+    def _repr_html_(self) -> str:
+        return store_html(self.root, [run.info for run in self.runs()])
 
     def _folders(self) -> Iterator[Path]:
         try:

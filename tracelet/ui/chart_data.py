@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tracelet.store.downsampling import select_indices
+from tracelet.store.point_selection import select_indices
 from tracelet.store.series import Series
 from tracelet.ui.smoothing import smoothed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,37 @@ def test_a_smoothed_value_is_computed_over_all_points(page: Page, runs: list[str
     part = page.until(f"{chart}.chart.data[0].x.length < 15 && {chart}.chart.data[0]")
     assert part["smooth"] == [whole[step] for step in part["steps"]]
     assert json.loads(page.run("return JSON.stringify(new URLSearchParams(location.search).get('smooth'))")) == "0.6"
+
+
+def test_a_report_opens_without_a_network(page: Page, runs: list[str], tmp_path: Path) -> None:
+    """The file of fifteen runs is small, asks for nothing, and its lines have the colours of the dashboard."""
+    with urllib.request.urlopen(
+        f"{page.address}/api/report?{urllib.parse.urlencode({'run': runs}, doseq=True)}"
+    ) as found:
+        text = found.read()
+    assert len(text) < 3_000_000
+    target = tmp_path / "report.html"
+    target.write_bytes(text)
+    compare(page, runs)
+    page.run("document.querySelector('.tl-chart').scrollIntoView()")
+    page.until("document.querySelector('.tl-chart').chart.plot?.getOption().series.length")
+    colours = page.run(
+        "const {chart} = document.querySelector('.tl-chart'); return Object.fromEntries(chart.plot.getOption().series"
+        ".map((one) => [one.name, one.itemStyle.color]))"
+    )
+    page.problems()
+    page.log("performance")
+    page.driver.get(target.as_uri())
+    assert page.run("return document.querySelector('h1').innerText") == "15 runs"
+    drawn = page.run(
+        "return [...document.querySelectorAll('figure:last-of-type path[class]')].map((path) => "
+        "[path.querySelector('title').textContent, path.getAttribute('stroke'), path.getBoundingClientRect().width])"
+    )
+    assert {name: stroke for name, stroke, _ in drawn} == colours
+    assert min(width for *_, width in drawn) > 100
+    assert page.run("return document.querySelectorAll('.best').length") == 1
+    assert page.run("return document.documentElement.scrollWidth <= innerWidth")
+    sent = [json.loads(entry["message"])["message"] for entry in page.log("performance")]
+    urls = [event["params"]["request"]["url"] for event in sent if event["method"] == "Network.requestWillBeSent"]
+    assert [url for url in urls if url != target.as_uri()] == []
+    assert page.problems() == []

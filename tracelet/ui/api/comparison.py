@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Response
 
 from tracelet.store.code_diff import code_difference
 from tracelet.store.metric_definitions import common_goal
-from tracelet.ui.api.responses import Json
+from tracelet.ui.api.responses import Json, disposition
+from tracelet.ui.report import Report
 from tracelet.ui.run_cache import RunCache
 
 MOST_RUNS = 200
@@ -28,6 +30,7 @@ class ComparisonApi:
         router = APIRouter(tags=["compare"])
         router.add_api_route("/compare", self.compared, methods=["GET"])
         router.add_api_route("/compare/code", self.code, methods=["GET"])
+        router.add_api_route("/report", self.report, methods=["GET"])
         return router
 
     def compared(self, run: Runs) -> Response:
@@ -48,6 +51,16 @@ class ComparisonApi:
             ],
             "read_only": self.read_only,
         })  # fmt: skip
+
+    def report(self, run: Runs, title: str = "") -> Response:
+        """The runs as one HTML file that needs neither a network nor scripts, to download."""
+        if len(run) > MOST_RUNS:
+            raise HTTPException(400, f"at most {MOST_RUNS} runs can be reported")
+        with ExitStack() as stack:
+            # In the order of ids: two requests never wait for each other's runs.
+            opened = {run_id: stack.enter_context(self.run_cache.open(run_id)) for run_id in sorted(set(run))}
+            text = Report([opened[run_id] for run_id in dict.fromkeys(run)], title).html()
+        return Response(text, media_type="text/html; charset=utf-8", headers=disposition("report.html"))
 
     def code(self, first: str, second: str) -> Response:
         """The code changes from one run to another as a patch, and a sentence about what was compared."""

@@ -1,6 +1,6 @@
 // Runs side by side: what differs, the best of every metric, their curves together, and parameters against metrics.
 import { echarts } from "nicegui-echart";
-import { get, view } from "tracelet-web/api.js";
+import { get, query, view } from "tracelet-web/api.js";
 import { Charts } from "tracelet-web/charts.js";
 import { choice, empty, h, put } from "tracelet-web/dom.js";
 import { date, duration, number, value } from "tracelet-web/format.js";
@@ -35,7 +35,7 @@ class Compare {
     const names = this.found.metrics.map((row) => row.name).filter((name) => !SYSTEM.test(name));
     const label = (one) => this.title(one.run) + (one.ranks > 1 && one.rank !== null ? ` rank ${one.rank}` : "");
     this.charts = new Charts(names.map((name) => ({ title: name, runs: ids, names: [name], place: (one) => this.colours.place(one.run), line: (one) => this.colours.line(one.run), label })));
-    put(this.box, h("div", { class: "tl-title" }, h("h1", {}, `Compare ${ids.length} runs`)), (this.status = this.runs()), h("div", { class: "tl-cards" }, this.params(), (this.figures = this.best())), this.relation(),
+    put(this.box, h("div", { class: "tl-title" }, h("h1", {}, `Compare ${ids.length} runs`), h("a", { class: "tl-button", href: "/api/report" + query({ run: ids }), download: "report.html" }, "Save as HTML")), (this.status = this.runs()), h("div", { class: "tl-cards" }, this.params(), (this.figures = this.best())), this.relation(),
       h("h2", { class: "tl-heading" }, "Curves"), h("div", { class: "tl-legend tl-hint" }, this.heads()), this.charts.box, h("div", { class: "tl-cards" }, this.code(), this.packages()));
     this.forget = onTheme(() => this.draw());
     this.draw();

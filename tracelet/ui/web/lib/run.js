@@ -1,5 +1,5 @@
 // One run: overview, metrics, system, time, log, artifacts, deliveries; a tab is made when it is opened.
-import { change, get, remove, view } from "tracelet-web/api.js";
+import { change, get, query, remove, view } from "tracelet-web/api.js";
 import { Charts } from "tracelet-web/charts.js";
 import { button, code, dialog, empty, h, outside, put, notify } from "tracelet-web/dom.js";
 import { ago, date, duration, number, size, value } from "tracelet-web/format.js";
@@ -42,7 +42,8 @@ class Run {
   title() {
     const run = this.run;
     document.title = `${run.name} · tracelet`;
-    const edits = run.read_only ? [] : [
+    const save = h("a", { class: "tl-button", href: "/api/report" + query({ run: this.id }), download: "report.html" }, "Save as HTML");
+    const edits = run.read_only ? [save] : [save,
       button(run.pinned ? "★ Pinned" : "☆ Pin", () => this.edit({ pinned: !run.pinned }), { "aria-pressed": String(run.pinned) }),
       button("Rename", () => rename(run, () => this.reload())), button("Tags", () => retag([run], () => this.reload())), button("Delete", () => this.remove(), { class: "tl-button tl-danger" })];
     put(this.head, h("div", {}, h("div", { class: "tl-crumb" }, h("a", { href: "/" }, "Runs"), " / ", run.project), h("h1", {}, run.name),
