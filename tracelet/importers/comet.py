@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,14 @@ class CometImporter:
         return [self._source(file) for file in files if zipped.names(file) >= {ABOUT, MESSAGES}]
 
     def _source(self, path: Path) -> SourceRun:
-        about = _about(path)
-        named = (one["payload"] for one in _messages(path) if one["type"] == "log_other")
-        name = next((str(one.get("value")) for one in named if one.get("key") == NAME), "")
-        tags = {str(tag): "true" for tag in about.get("tags") or ()}
-        return SourceRun(
-            self.name, path, name=name or path.stem, project=str(about.get("project_name") or ""), tags=tags
-        )
+        name = project = ""
+        tags: dict[str, str] = {}
+        with suppress(ImportFailed):  # reading the run says what is damaged, and others are imported
+            about = _about(path)
+            tags, project = {str(tag): "true" for tag in about.get("tags") or ()}, str(about.get("project_name") or "")
+            named = (one["payload"] for one in _messages(path) if one["type"] == "log_other")
+            name = next((str(one.get("value")) for one in named if one.get("key") == NAME), "")
+        return SourceRun(self.name, path, name=name or path.stem, project=project, tags=tags)
 
     def read(self, run: SourceRun) -> Iterator[Item]:
         """The messages in their order."""

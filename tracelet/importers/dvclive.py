@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tracelet.capture.parameters import flatten
 from tracelet.errors import ImportFailed
+from tracelet.importers import yaml_file
 from tracelet.importers.base import Item, SourceRun
 from tracelet.importers.point_columns import PointColumns
 from tracelet.importers.text_numbers import measured
@@ -82,8 +83,6 @@ def _add(points: PointColumns, path: Path, name: str) -> int:
 
 
 def _values(folder: Path) -> Iterator[Item]:
-    import yaml
-
     if (path := folder / METRICS).is_file():
         try:
             latest = json.loads(path.read_text(encoding="utf-8"))
@@ -92,9 +91,6 @@ def _values(folder: Path) -> Iterator[Item]:
         if isinstance(latest, dict):
             yield Facts(time=modified(path), topic="summary", values=dict(flatten(latest)))
     if (path := folder / PARAMS).is_file():
-        try:
-            params = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ImportFailed(f"{path} cannot be read as YAML: {error}") from None
+        params = yaml_file.loaded(path)
         if isinstance(params, dict) and params:
             yield Params(time=modified(path), values=flatten(params), source="dvclive")

@@ -13,20 +13,20 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from tracelet.capture.parameters import flatten
+from tracelet.errors import ImportFailed
+from tracelet.importers import yaml_file
 from tracelet.importers.base import Item, PointBatch, SourceRun
 from tracelet.importers.event_files.reader import MARK
 from tracelet.importers.event_files.reader import read as read_event_files
 from tracelet.journal.records import Artifact, Notice, Params
 
-if TYPE_CHECKING:
-    import yaml
-
 TABLE, HPARAMS, CHECKPOINTS = "metrics.csv", "hparams.yaml", "checkpoints"
 STEP = "step"
 MICRO = 1e6
+LARGEST_STEP = 2**53
+"""Of the steps in the table, which are read as doubles; a greater one is damage."""
 
 
 class LightningImporter:
@@ -65,28 +65,9 @@ def _hyperparameters(path: Path) -> Iterator[Item]:
     if not path.is_file():
         return
     time = _modified(path)
-    values = _loaded(path)
+    values = yaml_file.loaded(path)
     if isinstance(values, dict) and values:
         yield Params(time=time, values=flatten(values), source="module")
-
-
-def _loaded(path: Path) -> Any:
-    """The file's values; Python objects are described by their type, and no code runs."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """A safe loader that describes unknown tags."""
-
-    def describe(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            return loader.construct_mapping(node, deep=True) or suffix
-        if isinstance(node, yaml.SequenceNode):
-            return loader.construct_sequence(node, deep=True) or suffix
-        return getattr(node, "value", "") or suffix
-
-    Loader.add_multi_constructor("", describe)
-    with open(path, encoding="utf-8") as file:
-        return yaml.load(file, Loader)  # noqa: S506
 
 
 def _table(path: Path, known: set[str]) -> Iterator[Item]:
@@ -98,14 +79,18 @@ def _table(path: Path, known: set[str]) -> Iterator[Item]:
     time = _modified(path)
     steps: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
     values: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
-    with open(path, encoding="utf-8", newline="") as file:
-        for place, row in enumerate(csv.DictReader(file)):
-            step = _number(row.get(STEP))
-            for name, cell in row.items():
-                number = _number(cell) if isinstance(name, str) and name != STEP and name not in known else None
-                if number is not None:
-                    steps[name].append(place if step is None else int(step))
-                    values[name].append(number)
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        try:
+            for place, row in enumerate(csv.DictReader(file)):
+                step = _number(row.get(STEP))
+                whole = place if step is None or abs(step) >= LARGEST_STEP or step != step else int(step)
+                for name, cell in row.items():
+                    number = _number(cell) if isinstance(name, str) and name != STEP and name not in known else None
+                    if number is not None:
+                        steps[name].append(whole)
+                        values[name].append(number)
+        except csv.Error as error:
+            raise ImportFailed(f"{path} cannot be read as CSV: {error}") from None
     for name, column in values.items():
         times = np.full(len(column), time, dtype=np.int64)
         yield PointBatch(name, np.array(steps[name], dtype=np.int64), np.array(column, dtype=np.float64), times)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -43,16 +44,16 @@ class NeptuneImporter:
         return [run for file in firsts if (run := self._source(file)) is not None]
 
     def _source(self, path: Path) -> SourceRun | None:
-        file = _opened(path)
-        if not set(file.schema_arrow.names) >= NEEDED:
-            return None
         prefix = path.name.removesuffix(FIRST)
         name, project, run = prefix, "", prefix
-        for row in _rows(path, ["project_id", "run_id", "attribute_path", "string_value"]):
-            project, run = str(row["project_id"]), str(row["run_id"])
-            if row["attribute_path"] == NAME and row["string_value"]:
-                name = str(row["string_value"])
-                break
+        with suppress(ImportFailed):  # reading the run says what is damaged, and others are imported
+            if not set(_opened(path).schema_arrow.names) >= NEEDED:
+                return None
+            for row in _rows(path, ["project_id", "run_id", "attribute_path", "string_value"]):
+                project, run = str(row["project_id"]), str(row["run_id"])
+                if row["attribute_path"] == NAME and row["string_value"]:
+                    name = str(row["string_value"])
+                    break
         return SourceRun(self.name, path.parent, prefix, f"{name} ({run})" if name != run else run, project)
 
     def read(self, run: SourceRun) -> Iterator[Item]:

@@ -113,6 +113,7 @@ class RunWriter:
             self._take_record(item)
 
     def _take_points(self, batch: PointBatch) -> None:
+        self._latest = max(self._latest, int(batch.times[-1]))
         skipped = min(self._had[self._branch, batch.name], len(batch.values))
         self._had[self._branch, batch.name] -= skipped
         self.written.known += skipped
@@ -124,7 +125,6 @@ class RunWriter:
         held.batches.append(batch)
         held.count += len(batch.values)
         self._held_points += len(batch.values)
-        self._latest = max(self._latest, int(batch.times[-1]))
         if held.count >= CHUNK_POINTS:
             self._write_points([batch.name])
         elif self._held_points >= HELD_POINTS:

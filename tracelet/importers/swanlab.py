@@ -12,6 +12,7 @@ from typing import Any
 
 from tracelet.capture.parameters import flatten
 from tracelet.errors import ImportFailed
+from tracelet.importers import yaml_file
 from tracelet.importers.base import Item, SourceRun
 from tracelet.importers.point_columns import PointColumns
 from tracelet.importers.protobuf import Field, fields, number, text
@@ -63,14 +64,9 @@ def _parts(record: bytes) -> dict[int, Field]:
 
 
 def _config(path: Path, time: int) -> Iterator[Item]:
-    import yaml
-
     if not path.is_file():
         return
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ImportFailed(f"{path} cannot be read as YAML: {error}") from None
+    config = yaml_file.loaded(path)
     if isinstance(config, dict) and config:
         values = {name: one.get("value") if isinstance(one, dict) else one for name, one in config.items()}
         yield Params(time=time, values=flatten(values), source="swanlab")

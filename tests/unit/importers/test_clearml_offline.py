@@ -13,6 +13,7 @@ import pytest
 from tests.importing import HARD, expected, imported, values
 from tracelet.errors import ImportFailed
 from tracelet.importers.clearml_offline import ClearmlImporter
+from tracelet.testing import ImporterConformance
 
 STEPS = (0, 1, 1, 3, 2, 2**31 - 1, 5, 7)
 PROGRAM = f"""
@@ -72,3 +73,9 @@ def test_a_session_that_was_killed(source: Path, tmp_path: Path) -> None:
     (run,) = ClearmlImporter().find(folder)
     with pytest.raises(ImportFailed, match="metrics.jsonl cannot be read"):
         list(ClearmlImporter().read(run))
+
+
+@pytest.mark.parametrize("check", ImporterConformance.CHECKS)
+def test_it_does_what_every_importer_must(check: str, source: Path, tmp_path: Path) -> None:
+    """Each check of the suite for importers passes."""
+    ImporterConformance(ClearmlImporter(), source, tmp_path).run(check)

@@ -13,6 +13,7 @@ from tests.environments import trackers_python
 from tests.importing import FAR, HARD, expected, imported, values
 from tracelet.errors import ImportFailed
 from tracelet.importers.comet import CometImporter
+from tracelet.testing import ImporterConformance
 
 STEPS = (0, 1, 1, 3, 2, FAR, 5, 7)
 PROGRAM = f"""
@@ -78,3 +79,9 @@ def test_damaged_files(source: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "open.zip", "w"):
         pass
     assert CometImporter().find(tmp_path / "open.zip") == []
+
+
+@pytest.mark.parametrize("check", ImporterConformance.CHECKS)
+def test_it_does_what_every_importer_must(check: str, source: Path, tmp_path: Path) -> None:
+    """Each check of the suite for importers passes."""
+    ImporterConformance(CometImporter(), source, tmp_path).run(check)

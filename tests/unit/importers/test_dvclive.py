@@ -12,6 +12,7 @@ import pytest
 from tests.environments import trackers_python
 from tests.importing import HARD, imported, points, values
 from tracelet.importers.dvclive import DvcliveImporter
+from tracelet.testing import ImporterConformance
 
 PROGRAM = (
     f"VALUES = {list(map(repr, HARD))}"
@@ -37,9 +38,11 @@ with Live("empty", save_dvc_exp=False, dvcyaml=None, report=None) as live:
 """
 )
 
+Source = tuple[Path, dict[str, list[dict[str, Any]]]]
+
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[dict[str, Any]]]]:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     """A folder with the runs, and the rows that DVCLive reads."""
     folder = tmp_path_factory.mktemp("dvclive")
     done = subprocess.run(
@@ -48,7 +51,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, li
     return folder, json.loads(done.stdout.splitlines()[-1])
 
 
-def test_every_point_is_there(source: tuple[Path, dict[str, list[dict[str, Any]]]], tmp_path: Path) -> None:
+def test_every_point_is_there(source: Source, tmp_path: Path) -> None:
     """Values, steps (repeated and going back, too) and times are those that DVCLive's reader gives."""
     folder, history = source
     run = imported(folder, DvcliveImporter(), tmp_path)["live"]
@@ -61,9 +64,7 @@ def test_every_point_is_there(source: tuple[Path, dict[str, list[dict[str, Any]]
     assert values(run, "acc") == acc and acc[-2:] == [(3, repr(float(2**53 + 1))), (2, "7.0")]
 
 
-def test_parameters_values_and_what_is_missing(
-    source: tuple[Path, dict[str, list[dict[str, Any]]]], tmp_path: Path
-) -> None:
+def test_parameters_values_and_what_is_missing(source: Source, tmp_path: Path) -> None:
     """Parameters and latest values come over; points without times, fractions and rounded integers are reported."""
     run = imported(source[0], DvcliveImporter(), tmp_path)["live"]
     assert run.params == {"lr": 0.1, "net/depth": 3}
@@ -72,7 +73,7 @@ def test_parameters_values_and_what_is_missing(
     assert all(part in told for part in ("have no time", "have a fraction", "beyond 2**53"))
 
 
-def test_a_line_that_is_being_written(source: tuple[Path, dict[str, list[dict[str, Any]]]], tmp_path: Path) -> None:
+def test_a_line_that_is_being_written(source: Source, tmp_path: Path) -> None:
     """A line without an end is read by a later import, when it is complete."""
     folder = tmp_path / "copy"
     path = folder / "plots" / "metrics" / "loss.tsv"
@@ -82,3 +83,9 @@ def test_a_line_that_is_being_written(source: tuple[Path, dict[str, list[dict[st
     path.write_text("step\tloss\n0\t0.5\n1\t0.25\n", encoding="utf-8")
     run = imported(folder, DvcliveImporter(), tmp_path / "store")["copy"]
     assert values(run, "loss") == [(0, "0.5"), (1, "0.25")]
+
+
+@pytest.mark.parametrize("check", ImporterConformance.CHECKS)
+def test_it_does_what_every_importer_must(check: str, source: Source, tmp_path: Path) -> None:
+    """Each check of the suite for importers passes."""
+    ImporterConformance(DvcliveImporter(), source[0], tmp_path).run(check)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from tracelet.importers.base import Importer
@@ -12,6 +13,7 @@ from tracelet.importers.run_import import Failure, find, import_runs
 from tracelet.importers.tensorboard import TensorboardImporter
 from tracelet.store.run import Run
 from tracelet.store.store import Store
+from tracelet.testing import ImporterConformance
 
 IMPORTERS: dict[str, Importer] = {"lightning": LightningImporter(), "tensorboard": TensorboardImporter()}
 
@@ -53,3 +55,14 @@ def test_versions_are_runs(tmp_path: Path) -> None:
     runs = imported(tmp_path, tmp_path / "store")
     assert sorted(run.info.name for run in runs) == [f"logs/version_{version}" for version in range(3)]
     assert [run.summaries() for run in imported(tmp_path, tmp_path / "store")] == [run.summaries() for run in runs]
+
+
+@pytest.mark.parametrize("check", ImporterConformance.CHECKS)
+def test_it_does_what_every_importer_must(check: str, tmp_path: Path) -> None:
+    """Each check of the suite for importers passes."""
+    logger = CSVLogger(tmp_path, name="logs", version=0)
+    logger.log_hyperparams({"lr": 0.1})
+    for step in range(5):
+        logger.log_metrics({"loss": step * 0.5}, step)
+    logger.save()
+    ImporterConformance(LightningImporter(), tmp_path / "logs", tmp_path).run(check)

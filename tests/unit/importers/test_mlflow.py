@@ -16,6 +16,7 @@ from tracelet.importers.mlflow.importer import MlflowImporter
 from tracelet.importers.run_import import Failure, find, import_runs
 from tracelet.store.run import Run
 from tracelet.store.store import Store
+from tracelet.testing import ImporterConformance
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")  # MLflow's own use of SQLAlchemy
 IMPORTERS = {"mlflow": MlflowImporter()}
@@ -105,3 +106,9 @@ def test_deleted_runs_are_left_out(source: tuple[Path, MlflowClient, str]) -> No
     """A deleted run and those of a deleted experiment are not imported, from folders as from a database."""
     path, _, _ = source
     assert sorted(run.name for run in find([path], IMPORTERS)) == ["first", "second"]
+
+
+@pytest.mark.parametrize("check", ImporterConformance.CHECKS)
+def test_it_does_what_every_importer_must(check: str, source: tuple[Path, MlflowClient, str], tmp_path: Path) -> None:
+    """Each check of the suite for importers passes."""
+    ImporterConformance(MlflowImporter(), source[0], tmp_path).run(check)

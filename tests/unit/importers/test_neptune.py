@@ -14,6 +14,7 @@ import pytest
 from tests.importing import FAR, HARD, expected, imported, points, values
 from tracelet.errors import ImportFailed
 from tracelet.importers.neptune import NeptuneImporter
+from tracelet.testing import ImporterConformance
 
 STEPS = (0, 1, 1, 3, 2, 10**11, 5, 7)
 TIME = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
@@ -74,8 +75,15 @@ def test_all_parts_are_one_run(source: Path, tmp_path: Path) -> None:
 
 
 def test_damaged_files(source: Path) -> None:
-    """A file that is no Parquet is an error that names it."""
+    """A run whose file is no Parquet is found, and reading it is an error that names the file."""
     (path,) = source.rglob("*_part_0.parquet")
     path.write_bytes(path.read_bytes()[:500])
+    (run,) = NeptuneImporter().find(source)
     with pytest.raises(ImportFailed, match="VIS-1_part_0.parquet cannot be read as Parquet"):
-        NeptuneImporter().find(source)
+        list(NeptuneImporter().read(run))
+
+
+@pytest.mark.parametrize("check", ImporterConformance.CHECKS)
+def test_it_does_what_every_importer_must(check: str, source: Path, tmp_path: Path) -> None:
+    """Each check of the suite for importers passes."""
+    ImporterConformance(NeptuneImporter(), source, tmp_path).run(check)

@@ -12,6 +12,7 @@ import pytest
 from tests.environments import trackers_python
 from tests.importing import imported, values
 from tracelet.importers.onelogger import OneloggerImporter
+from tracelet.testing import ImporterConformance
 
 PROGRAM = """
 from pathlib import Path
@@ -94,3 +95,9 @@ def test_damaged_lines(source: Path, tmp_path: Path) -> None:
     run = imported(path, OneloggerImporter(), tmp_path / "store")["damaged"]
     assert any("2 lines are no records" in problem for problem in run.problems)
     assert len(run.series("loss")) == 3
+
+
+@pytest.mark.parametrize("check", ImporterConformance.CHECKS)
+def test_it_does_what_every_importer_must(check: str, source: Path, tmp_path: Path) -> None:
+    """Each check of the suite for importers passes."""
+    ImporterConformance(OneloggerImporter(), source, tmp_path).run(check)

@@ -12,6 +12,7 @@ from tests.environments import trackers_python
 from tests.importing import FAR, HARD, expected, imported, points, values
 from tracelet.importers.sacred import SacredImporter
 from tracelet.importers.timestamps import from_iso
+from tracelet.testing import ImporterConformance
 
 STEPS = (0, 1, 1, 3, 2, FAR, -5, 7)
 PROGRAM = (
@@ -85,3 +86,9 @@ def test_a_run_that_was_killed(source: Path, tmp_path: Path) -> None:
     (folder / "run.json").write_text(json.dumps(known | {"status": "RUNNING", "stop_time": None}), encoding="utf-8")
     run = imported(tmp_path / "runs", SacredImporter(), tmp_path / "store")["vision-3"]
     assert (run.info.status, run.metrics()) == ("killed", [])
+
+
+@pytest.mark.parametrize("check", ImporterConformance.CHECKS)
+def test_it_does_what_every_importer_must(check: str, source: Path, tmp_path: Path) -> None:
+    """Each check of the suite for importers passes."""
+    ImporterConformance(SacredImporter(), source, tmp_path).run(check)

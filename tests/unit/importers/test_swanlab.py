@@ -13,6 +13,7 @@ from tests.environments import trackers_python
 from tests.importing import HARD, expected, imported, points, values
 from tracelet.importers.record_log import SWANLAB, RecordLog
 from tracelet.importers.swanlab import SwanlabImporter
+from tracelet.testing import ImporterConformance
 
 STEPS = (0, 1, 2, 5, 4, 2**47, 7, 8)  # SwanLab refuses steps from 2**48 on
 PROGRAM = f"""
@@ -88,3 +89,9 @@ def test_a_file_that_is_cut_off(source: Path, tmp_path: Path) -> None:
     path.write_bytes(whole)
     (run,) = imported(path, SwanlabImporter(), tmp_path / "other").values()
     assert run.info.status == "finished" and len(run.series("train/loss")) == len(STEPS)
+
+
+@pytest.mark.parametrize("check", ImporterConformance.CHECKS)
+def test_it_does_what_every_importer_must(check: str, source: Path, tmp_path: Path) -> None:
+    """Each check of the suite for importers passes."""
+    ImporterConformance(SwanlabImporter(), source, tmp_path).run(check)

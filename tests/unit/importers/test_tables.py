@@ -18,6 +18,7 @@ from tests.importing import FAR, HARD, expected, imported, points, values
 from tracelet.errors import ImportFailed
 from tracelet.importers.tables.importer import TableImporter
 from tracelet.importers.tables.layout import TableColumns, time_of
+from tracelet.testing import ImporterConformance
 
 STEPS = (0, 1, 1, 3, 2, FAR, -5, 7)
 TIMES = [1_700_000_000.25 + place for place in range(8)]
@@ -156,3 +157,10 @@ def test_damaged_tables(kind: str, tmp_path: Path) -> None:
                     pass
         except ImportFailed as error:
             assert str(path) in str(error) or "column" in str(error)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize("check", ImporterConformance.CHECKS)
+def test_it_does_what_every_importer_must(check: str, kind: str, tmp_path: Path) -> None:
+    """Each check of the suite for importers passes."""
+    ImporterConformance(TableImporter(), written(tmp_path, kind), tmp_path).run(check)

@@ -24,6 +24,7 @@ from tracelet.importers.run_writer import Written
 from tracelet.importers.tensorboard import TensorboardImporter
 from tracelet.store.run import Run
 from tracelet.store.store import Store
+from tracelet.testing import ImporterConformance
 
 IMPORTERS = {"tensorboard": TensorboardImporter()}
 HARD = [1.5, math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-45, 3.0, 7.0]
@@ -187,3 +188,14 @@ def test_checksums_follow_from_those_of_similar_records(data: bytes, changed: li
         crc ^= int(effect(distance)[before[-distance] ^ other[-distance]])
     assert crc == crc32c(bytes(other))
     assert masked(crc) <= 0xFFFFFFFF
+
+
+@pytest.mark.parametrize("check", ImporterConformance.CHECKS)
+def test_it_does_what_every_importer_must(check: str, tmp_path: Path) -> None:
+    """Each check of the suite for importers passes, with a training that was resumed among the runs."""
+    for name, first in (("resumed", 0), ("resumed", 5), ("plain", 0)):
+        with SummaryWriter(tmp_path / "source" / name, purge_step=first or None, filename_suffix=f".{first}") as writer:
+            for step, value in enumerate(HARD, first):
+                writer.add_scalar("loss", value, step)
+                writer.add_scalar("acc", -value, step)
+    ImporterConformance(TensorboardImporter(), tmp_path / "source", tmp_path).run(check)

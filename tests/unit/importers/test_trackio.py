@@ -15,6 +15,7 @@ from tests.environments import trackers_python
 from tests.importing import FAR, HARD, expected, imported, points, values
 from tracelet.importers.timestamps import from_iso
 from tracelet.importers.trackio import TrackioImporter
+from tracelet.testing import ImporterConformance
 
 STEPS = (0, 1, 1, 3, 2, FAR, 5, 7)
 PROGRAM = f"""
@@ -83,3 +84,9 @@ def test_writes_that_are_pending(source: Source, tmp_path: Path) -> None:
     finally:
         connection.close()
     assert series.steps[-1] == 99 and math.isnan(series.values[-1])
+
+
+@pytest.mark.parametrize("check", ImporterConformance.CHECKS)
+def test_it_does_what_every_importer_must(check: str, source: Source, tmp_path: Path) -> None:
+    """Each check of the suite for importers passes."""
+    ImporterConformance(TrackioImporter(), source[0], tmp_path).run(check)

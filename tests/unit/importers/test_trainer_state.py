@@ -10,6 +10,7 @@ from transformers import TrainerState
 from tests.importing import FAR, HARD, expected, imported, values
 from tracelet.errors import ImportFailed
 from tracelet.importers.trainer_state import TrainerStateImporter
+from tracelet.testing import ImporterConformance
 
 STEPS = (0, 1, 1, 3, 2, FAR, 5, 7)
 
@@ -57,3 +58,10 @@ def test_damaged_states(content: str, tmp_path: Path) -> None:
     (run,) = TrainerStateImporter().find(path)
     with pytest.raises(ImportFailed, match="trainer_state.json is no state of a Trainer"):
         list(TrainerStateImporter().read(run))
+
+
+@pytest.mark.parametrize("check", ImporterConformance.CHECKS)
+def test_it_does_what_every_importer_must(check: str, tmp_path: Path) -> None:
+    """Each check of the suite for importers passes."""
+    save(tmp_path / "source" / "checkpoint-8", 8)
+    ImporterConformance(TrainerStateImporter(), tmp_path / "source", tmp_path).run(check)

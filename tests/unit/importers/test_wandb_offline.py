@@ -14,6 +14,7 @@ from tracelet.importers.run_import import Failure, find, import_runs
 from tracelet.importers.wandb_offline.importer import WandbImporter
 from tracelet.store.run import Run
 from tracelet.store.store import Store
+from tracelet.testing import ImporterConformance
 
 IMPORTERS = {"wandb": WandbImporter()}
 PROGRAM = """
@@ -105,3 +106,9 @@ def test_a_file_that_is_cut_off_gives_what_is_whole(source: Path, tmp_path: Path
     copy.write_bytes(whole)
     run = imported(tmp_path / "copy", tmp_path / "store")
     assert run.info.status == "finished" and len(run.series("loss")) == 60
+
+
+@pytest.mark.parametrize("check", ImporterConformance.CHECKS)
+def test_it_does_what_every_importer_must(check: str, source: Path, tmp_path: Path) -> None:
+    """Each check of the suite for importers passes."""
+    ImporterConformance(WandbImporter(), source, tmp_path).run(check)

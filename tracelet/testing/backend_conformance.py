@@ -1,6 +1,6 @@
 """Checks for authors of backends: what every backend must do. They need no test framework.
 
-Used by the tests of this project and of packages that provide a backend. A check raises `AssertionError`. Under pytest:
+A check raises `AssertionError`. Under pytest:
 
     @pytest.mark.parametrize("check", BackendConformance.CHECKS)
     def test_mine(check, tmp_path):
