@@ -20,13 +20,12 @@ from tracelet.importers import yaml_file
 from tracelet.importers.base import Item, PointBatch, SourceRun
 from tracelet.importers.event_files.reader import MARK
 from tracelet.importers.event_files.reader import read as read_event_files
+from tracelet.importers.text_numbers import measured
 from tracelet.journal.records import Artifact, Notice, Params
 
 TABLE, HPARAMS, CHECKPOINTS = "metrics.csv", "hparams.yaml", "checkpoints"
 STEP = "step"
 MICRO = 1e6
-LARGEST_STEP = 2**53
-"""Of the steps in the table, which are read as doubles; a greater one is damage."""
 
 
 class LightningImporter:
@@ -82,8 +81,8 @@ def _table(path: Path, known: set[str]) -> Iterator[Item]:
     with open(path, encoding="utf-8", errors="replace", newline="") as file:
         try:
             for place, row in enumerate(csv.DictReader(file)):
-                step = _number(row.get(STEP))
-                whole = place if step is None or abs(step) >= LARGEST_STEP or step != step else int(step)
+                step = measured(row.get(STEP))
+                whole = int(step) if step is not None and abs(step) < 2**63 else place
                 for name, cell in row.items():
                     number = _number(cell) if isinstance(name, str) and name != STEP and name not in known else None
                     if number is not None:
