@@ -47,6 +47,10 @@ def _text(value: object) -> str:
     return os.fspath(value).strip()
 
 
+def _backends(value: object) -> str:
+    return ",".join(map(_text, value)) if isinstance(value, (list, tuple)) else _text(value)
+
+
 def _seconds(value: object) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]  # whatever float() refuses is refused below
@@ -104,7 +108,7 @@ class Setting:
 TABLE: tuple[Setting, ...] = (
     Setting("experiment_name", "", _text, "Name of the run. If empty, the name of the script."),
     Setting("project", "default", _text, "Project of the run."),
-    Setting("backend", "", _text, "Names of the backends to deliver to, separated by commas."),
+    Setting("backend", "", _backends, "Names of the backends to deliver to: a list, or separated by commas."),
     Setting("api_key", "", _text, "API key of the backend, if there is exactly one backend. Never stored."),
     Setting("backend_url", "", _text, "URL of the backend's server, if there is exactly one backend."),
     Setting("run_id", "", _text, "Id of the run. If a run with this id exists, it resumes."),
@@ -219,10 +223,13 @@ def load(
         for key, value in ((str(name), value) for name, value in given.items()):
             if value is None:
                 continue
+            if key == "backend" and isinstance(value, Mapping):
+                for name, options in value.items():
+                    tables.setdefault(str(name), {}).update(_table(str(name), options or {}, origin))
             if key in BACKEND_TABLES or (isinstance(value, Mapping) and key not in BY_NAME):
                 tables.setdefault(key, {}).update(_table(key, value, origin))
                 continue
-            values[key] = _parsed(key, value, origin)
+            values[key] = _parsed(key, list(value) if isinstance(value, Mapping) else value, origin)
             sources[key] = origin
     return Settings(values, sources, tables)
 

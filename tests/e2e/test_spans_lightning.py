@@ -170,7 +170,7 @@ def test_test_validate_predict(pl: Any) -> None:
             ["data_loader_initialization", *[("predict_single_iteration", [*rest, "metric_logging"])] * 2],
         ),
     ]
-    assert [event.attributes["interval"] for event in found.events("testing_metrics_update")] == [2]
+    assert [event.attributes["batches"] for event in found.events("testing_metrics_update")] == [2]
 
 
 def independent_counter(pl: Any) -> Any:
@@ -826,3 +826,24 @@ def test_open_spans_are_on_disk_while_they_last() -> None:
     assert names["long"] == -1
     spans: list[Span] = list(tracelet.open_store().run(experiment.id).spans())
     assert all(span.duration_ns >= 0 for span in spans)
+
+
+def test_a_save_in_a_callback_counts_its_iteration(lightning: Any, tmp_path: Path) -> None:
+    """A checkpoint that is saved at the end of a batch contains that batch; its save and slow callbacks are no part of
+    the iteration's time, and no attribute takes them for training.
+    """
+
+    class Slow(lightning.callbacks.Callback):  # type: ignore[misc]  # the flavour is chosen at run time
+        def on_train_batch_end(self, *_: Any) -> None:
+            time.sleep(0.05)
+
+    with recorded() as found:
+        saving = lightning.callbacks.ModelCheckpoint(tmp_path, every_n_train_steps=2, save_top_k=-1)
+        fitter = trainer(lightning, enable_checkpointing=True, callbacks=[Slow(), saving])
+        fitter.fit(module_class(lightning)(), loader(4))
+    saves = [event.attributes for event in found.events("save_checkpoint_success")][:2]
+    counted = [(save["current_iteration"], save["productive_train_iterations"]) for save in saves]
+    assert counted == [(step, step) for step, _ in counted] and counted
+    assert all(save["productive_train_samples"] == 2 * save["productive_train_iterations"] for save in saves)
+    update = found.events("training_metrics_update")[-1].attributes
+    assert update["min_iteration_time_sec"] < 0.05

@@ -139,3 +139,12 @@ def test_backends_have_tables() -> None:
 def test_an_unknown_attribute_is_an_attribute_error() -> None:
     """Settings behave like objects: copying and hasattr work."""
     assert not hasattr(load(), "nothing")
+
+
+def test_backends_as_a_list_or_a_mapping() -> None:
+    """`backend` in a configuration may be a list of names, or a mapping of names to options."""
+    assert load(config={"backend": ["mlflow", "jsonl"]}, environ={}).backend == "mlflow,jsonl"
+    found = load(config={"backend": {"mlflow": {"url": "http://x"}, "jsonl": None}}, environ={})
+    assert found.backend == "mlflow,jsonl" and found.tables == {"mlflow": {"url": "http://x"}, "jsonl": {}}
+    with pytest.raises(SettingsError, match="expected a string"):
+        load(config={"backend": [1]}, environ={})

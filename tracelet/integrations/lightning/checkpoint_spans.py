@@ -14,8 +14,15 @@ from tracelet.guard import guard
 from tracelet.integrations.lightning.trainer_calls import TrainerCalls
 from tracelet.integrations.patching import Function, Patch
 from tracelet.journal.records import Span
-from tracelet.telemetry.names import CHECKPOINT_SAVE_ASYNC, CHECKPOINT_SAVE_FINALIZATION, CHECKPOINT_SAVE_SYNC
+from tracelet.telemetry.names import (
+    CHECKPOINT_SAVE_ASYNC,
+    CHECKPOINT_SAVE_FINALIZATION,
+    CHECKPOINT_SAVE_SYNC,
+    TRAINING_ITERATION,
+)
+from tracelet.telemetry.recording.iteration_times import step_durations
 from tracelet.telemetry.recording.span_recorder import ActiveSpan, SpanRecorder, describe_error
+from tracelet.telemetry.recording.training_context import UnfinishedIteration
 from tracelet.telemetry.recording.training_job import TrainingJob
 
 
@@ -65,8 +72,23 @@ class CheckpointSpans:
         if trial:
             span.add_attribute("trial", True)
         elif self._job is not None:
-            span.add_attributes(self._job.saves.started(step, "async" if name == CHECKPOINT_SAVE_ASYNC else "sync"))
+            strategy = "async" if name == CHECKPOINT_SAVE_ASYNC else "sync"
+            span.add_attributes(self._job.saves.started(step, strategy, self._unfinished(trainer)))
         return span
+
+    def _unfinished(self, trainer: Any) -> UnfinishedIteration | None:
+        """The iteration in whose callbacks the trainer saves, if it does."""
+        progress = trainer.fit_loop.epoch_loop.batch_progress.total
+        timer = next((loop for loop in self._recorder.loops if loop.name == TRAINING_ITERATION), None)
+        if timer is None or self._job is None or progress.processed <= progress.completed:
+            return None
+        running = timer.running_iteration()
+        if running is None:
+            return None
+        samples = timer.samples * self._job.process.world_size or int(self._job.fact("global_batch_size") or 0)
+        marks = list(running.marks)
+        (duration,) = step_durations([(running.begin, marks[-1], samples, marks)])
+        return UnfinishedIteration(1, samples, duration)
 
     def _end(self, span: ActiveSpan | None, path: str, error: BaseException | None) -> None:
         with guard("closing the span of a checkpoint"):
@@ -123,7 +145,9 @@ class CheckpointSpans:
                 thread=recorder.thread(), attributes=attributes, error=failure,
             )
         )  # fmt: skip
-        if self._job is not None and not trial and not failure:
+        if self._job is not None and not trial and failure:
+            self._job.saves.forget(step)
+        elif self._job is not None and not trial:
             full = os.path.abspath(path) if "://" not in path else path
             self._job.saves.succeeded(step, "async", number, full, now)
 

@@ -95,7 +95,7 @@ class TrainingLoop:
             job.training.device = device_of(trainer)
             start = int(loop.epoch_loop.total_batch_idx + 1)
             target = _target(trainer, loop)
-            attributes.update(job.training.begin_loop(start, iterations_target=target))
+            attributes.update(job.training.begin_loop(start, likely_target=target))
         span = self._recorder.begin_automatic(LOOP_OF[TRAINING_ITERATION], attributes)
         if span is not None and job is not None and not fit.trials:
             job.training.loop_started(span)

@@ -203,4 +203,4 @@ class _Breakdown:
         """By category, a column of nanoseconds with one value for each iteration."""
         starts, ends = self._columns.starts[iterations], self._columns.ends[iterations]
         found = self._attribution.by_period(starts, ends)
-        return {name: found[name] for name in IN_TRAINING if name in found}
+        return {name: found[name] for name in (*IN_TRAINING, "checkpoints", "validation") if name in found}

@@ -13,6 +13,7 @@ from typing import Union
 from tracelet.telemetry import names
 from tracelet.telemetry.recording import active_recorder, predefined_spans
 from tracelet.telemetry.recording.span import SpanLike
+from tracelet.telemetry.recording.span_recorder import ActiveSpan
 
 Milliseconds = Union[int, float, None]
 Target = Union[int, Callable[[], int], None]
@@ -23,8 +24,10 @@ def _ns(milliseconds: Milliseconds) -> int | None:
 
 
 def on_app_start(start_time_msec: Milliseconds = None) -> SpanLike:
-    """The program begins. The run has opened this span already; a time given here corrects its start."""
-    return predefined_spans.begin(names.APPLICATION, start_ns=_ns(start_time_msec))
+    """The program begins. The run has opened this span already; a time given here corrects its start, once."""
+    begun = predefined_spans.begin(names.APPLICATION, start_ns=_ns(start_time_msec))
+    recorder = active_recorder.recorder()
+    return begun if isinstance(begun, ActiveSpan) or recorder is None else recorder.find(names.APPLICATION) or begun
 
 
 def on_app_end(finish_time_msec: Milliseconds = None) -> None:

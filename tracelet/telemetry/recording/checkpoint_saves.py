@@ -12,7 +12,7 @@ from typing import Any
 from tracelet.telemetry.names import SAVE_METRICS, SAVE_SUCCESS
 from tracelet.telemetry.recording.duration_stats import NANO, DurationStats
 from tracelet.telemetry.recording.span_recorder import ActiveSpan
-from tracelet.telemetry.recording.training_context import TrainingContext
+from tracelet.telemetry.recording.training_context import TrainingContext, UnfinishedIteration
 
 
 class CheckpointSaves:
@@ -21,17 +21,17 @@ class CheckpointSaves:
     def __init__(self, job: TrainingContext) -> None:
         self._job = job
         self.attempts = 0
-        self.successes = 0
+        self.successes = self.failures = 0
         self.durations = DurationStats()
         """How long saves have blocked the training."""
         self._first_success: float | None = None
         self._progress: dict[int, dict[str, object]] = {}
 
-    def started(self, step: int, strategy: str) -> dict[str, Any]:
-        """The attributes of the span of a save that begins now."""
+    def started(self, step: int, strategy: str, unfinished: UnfinishedIteration | None = None) -> dict[str, Any]:
+        """The attributes of the span of a save that begins now, inside an iteration or not."""
         self.attempts += 1
         self._job.flush_pending()
-        self._progress[step] = self._job.productive()
+        self._progress[step] = self._job.productive(unfinished)
         return {
             "checkpoint_strategy": strategy, "current_iteration": step, "save_checkpoint_attempt_count": self.attempts,
         }  # fmt: skip
@@ -69,12 +69,15 @@ class CheckpointSaves:
             "save_checkpoint_sync_time_min_sec": self.durations.min / NANO,
             "save_checkpoint_sync_time_max_sec": self.durations.max / NANO,
             "save_checkpoint_sync_time_avg_sec": mean,
-            "save_checkpoint_success_rate": self.successes / self.attempts if self.attempts else 0.0,
         }
+        settled = self.successes + self.failures  # asynchronous saves settle later
+        if settled:
+            attributes["save_checkpoint_success_rate"] = self.successes / settled
         self._job.recorder.event(SAVE_METRICS, attributes, span=span, time_ns=time_ns)
 
     def forget(self, step: int) -> None:
         """The save of this step failed."""
+        self.failures += 1
         self._progress.pop(step, None)
 
 

@@ -16,11 +16,16 @@ from tracelet.errors import SettingsError
 
 IntegerOrCall = Union[int, Callable[[], int], None]
 TextOrCall = Union[str, list[str], Callable[[], Any], None]
-NUMBERS = frozenset({
-    "global_batch_size", "micro_batch_size", "seq_length", "flops_per_sample", "peak_flops", "train_iterations_target",
-    "train_samples_target", "log_every_n_train_iterations", "world_size",
+WHOLE = frozenset({
+    "global_batch_size", "micro_batch_size", "seq_length", "train_iterations_target", "train_samples_target",
+    "log_every_n_train_iterations", "world_size",
 })  # fmt: skip
+"""Fields that count something."""
+NUMBERS = WHOLE | {"flops_per_sample", "peak_flops"}
 """Fields that are calculated with."""
+AT_LEAST_ONE = frozenset({"log_every_n_train_iterations", "world_size"})
+BASE = ("application_name", "session_tag", "is_baseline_run", "world_size", "summary_data_schema_version")
+"""What `one_logger_initialization` says at the start of the run."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +81,26 @@ class TelemetryConfig:
         unknown = sorted(plain.keys() - known)
         if unknown:
             raise SettingsError(f"{unknown[0]!r} is not an option of telemetry. Options: {', '.join(sorted(known))}.")
-        for name in NUMBERS & plain.keys():
-            _check_number(name, plain[name])
+        for name, value in plain.items():
+            why = "" if callable(value) else flaw(name, value)
+            if why:
+                raise SettingsError(f"{name!r} cannot be {value!r}: expected {why}, or a function that returns one.")
         return dataclasses.replace(self, **{**plain, "save_checkpoint_strategy": _strategy(plain, self)})
 
 
-def _check_number(name: str, value: Any) -> None:
-    """A wrong one would break the spans that it is calculated for, in the middle of the training."""
-    if value is None or callable(value):
-        return
+def flaw(name: str, value: Any) -> str:
+    """What a value should have been; empty if it is fine. A wrong one would break what is calculated with it."""
+    if value is None:
+        return ""
+    if name == "custom_metadata":
+        return "" if isinstance(value, Mapping) else "a mapping"
+    if name not in NUMBERS:
+        return ""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < math.inf:
-        raise SettingsError(f"{name!r} cannot be {value!r}: expected a number, or a function that returns one.")
+        return "a whole number" if name in WHOLE else "a number"
+    if name in WHOLE and not float(value).is_integer():
+        return "a whole number"
+    return "a number from 1" if name in AT_LEAST_ONE and value < 1 else ""
 
 
 def _strategy(changes: Mapping[str, Any], before: TelemetryConfig) -> str:

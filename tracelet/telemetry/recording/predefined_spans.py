@@ -46,6 +46,8 @@ def begin(
     with guard(f"opening the span {name}"):
         if (name in PHASES or name in ITERATIONS) and any(span.ended for span in recorder.stack):
             return NOOP_SPAN  # inside a bracket Lightning's integration times the iteration and all its phases
+        if name == APPLICATION and any(span.name == name and not span.automatic for span in recorder.stack):
+            return NOOP_SPAN  # it has begun already
         if name in INITS:
             recorder.manual_names.add(name)
         if name in PHASES or name in ITERATIONS:
@@ -85,7 +87,7 @@ def end_latest(name: str, end_ns: int | None = None) -> None:
 
 def _end_application(job: TrainingJob, opened: ActiveSpan, stop: int) -> None:
     if job.training.span is not None:
-        job.training.end_loop()
+        job.training.end_loop(time_ns=stop)
     inside = opened.stack[opened.stack.index(opened) + 1 :] if opened in opened.stack else []
     for inner in reversed(inside):
         job.recorder.end(inner, None, stop)
@@ -99,7 +101,7 @@ def _count(opened: ActiveSpan, name: str) -> int:
 
 ON_END: dict[str, Callable[[TrainingJob, ActiveSpan, int], None]] = {
     APPLICATION: _end_application,
-    TRAINING_LOOP: lambda job, opened, stop: job.training.end_loop(),
+    TRAINING_LOOP: lambda job, opened, stop: job.training.end_loop(time_ns=stop),
     TRAINING_ITERATION: lambda job, opened, stop: job.training.add_iteration(
         opened.start_ns, stop, _count(opened, "samples"), _count(opened, "tokens")
     ),

@@ -18,6 +18,7 @@ from tracelet.telemetry.names import (
     ZERO_GRAD,
 )
 from tracelet.telemetry.recording.duration_stats import NANO, DurationStats
+from tracelet.telemetry.recording.iteration_times import Iteration, phase_sums, step_durations
 from tracelet.telemetry.recording.peak_flops import peak_of
 from tracelet.telemetry.recording.span_recorder import ActiveSpan
 from tracelet.telemetry.recording.token_counts import TokenCounts
@@ -27,8 +28,6 @@ from tracelet.telemetry.recording.wait_times import WaitTimes
 PRODUCTIVE = (MODEL_FORWARD, MODEL_BACKWARD, ZERO_GRAD, OPTIMIZER_UPDATE)
 """The phases that move the model forward; waiting for data, hooks and logging do not."""
 TERA = 1e12
-Iteration = tuple[int, int, int, list[Any]]
-"""(begin, end, samples or 0 if unknown, marks as in `sink.FinishedLap`); times of one monotonic clock."""
 
 
 class TrainingThroughput:
@@ -76,17 +75,16 @@ class TrainingThroughput:
     @property
     def flops_per_sample(self) -> float | None:
         """As the program declares, or as measured."""
-        config = self._job.config
-        if config.get("is_log_throughput_enabled") is False:
+        if self._job.fact("is_log_throughput_enabled") is False:
             return None
-        told = config.get("flops_per_sample")
+        told = self._job.fact("flops_per_sample")
         return float(told) if told else self.measured_flops
 
     @property
-    def operations_overall(self) -> float | None:
+    def operations_overall(self) -> int | None:
         """Floating-point operations since the beginning of the training."""
         per_sample = self.flops_per_sample
-        return None if per_sample is None else self.samples_overall * per_sample
+        return None if per_sample is None else round(self.samples_overall * per_sample)
 
     def begin_loop(
         self,
@@ -94,17 +92,18 @@ class TrainingThroughput:
         samples_start: int | None = None,
         iterations_target: int | None = None,
         samples_target: int | None = None,
+        likely_target: int | None = None,
     ) -> dict[str, Any]:
-        """A training loop begins: the attributes of its span."""
+        """A training loop begins: the attributes of its span. `likely_target`: if the program tells no target."""
         self._job.catch_up()
-        config = self._job.config
-        batch = int(config.get("global_batch_size") or 0)
+        fact = self._job.fact
+        batch = int(fact("global_batch_size") or 0)
         self._earlier_iterations, self._earlier_samples = self.durations.count, self._samples
         self._iterations_start = iterations_start
         self._samples_start = iterations_start * batch if samples_start is None else samples_start
-        iterations_target = iterations_target or config.get("train_iterations_target")
-        samples_target = samples_target or config.get("train_samples_target")
-        length = config.get("seq_length")
+        iterations_target = iterations_target or fact("train_iterations_target") or likely_target
+        samples_target = samples_target or fact("train_samples_target")
+        length = fact("seq_length")
         attributes: dict[str, Any] = {
             "train_iterations_start": iterations_start, "train_samples_start": self._samples_start,
         }  # fmt: skip
@@ -120,7 +119,7 @@ class TrainingThroughput:
     def loop_started(self, span: ActiveSpan) -> None:
         """The loop's span is open."""
         self.span = span
-        self.token_counts.enabled = self._job.config.get("seq_length") is None
+        self.token_counts.enabled = self._job.fact("seq_length") is None
         self.started_ns = self.started_ns or span.start_ns
         self.schedule_report()
 
@@ -133,7 +132,7 @@ class TrainingThroughput:
         if tokens:
             self.token_counts.record(start_ns - origin, tokens, samples)
         if len(self.pending) >= self.report_at:
-            self.report()
+            self.report(time_ns=end_ns)
 
     def add_phase(self, name: str, duration: int) -> None:
         """Take a phase that was timed by hand."""
@@ -153,10 +152,10 @@ class TrainingThroughput:
         self.pending.clear()
         if not pending:
             return
-        durations = [end - begin for begin, end, _, _ in pending]
+        durations = step_durations(pending)
         self.durations.extend(durations)
         self.window.extend(durations)
-        batch = int(self._job.config.get("global_batch_size") or 0)
+        batch = int(self._job.fact("global_batch_size") or 0)
         ranks = self._job.process.world_size
         tokens, known = self.token_counts.pop([begin for begin, *_ in pending])
         samples = sum((item[2] or known.get(item[0], 0)) * ranks or batch for item in pending)
@@ -164,7 +163,7 @@ class TrainingThroughput:
         self._window_samples += samples
         self._tokens += tokens * ranks
         self._window_tokens += tokens * ranks
-        phases = _sums(pending)
+        phases = phase_sums(pending)
         for name, waited in self.waits.pop(pending).items():
             phases[name] = phases.get(name, 0) + waited
         for name in self._phases:
@@ -178,28 +177,29 @@ class TrainingThroughput:
         self._first_end = self._first_end or pending[0][1] + origin
         self._last_end = pending[-1][1] + origin
 
-    def report(self, loss: Any = None, tail: bool = False) -> None:
+    def report(self, loss: Any = None, tail: bool = False, time_ns: int | None = None) -> None:
         """Emit the window's metrics as an event on the loop's span, and begin a new window."""
         self.flush_pending()
         if self.durations.count == self._reported_count:
             return
         self._reported_count = self.durations.count
-        attributes = self._cumulative_metrics() | self._window_metrics()
+        moment = time_ns or self._job.recorder.now_ns()
+        attributes = self._cumulative_metrics(moment) | self._window_metrics()
         if loss is not None:
             attributes["latest_loss"] = loss
         if tail:
             attributes["tail"] = True
-        self._job.recorder.event(TRAINING_METRICS, attributes, span=self.span)
+        self._job.recorder.event(TRAINING_METRICS, attributes, span=self.span, time_ns=moment)
         self.window = DurationStats()
         self._window_phases = dict.fromkeys(self._window_phases, 0)
         self._window_samples = self._window_tokens = 0
 
-    def end_loop(self, loss: Any = None) -> None:
+    def end_loop(self, loss: Any = None, time_ns: int | None = None) -> None:
         """The loop ends: report the incomplete last window."""
-        self.report(loss, tail=True)
+        self.report(loss, tail=True, time_ns=time_ns)
         self.span = None
 
-    def _cumulative_metrics(self) -> dict[str, Any]:
+    def _cumulative_metrics(self, moment: int) -> dict[str, Any]:
         count = self.durations.count
         seconds = self.durations.total / NANO
         found: dict[str, Any] = {
@@ -208,7 +208,7 @@ class TrainingThroughput:
             "interval": self._job.interval, **self.durations.seconds("iteration_time"),
             "first_logged_train_iterations_finish_timestamp_sec": self._first_end / NANO,
             "last_logged_train_iterations_finish_timestamp_sec": self._last_end / NANO,
-            "goodput": self._job.goodput(self._job.recorder.now_ns()), "productive_sec": self.productive_ns / NANO,
+            "goodput": self._job.goodput(moment), "productive_sec": self.productive_ns / NANO,
         }  # fmt: skip
         found.update(_averages(self._phases, count, ""))
         found.update(_rates(self._samples, self._token_count(self._tokens, self._samples), count, seconds, ""))
@@ -218,7 +218,7 @@ class TrainingThroughput:
             self._throughputs = [min([rate, *self._throughputs]), max([rate, *self._throughputs])]
             found.update(
                 completed_floating_point_operations_overall=self.operations_overall,
-                total_flops=self._samples * per_sample, train_throughput_per_gpu=rate, avg_tflops=rate,
+                total_flops=round(self._samples * per_sample), train_throughput_per_gpu=rate, avg_tflops=rate,
                 train_throughput_per_gpu_min=self._throughputs[0], train_throughput_per_gpu_max=self._throughputs[-1],
                 **self._utilization(rate, ""),
             )  # fmt: skip
@@ -242,25 +242,12 @@ class TrainingThroughput:
 
     def _token_count(self, counted: int, samples: int) -> int:
         """Tokens of these samples: by the declared length, or else as counted."""
-        length = self._job.config.get("seq_length")
+        length = self._job.fact("seq_length")
         return counted if length is None else samples * int(length)
 
     def _utilization(self, teraflops: float, prefix: str) -> dict[str, float]:
-        peak = self._job.config.get("peak_flops") or peak_of(self.device)
+        peak = self._job.fact("peak_flops") or peak_of(self.device)
         return {f"{prefix}mfu": teraflops * TERA / peak} if peak else {}
-
-
-def _sums(pending: list[Iteration]) -> dict[str, int]:
-    """Nanoseconds of each phase over these iterations. By columns, because nearly all have the same phases."""
-    alike: dict[tuple[str, ...], list[tuple[int, ...]]] = {}
-    for begin, _, _, marks in pending:
-        alike.setdefault(tuple(marks[::2]), []).append((begin, *marks[1::2]))
-    sums: dict[str, int] = {}
-    for names, edges in alike.items():
-        totals = [sum(column) for column in zip(*edges)]
-        for name, begin, end in zip(names, totals, totals[1:]):
-            sums[name] = sums.get(name, 0) + end - begin
-    return sums
 
 
 def _averages(phases: dict[str, int], count: int, prefix: str) -> dict[str, float]:

@@ -17,6 +17,7 @@ from tracelet.errors import SettingsError
 from tracelet.journal.records import Event
 from tracelet.telemetry.recording.duration_stats import DurationStats
 from tracelet.telemetry.recording.peak_flops import PEAKS, peak_of
+from tracelet.telemetry.recording.span_recorder import ActiveSpan
 from tracelet.telemetry.recording.token_counts import tokens_of
 
 SETTINGS = {
@@ -113,8 +114,7 @@ def test_evaluations_by_hand(run: Any) -> None:
     telemetry.on_testing_single_iteration_end(BEGIN + 500)
     telemetry.on_testing_end()
     first, second = run("validation_metrics_update")
-    assert (first["current_iteration"], first["interval"]) == (2, 3)
-    assert (second["current_iteration"], second["interval"]) == (5, 3)
+    assert first["batches"] == second["batches"] == 3 and first["current_iteration"] == first["interval"] == 0
     (tested,) = run("testing_metrics_update")
     assert tested["avg_iteration_time_sec"] == 0.5
 
@@ -192,3 +192,113 @@ def test_tokens_of_a_batch() -> None:
     others: list[Any] = [pictures, (pictures, ids), {"x": ids}, ids[0], ids.bool(), None, 3, [], {"tokens": [1, 2]}]
     for other in others:
         assert tokens_of(other) is None
+
+
+def problems() -> list[str]:
+    return tracelet.open_store().run("latest").problems
+
+
+def test_a_function_that_fails_costs_its_own_value(run: Any) -> None:
+    """A configured function that raises, or returns nonsense, is a problem of the run, once; spans and the other
+    values stay, and the next run knows nothing of it.
+    """
+    telemetry.configure(
+        flops_per_sample=lambda: 1 / 0, global_batch_size=lambda: "x", seq_length=lambda: True, perf_tag=lambda: "p"
+    )
+    with telemetry.training_loop():
+        for _ in range(3):
+            with telemetry.training_iteration():
+                pass
+    (update,) = run("training_metrics_update")
+    assert update["num_iterations"] == 3 and not update.keys() & {"total_flops", "train_tokens"}
+    found = tracelet.open_store().run("latest")
+    (config,) = (event.attributes for event in found.events("update_training_telemetry_config"))
+    assert config["perf_tag"] == "p" and "global_batch_size" not in config
+    assert sorted(text.split(" is not used: ")[1] for text in found.problems) == [
+        "its function raised ZeroDivisionError: division by zero. What depends on it is not recorded.",
+        "its function returned 'x', not a whole number. What depends on it is not recorded.",
+        "its function returned True, not a whole number. What depends on it is not recorded.",
+    ]
+    with tracelet.start_logging("next", config=SETTINGS):
+        pass
+    assert problems() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("global_batch_size", 2.5), ("log_every_n_train_iterations", 0), ("log_every_n_train_iterations", True),
+     ("world_size", 0), ("train_iterations_target", 1.5), ("custom_metadata", 5), ("flops_per_sample", True)],
+)  # fmt: skip
+def test_values_that_count_nothing_are_refused(name: str, value: object) -> None:
+    """Switches and fractions are no counts; whoever configures is told so at once."""
+    with pytest.raises(SettingsError, match=name):
+        telemetry.configure(**{name: value})
+
+
+def test_what_is_told_late_is_kept(run: Any) -> None:
+    """What describes the run itself and is told after its start is in the event about the configuration."""
+    telemetry.configure(session_tag="job-7", application_name="app", is_baseline_run=True)
+    (config,) = run("update_training_telemetry_config")
+    assert (config["session_tag"], config["application_name"], config["is_baseline_run"]) == ("job-7", "app", True)
+
+
+def test_the_target_of_the_program_counts(run: Any) -> None:
+    """A target that the program has told is not replaced by what a framework would guess."""
+    telemetry.configure(train_iterations_target=1000)
+    assert _job().training.begin_loop(0, likely_target=24)["train_iterations_target"] == 1000
+    telemetry.configure(train_iterations_target=None)
+    assert _job().training.begin_loop(0, likely_target=24)["train_iterations_target"] == 24
+    assert len(run("update_training_telemetry_config")) == 2
+
+
+def _job() -> Any:
+    from tracelet.telemetry.recording import active_recorder
+
+    return active_recorder.job()
+
+
+def test_evaluations_tell_the_progress_of_the_training(run: Any) -> None:
+    """Events of evaluations name the training iteration, and how many there were since the evaluation before."""
+    with telemetry.training_loop():
+        for count in (4, 6):
+            for _ in range(count):
+                with telemetry.training_iteration():
+                    pass
+            with telemetry.validation_loop(), telemetry.validation_iteration():
+                pass
+    first, second = run("validation_metrics_update")
+    assert (first["current_iteration"], first["interval"]) == (3, 4)
+    assert (second["current_iteration"], second["interval"]) == (9, 6)
+
+
+def test_events_have_the_times_that_were_given(run: Any) -> None:
+    """Events that follow from explicit times are at these times, not at the moment of the call."""
+    begin = int(_job().application.start_ns / 1e6) - 60_000
+    telemetry.on_train_start(start_time_msec=begin)
+    telemetry.configure(log_every_n_train_iterations=2)
+    for number in range(3):
+        telemetry.on_training_single_iteration_start(begin + 100 * number)
+        telemetry.on_training_single_iteration_end(begin + 100 * number + 50)
+    telemetry.on_train_end(begin + 1000)
+    run("training_metrics_update")
+    events = tracelet.open_store().run("latest").events("training_metrics_update")
+    assert [event.time // 1000 - begin for event in events] == [150, 1000]
+
+
+def test_an_application_begins_once(run: Any) -> None:
+    """Saying again that the program begins opens no second application."""
+    first, second = telemetry.on_app_start(), telemetry.on_app_start()
+    assert first is second
+    telemetry.on_app_end()
+    run("application")
+    assert tracelet.open_store().run("latest").spans().names == ["application"]
+
+
+def test_operations_are_whole_numbers(run: Any) -> None:
+    """Floating-point operations are counted in integers, as nv-one-logger does."""
+    telemetry.configure(flops_per_sample=100, global_batch_size=32)
+    with telemetry.training_loop() as loop, telemetry.training_iteration():
+        assert isinstance(loop, ActiveSpan)
+    assert type(loop.attributes["completed_floating_point_operations_overall"]) is int
+    (update,) = run("training_metrics_update")
+    assert update["total_flops"] == 3200 and type(update["total_flops"]) is int
