@@ -17,6 +17,7 @@ from tracelet.cli.options import store_option
 from tracelet.cli.output import console, echo
 from tracelet.importers import run_import
 from tracelet.importers.base import Importer, SourceRun
+from tracelet.importers.run_import import Failure
 from tracelet.importers.run_writer import Written
 from tracelet.importers.tables.importer import TableImporter
 from tracelet.importers.tables.layout import TableColumns
@@ -50,7 +51,7 @@ def import_runs(
     """
     columns = TableColumns(step, time, run, tuple(name.strip() for name in params.split(",") if name.strip()))
     format = format or (TABLE if columns != TableColumns() else None)
-    importers = {name: make() for name, make in registry.plugins("importers", registry.IMPORTERS)}
+    importers = all_importers()
     importers[TABLE] = TableImporter(columns, in_folders=format == TABLE)
     if format is not None and format not in importers:
         raise CommandError(f"unknown format {visible(format)!r}. Formats: {', '.join(importers)}")
@@ -73,6 +74,11 @@ def import_runs(
         sys.exit(1)
 
 
+def all_importers() -> dict[str, Importer]:
+    """Every importer, built-in and of other packages, in the order in which they are tried."""
+    return {name: make() for name, make in registry.plugins("importers", registry.IMPORTERS)}
+
+
 def _import_once(
     store: Store,
     paths: Sequence[Path],
@@ -87,7 +93,7 @@ def _import_once(
         _show_notes(runs)
     prepare(str(store.root))
     failures = points = 0
-    with _bar(len(runs)) as progress:
+    with progress_bar(len(runs)) as progress:
         for outcome in run_import.import_runs(runs, importers, store.root, project, progress):
             if isinstance(outcome, Written):
                 points += outcome.points
@@ -95,7 +101,7 @@ def _import_once(
                     echo(_sentence(outcome))
             else:
                 failures += 1
-                echo(f"failed: {visible(str(outcome.run.path))}: {visible(outcome.reason)}")
+                echo(told_failure(outcome))
     if not quiet:
         total = f"{counted(len(runs) - failures, 'run')}, {counted(points, 'new point')}"
         echo(f"{total}. List them: tracelet ls --dir {store.root}")
@@ -108,13 +114,18 @@ def _show_notes(runs: Sequence[SourceRun]) -> None:
         echo(f"{visible(str(path))}: {visible(note)}")
 
 
+def told_failure(failure: Failure) -> str:
+    """One line about a run that could not be read."""
+    return f"failed: {visible(str(failure.run.path))}: {visible(failure.reason)}"
+
+
 def _sentence(written: Written) -> str:
     known = f", {written.known:,} already imported" if written.known else ""
     return f"{written.run}  {visible(written.name)}: {counted(written.points, 'new point')}{known}"
 
 
 @contextmanager
-def _bar(runs: int) -> Iterator[Callable[[SourceRun, int], None]]:
+def progress_bar(runs: int) -> Iterator[Callable[[SourceRun, int], None]]:
     """Reports progress on stderr if it is a terminal."""
     if not sys.stderr.isatty():
         yield lambda run, points: None

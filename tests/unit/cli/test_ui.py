@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.importing import content
 from tracelet.store.run import Run
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("nicegui") is None, reason="the dashboard needs NiceGUI")
@@ -75,3 +76,33 @@ def test_the_browser_is_opened_if_asked_for(record: Record, tmp_path: Path) -> N
         assert opened.read_text().strip() in lines[0]
         assert opened.read_text().startswith("http://127.0.0.1:")
     assert "tracelet top" not in "".join(lines)
+
+
+@pytest.mark.slow
+def test_a_folder_of_another_tracker(record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its runs are shown, without the store's, read-only, and neither the folder nor the store changes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    own = record("own")
+    folder = tmp_path / "logs" / "version_0"
+    folder.mkdir(parents=True)
+    (folder / "metrics.csv").write_text("step,loss\n0,0.5\n1,0.25\n", encoding="utf-8")
+    for name in ("version_0", "version_1"):  # the second time there is a run more
+        (tmp_path / "logs" / name).mkdir(exist_ok=True)
+        (tmp_path / "logs" / name / "metrics.csv").write_bytes((folder / "metrics.csv").read_bytes())
+        before = content(tmp_path / "logs"), content(own.path)
+        with serving(str(tmp_path / "logs")) as lines:
+            address, token = re.findall(r"(http://127[.]0[.]0[.]1:\d+/)[?]token=(\S+)", lines[0])[0]
+            request = urllib.request.Request(address + "api/runs", headers={"Authorization": f"Bearer {token}"})
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                shown = answer.read().decode()
+        assert name in shown and '"own"' not in shown
+        assert (content(tmp_path / "logs"), content(own.path)) == before
+
+
+@pytest.mark.slow
+def test_a_folder_without_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command says which formats it knows."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    command = [sys.executable, "-m", "tracelet", "ui", str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "holds no run in a known format" in done.stderr
