@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "show": "tracelet.cli.show:show",
     "compare": "tracelet.cli.compare:compare",
     "ui": "tracelet.cli.ui:ui",
+    "mcp": "tracelet.cli.mcp:mcp",
     "top": "tracelet.cli.top:top",
     "report": "tracelet.cli.report:report",
     "export": "tracelet.cli.export:export",

@@ -68,7 +68,7 @@ def ls(
     by = None if sort is None else _sort_column(store, rows, sort, asked)
     rows = _sorted(rows, by, reverse)[:limit]
     if in_json:
-        click.echo(as_json([_row_as_json(row) for row in rows]))
+        click.echo(as_json([row_as_json(row) for row in rows]))
     elif rows:
         named = [
             column
@@ -142,7 +142,8 @@ def _default_metrics(rows: list[Row]) -> list[Column]:
     return [Column(name, "metrics") for name in names]
 
 
-def _row_as_json(row: Row) -> dict[str, Any]:
+def row_as_json(row: Row) -> dict[str, Any]:
+    """One run in the form of the JSON."""
     run, names = row
     info = run.info
     return {

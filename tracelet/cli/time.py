@@ -45,19 +45,8 @@ def time(store: Store, run: str, rank: int | None, in_json: bool) -> None:
     optimizer of iterations that were not repeated. RUN is a run id, a unique id
     prefix, a run name, or `latest`.
     """
-    from tracelet.telemetry.reading.findings import findings
-    from tracelet.telemetry.reading.goodput import run_time
-    from tracelet.telemetry.reading.time_analysis import analyse_processes, attribute
-
     found = store.run(run)
-    statuses = statuses_by_number(found.views)
-    spans = attribute(found.spans(), statuses)
-    processes, whole = analyse_processes(spans, statuses), run_time(spans, statuses)
-    if not processes:
-        raise RunNotFound(
-            f"run {found.id} has no spans: it was recorded with track_spans=false, or no code in it was timed."
-        )
-    said = findings(processes, found.params, found.environment)
+    processes, whole, said = _analysed(found)
     if rank is not None:
         processes = [times for times in processes if times.rank == rank]
         if not processes:
@@ -70,6 +59,27 @@ def time(store: Store, run: str, rank: int | None, in_json: bool) -> None:
     _slowest(target, processes)
     _running(target, processes)
     _findings(target, processes, said)
+
+
+def time_as_json(run: Run) -> dict[str, Any]:
+    """The analysis of all processes in the form of the JSON. RunNotFound for a run without spans."""
+    return _described(*_analysed(run))
+
+
+def _analysed(found: Run) -> tuple[list[ProcessTimes], RunTime | None, list[Finding]]:
+    from tracelet.telemetry.reading.findings import findings
+    from tracelet.telemetry.reading.goodput import run_time
+    from tracelet.telemetry.reading.time_analysis import analyse_processes, attribute
+
+    statuses = statuses_by_number(found.views)
+    spans = attribute(found.spans(), statuses)
+    processes, whole = analyse_processes(spans, statuses), run_time(spans, statuses)
+    if not processes:
+        raise RunNotFound(
+            f"run {found.id} has no spans: it was recorded with track_spans=false, or no code in it was timed."
+        )
+    said = findings(processes, found.params, found.environment)
+    return processes, whole, said
 
 
 def _described(processes: list[ProcessTimes], whole: RunTime | None, said: list[Finding]) -> dict[str, Any]:
