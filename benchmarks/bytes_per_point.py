@@ -75,7 +75,7 @@ def write(kind: Kind, steps: int, path: Path) -> int:
     for waiting in flushes(kind, steps):
         journal.append(packer.pack(waiting))
     journal.append([status])
-    summaries = [builder.build(name) for name, builder in packer.summaries.items()]
+    summaries = list(packer.summaries.all().values())
     journal.seal(
         Footer(
             started=started, status=status, metrics=summaries, params={}, tags={}, frames=journal.number,

@@ -35,7 +35,7 @@ def finish(journal: JournalWriter, packer: Packer, started: Started) -> None:
     journal.append([status])
     journal.seal(
         Footer(
-            started=started, status=status, metrics=[builder.build(name) for name, builder in packer.summaries.items()],
+            started=started, status=status, metrics=list(packer.summaries.all().values()),
             params={"lr": 0.1, "model/width": 512}, tags={}, frames=journal.number, others=journal.others,
             points=journal.index(),
         )

@@ -24,6 +24,7 @@ import measure
 import psutil
 
 import tracelet
+from tracelet.capture.running_fits import RunningFits
 from tracelet.capture.sink import Item
 from tracelet.capture.span_packing import ITERATION_WIDTH, pack_iterations
 from tracelet.integrations.lightning.iteration_timer import INNER_HOOKS, IterationTimer
@@ -50,6 +51,7 @@ class Nowhere:
 
     def __init__(self, keep: int = 0) -> None:
         self.kept: list[Item] = []
+        self.fits = RunningFits(lambda change: None)
         self._keep = keep
 
     def flush(self, timeout: float | None = None) -> bool:

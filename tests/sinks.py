@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tracelet.capture.running_fits import RunningFits
 from tracelet.capture.sink import Item, SeriesGroup, SeriesKey, row_points
 
 
@@ -11,6 +12,11 @@ class ListSink(list[Item]):
     """A list that integrations and recorders may emit into."""
 
     expected = ("", "")
+
+    def __init__(self, *items: Item) -> None:
+        super().__init__(items)
+        self.fits = RunningFits(lambda change: None)
+
     flushed = 0
     """How often somebody wanted everything so far to be on disk."""
 

@@ -20,6 +20,7 @@ from tracelet.errors import TraceletError
 
 if TYPE_CHECKING:
     from tracelet.session.experiment import Experiment
+    from tracelet.session.fit_block import FitBlock
     from tracelet.store.store import Store
     from tracelet.telemetry.recording.span import span
 
@@ -28,6 +29,7 @@ __all__ = [
     "TraceletError",
     "__version__",
     "define_metric",
+    "fit",
     "get_active_experiment",
     "log",
     "open_store",
@@ -121,6 +123,18 @@ def define_metric(name: str, goal: str | None = None, x: str | None = None, summ
         experiment.define_metric(name, goal, x, summary)
 
 
+def fit(params: Mapping[str, Any] | None = None, /, **more: Any) -> FitBlock:
+    """A block of the program that is one fit of the active run: `with tracelet.fit(fold=3, lr=0.1):`.
+
+    What is logged inside belongs to it, and so do these parameters. The first training of a library inside is the same
+    fit; each further one is a fit of its own with the same parameters. Without a run it does nothing.
+    """
+    from tracelet.session.fit_block import FitBlock
+
+    experiment = get_active_experiment()
+    return FitBlock(None if experiment is None else experiment.sink, {**(params or {}), **more})
+
+
 def open_store(path: str | os.PathLike[str] | None = None) -> Store:
     """The store in the folder given, or the default one (TRACELET_DIR, else `.tracelet` here): runs to be read."""
     from tracelet.store.store import Store
@@ -130,6 +144,7 @@ def open_store(path: str | os.PathLike[str] | None = None) -> Store:
 
 _LATER = {
     "Experiment": "tracelet.session.experiment",
+    "Fit": "tracelet.store.fits",
     "span": "tracelet.telemetry.recording.span",
     "telemetry": "tracelet.telemetry",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from tracelet import guard
+from tracelet.capture.running_fits import RunningFits
 from tracelet.capture.sink import PLAIN_WIDTH, Item, SeriesGroup
 
 
@@ -53,9 +54,13 @@ class NullWriter:
 
     def __init__(self) -> None:
         self.items: list[Item] = NullBuffer()
+        self.fits = RunningFits(self.emit)
 
     def emit(self, item: Item) -> None:
         """Keep nothing."""
+
+    def expect(self, status: str, reason: str) -> None:
+        """Nothing ends."""
 
     def apply_backpressure(self) -> None:
         """Never crowded."""

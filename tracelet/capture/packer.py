@@ -9,25 +9,33 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Union
 
 from tracelet import guard
 from tracelet.capture.exception_text import describe_exception
+from tracelet.capture.fit_of_record import of_fit
+from tracelet.capture.point_groups import SPAN_WIDTH, has_overlapping_series, points_by_series
+from tracelet.capture.running_fits import FitChange
 from tracelet.capture.sanitize import storable_text
 from tracelet.capture.scalars import RoundedInteger, resolve
-from tracelet.capture.sink import PLAIN_WIDTH, DeferredRecords, Item, OpenSpan, SeriesGroup, SeriesKey, row_points
+from tracelet.capture.sink import (
+    PLAIN_WIDTH,
+    DeferredRecords,
+    Item,
+    OpenSpan,
+    SeriesGroup,
+    SeriesKey,
+)
 from tracelet.capture.span_packing import pack
 from tracelet.journal.column_packing import pack_floats, pack_integers
-from tracelet.journal.metric_summary import SummaryBuilder
+from tracelet.journal.metric_summary import FitSummaries
 from tracelet.journal.records import Chunk, Event, Notice, Packed, Points, Record, Span
 from tracelet.redaction.recorded_names import masked_name
 
 MICROSECONDS = 1e6
 MAX_NAME = 1000
 """Characters of a metric's name. It stands in every chunk; a longer one is truncated, with a message."""
-SPAN_WIDTH = 7
-"""The length of a `FinishedSpan`; a `FinishedIteration` is longer, a point shorter."""
 ONLY_INTEGERS = {int}
 READ_ERRORS = (TypeError, ValueError, ArithmeticError, RuntimeError)
 """What reading a value raises that is no number, or whose device is gone."""
@@ -41,7 +49,11 @@ class Packer:
     """Keeps, over the whole run, the next step of each metric that is logged without one, and each metric's summary."""
 
     def __init__(self) -> None:
-        self.summaries: dict[str, SummaryBuilder] = {}
+        self.summaries = FitSummaries()
+        self._fit = 0
+        """The fit of what is logged by name; changed by the `FitChange`s among the items."""
+        self._last_fit = 0
+        """The last one but 0."""
         self._keys: dict[Union[str, SeriesKey], SeriesKey] = {}
         self._next_step: dict[Union[str, SeriesKey], int] = {}
         self._rounded: set[str] = set()
@@ -51,9 +63,14 @@ class Packer:
         """Metrics that a notice was made for because a point could not be read."""
         self._notices: list[Record] = []
 
-    def continue_steps(self, following: Mapping[str, int]) -> None:
-        """Continue the steps of an earlier process of the run: the next step of each metric, by name."""
+        self._continued: Mapping[int, Mapping[str, int]] = {}
+
+    def continue_steps(self, following: Mapping[str, int], by_fit: Mapping[int, Mapping[str, int]]) -> None:
+        """Continue the steps of an earlier process of the run: the next step of each metric, by name, and by fit where
+        that process had several.
+        """
         self._next_step.update(following)
+        self._continued = by_fit
 
     def pack(self, items: Sequence[Item]) -> list[Record]:
         """The records for the items: all others in their order, then one `Points` with everything else."""
@@ -61,22 +78,21 @@ class Packer:
         records: list[Record] = []
         points: dict[Any, list[Any]] = defaultdict(list)
         spans: list[Any] = []
-        for item in items:
+        chunks: list[Chunk] = []
+        begin = 0
+        for place, item in enumerate(items):
             if type(item) is tuple:
                 if len(item) >= SPAN_WIDTH:
                     spans.append(item)
                 else:
                     points[item[0]].append(item)
+            elif type(item) is FitChange:
+                self._pack_points(points, items[begin:place], chunks)
+                points, begin = defaultdict(list), place + 1
+                self._change_fit(item.number)
             else:
-                records += _other_records(item)
-        chunks: list[Chunk] = []
-        if has_overlapping_series(points):
-            points = points_by_series(items)
-        for name, series in points.items():
-            if type(name) is SeriesGroup:
-                self._pack_rows(name, series, chunks)
-            else:
-                self._pack_series(name, series, chunks)
+                records += [of_fit(record, self._fit) for record in _other_records(item)]
+        self._pack_points(points, items[begin:] if begin else items, chunks)
         if chunks:
             records.append(Points(chunks=chunks))
         records += self._notices
@@ -85,6 +101,25 @@ class Packer:
             with guard.guard("recording spans"):
                 records += pack(spans)
         return records
+
+    def _pack_points(self, points: Mapping[Any, list[Any]], items: Sequence[Item], chunks: list[Chunk]) -> None:
+        """The chunks of the points among these items, which all belong to one fit if they were logged by name."""
+        if has_overlapping_series(points):
+            points = points_by_series(items)
+        for name, series in points.items():
+            if type(name) is SeriesGroup:
+                self._pack_rows(name, series, chunks)
+            else:
+                self._pack_series(name, series, chunks)
+
+    def _change_fit(self, number: int) -> None:
+        """What follows belongs to another fit. Between two fits a metric without steps begins anew."""
+        if number and self._last_fit and number != self._last_fit:
+            kept = {name: step for name, step in self._next_step.items() if not _follows_fit(name)}
+            kept.update(self._continued.get(number, {}))
+            self._next_step = kept
+        self._fit, self._last_fit = number, number or self._last_fit
+        self._keys = {name: key for name, key in self._keys.items() if not _follows_fit(name)}
 
     def _pack_series(self, name: str | SeriesKey, items: list[Any], chunks: list[Chunk]) -> None:
         following = self._next_step_of(name)
@@ -133,7 +168,7 @@ class Packer:
                 found.append(
                     Chunk(
                         name=key.name, count=len(values), steps=packed_steps, times=packed_times,
-                        values=pack_floats(values), stage=key.stage, fit=key.fit, reduce=key.reduce, epochs=epochs,
+                        values=pack_floats(values), stage=key.stage, fit=key.fit or 0, reduce=key.reduce, epochs=epochs,
                         automatic=key.automatic,
                     )
                 )  # fmt: skip
@@ -150,14 +185,15 @@ class Packer:
     def _key(self, name: str | SeriesKey) -> SeriesKey:
         key = self._keys.get(name)
         if key is None:
-            key = SeriesKey(name) if isinstance(name, str) else name
+            key = SeriesKey(name, fit=None) if isinstance(name, str) else name
+            fit = self._fit if key.fit is None else key.fit
             sound = masked_name(storable_text(key.name)[:MAX_NAME])
             if sound != key.name:
                 guard.say(
                     f"the metric name {sound[:80]!r} ... cannot be stored unchanged and was modified.", once=sound
                 )
-            if sound != key.name or type(key.name) is not str:  # msgpack knows no text of numpy's
-                key = SeriesKey(sound, key.stage, key.fit, key.reduce, key.automatic)
+            if sound != key.name or type(key.name) is not str or fit != key.fit:  # msgpack knows no text of numpy's
+                key = SeriesKey(sound, key.stage, fit, key.reduce, key.automatic)
             self._keys[name] = key
         return key
 
@@ -171,7 +207,7 @@ class Packer:
         weights, totals = _weights([item[5] for item in items]) if keyed else (None, None)
         chunk = Chunk(
             name=key.name, count=len(values), steps=pack_integers(steps), times=pack_integers(times),
-            values=pack_floats(values), stage=key.stage, fit=key.fit, reduce=key.reduce,
+            values=pack_floats(values), stage=key.stage, fit=key.fit or 0, reduce=key.reduce,
             epochs=pack_integers([item[4] for item in items]) if keyed else None,
             weights=weights, automatic=key.automatic, totals=totals,
         )  # fmt: skip
@@ -179,11 +215,7 @@ class Packer:
         return chunk
 
     def _summarize(self, chunk: Chunk, steps: list[int], times: list[int], values: Sequence[float]) -> None:
-        builder = self.summaries.get(chunk.name)
-        if builder is None:
-            builder = self.summaries[chunk.name] = SummaryBuilder()
-            builder.automatic = chunk.automatic
-        builder.add(steps, times, values, self._packs)
+        self.summaries.of(chunk).add(steps, times, values, self._packs)
 
     def _steps(self, name: str | SeriesKey, steps: list[Any]) -> list[int]:
         """The steps as integers: one without a step comes after the one before, one that is a tensor is read."""
@@ -206,30 +238,14 @@ class Packer:
         return self._next_step.get(self._key(name).name, 0) if found is None else found
 
 
+def _follows_fit(name: str | SeriesKey) -> bool:
+    """Whether a series is one of the fit that runs when it is logged, and not of the fit that it names."""
+    return not isinstance(name, SeriesKey) or name.fit is None
+
+
 def to_microseconds(times: list[float]) -> list[int]:
     """Seconds as microseconds."""
     return [int(seconds * MICROSECONDS) for seconds in times]
-
-
-def has_overlapping_series(points: Mapping[Any, list[Any]]) -> bool:
-    """Whether a series has points in more than one place, so that their order would be lost: rare, but it happens where
-    a metric is logged in some steps only.
-    """
-    groups = [name for name in points if type(name) is SeriesGroup]
-    if len(groups) == len(points) == 1:
-        return False
-    keys = [key for group in groups for key in group.keys]
-    return len(set(keys)) < len(keys) or any(key in points for key in keys)
-
-
-def points_by_series(items: Iterable[Item]) -> dict[Any, list[Any]]:
-    """The points of each series in their order, rows taken apart."""
-    points: defaultdict[Any, list[Any]] = defaultdict(list)
-    for item in items:
-        if type(item) is tuple and len(item) < SPAN_WIDTH:
-            for point in row_points(item) if type(item[0]) is SeriesGroup else (item,):
-                points[point[0]].append(point)
-    return points
 
 
 def _other_records(item: Item) -> Sequence[Record]:

@@ -12,15 +12,17 @@ import msgspec
 
 from tracelet.journal.records import Params, Record, Scalar
 
+FIRST = 1
+"""The number of the first fit, with which parameters given before it are always in force."""
 USER = "user"
 """The source of `log_params()` and of `start_logging(params=...)`."""
 
 
 class ParameterNames:
-    """The names that are taken, by whom, and with which value."""
+    """The names that are taken, by whom, and with which value: in each fit, and outside of all (0)."""
 
     def __init__(self) -> None:
-        self._taken: dict[str, tuple[str, Scalar]] = {}
+        self._taken: dict[int, dict[str, tuple[str, Scalar]]] = {}
 
     def settled(self, records: Iterable[Record]) -> list[Record]:
         """All records in their order, the parameters among them under the names that they get."""
@@ -33,8 +35,10 @@ class ParameterNames:
         """The record, and a second one with what the user's values displace."""
         kept: dict[str, Scalar] = {}
         displaced: dict[str, dict[str, Scalar]] = {}
+        taken = self._taken.setdefault(record.fit, {})
+        outside = self._taken.setdefault(0, {})
         for name, value in record.values.items():
-            source, before = self._taken.get(name, (record.source, None))
+            source, before = taken.get(name) or outside.get(name, (record.source, None))
             if source == record.source:
                 kept[name] = value
             elif record.source == USER:
@@ -44,11 +48,15 @@ class ParameterNames:
             elif not same(before, value):
                 kept[f"{record.source}/{name}"] = value
                 continue
+            elif record.fit > FIRST and name not in taken:
+                kept[name] = value  # what was given outside may not hold for this fit any more
             else:
                 continue
-            self._taken[name] = record.source, value
+            taken[name] = record.source, value
         found = [msgspec.structs.replace(record, values=kept)] if kept else []
-        return found + [Params(time=record.time, values=values, source=name) for name, values in displaced.items()]
+        return found + [
+            Params(time=record.time, values=values, source=name, fit=record.fit) for name, values in displaced.items()
+        ]
 
 
 def same(one: Scalar, other: Scalar) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, Union
 
+from tracelet.capture.running_fits import FitChange, RunningFits
 from tracelet.journal.records import Record
 
 
@@ -19,10 +20,13 @@ class SeriesKey:
 
     __slots__ = ("automatic", "fit", "name", "reduce", "stage")
 
-    def __init__(self, name: str, stage: str = "", fit: int = 0, reduce: str = "", automatic: bool = False) -> None:
+    def __init__(
+        self, name: str, stage: str = "", fit: int | None = 0, reduce: str = "", automatic: bool = False
+    ) -> None:
         self.name = name
         self.stage = stage
         self.fit = fit
+        """None: the fit that runs when the point is logged."""
         self.reduce = reduce
         self.automatic = automatic
 
@@ -113,12 +117,16 @@ class DeferredRecords:
         raise NotImplementedError
 
 
-Item = Union[PlainPoint, KeyedPoint, Row, FinishedSpan, FinishedIteration, OpenSpan, DeferredRecords, Record]
+Item = Union[PlainPoint, KeyedPoint, Row, FinishedSpan, FinishedIteration, OpenSpan, FitChange, DeferredRecords, Record]
 """What may be put into a sink. A value may be any number or one-element tensor that does not change any more."""
 
 
 class Sink(Protocol):
     """Where captured things go: `tracelet.capture.writer.Writer` in a run, a list in a test."""
+
+    @property
+    def fits(self) -> RunningFits:
+        """The fits of this process."""
 
     def emit(self, item: Item) -> None:
         """Take one item; returns at once and never raises."""

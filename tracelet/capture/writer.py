@@ -22,6 +22,7 @@ from tracelet.capture.clock import now
 from tracelet.capture.null_buffers import EndedBuffer, NullBuffer, NullWriter
 from tracelet.capture.packer import Packer
 from tracelet.capture.parameter_names import ParameterNames
+from tracelet.capture.running_fits import FitChange, RunningFits
 from tracelet.capture.sanitize import sanitized
 from tracelet.capture.sink import DeferredRecords, Item, point_count
 from tracelet.capture.write_queue import WriteQueue
@@ -72,6 +73,7 @@ class Writer:
         self.queue = WriteQueue(journal, self.started)
         self.items: list[Item] = []
         self.packer = Packer()
+        self.fits = RunningFits(self.emit)
         self.params: dict[str, Scalar] = {}
         self._names = ParameterNames()
         self.tags: dict[str, str] = {}
@@ -138,8 +140,8 @@ class Writer:
                 excess = len(self.items) - MAX_BUFFERED
                 if excess > MAX_BUFFERED:
                     oldest = self.items[:excess]
-                    # What makes its records later is emitted once until then: without it the console would be silent.
-                    later = [item for item in oldest if isinstance(item, DeferredRecords)]
+                    # What makes its records later is emitted once until then, and a fit begins or ends once.
+                    later = [item for item in oldest if isinstance(item, (DeferredRecords, FitChange))]
                     self.queue.dropped += sum(map(point_count, oldest)) - len(later)
                     self.items[:excess] = later
 
@@ -211,8 +213,7 @@ class Writer:
     @property
     def has_metrics(self) -> bool:
         """Whether the program has logged a metric that is written by now."""
-        found = tuple(self.packer.summaries.items())
-        return any(not builder.build(name).automatic for name, builder in found)
+        return any(not summary.automatic for summary in self.packer.summaries.all().values())
 
     def close(self, status: Status, timeout: float | None = None) -> bool:
         """Have everything left, the status and the seal written. False when that failed: said, never raised."""
@@ -287,7 +288,7 @@ class Writer:
         """The index of the journal as it stands."""
         return Footer(
             started=self.started, status=status,
-            metrics=[builder.build(name) for name, builder in self.packer.summaries.items()],
+            metrics=list(self.packer.summaries.all().values()), fits=self.packer.summaries.by_fit(self.fits.counted),
             params=self.params, tags=self.tags, frames=self.journal.number, others=self.journal.others,
             points=self.journal.index(),
         )  # fmt: skip

@@ -10,6 +10,7 @@ import click
 
 from tracelet.cli import CommandError
 from tracelet.cli.formatting import visible
+from tracelet.store.fits import Fit
 from tracelet.store.run import Run
 from tracelet.store.store import Store
 
@@ -40,7 +41,7 @@ def dir_hint(ctx: click.Context) -> str:
     return f" --dir {store.root}"
 
 
-def known_metrics(runs: Iterable[Run]) -> list[str]:
+def known_metrics(runs: Iterable[Run | Fit]) -> list[str]:
     """The metrics that any of the runs has: those that the program logged, then those recorded automatically."""
     automatic: dict[str, bool] = {}
     for run in runs:
@@ -49,10 +50,11 @@ def known_metrics(runs: Iterable[Run]) -> list[str]:
     return sorted(automatic, key=lambda name: (automatic[name], name))
 
 
-def checked_metrics(asked: Sequence[str], run: Run) -> list[str]:
-    """The requested metrics, if the run has all of them; otherwise an error that suggests the nearest."""
-    if not set(asked).issubset(run.metrics()):
-        check_known(asked, known_metrics([run]), f"run {run.id} has no metric")
+def checked_metrics(asked: Sequence[str], of: Run | Fit) -> list[str]:
+    """The requested metrics, if the run or fit has all of them; otherwise an error that suggests the nearest."""
+    if not set(asked).issubset(of.metrics()):
+        what = f"run {of.id}" if isinstance(of, Run) else f"fit {of.number} of run {of.run.id}"
+        check_known(asked, known_metrics([of]), f"{what} has no metric")
     return list(asked)
 
 

@@ -1,4 +1,4 @@
-"""The page that `tracelet show` prints, section by section; empty sections are omitted."""
+"""The page that `tracelet show` prints about a run or one of its fits, section by section; empty ones are omitted."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tracelet.cli.event_text import describe_event, notable, run_events
+from tracelet.cli.fit_table import best_labels, fit_table
 from tracelet.cli.formatting import ago, counted, date, duration, number, size, value, visible
 from tracelet.cli.output import STATUS_STYLES, fit_to_width, print_block, shorten, supports_unicode, table
+from tracelet.cli.page_lines import delivery_line, machine_lines
 from tracelet.cli.plot import plot
 from tracelet.cli.sparkline import sparkline
 from tracelet.journal.records import Artifact, MetricSummary
 from tracelet.store.artifacts import replaced_references
 from tracelet.store.code_diff import changes_unknown
-from tracelet.store.delivery_state import Delivery
+from tracelet.store.fits import Fit
 from tracelet.store.run import Run
 
 if TYPE_CHECKING:
@@ -48,16 +50,18 @@ MAX_TRACEBACK = 30
 
 
 class RunPage:
-    """Prints one run."""
+    """Prints one run, or one fit of it."""
 
-    def __init__(self, run: Run, target: Console) -> None:
+    def __init__(self, run: Run, target: Console, fit: Fit | None = None) -> None:
         self.run = run
+        self.shown = fit or run
         self.target = target
 
     def print_all(self, everything: bool = False) -> None:
         """All sections."""
         self.head()
         self.traceback()
+        self.fits()
         self.parameters(everything)
         self.metrics(everything)
         self.events(everything)
@@ -66,6 +70,14 @@ class RunPage:
         self.code()
         self.machine(everything)
         self.problems()
+
+    def fits(self) -> None:
+        """One line per fit, if the run has several."""
+        fits = self.run.fits
+        if len(fits) > 1:
+            self._title("Fits")
+            print_block(self.target, fit_table(self.target, fits))
+            self._hint(f"one fit: tracelet show {self.run.id} --fit 1")
 
     def _title(self, text: str) -> None:
         self.target.print()
@@ -125,13 +137,14 @@ class RunPage:
 
     def parameters(self, everything: bool = False) -> None:
         """Hyperparameters, the user's first; of those that frameworks add, only the notable ones."""
-        params = self.run.params
+        params = self.shown.params
         if not params:
             return
-        sources = self.run.param_sources
+        sources = self.shown.param_sources
         details = {name for name in params if sources.get(name) in FRAMEWORK_SOURCES}
         shown = [name for name in params if everything or name not in details or name.endswith(NOTABLE_PARAMS)]
-        self._title("Parameters")
+        several = isinstance(self.shown, Run) and len(self.shown.fits) > 1
+        self._title("Parameters that all fits have" if several else "Parameters")
         # What the program gives by name comes first, what a library has found next, what frameworks add last.
         ordered = sorted(shown, key=lambda name: (name in details, sources.get(name) != USER, name))
         self._pairs(((name, value(params[name])) for name in ordered), sources)
@@ -140,7 +153,7 @@ class RunPage:
 
     def metrics(self, everything: bool = False) -> None:
         """One line per metric: those that the program logged; with `everything`, or without any, the others too."""
-        summaries = [self.run.summary(name) for name in self.run.metrics()]
+        summaries = [self.shown.summary(name) for name in self.shown.metrics()]
         for title, automatic in (("Metrics", False), ("Recorded automatically", True)):
             chosen = [summary for summary in summaries if summary.automatic is automatic]
             if not chosen:
@@ -170,15 +183,15 @@ class RunPage:
         return fit_to_width(self.target, build, list(cells[0]), ["points", "plot", "min", "max"])
 
     def _spark(self, name: str, width: int) -> str:
-        return sparkline(self.run.chart(name).values, width, supports_unicode(self.target))
+        return sparkline(self.shown.chart(name).values, width, supports_unicode(self.target))
 
     def plots(self, names: list[str]) -> None:
         """The requested metrics, each as wide as the terminal."""
         for name in names:
-            found = self.run.summary(name)
+            found = self.shown.summary(name)
             self.target.print(value(name), style="bold")
             width = max(20, min(self.target.width, 100) - 4)
-            for line in plot(self.run.chart(name), width, supports_unicode(self.target)):
+            for line in plot(self.shown.chart(name), width, supports_unicode(self.target)):
                 self.target.print("  " + line, overflow="crop")
             self._pairs([
                 ("last", f"{number(found.last)} at step {found.last_step}"),
@@ -190,6 +203,9 @@ class RunPage:
     def events(self, everything: bool = False) -> None:
         """The latest notable events: fits, early stopping, events of the program; all events with `everything`."""
         found = run_events(self.run)
+        if isinstance(self.shown, Fit):
+            mine = {id(event) for event in self.shown.events}
+            found = [one for one in found if id(one.event) in mine]
         shown = found if everything else notable(found)[-MAX_EVENTS:]
         if shown:
             self._title("Events")
@@ -199,13 +215,14 @@ class RunPage:
 
     def files(self) -> None:
         """Checkpoints, the best one marked, and artifacts."""
-        artifacts = self.run.artifacts
+        of_fit = isinstance(self.shown, Fit) and not self.shown.whole
+        artifacts = self.shown.checkpoints if isinstance(self.shown, Fit) else self.run.artifacts
         checkpoints = [artifact for artifact in artifacts if artifact.kind == "checkpoint"]
-        others = [artifact for artifact in artifacts if artifact.kind != "checkpoint"]
+        others = [] if of_fit else [artifact for artifact in artifacts if artifact.kind != "checkpoint"]
         if checkpoints:
             self._title("Checkpoints")
             gone = replaced_references(checkpoints, self.run.events("checkpoint_removed"))
-            best = _best(checkpoints)
+            best = best_labels(self.run.fits)
             kept = [artifact for place, artifact in enumerate(checkpoints) if place not in gone]
             self._pairs((artifact.name, _checkpoint(artifact, best)) for artifact in kept)
             if len(kept) < len(checkpoints):
@@ -219,7 +236,7 @@ class RunPage:
         found = self.run.deliveries
         if found:
             self._title("Deliveries")
-            self._pairs((name, _delivery(delivery)) for name, delivery in sorted(found.items()))
+            self._pairs((name, delivery_line(delivery)) for name, delivery in sorted(found.items()))
 
     def code(self) -> None:
         """Commit, branch, uncommitted changes."""
@@ -243,7 +260,9 @@ class RunPage:
         self._title("Environment")
         packages = environment.get("packages") or {}
         listed = sorted(packages) if everything else [name for name in NOTABLE_PACKAGES if name in packages]
-        self._pairs([*_machine(environment), ("packages", ", ".join(f"{name} {packages[name]}" for name in listed))])
+        self._pairs(
+            [*machine_lines(environment), ("packages", ", ".join(f"{name} {packages[name]}" for name in listed))]
+        )
 
     def problems(self) -> None:
         """Problems while recording or reading the run."""
@@ -264,35 +283,12 @@ def _at(name: str, extreme: float, step: int) -> str:
     return number(extreme) if extreme != extreme else f"{_amount(name, extreme)} @{step}"
 
 
-def _best(checkpoints: list[Artifact]) -> str:
-    """The path of the last checkpoint that was the best when it was written."""
-    return next((artifact.path for artifact in reversed(checkpoints) if artifact.metadata.get("best")), "")
-
-
-def _checkpoint(artifact: Artifact, best: str) -> str:
+def _checkpoint(artifact: Artifact, best: Mapping[str, str]) -> str:
     found = artifact.metadata
     parts = [f"step {found['step']}"] if found.get("step") is not None else []
     parts.append(size(artifact.size))
     if found.get("score") is not None:
         parts.append(f"{found.get('monitor')} {value(found['score'])}")
-    if artifact.path == best:
-        parts.append("best")
+    if artifact.path in best:
+        parts.append(best[artifact.path])
     return ", ".join([*parts, artifact.path])
-
-
-def _delivery(found: Delivery) -> str:
-    parts = [f"{found.state}, {counted(found.points, 'point')}", found.url]
-    if found.rejected:
-        parts.append(f"{found.rejected:,} rejected")
-    return ", ".join(part for part in (*parts, f"{found.error} {found.fix}".strip()) if part)
-
-
-def _machine(environment: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    python, platform = environment.get("python") or {}, environment.get("platform") or {}
-    machine, torch = environment.get("machine") or {}, environment.get("torch") or {}
-    yield "python", f"{python.get('version', '?')} in {python.get('prefix', '?')}"
-    yield "platform", f"{platform.get('system', '?')} {platform.get('release', '')} {platform.get('architecture', '')}"
-    memory = size(machine["memory_bytes"]) if machine.get("memory_bytes") else "unknown memory"
-    yield "machine", f"{machine.get('cpu_count', '?')} x {machine.get('cpu_model', 'CPU')}, {memory}"
-    if torch.get("cuda"):
-        yield "cuda", str(torch["cuda"])

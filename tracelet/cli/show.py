@@ -11,34 +11,40 @@ from tracelet.cli.options import checked_metrics, store_option
 from tracelet.cli.output import echo
 from tracelet.store.console_lines import with_gaps
 from tracelet.store.delivery_state import Delivery
+from tracelet.store.fits import Fit
 from tracelet.store.run import Run
 from tracelet.store.store import Store
 
 
 @click.command()
 @click.argument("run")
+@click.option("--fit", type=click.IntRange(min=1), metavar="N", help="Show only the Nth fit of the run, like RUN:N.")
 @click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Plot only this metric (repeatable).")
 @click.option("--log", is_flag=True, help="Print only the console output of the program.")
 @click.option("--all", "everything", is_flag=True, help="Show all parameters, events, packages and system metrics.")
 @click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @store_option
-def show(store: Store, run: str, metrics: tuple[str, ...], log: bool, everything: bool, in_json: bool) -> None:
+def show(
+    store: Store, run: str, fit: int | None, metrics: tuple[str, ...], log: bool, everything: bool, in_json: bool
+) -> None:
     """Show one run: parameters, metrics, events, artifacts, deliveries, code, environment.
 
-    RUN is a run id, a unique id prefix, a run name, or `latest`.
+    RUN is a run id, a unique id prefix, a run name, or `latest`; RUN:2 is its second fit.
     """
-    found = store.run(run)
+    found, of = store.run_and_fit(run)
+    of = found.fit(fit) if fit is not None else of
     if log:
         _print_log(found, in_json)
         return
-    chosen = checked_metrics(metrics, found)
+    chosen = checked_metrics(metrics, of or found)
     if in_json:
-        click.echo(as_json(run_as_json(found, chosen)))
+        click.echo(as_json(run_as_json(found, chosen) if of is None else fit_as_json(of, chosen)))
         return
+    from tracelet.cli.fit_page import FitPage
     from tracelet.cli.output import console
     from tracelet.cli.run_page import RunPage
 
-    page = RunPage(found, console())
+    page = RunPage(found, console()) if of is None else FitPage(found, of, console())
     if chosen:
         page.plots(chosen)
     else:
@@ -71,6 +77,7 @@ def run_as_json(run: Run, metrics: list[str]) -> dict[str, Any]:
         "folder": info.folder, "version": info.version, "resumed_from": info.resumed_from,
         "backends": list(info.backends), "params": run.params, "tags": run.tags,
         "metrics": {name: _summary(run, name) for name in metrics or run.metrics()},
+        "fits": [fit_as_json(fit, []) for fit in run.fits if not fit.whole],
         "git": run.git, "environment": run.environment, "model": run.facts("model"),
         "artifacts": [_record(artifact) for artifact in run.artifacts],
         "events": [_record(event) for event in run.events()],
@@ -79,7 +86,19 @@ def run_as_json(run: Run, metrics: list[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _summary(run: Run, name: str) -> dict[str, Any]:
+def fit_as_json(fit: Fit, metrics: list[str]) -> dict[str, Any]:
+    """One fit in the form of the JSON."""
+    best = fit.best_checkpoint
+    return {
+        "run": fit.run.id, "number": fit.number, "name": fit.name, "status": fit.status, "reason": fit.reason,
+        "started": fit.started, "ended": fit.ended, "duration": fit.duration, "params": fit.params,
+        "metrics": {name: _summary(fit, name) for name in metrics or fit.metrics()}, "model": fit.model,
+        "checkpoints": [_record(artifact) for artifact in fit.checkpoints],
+        "best_checkpoint": None if best is None else best.path, "evaluations": fit.evaluations,
+    }  # fmt: skip
+
+
+def _summary(run: Run | Fit, name: str) -> dict[str, Any]:
     found = run.summary(name)
     return {
         "count": found.count, "last": found.last, "last_step": found.last_step, "last_time": found.last_time / 1e6,

@@ -1,14 +1,16 @@
 """Numbers the trainings of a library other than Lightning, and records the start and the end of each.
 
 Numbers and events are the same as for Lightning's fits: points have the number of their fit, and the events
-`fit_started` and `fit_finished` surround it. Called on the user's threads, a few times for each training.
+`fit_started` and `fit_finished` surround it. An evaluation has the number of what it evaluates. Called on the user's
+threads, a few times for each training.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from tracelet.capture.exception_text import describe_exception
 from tracelet.capture.sink import SeriesKey, Sink
@@ -35,12 +37,11 @@ class Fit:
 
 
 class Fits:
-    """Counts the fits of one library in this process, from 1."""
+    """The fits of one library in this process."""
 
     def __init__(self, sink: Sink, library: str) -> None:
         self._sink = sink
         self._library = library
-        self.counted = 0
         self.running: list[Fit] = []
         """The innermost last."""
 
@@ -50,13 +51,20 @@ class Fits:
         return self.running[-1] if self.running else None
 
     @contextmanager
-    def fit(self, kind: str, finishing: Callable[[], dict[str, Scalar]], **attributes: Scalar) -> Iterator[Fit]:
-        """Surrounds a training of the library; `finishing` returns attributes for the last event. Exceptions pass."""
-        self.counted += 1
-        fit = Fit(self.counted)
+    def fit(
+        self, kind: str, subjects: Sequence[Any], finishing: Callable[[], dict[str, Scalar]], **attributes: Scalar
+    ) -> Iterator[Fit]:
+        """Surrounds a training of the library; `finishing` returns attributes for the last event. Exceptions pass.
+
+        `subjects`: the model and whatever trains it, by which a later evaluation finds its fit.
+        """
+        fit = Fit(self._begin(kind, subjects))
         self.running.append(fit)
         began = time.monotonic()
         about: dict[str, Scalar] = {"number": fit.number, "kind": kind, "library": self._library}
+        block = self._sink.fits.enclosing_block(fit.number)
+        if block:
+            about["block"] = block
         status, reason = FINISHED, ""
         self.report("fit_started", {**about, **attributes})
         try:
@@ -74,7 +82,19 @@ class Fits:
                 about["reason"] = reason
             with guard("describing the end of a fit"):
                 about.update(finishing())
+            self._sink.fits.end(fit.number)
             self.report("fit_finished", about)
+
+    def _begin(self, kind: str, subjects: Sequence[Any]) -> int:
+        fits = self._sink.fits
+        if kind != "fit":
+            number = fits.current() or fits.fitted(*subjects)
+            fits.evaluate(number)
+            return number
+        number = fits.begin()
+        with guard("remembering what is fitted"):
+            fits.remember(number, *subjects)
+        return number
 
     def report(self, name: str, attributes: dict[str, Scalar]) -> None:
         """Add an event to the run."""

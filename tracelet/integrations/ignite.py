@@ -84,7 +84,7 @@ class IgniteIntegration(Integration):
                 def finishing() -> dict[str, Scalar]:
                     return {"epochs": engine.state.epoch, "steps": engine.state.iteration}
 
-                with self._fits.fit("fit", finishing):
+                with self._fits.fit("fit", (engine,), finishing):
                     return original(engine, *args, **kwargs)
             finally:
                 self._stack.remove(engine)

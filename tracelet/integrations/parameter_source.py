@@ -46,7 +46,12 @@ class ParameterSource(Integration):
         found = flatten(values)
         if found:
             for part in split_values(found):
-                self.sink.emit(Params(time=time.time_ns() // 1000, values=part, source=source or self.name))
+                self.sink.emit(
+                    Params(
+                        time=time.time_ns() // 1000, values=part, source=source or self.name,
+                        place=source or self.name,
+                    )
+                )  # fmt: skip
 
     def outermost(self, take: Callable[..., None]) -> Callable[[Function], Function]:
         """A wrapper that passes result and arguments to `take`, unless another parser is the caller."""

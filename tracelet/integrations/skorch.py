@@ -65,14 +65,15 @@ class SkorchIntegration(Integration):
         def fit_loop(net: Any, *args: Any, **kwargs: Any) -> Any:
             self._batches.clear()
             attributes: dict[str, Scalar] = {}
-            with guard("recording the parameters of a net"):
+            with guard("describing a training"):
                 attributes["max_epochs"] = int(net.max_epochs)
-                self._report(net)
 
             def finishing() -> dict[str, Scalar]:
                 return {"epochs": net.history[-1]["epoch"] if len(net.history) else 0}
 
-            with self._fits.fit("fit", finishing, **attributes):
+            with self._fits.fit("fit", (net,), finishing, **attributes):
+                with guard("recording the parameters of a net"):
+                    self._report(net)
                 return original(net, *args, **kwargs)
 
         return fit_loop

@@ -82,7 +82,7 @@ class TransformersIntegration(Integration):
                 def finishing() -> dict[str, Scalar]:
                     return _progress(trainer.state) if kind == "fit" else {"steps": state.global_step}
 
-                with self._fits.fit(kind, finishing, **attributes):
+                with self._fits.fit(kind, (trainer.model, trainer), finishing, **attributes):
                     return original(trainer, *args, **kwargs)
 
             return run

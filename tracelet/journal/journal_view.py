@@ -13,13 +13,16 @@ from typing import TypeVar
 
 from tracelet.errors import JournalError
 from tracelet.journal.column_packing import unpack_floats, unpack_integers
+from tracelet.journal.fit_events import begun_fit
 from tracelet.journal.frames import Cursor, Frame
 from tracelet.journal.journal_reader import JournalReader
-from tracelet.journal.metric_summary import SummaryBuilder
+from tracelet.journal.metric_summary import FitSummaries
 from tracelet.journal.records import (
     KIND_OF,
     Chunk,
     Console,
+    Event,
+    FitMetrics,
     Footer,
     MetricSummary,
     Params,
@@ -47,7 +50,10 @@ class JournalView:
         self.tags: dict[str, str] = {}
         self.sealed = False
         self._footer_metrics: dict[str, MetricSummary] = {}
-        self._builders: dict[str, SummaryBuilder] = {}
+        self._footer_fits: dict[int, dict[str, MetricSummary]] = {}
+        self._read_metrics = FitSummaries()
+        self._fits = 0
+        """How many fits have begun."""
         self._records: list[Record] = []
         self._records_read = False
         self._cursor = Cursor()
@@ -62,7 +68,12 @@ class JournalView:
     @property
     def metrics(self) -> dict[str, MetricSummary]:
         """What is known of each metric."""
-        return self._footer_metrics or {name: builder.build(name) for name, builder in self._builders.items()}
+        return self._footer_metrics or self._read_metrics.all()
+
+    @property
+    def fit_metrics(self) -> dict[int, dict[str, MetricSummary]]:
+        """The same for each fit, and 0 for what was logged outside of all; empty if there are not several fits."""
+        return self._footer_fits or _by_fit(self._read_metrics.by_fit(self._fits))
 
     def refresh(self) -> None:
         """Take in what was written since the last time."""
@@ -96,6 +107,7 @@ class JournalView:
         self.started, self.status = footer.started, footer.status
         self.params, self.tags = footer.params, footer.tags
         self._footer_metrics = {summary.name: summary for summary in footer.metrics}
+        self._footer_fits = _by_fit(footer.fits)
         self._records, self._records_read = [], False
 
     def _take(self, frame: Frame) -> None:
@@ -111,6 +123,8 @@ class JournalView:
             self.params.update(record.values)
         elif isinstance(record, Tags):
             self.tags.update(record.values)
+        elif isinstance(record, Event):
+            self._fits = max(self._fits, begun_fit(record))
         if record is not None and not isinstance(record, (Points, Spans, Console, Footer)):
             self._records.append(record)
 
@@ -130,9 +144,7 @@ class JournalView:
         except JournalError as error:
             self.reader.note(f"{chunk.name}: {error}")
             return
-        builder = self._builders.setdefault(chunk.name, SummaryBuilder())
-        builder.automatic = builder.automatic or chunk.automatic
-        builder.add_arrays(*columns, values, frame)
+        self._read_metrics.of(chunk).add_arrays(*columns, values, frame)
 
     @staticmethod
     def _check_rest(chunk: Chunk) -> None:
@@ -210,3 +222,7 @@ class JournalView:
         except JournalError as error:
             self.reader.note(str(error))
             return []
+
+
+def _by_fit(found: Iterable[FitMetrics]) -> dict[int, dict[str, MetricSummary]]:
+    return {fit.number: {summary.name: summary for summary in fit.metrics} for fit in found}

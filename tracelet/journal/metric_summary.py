@@ -1,4 +1,4 @@
-"""Computes the summary of each metric while its points pass by: count, last, min, max.
+"""Computes the summary of each metric while its points pass by, by fit and of all together: count, last, min, max.
 
 Used by the writer while it packs, and by readers of journals that have no footer. Not thread-safe.
 """
@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from tracelet.journal.records import MetricSummary
+from tracelet.journal.records import Chunk, FitMetrics, MetricSummary
 
 if TYPE_CHECKING:
     from tracelet.journal.column_packing import FloatArray, IntArray
@@ -93,6 +93,52 @@ class SummaryBuilder:
             name, self.count, self.last, self.last_step, self.last_time, self.min, self.min_step, self.max,
             self.max_step, self.automatic,
         )  # fmt: skip
+
+
+class FitSummaries:
+    """The summaries of a journal while it is written or read: of each metric by fit, and of all its fits together."""
+
+    def __init__(self) -> None:
+        self._builders: dict[tuple[int, str], SummaryBuilder] = {}
+
+    def of(self, chunk: Chunk) -> SummaryBuilder:
+        """The builder that the chunk's points are to be added to."""
+        builder = self._builders.get((chunk.fit, chunk.name))
+        if builder is None:
+            builder = self._builders[chunk.fit, chunk.name] = SummaryBuilder()
+        builder.automatic = builder.automatic or chunk.automatic
+        return builder
+
+    def all(self) -> dict[str, MetricSummary]:
+        """One summary per metric."""
+        by_name: dict[str, list[SummaryBuilder]] = {}
+        for (_, name), builder in tuple(self._builders.items()):
+            by_name.setdefault(name, []).append(builder)
+        return {name: _combined(builders).build(name) for name, builders in by_name.items()}
+
+    def by_fit(self, fits: int) -> list[FitMetrics]:
+        """The metrics of each of so many fits; none unless there are several."""
+        if fits <= 1:
+            return []
+        found: dict[int, list[MetricSummary]] = {number: [] for number in range(1, fits + 1)}
+        for (fit, name), builder in tuple(self._builders.items()):
+            found.setdefault(fit, []).append(builder.build(name))
+        return [FitMetrics(fit, found[fit]) for fit in sorted(found)]
+
+
+def _combined(builders: list[SummaryBuilder]) -> SummaryBuilder:
+    """One builder for all points; the last one is that of the last frame, as in a single builder."""
+    if len(builders) == 1:
+        return builders[0]
+    whole = SummaryBuilder()
+    for builder in sorted(builders, key=lambda one: one.frame):
+        whole.count += builder.count
+        whole.automatic = whole.automatic or builder.automatic
+        if whole._is_later(builder.frame, builder.last_time):
+            whole.last, whole.last_step, whole.last_time = builder.last, builder.last_step, builder.last_time
+        if builder.min == builder.min:
+            whole._extend(builder.min, builder.min_step, builder.max, builder.max_step)
+    return whole
 
 
 def merge_summaries(summaries: Iterable[MetricSummary]) -> dict[str, MetricSummary]:

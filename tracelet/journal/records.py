@@ -1,4 +1,4 @@
-"""The kinds of record that a journal holds. Frozen; imports only the guard.
+"""The kinds of record that a journal holds. Frozen.
 
 Written by `tracelet.capture.writer` (one thread of the training process) and by the agent; read by everybody.
 Times are integer microseconds since the Unix epoch (UTC), durations too unless a name says `_ns`.
@@ -13,8 +13,9 @@ from typing import Any, Union
 
 import msgspec
 
-from tracelet import guard
 from tracelet.journal.metric_definition import MetricDefinition as MetricDefinition  # noqa: PLC0414  # imported from here
+from tracelet.journal.metric_records import FitMetrics as FitMetrics  # noqa: PLC0414  it is a record, too
+from tracelet.journal.metric_records import MetricSummary as MetricSummary  # noqa: PLC0414  it is a record, too
 from tracelet.journal.record_base import Int64 as Int64  # noqa: PLC0414
 from tracelet.journal.record_base import Record as Record  # noqa: PLC0414
 
@@ -64,6 +65,8 @@ class Started(Record, frozen=True, kw_only=True, omit_defaults=True):
     resumed_from: str = ""
     backends: dict[str, dict[str, Any]] = {}
     """Where the run is to be delivered: name to options, credentials never among them."""
+    by_fit: bool = False
+    """Whether records say which fit they belong to; a journal from before that is read as one fit."""
     origin: str = ""
     """Shows the user who recorded the run that these destinations are his; says nothing to anybody else."""
 
@@ -79,7 +82,7 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True, gc=False):
     stage: str = ""
     """`train`, `validate`, `test`, `predict`, or empty for points that the user logged."""
     fit: Int64 = 0
-    """The number of the fit, validate, test or predict call in this process, from 1; 0 outside one."""
+    """The number of the fit in its process, from 1; 0 outside one. A test or validation has that of what was fitted."""
     reduce: str = ""
     """How ranks are to be reduced: mean, sum, min, max; `synced` when the value already is; empty for mean."""
     epochs: Packed | None = None
@@ -106,6 +109,10 @@ class Params(Record, frozen=True, kw_only=True, omit_defaults=True):
     values: dict[str, Scalar]
     source: str = "user"
     """Who said so: user, module, trainer, optimizer, logger, ..."""
+    fit: Int64 = 0
+    """The fit that they belong to; 0 for what was given outside one."""
+    place: str = ""
+    """Identifies the statement of the program that gave them: executed again, it replaces what it gave before."""
 
 
 class Tags(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -121,6 +128,8 @@ class Facts(Record, frozen=True, kw_only=True, omit_defaults=True):
     time: Int64
     topic: str
     values: dict[str, Any]
+    fit: Int64 = 0
+    """The fit that they belong to; 0 for those of the run."""
 
 
 class Event(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -215,45 +224,6 @@ class Console(Record, frozen=True, kw_only=True, omit_defaults=True):
     """
 
 
-class MetricSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is known of one metric without reading its points. NaN is never the min or the max."""
-
-    name: str
-    count: Int64
-    last: float
-    last_step: int
-    last_time: Int64
-    min: float
-    min_step: int
-    max: float
-    max_step: int
-    automatic: bool = False
-
-    @property
-    def least(self) -> float:
-        """The old name of `min`."""
-        guard.renamed("summary.least", "summary.min")
-        return self.min
-
-    @property
-    def least_step(self) -> int:
-        """The old name of `min_step`."""
-        guard.renamed("summary.least_step", "summary.min_step")
-        return self.min_step
-
-    @property
-    def greatest(self) -> float:
-        """The old name of `max`."""
-        guard.renamed("summary.greatest", "summary.max")
-        return self.max
-
-    @property
-    def greatest_step(self) -> int:
-        """The old name of `max_step`."""
-        guard.renamed("summary.greatest_step", "summary.max_step")
-        return self.max_step
-
-
 class Footer(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The index that sealing appends, so that a sealed journal is known after one read."""
 
@@ -270,6 +240,8 @@ class Footer(Record, frozen=True, kw_only=True, omit_defaults=True):
     """zlib of little-endian uint64 offsets of the frames that hold points."""
     compacted: bool = False
     """Whether `tracelet.journal.compaction` has rewritten the journal: it need not look again."""
+    fits: list[FitMetrics] = []
+    """One for each fit, and 0 for what was logged outside of all; empty for a journal of at most one fit."""
 
 
 KINDS: dict[int, type[Record]] = {

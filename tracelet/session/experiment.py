@@ -6,7 +6,6 @@ raise at the call; after the end of the run, and in forked children, calls do no
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import threading
@@ -26,6 +25,7 @@ from tracelet.capture.record_size import split_values
 from tracelet.capture.sanitize import INT64_MAX, INT64_MIN
 from tracelet.capture.scalars import checked_value
 from tracelet.capture.sink import SeriesGroup
+from tracelet.capture.statement import calling_statement
 from tracelet.capture.step_numbers import checked_step
 from tracelet.capture.tags import checked_tags
 from tracelet.capture.writer import WAKE_AT, WAKE_MASK, Writer
@@ -35,9 +35,6 @@ from tracelet.journal.records import Notice, Params, Started, Tags
 from tracelet.store import artifacts, delivery_state
 
 _clock = time.time
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""The disk is full, or this user's quota; deleting files does not fix other errors."""
-
 ONLY_STR = {str}
 MAX_REPORTED = 100
 """Names of values that are reported; a program may make up ever new ones."""
@@ -91,6 +88,11 @@ class Experiment:
     def folder(self) -> Path:
         """The run's folder in the store."""
         return self._folder
+
+    @property
+    def sink(self) -> Writer | NullWriter:
+        """Where what the program says goes."""
+        return self._writer
 
     @property
     def url(self) -> str:
@@ -175,9 +177,9 @@ class Experiment:
 
         `params`: a mapping, a namespace or a dataclass. Raises `InvalidArgument`.
         """
-        values = parameters.checked_params(params)
+        values, place = parameters.checked_params(params), calling_statement()
         for part in split_values(values):
-            self._writer.emit(Params(time=now(), values=part))
+            self._writer.emit(Params(time=now(), values=part, fit=self._writer.fits.current(), place=place))
         self._warn_if_ended("parameter", values)
 
     def log_hyperparameter(self, name: str, value: Any) -> None:
@@ -214,7 +216,7 @@ class Experiment:
             raise
         except OSError as error:
             message = f"the artifact {os.fspath(path)!r} was not stored ({error.strerror or error})"
-            say(f"{message}. The training continues; {_fix_for(error)} and log it again.")
+            say(f"{message}. The training continues; {artifacts.fix_for(error)} and log it again.")
             self._writer.emit(Notice(time=now(), code="artifact", message=message, count=1))
 
     def log_file_artifact(self, path: str | os.PathLike[str], name: str | None = None) -> None:
@@ -269,15 +271,6 @@ class Experiment:
 
     def __repr__(self) -> str:
         return f"<tracelet.Experiment {self.name!r} {self.id} in {self._folder}>"
-
-
-def _fix_for(error: OSError) -> str:
-    """How to fix an artifact that could not be copied."""
-    if error.errno in DISK_FULL:
-        return "free some space"
-    if isinstance(error, PermissionError):
-        return f"allow this user to use {error.filename or 'the file and the store'}"
-    return "check that the file and the store are reachable"
 
 
 def _unpickled(started: Started) -> Experiment:

@@ -147,4 +147,4 @@ class StatusPanel:
             self._run = self._run or Run(folder)
             self._run.refresh()
             return list(self._run.summaries().values())
-        return [builder.build(name) for name, builder in dict(self._writer.packer.summaries).items()]
+        return list(self._writer.packer.summaries.all().values())

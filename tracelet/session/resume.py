@@ -75,7 +75,7 @@ def open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]], nth:
         writer.without_agent = settings.delivery != "agent"
         if branch:
             with guard("finding the last steps"):
-                writer.packer.continue_steps(_next_steps(folder, earlier, identity.rank))
+                writer.packer.continue_steps(*_next_steps(folder, earlier, identity.rank))
         writer.start()
     except OSError as error:
         raise StoreError(
@@ -204,14 +204,22 @@ def _has_ended(path: Path, started: Started) -> bool:
         return True
 
 
-def _next_steps(folder: Path, earlier: list[tuple[Path, Started]], rank: int) -> dict[str, int]:
-    """The next steps of metrics that are logged without a step, from the processes of this rank."""
+def _next_steps(
+    folder: Path, earlier: list[tuple[Path, Started]], rank: int
+) -> tuple[dict[str, int], dict[int, dict[str, int]]]:
+    """The next steps of metrics that are logged without a step, from the processes of this rank: by name, and by fit
+    where there are several.
+    """
     following: dict[str, int] = {}
+    by_fit: dict[int, dict[str, int]] = {}
     for path, started in earlier:
         if started.rank == rank and path.parent == folder:
-            for name, metric in JournalView(path).metrics.items():
-                following[name] = max(following.get(name, 0), metric.last_step + 1)
-    return following
+            view = JournalView(path)
+            for fit, metrics in ((None, view.metrics), *view.fit_metrics.items()):
+                steps = following if fit is None else by_fit.setdefault(fit, {})
+                for name, metric in metrics.items():
+                    steps[name] = max(steps.get(name, 0), metric.last_step + 1)
+    return following, by_fit
 
 
 def _started(
@@ -227,7 +235,7 @@ def _started(
         host=identity.host, pid=identity.pid, process_started=identity.process_started, rank=identity.rank,
         local_rank=identity.local_rank, node_rank=identity.node_rank, world_size=identity.world_size, attempt=attempt,
         launch=identity.launch, branch=branch, command=mask_arguments(sys.orig_argv), folder=_working_folder(),
-        version=__version__, backends=dict(backends), process_age=_age(),
+        version=__version__, backends=dict(backends), process_age=_age(), by_fit=True,
     )  # fmt: skip
 
 

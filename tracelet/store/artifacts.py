@@ -28,6 +28,8 @@ from tracelet.store.private_files import create_temporary
 
 FOLDER = "artifacts"
 BLOCK = 1024 * 1024
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The disk is full, or this user's quota; deleting files does not fix other errors."""
 DIGEST_SIZE = 20
 """160 bits: no two files of a run will ever share a name by chance."""
 
@@ -149,3 +151,12 @@ def replaced_references(found: Sequence[Artifact], removals: Iterable[Event]) ->
         for place, artifact in enumerate(found)
         if not artifact.digest and (latest[artifact.path] != place or removed.get(artifact.path, -1) >= artifact.time)
     }
+
+
+def fix_for(error: OSError) -> str:
+    """How to fix an artifact that could not be copied."""
+    if error.errno in DISK_FULL:
+        return "free some space"
+    if isinstance(error, PermissionError):
+        return f"allow this user to use {error.filename or 'the file and the store'}"
+    return "check that the file and the store are reachable"

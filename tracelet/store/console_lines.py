@@ -1,4 +1,4 @@
-"""Console lines of a run, in the order in which a terminal showed them. Reading side; pure.
+"""Console lines of a run, in the order in which a terminal showed them. Reading side.
 
 Used by `Run.console()`: a line that changed appears once, in its last state, at the time at which it began.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from tracelet.journal.journal_view import JournalView
 from tracelet.journal.records import Console
 
 
@@ -32,6 +33,13 @@ def lines(rank: int, attempt: int, records: Iterable[Console], stream: str | Non
                 time = (record.time + after) / 1e6
                 found[record.stream, number] = Line(time, rank, attempt, record.stream, number, text)
     return list(found.values())
+
+
+def of_views(views: Iterable[JournalView], stream: str | None, rank: int | None) -> list[Line]:
+    """The lines of these processes, or of those of one rank, by time."""
+    chosen = ((view, view.started) for view in views if view.started and rank in (None, view.started.rank))
+    found = (lines(started.rank, started.attempt, view.console(), stream) for view, started in chosen)
+    return ordered(line for of_one in found for line in of_one)
 
 
 def ordered(found: Iterable[Line]) -> list[Line]:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from tracelet import guard
 from tracelet.errors import JournalError
 from tracelet.journal.journal_view import JournalView
-from tracelet.journal.metric_summary import SummaryBuilder, merge_summaries
+from tracelet.journal.metric_summary import merge_summaries
 from tracelet.journal.records import (
     Artifact,
     Event,
-    Facts,
     MetricDefinition,
     MetricSummary,
     Notice,
@@ -31,6 +30,8 @@ from tracelet.store.annotations import Annotations, read_annotations
 from tracelet.store.data_frame import data_frame
 from tracelet.store.delivery_state import Delivery, read_all
 from tracelet.store.downsampling import downsample, downsample_chunks
+from tracelet.store.fit_params import sources_of, values_of
+from tracelet.store.fits import Fit, are_several, common_params, fit_of, fits_of
 from tracelet.store.hyperparameters import merged, sources
 from tracelet.store.metric_definitions import MetricDefinitions, RunMetric
 from tracelet.store.metric_journals import chunks, holding
@@ -113,13 +114,24 @@ class Run:
 
     @property
     def params(self) -> dict[str, Scalar]:
-        """Hyperparameters by name; rank 0 and later attempts override others."""
-        return merged(self._first_rank_last())
+        """Hyperparameters by name; of a run of several fits, what they have in common. Rank 0 and later attempts
+        override others.
+        """
+        return merged(self._first_rank_last()) if not are_several(self) else values_of(common_params(self))
 
     @property
     def param_sources(self) -> dict[str, str]:
         """Who gave each hyperparameter: `user`, `argparse`, `hydra`, `module`, `trainer`, ..., by name."""
-        return sources(self._first_rank_last())
+        return sources(self._first_rank_last()) if not are_several(self) else sources_of(common_params(self))
+
+    @property
+    def fits(self) -> list[Fit]:
+        """The trainings of the run, each with its own facts; the run itself as one, if it has not several."""
+        return fits_of(self)
+
+    def fit(self, number: int) -> Fit:
+        """The fit with this number, from 1. RunNotFound if there is none."""
+        return fit_of(self, number)
 
     @property
     def annotations(self) -> Annotations:
@@ -145,12 +157,7 @@ class Run:
 
     def facts(self, topic: str) -> dict[str, Any]:
         """The facts of a topic: git, environment, model; empty if there are none."""
-        found: dict[str, Any] = {}
-        for view in self._first_rank_last():
-            for record in view.records(Facts):
-                if record.topic == topic:
-                    found = record.values
-        return facts_schema.matching(topic, found)
+        return facts_schema.latest(self._first_rank_last(), topic)
 
     @property
     def git(self) -> dict[str, Any]:
@@ -187,10 +194,7 @@ class Run:
 
     def console(self, stream: str | None = None, rank: int | None = None) -> list[console_lines.Line]:
         """Console lines by time: of all ranks and both streams, or of one (`stdout`, `stderr`)."""
-        pairs = [(view, view.started) for view in self._training()]
-        chosen = [(view, started) for view, started in pairs if started and rank in (None, started.rank)]
-        found = (console_lines.lines(started.rank, started.attempt, view.console(), stream) for view, started in chosen)
-        return console_lines.ordered(line for lines in found for line in lines)
+        return console_lines.of_views(self._training(), stream, rank)
 
     def spans(self, name: str | None = None) -> SpanTable:
         """Spans of all processes, ordered by start; only those with one name if given."""
@@ -220,12 +224,7 @@ class Run:
         known = merge_summaries(view.metrics[name] for view in views)[name]
         if self._is_as_recorded(views):
             return known
-        series = self.series(name)
-        builder = SummaryBuilder()
-        builder.automatic = known.automatic
-        if len(series):
-            builder.add_arrays(series.steps, (series.times * 1e6).round().astype("int64"), series.values)
-        return builder.build(name)
+        return summaries.of_series(self.series(name), known.automatic)
 
     @property
     def definitions(self) -> MetricDefinitions:

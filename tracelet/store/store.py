@@ -14,6 +14,7 @@ from tracelet import settings
 from tracelet.errors import InvalidArgument, RunNotFound, StoreError
 from tracelet.journal.records import STATUSES
 from tracelet.journal.run_folder import RUNS, ignore_in_git
+from tracelet.store.fits import Fit
 from tracelet.store.notebook_views import store_html
 from tracelet.store.run import Run
 
@@ -99,6 +100,24 @@ class Store:
         if name in folders:
             return Run(folders[name])
         return self._by_prefix_or_name(name, folders, unique)
+
+    def fit(self, name: str) -> Fit:
+        """The fit `RUN:2`; RUN alone if the run has one fit. RunNotFound otherwise."""
+        run, fit = self.run_and_fit(name)
+        if fit is None and len(run.fits) > 1:
+            raise RunNotFound(f"run {run.id} has {len(run.fits)} fits. Name one of them, e.g. {run.id}:1")
+        return fit or run.fits[0]
+
+    def run_and_fit(self, name: str) -> tuple[Run, Fit | None]:
+        """The run with this id, prefix or name, or the run of the fit `RUN:2`, and the fit. RunNotFound otherwise."""
+        try:
+            return self.run(name), None
+        except RunNotFound:
+            of_run, colon, number = name.rpartition(":")
+            if not colon or not number.isdecimal():
+                raise
+            run = self.run(of_run)
+            return run, run.fit(int(number))
 
     def _latest(self) -> Run:
         runs = self.runs()

@@ -14,9 +14,10 @@ from pathlib import Path
 import msgspec
 
 from tracelet.journal.journal_view import JournalView
-from tracelet.journal.metric_summary import merge_summaries
+from tracelet.journal.metric_summary import SummaryBuilder, merge_summaries
 from tracelet.journal.records import MetricSummary
 from tracelet.store import resumed_series
+from tracelet.store.series import Series
 
 FILE_NAME = "summaries.msgpack"
 OLD_FILE_NAME = "figures.msgpack"
@@ -44,6 +45,15 @@ def summaries(folder: Path, views: Sequence[JournalView]) -> Summaries:
         return recorded
     exact = read(folder, count_points(views))
     return {name: exact.get(name, summary) for name, summary in recorded.items()}
+
+
+def of_series(series: Series, automatic: bool) -> MetricSummary:
+    """The summary of a series that was read; that of no points at all if it is empty."""
+    builder = SummaryBuilder()
+    builder.automatic = automatic
+    if len(series):
+        builder.add_arrays(series.steps, (series.times * 1e6).round().astype("int64"), series.values)
+    return builder.build(series.name)
 
 
 def is_single_branch(views: Sequence[JournalView]) -> bool:

@@ -13,6 +13,7 @@ import pytest
 import tracelet
 from tracelet.capture import console
 from tracelet.capture.console import ConsoleCapture, StreamRecorder
+from tracelet.capture.running_fits import RunningFits
 from tracelet.capture.sink import DeferredRecords, Item
 from tracelet.journal.records import Console, Notice, Record
 
@@ -22,6 +23,7 @@ class Kept:
 
     def __init__(self) -> None:
         self.items: list[DeferredRecords] = []
+        self.fits = RunningFits(lambda change: None)
 
     def emit(self, item: Item) -> None:
         """Keep it."""

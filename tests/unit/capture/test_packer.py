@@ -49,7 +49,7 @@ def test_every_point_is_packed_once_and_in_order(flushes: list[list[Item]]) -> N
         assert [repr(value) for value in values] == [repr(item[2]) for item in items]
         assert times == [int(item[3] * 1_000_000) for item in items]
         if items:
-            assert packer.summaries[name].count == len(items)
+            assert packer.summaries.all()[name].count == len(items)
 
 
 def test_series_of_one_name_are_kept_apart_by_their_key() -> None:
@@ -127,7 +127,7 @@ def test_rows_are_packed_as_their_points_would_be(flushes: list[list[Item]]) -> 
             ]
             values = [repr(value) for value in unpack_floats(chunk.values, chunk.count).tolist()]
             found[chunk.name] += zip(*columns, values)
-        assert {name: builder.count for name, builder in packer.summaries.items()} == {
+        assert {name: summary.count for name, summary in packer.summaries.all().items()} == {
             name: len(series) for name, series in found.items() if series
         }
         return found
@@ -195,7 +195,7 @@ def test_points_that_cannot_be_read_are_noted_once_for_each_metric() -> None:
 def test_steps_of_a_key_go_on_over_flushes_and_processes() -> None:
     """What is logged by key without a step counts on from one flush to the next, and from where a run had got to."""
     packer, key = Packer(), SeriesKey("a")
-    packer.continue_steps({"a": 7})
+    packer.continue_steps({"a": 7}, {})
     flushes = [chunks_of(packer.pack([(key, None, 1.0, 1.0, -1, None)] * 2)) for _ in range(2)]
     steps = [list(unpack_integers(chunk.steps, chunk.count)) for (chunk,) in flushes]
     assert steps == [[7, 8], [9, 10]]

@@ -166,7 +166,7 @@ def test_a_chunk_that_cannot_be_meant_costs_only_itself(tmp_path: Path, chunk: C
     if seal:
         packer = Packer()
         packer.pack([("a", 0, 1.0, 1.0), ("a", 1, 2.0, 1.0)])
-        summaries = [builder.build(name) for name, builder in packer.summaries.items()]
+        summaries = list(packer.summaries.all().values())
         path.unlink()
         journal = JournalWriter.create(path, redact)
         journal.append([started(), *records])
@@ -242,7 +242,7 @@ def test_reading_on_equals_reading_afresh(
     last = Status(time=99, status="finished")
     journal.append([last])
     if seal:
-        metrics = [builder.build(name) for name, builder in packer.summaries.items()]
+        metrics = list(packer.summaries.all().values())
         known = {"n": len(flushes) - 1} if flushes else {}
         journal.seal(footer(journal, started(pid=1, process_started=-1.0), last, metrics=metrics, params=known))
     journal.close()

@@ -88,11 +88,11 @@ class LightningIntegration(Integration):
 
     def launch_counts(self) -> dict[str, int]:
         """A launched process continues this one's numbering of fits; the fit that launches it counts as one."""
-        return {"fits": self.trainer_calls.fits_before}
+        return self.trainer_calls.launch_counts()
 
     def restore_counts(self, counts: Mapping[str, int]) -> None:
         """Continue the numbering of fits from there."""
-        self.trainer_calls.fits_before = counts.get("fits", 0)
+        self.trainer_calls.restore_counts(counts)
 
     def start(self) -> None:
         """Patch each imported distribution and wait for the others."""

@@ -99,6 +99,8 @@ class Checkpoints:
         if fit is not None:
             metadata["fit"] = fit.number
         place = _absolute(path)
+        if fit is not None:
+            self._sink.fits.saved(place, fit.number)
         self._sink.emit(
             Artifact(
                 time=time.time_ns() // 1000, name=Path(path).name, path=place, kind="checkpoint", size=_size(place),
@@ -157,6 +159,7 @@ def best_of(trainer: Any, fit: Fit) -> dict[str, Scalar]:
         "best_checkpoint": _absolute(callback.best_model_path),
         "best_score": _score(callback.best_model_score),
         "monitor": callback.monitor,
+        "mode": callback.mode,
     }
 
 
@@ -165,6 +168,7 @@ def _judged(callback: Any, path: str) -> dict[str, Scalar]:
     return {
         "monitor": callback.monitor,
         "score": _score(callback.current_score if kept is None else kept),
+        "mode": callback.mode,
         "best": bool(callback.monitor) and callback.best_model_path == path,
     }
 

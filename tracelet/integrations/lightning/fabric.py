@@ -51,7 +51,7 @@ class FabricMetrics:
             if is_number(value):
                 key = self._keys.get(name)
                 if key is None:
-                    key = self._keys[name] = SeriesKey(name, reduce="mean")
+                    key = self._keys[name] = SeriesKey(name, fit=None, reduce="mean")
                 self._emit((key, step, detached(value), now, -1, None))
 
 

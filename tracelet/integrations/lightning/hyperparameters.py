@@ -1,7 +1,8 @@
 """Hyperparameters: the arguments of module, datamodule, trainer and loggers, and what Lightning derives from them.
 
 Called on the training thread a few times per fit, never per step. A name is recorded again only when its value has
-changed. It computes nothing with the model: no forward pass, no random number, no read of a device.
+changed or another fit has begun. It computes nothing with the model: no forward pass, no random number, no read of a
+device.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tracelet.capture.record_size import split_values
 from tracelet.guard import attempt, guard
 from tracelet.integrations.base import Sink
 from tracelet.integrations.lightning.logger_calls import LoggerCalls
-from tracelet.integrations.lightning.trainer_calls import TrainerCalls
+from tracelet.integrations.lightning.trainer_calls import Fit, TrainerCalls
 from tracelet.integrations.model_description import describe_model, describe_optimizers
 from tracelet.integrations.object_settings import described_arguments
 from tracelet.integrations.patching import Function, Patch
@@ -46,13 +47,18 @@ class Hyperparameters:
         self._sink = sink
         self._trainer_calls = trainer_calls
         self._told: dict[tuple[str, str], Scalar] = {}
-        """Values by source and name; without a source the last one by any."""
+        """Values by source and name; without a source the last one by any. Begun anew with every fit but the first."""
+        self._fit = 0
+        """The fit that they are of."""
+        self._arguments: weakref.WeakKeyDictionary[Any, dict[str, Scalar]] = weakref.WeakKeyDictionary()
+        """What each trainer was created with."""
         self._loggers = loggers
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
         """Trainers whose arguments have been recorded."""
         self.on_setup: Callable[[Any], None] = lambda _: None
         """Called with the trainer when a stage begins and its setup is complete."""
         loggers.tell = lambda values: self._tell(values, "logger")
+        trainer_calls.on_begin.append(self._begin)
 
     def patches(self, root: str) -> list[Patch]:
         """The places where arguments arrive, and where setup is complete."""
@@ -65,6 +71,15 @@ class Hyperparameters:
             Patch(f"{root}.loops.evaluation_loop", "_EvaluationLoop.on_run_start", self._around_loop),
         ]
 
+    def _begin(self, trainer: Any, fit: Fit) -> None:
+        """A fit begins: everything about it is recorded with it, whatever earlier ones had."""
+        if fit.kind != "fit" or fit.number == self._fit:
+            return
+        if self._fit:
+            self._told.clear()
+        self._fit = fit.number
+        self._tell(self._arguments.get(trainer, {}), "trainer", "trainer/")
+
     def _tell(self, values: Mapping[Any, Any], source: str, prefix: str = "") -> None:
         fresh = {
             f"{prefix}{name}": value
@@ -73,8 +88,10 @@ class Hyperparameters:
         }
         if fresh:
             self._told.update({(by, name): value for by in (source, "") for name, value in fresh.items()})
+            fit = self._sink.fits.current()
+            place = "" if fit else f"{source}:{prefix}"
             for part in split_values(fresh):
-                self._sink.emit(Params(time=time.time_ns() // 1000, values=part, source=source))
+                self._sink.emit(Params(time=time.time_ns() // 1000, values=part, source=source, fit=fit, place=place))
 
     def tell_module(self, module: Any) -> None:
         """Record the hyperparameters of a module that no Trainer has."""
@@ -116,7 +133,11 @@ class Hyperparameters:
         self._known.add(trainer)
         # The first trainer uses the short names; a later one adds only arguments that differ.
         index = self._trainer_calls.index_of(trainer)
-        values = flatten(described_arguments(given))
+        values = self._arguments[trainer] = flatten(described_arguments(given))
+        running = self._trainer_calls.is_running(trainer) and self._trainer_calls.fit_of(trainer).kind == "fit"
+        if running:
+            self._tell(values, "trainer", "trainer/")
+            return
         if index > 1:
             values = {
                 name: value for name, value in values.items()
@@ -179,7 +200,8 @@ class Hyperparameters:
         counts = {name: facts[name] for name in ("class", "parameters", "trainable_parameters")}
         if any(self._is_new("model", f"model/{name}", value) for name, value in counts.items()):
             self._tell(counts, "model", "model/")
-            self._sink.emit(Facts(time=time.time_ns() // 1000, topic="model", values=facts))
+            fit = self._sink.fits.current()
+            self._sink.emit(Facts(time=time.time_ns() // 1000, topic="model", values=facts, fit=fit))
 
     def _around_loop(self, original: Function) -> Function:
         def on_run_start(loop: Any, *args: Any, **kwargs: Any) -> Any:

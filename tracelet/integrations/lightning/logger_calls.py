@@ -161,5 +161,5 @@ class LoggerCalls:
     def _key(self, name: str) -> SeriesKey:
         key = self._keys.get(name)
         if key is None:
-            key = self._keys[name] = SeriesKey(name, reduce="mean")
+            key = self._keys[name] = SeriesKey(name, fit=None, reduce="mean")
         return key

@@ -8,9 +8,10 @@ adds no callback.
 from __future__ import annotations
 
 import itertools
+import os
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +33,7 @@ class Fit:
 
     def __init__(self, number: int, kind: str, trainer: int) -> None:
         self.number = number
+        """That of the fit; of an evaluation that of what was fitted, 0 if nothing was."""
         self.kind = kind
         self.trainer = trainer
         self.began = time.monotonic()
@@ -53,13 +55,13 @@ class Fit:
 
 
 class TrainerCalls:
-    """Numbers the fits of this process from 1 and records how the process would end."""
+    """The calls of this process's trainers; records how the process would end."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self.recording = True
         """Whether the run still records; a wrapper that somebody has kept outlives the run."""
-        self._counted = 0
+        self._numbers = sink.fits
         self.launched = False
         """Whether this process continues a fit that the launching process began."""
         self._trainer_numbers = itertools.count(1)
@@ -73,6 +75,8 @@ class TrainerCalls:
         """The announced end, if the cluster has announced one."""
         self.on_finish: list[Any] = []
         """Called with (trainer, fit) before a fit is recorded as finished: each returns attributes to add."""
+        self.on_begin: list[Any] = []
+        """Called with (trainer, fit) after a fit was recorded as begun."""
 
     def fit_of(self, trainer: Any) -> Fit:
         """The fit that the trainer runs; a fit that began before us is counted when first seen."""
@@ -99,33 +103,51 @@ class TrainerCalls:
         """Whether a fit of this trainer has begun and not ended."""
         return trainer in self._fits
 
-    def begin(self, trainer: Any) -> Fit:
-        """Count a new fit and record it."""
+    def begin(self, trainer: Any, checkpoint: str = "") -> Fit:
+        """Count a new fit and record it. `checkpoint`: the file that it was told to load."""
         function = trainer.state.fn
         kind = function.value if function is not None else "fit"
-        fit = Fit(self._next(), str(kind), self.index_of(trainer))
+        fit = Fit(self._number(trainer, kind, checkpoint), str(kind), self.index_of(trainer))
         self._fits.setdefault(trainer, []).append(fit)
         self._latest = weakref.ref(trainer), fit
         self._sink.expect("", "")
         attributes: dict[str, Scalar] = {"number": fit.number, "kind": fit.kind, "trainer": fit.trainer}
         if fit.kind == "fit":
             attributes.update(max_epochs=trainer.max_epochs, max_steps=trainer.max_steps)
+        block = self._numbers.enclosing_block(fit.number)
+        if block:
+            attributes["block"] = block
         self.emit_event("fit_started", attributes)
+        for begun in self.on_begin:
+            with guard("describing the beginning of a fit"):
+                begun(trainer, fit)
         return fit
 
-    @property
-    def fits_before(self) -> int:
-        """The number of ended fits: the next one runs, in this process and in those that it launches."""
-        return self._counted - bool(self._fits)
+    def _number(self, trainer: Any, kind: str, checkpoint: str) -> int:
+        """The number of the call that begins now."""
+        numbers = self._numbers
+        model = getattr(trainer, "lightning_module", None)
+        if kind == "fit":
+            number = numbers.begin()
+            numbers.remember(number, model)
+            return number
+        carried, numbers.carried = numbers.carried, None
+        number = numbers.current() or numbers.fitted(model, path=checkpoint) if carried is None else carried
+        numbers.evaluate(number)
+        return number
 
-    @fits_before.setter
-    def fits_before(self, number: int) -> None:
-        self._counted = number
+    def launch_counts(self) -> dict[str, int]:
+        """How a launched process continues: the number of fits before the running call, and its own if it evaluates."""
+        running = [fit for fits in self._fits.values() for fit in fits]
+        if running and running[-1].kind != "fit":
+            return {"fits": self._numbers.counted, "evaluation": running[-1].number}
+        return {"fits": self._numbers.counted - bool(running)}
+
+    def restore_counts(self, counts: Mapping[str, int]) -> None:
+        """In a launched process: continue from there."""
+        self._numbers.counted = counts.get("fits", 0)
+        self._numbers.carried = counts.get("evaluation")
         self.launched = True
-
-    def _next(self) -> int:
-        self._counted += 1
-        return self._counted
 
     def end(self, trainer: Any, status: str, reason: str = "") -> None:
         """Record how the fit ended, with the attributes that the other modules add."""
@@ -134,6 +156,7 @@ class TrainerCalls:
         if not running:
             return
         fit = running.pop()
+        self._numbers.end(fit.number)
         if not running:
             del self._fits[trainer]
         if status == PREEMPTED and self.preemption_notice:
@@ -184,6 +207,7 @@ class TrainerCalls:
         return [
             Patch(f"{root}.trainer.call", "_call_and_handle_interrupt", self._around_entry_point),
             Patch(f"{root}.trainer.trainer", "Trainer._run", self._around_run),
+            Patch(f"{root}.core.module", "_load_from_checkpoint", self._around_load, optional=True),
             Patch(f"{root}.trainer.trainer", "Trainer._teardown", self._around_teardown),
             Patch(f"{root}.callbacks.lr_finder", "LearningRateFinder.lr_find", self._around_trial),
             Patch(f"{root}.callbacks.batch_size_finder", "BatchSizeFinder.scale_batch_size", self._around_trial),
@@ -192,10 +216,21 @@ class TrainerCalls:
     def _around_entry_point(self, original: Function) -> Function:
         def call_and_handle_interrupt(trainer: Any, *args: Any, **kwargs: Any) -> Any:
             with guard("following the trainer"):
-                self.begin(trainer)
+                self.begin(trainer, checkpoint_among(args))
             return self._follow(trainer, original, trainer, *args, **kwargs)
 
         return call_and_handle_interrupt
+
+    def _around_load(self, original: Function) -> Function:
+        def load_from_checkpoint(cls: Any, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+            model = original(cls, checkpoint_path, *args, **kwargs)
+            with guard("finding the fit of a checkpoint"):
+                number = self._numbers.fitted(path=checkpoint_among([checkpoint_path]))
+                if number:
+                    self._numbers.remember(number, model)
+            return model
+
+        return load_from_checkpoint
 
     def _around_run(self, original: Function) -> Function:
         def run(trainer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -236,6 +271,15 @@ class TrainerCalls:
                 return original(callback, trainer, *args, **kwargs)
 
         return try_out
+
+
+def checkpoint_among(arguments: Iterable[Any]) -> str:
+    """The absolute path of the checkpoint among the arguments of a trainer; empty without one, and for `best`."""
+    for argument in arguments:
+        if isinstance(argument, (str, os.PathLike)):
+            path = os.fspath(argument)
+            return path if "://" in path else os.path.abspath(path)
+    return ""
 
 
 def _is_interrupted(trainer: Any) -> bool:

@@ -134,7 +134,7 @@ class TrainerlessLogging:
         if is_number(value):
             key = self._keys.get(name)
             if key is None:
-                key = self._keys[name] = SeriesKey(name, reduce="mean")
+                key = self._keys[name] = SeriesKey(name, fit=None, reduce="mean")
             self._emit((key, None, detached(value), time.time(), -1, None))
 
     def _take_all(self, dictionary: Mapping[str, Any], *_: Any, logger: Any = None, **__: Any) -> None:

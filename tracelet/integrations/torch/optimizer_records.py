@@ -28,10 +28,12 @@ class _Known:
 
     def __init__(self, optimizer: Any, index: int, name: str) -> None:
         self.reference = weakref.ref(optimizer)
+        self.fit = 0
+        """The fit in which it stepped last."""
         self.name = name
         self.keys: list[SeriesKey] = []
         suffix = f"/{index}" if index else ""
-        self.norm = SeriesKey(GRADIENT_NORM + suffix, "train", 0, "mean", True)
+        self.norm = SeriesKey(GRADIENT_NORM + suffix, "train", None, "mean", True)
         self.steps = 0
 
     def series(self, groups: list[dict[str, Any]]) -> list[SeriesKey]:
@@ -41,7 +43,7 @@ class _Known:
             several = len(groups) > 1
             self.keys = [
                 SeriesKey(
-                    f"{self.name}/{name}" if several or "name" in group else self.name, "train", 0, "synced", True
+                    f"{self.name}/{name}" if several or "name" in group else self.name, "train", None, "synced", True
                 )
                 for name, group in zip(names, groups)
             ]
@@ -58,9 +60,12 @@ class OptimizerRecords:
         self._gradients = bool(settings.get("track_gradients", False))
         self._known: dict[int, _Known] = {}
         self._names: dict[str, int] = {}
+        self._fits = sink.fits
+        self._fit = 0
+        """The fit to which the numbers in `_names` belong."""
         self._norms: list[tuple[Any, float]] = []
         """Gradient norms computed for clipping since the last step: (norm, kind of norm)."""
-        self._loss = SeriesKey(LOSS, "train", 0, "mean", True) if settings.get("track_backward_loss") else None
+        self._loss = SeriesKey(LOSS, "train", None, "mean", True) if settings.get("track_backward_loss") else None
         self.models: dict[int, weakref.ref[Any]] = {}
         """By the id of an optimizer, the model whose parameters it was created with."""
         self.schedulers: list[tuple[weakref.ref[Any], weakref.ref[Any]]] = []
@@ -87,7 +92,7 @@ class OptimizerRecords:
     def step(self, optimizer: Any) -> None:
         """The optimizer is about to step."""
         known = self._known.get(id(optimizer))
-        if known is None or known.reference() is not optimizer:
+        if known is None or known.fit != self._fits.number or known.reference() is not optimizer:
             known = self._meet(optimizer)
         known.steps += 1
         if known.norm.name == GRADIENT_NORM:
@@ -114,11 +119,21 @@ class OptimizerRecords:
         self._norms.clear()
 
     def _meet(self, optimizer: Any) -> _Known:
+        """An optimizer's first step in this fit; its optimizers are numbered from 0."""
+        fit = self._fits.number
+        known = self._known.get(id(optimizer))
+        if not fit and known is not None and known.reference() is optimizer:
+            known.fit = fit  # a step between two fits
+            return known
+        if fit and fit != self._fit:
+            self._names.clear()
+            self._fit = fit
         kind = type(optimizer).__name__
         count = self._names[kind] = self._names.get(kind, 0) + 1
         index = sum(self._names.values()) - 1
         name = f"lr-{kind}" if count == 1 else f"lr-{kind}-{count - 1}"
         known = self._known[id(optimizer)] = _Known(optimizer, index, name)
+        known.fit = fit
         with guard("describing an optimizer"):
             self._describe(optimizer, index)
         return known
@@ -131,17 +146,20 @@ class OptimizerRecords:
             name = f"scheduler/{index}" if len(mine) == 1 else f"scheduler/{index}/{place}"
             described[name] = describe_scheduler(scheduler)
         self._tell(described, "optimizer")
-        reference = self.models.pop(id(optimizer), None)
+        self.models = {key: known for key, known in self.models.items() if known() is not None}
+        reference = self.models.get(id(optimizer))
         model = reference() if reference is not None else None
         if model is not None:
             facts = describe_model(unwrapped(model))
             counts = {name: facts[name] for name in ("class", "parameters", "trainable_parameters")}
             self._tell({"model" if not index else f"model/{index}": counts}, "model")
             if not index:
-                self._sink.emit(Facts(time=time.time_ns() // 1000, topic="model", values=facts))
+                fit = self._fits.current()
+                self._sink.emit(Facts(time=time.time_ns() // 1000, topic="model", values=facts, fit=fit))
 
     def _tell(self, values: dict[str, Any], source: str) -> None:
-        self._sink.emit(Params(time=time.time_ns() // 1000, values=flatten(values), source=source))
+        fit = self._fits.current()
+        self._sink.emit(Params(time=time.time_ns() // 1000, values=flatten(values), source=source, fit=fit))
 
 
 def unwrapped(model: Any) -> Any:

@@ -26,7 +26,7 @@ class Origins:
     def __init__(self, sink: Sink, optimizers: OptimizerRecords) -> None:
         self._emit = sink.emit
         self._optimizers = optimizers
-        self._scale = SeriesKey(SCALE, "train", 0, "synced", True)
+        self._scale = SeriesKey(SCALE, "train", None, "synced", True)
 
     def patches(self) -> list[Patch]:
         """Constructors of optimizers, the last step of the schedulers' constructors, and the scaler's update."""
@@ -42,6 +42,7 @@ class Origins:
         def __init__(optimizer: Any, params: Any, *args: Any, **kwargs: Any) -> None:
             with guard("looking for an optimizer's model"):
                 model = model_of(params)
+                self._optimizers.models.pop(id(optimizer), None)  # of an earlier optimizer at this address
                 if model is not None:
                     self._optimizers.models[id(optimizer)] = weakref.ref(model)
             original(optimizer, params, *args, **kwargs)
