@@ -267,7 +267,7 @@ def common_params(run: _RecordedRun) -> Table:
     outside: dict[str, Given] = {}
     for found in journals:
         outside.update(found.outside)
-    return {**fit_params.common(tables), **outside}
+    return {**outside, **fit_params.common(tables)}
 
 
 def table_of(journals: list[FitParams], number: int) -> Table:
