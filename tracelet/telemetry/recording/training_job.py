@@ -53,7 +53,7 @@ class TrainingJob(TrainingContext):
     def __init__(self, recorder: SpanRecorder, process: ProcessInfo, interval: int | None) -> None:
         told = pop_saved()
         super().__init__(recorder, process, TelemetryConfig().with_changes(told), interval)
-        self._told_before = bool(told)
+        self._told_before = bool({name.removesuffix("_or_fn") for name in told} - {*BASE, "custom_metadata"})
         self._told_late: set[str] = set()
         """What the program has said of the run after `one_logger_initialization`."""
         self.training = TrainingThroughput(self)

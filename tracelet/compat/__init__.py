@@ -1,0 +1,1 @@
+"""For programs written for another telemetry library: its names, on top of tracelet."""
