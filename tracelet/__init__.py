@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracelet._version import __version__
@@ -21,6 +21,7 @@ from tracelet.errors import TraceletError
 if TYPE_CHECKING:
     from tracelet.session.experiment import Experiment
     from tracelet.session.fit_block import FitBlock
+    from tracelet.session.sweep_calls import SweepResult
     from tracelet.store.store import Store
     from tracelet.telemetry.recording.span import span
 
@@ -36,6 +37,7 @@ __all__ = [
     "span",
     "start_logging",
     "stop_logging",
+    "sweep",
 ]
 
 
@@ -133,6 +135,30 @@ def fit(params: Mapping[str, Any] | None = None, /, **more: Any) -> FitBlock:
 
     experiment = get_active_experiment()
     return FitBlock(None if experiment is None else experiment.sink, {**(params or {}), **more})
+
+
+def sweep(
+    config: str | os.PathLike[str] | Mapping[str, Any],
+    function: Callable[[dict[str, Any]], Any],
+    count: int | None = None,
+    *,
+    name: str | None = None,
+    project: str | None = None,
+    seed: int | None = None,
+    backend: str | Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    resume: str = "",
+) -> SweepResult:
+    """Search hyperparameters: call `function(parameters)` for each trial, in this process, and record each as a run.
+
+    `config`: a sweep configuration in the format of Weights & Biases, as a file or a mapping. `count`: number of trials
+    (default: all of a grid, or `run_cap`). The metric is what the function logs, or the number that it returns.
+    `resume`: a sweep whose program was interrupted, by id, name or `latest`. Raises `SweepError`. Needs Optuna.
+    """
+    from tracelet.session.sweep_calls import run_sweep
+
+    given = {"name": name, "project": project, "seed": seed, "backend": backend, "config": settings}
+    return run_sweep(config, function, count, given, resume)
 
 
 def open_store(path: str | os.PathLike[str] | None = None) -> Store:

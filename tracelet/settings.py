@@ -124,6 +124,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("track_ignite", True, _bool, "Record metrics, numeric outputs and checkpoints of ignite's engines."),
     Setting("track_skorch", True, _bool, "Record the history, parameters and checkpoints of skorch's nets."),
     Setting("track_wandb", True, _bool, "Record what the program itself gives to wandb."),
+    Setting("wandb_sweeps", "auto", _choice("auto", "local", "off"),
+            "Run sweeps of the program's wandb on this machine: `auto` (if wandb has no account), `local`, or `off`."),
     Setting("track_mlflow", True, _bool, "Record what the program itself gives to MLflow."),
     Setting("track_clearml", True, _bool, "Record what the program itself reports to ClearML."),
     Setting("track_aim", True, _bool, "Record what the program itself gives to Aim."),

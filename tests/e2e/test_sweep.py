@@ -86,7 +86,7 @@ def trials() -> list[Trial]:
 
 def runs() -> dict[int, Run]:
     """The run of each trial's last attempt."""
-    found = ((trial.number, sweep().run(trial.number, trial.attempt)) for trial in trials())
+    found = ((trial.number, sweep().run(trial)) for trial in trials())
     return {number: run for number, run in found if run is not None}
 
 
@@ -151,7 +151,7 @@ def test_trials_without_a_result_say_why(tmp_path: Path) -> None:
     )
     done = execute("sweep.yaml", "--count", "2")
     assert [trial.status for trial in trials()] == ["failed", "finished"]
-    assert trials()[0].reason == "failed: RuntimeError: no luck"
+    assert trials()[0].reason == "RuntimeError: no luck"
     Path("failed-once").unlink()
     execute("sweep.yaml", "--count", "2", "--retry", "1")
     assert [(trial.status, trial.attempt) for trial in trials()] == [("finished", 1), ("finished", 0)]

@@ -81,7 +81,7 @@ def show(store: Store, name: str, as_text: bool, storage: str) -> None:
     made = table("trial", objective.name if objective else "metric", "status", "run", "parameters", right=("trial",))
     for trial in sorted(trials, key=lambda one: _rank(sweep, one)):
         metric = "" if trial.metric is None else number(trial.metric)
-        shown = "" if trial.status == "waiting" else sweep.run_id(trial.number, trial.attempt)
+        shown = "" if trial.status == "waiting" else sweep.run_id(trial)
         reason = f"{_status(trial)}: {trial.reason}" if trial.reason else _status(trial)
         made.add_row(str(trial.number), metric, value(reason), shown, value(described(trial.values)))
     print_block(console(), made)
@@ -103,7 +103,7 @@ def _status(trial: Trial) -> str:
 def _described(sweep: Sweep, trial: Trial) -> dict[str, Any]:
     return {
         "trial": trial.number, "status": _status(trial), "metric": trial.metric, "reason": trial.reason,
-        "params": trial.values, "run": sweep.run_id(trial.number, trial.attempt), "attempt": trial.attempt,
+        "params": trial.values, "run": sweep.run_id(trial), "attempt": trial.attempt,
     }  # fmt: skip
 
 

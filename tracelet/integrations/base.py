@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tracelet.capture.sink import Item, KeyedPoint, PlainPoint, Row, SeriesGroup, SeriesKey, Sink
 from tracelet.integrations.patching import Patch, Patcher
@@ -34,6 +34,19 @@ class JobRuns(Protocol):
         """End this run and start the next one; this integration is stopped, the next run has its own."""
 
 
+class LocalSweeps(Protocol):
+    """How an integration runs the sweep of its library in this process; see `tracelet.session.sweep_trials`."""
+
+    def create(self, config: Any, project: str) -> str:
+        """A new sweep with this configuration; its id. TraceletError if it cannot run here."""
+
+    def has(self, sweep: str) -> bool:
+        """Whether it has a sweep with this id."""
+
+    def run(self, sweep: str, function: Callable[[str, Mapping[str, Any]], Any], count: int | None) -> None:
+        """Call the function with the run id and the parameters of each trial."""
+
+
 class Integration:
     """The base class of all integrations: applies a table of patches, and reverts every one of them."""
 
@@ -46,6 +59,7 @@ class Integration:
         self.folder: Path | None = None
         """The run's folder, where files that belong to the run are copied to; None outside a run."""
         self.runs: JobRuns | None = None
+        self.sweeps: LocalSweeps | None = None
 
     def patches(self) -> Iterable[Patch]:
         """The patches of this integration; called once per `start`."""

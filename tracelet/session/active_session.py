@@ -170,12 +170,12 @@ def expect_status(status: str, reason: str) -> None:
         _current.writer.expect(status, reason)
 
 
-def follow(session: Session, suffix: str, error: BaseException | None) -> None:
+def follow(session: Session, suffix: str, error: BaseException | None) -> Session | None:
     """End the session of one job and start one like it for the next: see `tracelet.session.job_runs`."""
     global _started_here
     with _lock:
         if _current is not session:
-            return
+            return None
         session.end_with(error, None)
         backends, name = session.writer.started.backends, f"{session.base_name}-{suffix}"
         settings = session.settings.replaced(experiment_name=name)
@@ -183,8 +183,11 @@ def follow(session: Session, suffix: str, error: BaseException | None) -> None:
         next_one = Session(settings, writer, session.delivery.backend_configs, _callbacks, {})
         next_one.base_name, next_one.asked_by_command = session.base_name, session.asked_by_command
         next_one.adoptable = session.asked_by_command
+        if session.asked_by_command is None:
+            next_one.adopt_handle(session.experiment)  # the program holds it, and means the run of the moment
         _activate(next_one)
         _announce(next_one)
+        return next_one
 
 
 def _adopt_run(session: Session, settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:

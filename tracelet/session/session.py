@@ -34,6 +34,7 @@ from tracelet.session.recording_report import LibraryState, explanation, library
 from tracelet.session.resume import CheckpointOrigin
 from tracelet.session.run_origin import signed
 from tracelet.session.spawned_ranks import Attach, CarriedCounts, LaunchedRankConfig, RankFunction, inherited_settings
+from tracelet.session.sweep_trials import SweepTrials
 from tracelet.settings import Settings
 from tracelet.store.run import Run
 from tracelet.telemetry.recording import active_recorder as telemetry
@@ -60,8 +61,8 @@ class SessionCallbacks(NamedTuple):
     end: EndSession
     set_rank: SetRank
     attach: Attach
-    follow: Callable[[Session, str, BaseException | None], None]
-    """End a session, with an error or without, and start a similar one with the next job's name."""
+    follow: Callable[[Session, str, BaseException | None], Session | None]
+    """End a session, with an error or without, and start one like it with the next job's name. None if it had ended."""
 
 
 class Session:
@@ -122,6 +123,7 @@ class Session:
     def _integration(self, name: str, reference: str) -> Any:
         integration = registry.load(reference)(self.writer, self.settings)
         integration.folder, integration.runs = self.experiment.folder, JobRuns(self, self._callbacks.follow)
+        integration.sweeps = SweepTrials(integration.runs)
         integration.watch_resumes(self._trace_checkpoint)
         if name in self._carried_counts:
             integration.restore_counts(self._carried_counts[name])

@@ -28,14 +28,14 @@ class ActiveTrial:
         self.process = TrialProcess(lock, sweep.trial_file(trial.number, trial.attempt, "pid"))
         self.pruned = str(trial.attributes.get("pruned", ""))
         self._sweep, self._study = sweep, study
-        folder = sweep.store / RUNS / sweep.run_id(trial.number, trial.attempt)
+        folder = sweep.store / RUNS / sweep.run_id(trial)
         objective = sweep.config.objective
         self._history = None if objective is None else MetricHistory(folder, objective.name)
 
     @property
     def run(self) -> Run | None:
         """The trial's run, as it is on disk now."""
-        return self._sweep.run(self.trial.number, self.trial.attempt)
+        return self._sweep.run(self.trial)
 
     def recorded_pid(self) -> int:
         """The process of the leading rank; 0 if none is recorded."""

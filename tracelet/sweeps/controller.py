@@ -145,7 +145,7 @@ class Controller:
         name = f"{record.name}-{trial.number}"
         given = {
             **self._settings, "experiment_name": name, "project": record.project, "dir": str(self._sweep.store),
-            "run_id": self._sweep.run_id(trial.number, trial.attempt),
+            "run_id": self._sweep.run_id(trial),
         }  # fmt: skip
         return {
             "given": given, "name": name, "tags": self._sweep.tags(trial.number),

@@ -35,7 +35,7 @@ class Progress:
             return
         objective = self._sweep.config.objective
         parts = [f"trial {trial.number} {EVENTS[event]}"]
-        if objective is not None and trial.metric is not None and trial.has_ended:
+        if objective is not None and trial.metric is not None and trial.status in {FINISHED, PRUNED}:
             parts.append(f"{objective.name} {trial.metric:.6g}")
         if reason:
             parts.append(reason)

@@ -73,13 +73,17 @@ def _database(optuna: Any, url: str) -> Any:
         raise SweepError(f"--storage {without_password(url)!r} is no database URL. E.g. postgresql://user@host/name")
     if url.startswith("postgresql://"):
         url = url.replace("postgresql://", "postgresql+psycopg://", 1)  # psycopg 3; SQLAlchemy's default is version 2
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+            # A controller asks once a second at most: a connection each time needs no care about those that went stale.
+            return optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
         except ImportError as error:
             raise SweepError(f"the database driver is missing ({error}). Type: pip install 'psycopg[binary]'") from None
-        except Exception as error:  # noqa: BLE001  whatever a database driver raises becomes the one sentence
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise SweepError(f"the storage {without_password(url)} cannot be used: {without_password(first)}") from None
 

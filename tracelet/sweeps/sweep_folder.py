@@ -20,7 +20,7 @@ from tracelet.store.run import Run
 from tracelet.store.run_ids import short_id
 from tracelet.store.store import LATEST, Store
 from tracelet.sweeps.storage import open_storage, without_password
-from tracelet.sweeps.study import SweepStudy
+from tracelet.sweeps.study import SweepStudy, Trial
 from tracelet.sweeps.sweep_config import SweepConfig
 
 SWEEPS = "sweeps"
@@ -94,13 +94,13 @@ class Sweep:
         url = storage or self.record.storage
         return SweepStudy(self.id, self.config, open_storage(self.path, url), self.record.seed)
 
-    def run_id(self, trial: int, attempt: int) -> str:
-        """The id of a trial's run: known before it starts."""
-        return short_id(f"sweep:{self.id}:{trial}:{attempt}")
+    def run_id(self, trial: Trial) -> str:
+        """The id of the run of a trial's last attempt: known before it starts, unless its program chooses one."""
+        return trial.attributes.get("run") or short_id(f"sweep:{self.id}:{trial.number}:{trial.attempt}")
 
-    def run(self, trial: int, attempt: int) -> Run | None:
-        """A trial's run; None if it was not recorded."""
-        path = self.store / RUNS / self.run_id(trial, attempt)
+    def run(self, trial: Trial) -> Run | None:
+        """The run of a trial's last attempt; None if it was not recorded."""
+        path = self.store / RUNS / self.run_id(trial)
         return Run(path) if path.is_dir() else None
 
     def trial_file(self, trial: int, attempt: int, suffix: str) -> Path:

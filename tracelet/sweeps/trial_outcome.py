@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import NamedTuple
 
+from tracelet.journal.records import FAILED as RUN_FAILED
 from tracelet.journal.records import FINISHED as RUN_FINISHED
 from tracelet.store.run import Run
 from tracelet.sweeps.objective import Objective
@@ -46,6 +47,8 @@ def _failure(run: Run | None, exit_code: int | None) -> str:
     if run is not None:
         info = run.info
         if info.status != RUN_FINISHED:
+            if info.status == RUN_FAILED and info.reason:
+                return info.reason
             return f"{info.status}: {info.reason}" if info.reason else info.status
     if exit_code is None:
         return "its process is gone, and it recorded no end"

@@ -17,6 +17,7 @@ from tracelet.integrations.base import Sink
 from tracelet.integrations.metric_values import as_step
 from tracelet.integrations.patching import Patch
 from tracelet.integrations.tracker_calls import TrackerIntegration
+from tracelet.integrations.wandb.local_sweeps import OFF, WandbSweeps
 from tracelet.journal.metric_definition import SUMMARIES, MetricDefinition
 
 RUN = "wandb.sdk.wandb_run"
@@ -38,6 +39,11 @@ class WandbIntegration(TrackerIntegration):
     def patches(self) -> Iterable[Patch]:
         """The methods that receive rows, configurations, summaries and files."""
         yield Patch("wandb", "init", self.after(self._begin))
+        mode = str(self.settings.get("wandb_sweeps", OFF))
+        if mode != OFF:
+            sweeps = WandbSweeps(mode, lambda: self.sweeps)
+            yield Patch("wandb", "sweep", sweeps.around_sweep, optional=True)
+            yield Patch("wandb", "agent", sweeps.around_agent, optional=True)
         yield Patch(RUN, "Run._log", self.taking(self._row))
         yield Patch(NOOP, "NoopRun.log", self.taking(self._disabled_row), optional=True)
         yield Patch(RUN, "Run._config_callback", self.taking(self._config), optional=True)
