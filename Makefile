@@ -21,6 +21,8 @@ PYTEST := -m pytest --numprocesses $(WORKERS)
 TORCH := $(shell grep '^torch==' constraints.txt)
 # wandb's own engine for sweeps, to compare ours with. It asks for numpy 1 and runs with 2.
 ORACLE := sweeps==0.3.0
+# trackio asks for an older pillow than the other packages have, and runs with theirs; the others are what it imports.
+TRACKIO := trackio==0.43.0 gradio-client==2.7.2 brotli==1.2.1
 INSTALL := -m pip install --quiet --disable-pip-version-check
 PINNED := $(INSTALL) --constraint constraints.txt
 FLOOR_TESTS := tests/unit/integrations $(wildcard tests/e2e/test_lightning_*.py)
@@ -73,7 +75,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	@echo "installing tracelet and what its tests need into $(VENV) ..."
 	$(BIN)/python $(PINNED) --editable '.[dev]'
-	$(BIN)/python $(INSTALL) --no-deps '$(ORACLE)'
+	$(BIN)/python $(INSTALL) --no-deps '$(ORACLE)' $(TRACKIO)
 	@touch $@ $(VENV)/.demo
 
 $(FLOOR)/.ready: constraints-floor.txt pyproject.toml

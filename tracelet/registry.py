@@ -31,6 +31,7 @@ INTEGRATIONS: dict[str, str] = {
     "mlflow": "tracelet.integrations.mlflow:MlflowIntegration",
     "clearml": "tracelet.integrations.clearml:ClearmlIntegration",
     "aim": "tracelet.integrations.aim:AimIntegration",
+    "trackio": "tracelet.integrations.trackio:TrackioIntegration",
     "profilers": "tracelet.integrations.profilers:ProfilersIntegration",
     "argparse": "tracelet.integrations.argparse:ArgparseIntegration",
     "click": "tracelet.integrations.click:ClickIntegration",

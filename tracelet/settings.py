@@ -129,6 +129,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("track_mlflow", True, _bool, "Record what the program itself gives to MLflow."),
     Setting("track_clearml", True, _bool, "Record what the program itself reports to ClearML."),
     Setting("track_aim", True, _bool, "Record what the program itself gives to Aim."),
+    Setting("track_trackio", True, _bool, "Record what the program itself logs to trackio."),
     Setting("track_torch", True, _bool, "Record the creation of data loaders, optimizers and process groups."),
     Setting("track_profilers", True, _bool, "Keep the reports and traces of Lightning's and PyTorch's profilers."),
     Setting("track_argparse", True, _bool, "Record the arguments that `argparse` parses as parameters."),
