@@ -450,6 +450,73 @@ def test_checkpoints_are_referred_to(pl: Any, kept: Kept, tmp_path: Path) -> Non
     assert (finished["best_checkpoint"], finished["best_score"], finished["monitor"]) == (second.path, 1.0, "val")
 
 
+def test_a_linked_checkpoint_is_recorded_with_its_target(pl: Any, kept: Kept, tmp_path: Path) -> None:
+    """`save_last="link"` makes a link, which is an artifact like the file that it points to."""
+    checkpoint = importlib.import_module(f"{pl.__name__}.callbacks").ModelCheckpoint(tmp_path, save_last="link")
+    quiet(pl, callbacks=[checkpoint], enable_checkpointing=True, max_epochs=1).fit(module_class(pl)(), loader())
+    saved, link = [item for item in kept if isinstance(item, Artifact)]
+    assert (link.name, link.path, link.size) == ("last.ckpt", str(tmp_path / "last.ckpt"), saved.size)
+    assert Path(link.path).is_symlink()
+    assert (link.metadata["link_to"], link.metadata["step"], link.metadata["fit"]) == (saved.path, 4, 1)
+
+
+class Thaw:
+    """Cases of a model whose layers thaw in the second epoch."""
+
+    @staticmethod
+    def callback(pl: Any) -> Any:
+        base: Any = importlib.import_module(f"{pl.__name__}.callbacks").BaseFinetuning
+
+        class Thawing(base):  # type: ignore[misc]
+            def freeze_before_training(self, module: Any) -> None:
+                self.freeze(module.body)
+
+            def finetune_function(self, module: Any, epoch: int, optimizer: Any) -> None:
+                if epoch == 1:
+                    self.unfreeze_and_add_param_group(module.body, optimizer, lr=0.01)
+
+        return Thawing()
+
+    @staticmethod
+    def module(pl: Any) -> Any:
+        class Module(module_class(pl)):  # type: ignore[misc]
+            def configure_optimizers(self) -> Any:
+                optimizer = torch.optim.SGD(self.head.parameters(), lr=0.1)
+                return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1)]
+
+        return Module()
+
+
+def test_thawing_shows_in_rates_and_trainable_parameters(pl: Any, kept: Kept, tmp_path: Path) -> None:
+    """A callback adds a parameter group beside a LearningRateMonitor: each renamed rate has each step once, and the
+    number of trainable parameters is a series from then on.
+    """
+    monitor = importlib.import_module(f"{pl.__name__}.callbacks").LearningRateMonitor()
+    logger = importlib.import_module(f"{pl.__name__}.loggers").CSVLogger(tmp_path)
+    fitter = quiet(pl, callbacks=[Thaw.callback(pl), monitor], logger=logger, max_epochs=3, log_every_n_steps=1)
+    fitter.fit(Thaw.module(pl), loader())
+    assert [step for step, _ in kept.series("lr-SGD")] == [0, 1, 2, 3]
+    for name in ("lr-SGD/pg1", "lr-SGD/pg2"):
+        assert [step for step, _ in kept.series(name)] == list(range(4, 12))
+    assert kept.series("model/trainable_parameters") == [(0, 3.0), (4, 18.0)]
+
+
+def test_a_resumed_fit_has_the_configured_rate(pl: Any, kept: Kept, tmp_path: Path) -> None:
+    """The checkpoint restores the rate that the schedulers had reached: a point of its series, no hyperparameter."""
+
+    class Module(module_class(pl)):  # type: ignore[misc]
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)]
+
+    first = quiet(pl, max_epochs=3)
+    first.fit(Module(), loader())
+    first.save_checkpoint(tmp_path / "a.ckpt")
+    quiet(pl, max_epochs=4).fit(Module(), loader(), ckpt_path=str(tmp_path / "a.ckpt"))
+    assert kept.params()["optimizer/0/lr"] == 0.1
+    assert kept.series("lr-SGD")[-1] == (15, 0.0125)
+
+
 def test_what_a_checkpoint_holds_is_recorded_before_it_is_written(pl: Any, kept: Kept, tmp_path: Path) -> None:
     """When the file is written the journal was asked to keep everything up to the very step that the file holds."""
     plain: Any = importlib.import_module(f"{pl.__name__}.plugins.io").TorchCheckpointIO

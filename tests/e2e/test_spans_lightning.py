@@ -7,6 +7,7 @@ import functools
 import importlib
 import os
 import signal
+import threading
 import time
 from collections import Counter, UserDict
 from collections.abc import Iterator
@@ -578,6 +579,45 @@ def test_asynchronous_checkpoint(pl: Any, tmp_path: Path) -> None:
     (success,) = found.events("save_checkpoint_success")
     assert success.span == final.span.id and success.attributes["checkpoint_strategy"] == "async"
     assert success.attributes["checkpoint_size"] == path.stat().st_size
+
+
+@pytest.mark.parametrize("kind", ["wrapped", "unknown"])
+def test_a_checkpoint_in_the_background_succeeds_once_when_the_file_is_there(
+    lightning: Any, tmp_path: Path, kind: str
+) -> None:
+    """An AsyncCheckpointIO inside another plugin, and a plugin with a thread of its own: the truth is the file."""
+    plugins: Any = importlib.import_module("lightning.pytorch.plugins.io")
+    wrapper: Any = importlib.import_module("lightning.pytorch.plugins.io.wrapper")
+    path, may_write, threads = tmp_path / "late.ckpt", threading.Event(), list[threading.Thread]()
+
+    class Late(plugins.TorchCheckpointIO):  # type: ignore[misc]
+        def save_checkpoint(self, *arguments: Any, **named: Any) -> None:
+            may_write.wait(20)
+            super().save_checkpoint(*arguments, **named)
+
+    class Outer(wrapper._WrappingCheckpointIO):  # type: ignore[misc]
+        pass
+
+    class Threaded(plugins.TorchCheckpointIO):  # type: ignore[misc]
+        def save_checkpoint(self, *arguments: Any, **named: Any) -> None:
+            threads.append(threading.Thread(target=Late().save_checkpoint, args=arguments, kwargs=named))
+            threads[-1].start()
+
+    plugin = Outer(plugins.AsyncCheckpointIO(Late())) if kind == "wrapped" else Threaded()
+    with recorded() as found:
+        fitter = trainer(lightning, plugins=[plugin])
+        fitter.fit(module_class(lightning)(), loader(4))
+        fitter.save_checkpoint(path)
+        with telemetry.span("before_the_file"):
+            pass
+        may_write.set()
+        plugin.checkpoint_io.teardown() if kind == "wrapped" else threads[0].join()
+        fitter.validate(module_class(lightning)(), loader(4), verbose=False)
+    (success,), before = found.events("save_checkpoint_success"), found.one("before_the_file").span
+    assert success.time * 1000 > before.start_ns
+    assert success.attributes["checkpoint_size"] == path.stat().st_size
+    assert success.attributes["save_checkpoint_success_count"] == 1
+    assert success.attributes["checkpoint_strategy"] == ("async" if kind == "wrapped" else "sync")
 
 
 def test_asynchronous_checkpoint_that_fails(lightning: Any, tmp_path: Path) -> None:

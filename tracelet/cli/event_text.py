@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from tracelet.cli.formatting import date, duration, value
@@ -48,9 +48,17 @@ def describe_event(event: Event) -> str:
         counted = [(found[name], name) for name in ("epochs", "steps") if found.get(name) is not None]
         extra = [f"{count} {name.removesuffix('s') if count == 1 else name}" for count, name in counted]
         extra = ["tuner trials"] if found.get("tuned") else extra
-        return ", ".join([text, *extra, *([value(found["reason"])] if found.get("reason") else [])])
+        extra += [value(found["reason"])] if found.get("reason") else _end(found)
+        return ", ".join([text, *extra])
     attributes = ", ".join(f"{value(name)}={_attribute(name, found)}" for name, found in event.attributes.items())
     return f"{value(event.name)} {attributes}".rstrip()
+
+
+def _end(found: Mapping[str, object]) -> list[str]:
+    """What ended a fit without an exception."""
+    if found.get("stopped_by"):
+        return [f"stopped by {value(found['stopped_by'])}"]
+    return [f"{value(found['ended_by'])} reached"] if str(found.get("ended_by", "")).startswith("max_") else []
 
 
 def _attribute(name: str, found: object) -> str:

@@ -15,6 +15,7 @@ from tracelet.integrations.base import Integration, Sink
 from tracelet.integrations.lightning.checkpoint_resume import CheckpointResume
 from tracelet.integrations.lightning.checkpoints import Checkpoints
 from tracelet.integrations.lightning.fabric import FABRICS, FabricMetrics, FabricRun
+from tracelet.integrations.lightning.fit_end import FitEnd
 from tracelet.integrations.lightning.hyperparameters import Hyperparameters
 from tracelet.integrations.lightning.learning_rate import GradientNorms, LearningRates
 from tracelet.integrations.lightning.logger_calls import LoggerCalls
@@ -22,6 +23,7 @@ from tracelet.integrations.lightning.metrics import MetricCapture
 from tracelet.integrations.lightning.monitors import state_monitors
 from tracelet.integrations.lightning.shutdown_signals import ShutdownSignals
 from tracelet.integrations.lightning.spans import LightningSpans
+from tracelet.integrations.lightning.trainable_parameters import TrainableParameters
 from tracelet.integrations.lightning.trainer_calls import TrainerCalls
 from tracelet.integrations.lightning.trainerless import TrainerlessLogging
 from tracelet.integrations.metric_goals import MetricGoals
@@ -62,6 +64,8 @@ class LightningIntegration(Integration):
             hyperparameters,
             metrics,
             checkpoints,
+            FitEnd(sink, self.trainer_calls),
+            TrainableParameters(sink, self.trainer_calls),
             self._trainerless,
         ]
         if settings.get("track_learning_rate", True):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from tracelet.guard import guard
 from tracelet.integrations.lightning.trainer_calls import TrainerCalls
 from tracelet.integrations.patching import Function, Patch
-from tracelet.journal.records import Span
+from tracelet.journal.records import Scalar, Span
 from tracelet.telemetry.names import (
     CHECKPOINT_SAVE_ASYNC,
     CHECKPOINT_SAVE_FINALIZATION,
@@ -25,6 +26,26 @@ from tracelet.telemetry.recording.span_recorder import ActiveSpan, SpanRecorder,
 from tracelet.telemetry.recording.training_context import UnfinishedIteration
 from tracelet.telemetry.recording.training_job import TrainingJob
 
+FileState = tuple[int, ...]
+MAX_WRAPPED = 8
+"""Plugins that may wrap one another."""
+
+
+@dataclass
+class Save:
+    """One call of `Trainer.save_checkpoint`."""
+
+    path: str
+    step: int
+    trial: bool
+    before: FileState
+    """The file of that name before the save."""
+    elsewhere: bool
+    """Whether the file is none of this process: remote, or written by rank 0 of another node."""
+    followed: bool = False
+    """Whether the thread of an `AsyncCheckpointIO` reports when the file is written."""
+    span: int = 0
+
 
 class CheckpointSpans:
     """One span per checkpoint that a trainer saves, and one for its write to the disk if that happens in the
@@ -35,8 +56,11 @@ class CheckpointSpans:
         self._recorder = recorder
         self._job = job
         self._trainer_calls = trainer_calls
-        self._saving: list[tuple[int, bool]] = []
-        """(step, trial) of the running saves, the innermost last."""
+        self._saving: list[Save] = []
+        """The running saves, the innermost last."""
+        self._unseen: list[Save] = []
+        """Saves that have returned without writing their file: something writes it in the background."""
+        trainer_calls.on_finish.append(self._look_for_files)
 
     def patches(self, root: str) -> list[Patch]:
         """The methods that save checkpoints, for one distribution of Lightning."""
@@ -64,7 +88,9 @@ class CheckpointSpans:
         trial = self._trainer_calls.is_running(trainer) and bool(self._trainer_calls.fit_of(trainer).trials)
         name = CHECKPOINT_SAVE_ASYNC if _is_async(trainer.strategy.checkpoint_io) else CHECKPOINT_SAVE_SYNC
         step = int(trainer.global_step)
-        self._saving.append((step, trial))
+        self._look_for_files()
+        elsewhere = "://" in path or not trainer.is_global_zero
+        self._saving.append(Save(path, step, trial, file_state(path), elsewhere))
         span = self._recorder.begin_automatic(name, {"path": path})
         if span is None:
             self._saving.pop()
@@ -94,15 +120,29 @@ class CheckpointSpans:
         with guard("closing the span of a checkpoint"):
             if span is None:
                 return
-            step, trial = self._saving.pop()
+            save = self._saving.pop()
             now, job = self._recorder.now_ns(), self._job
-            if job is not None and not trial:
+            if job is not None and not save.trial:
                 if error is not None:
-                    job.saves.forget(step)
-                elif span.name == CHECKPOINT_SAVE_SYNC:
-                    job.saves.succeeded(step, "sync", span, os.path.abspath(path) if "://" not in path else path, now)
+                    job.saves.forget(save.step)
+                elif not save.followed:
+                    save.span = span.id
+                    self._unseen.append(save)
+                    self._look_for_files()
                 job.saves.ended(span, now - span.start_ns, now)
             span.end(error, now)
+
+    def _look_for_files(self, *_: Any) -> dict[str, Scalar]:
+        """Report the saves whose files are there now; at the end of a fit, too."""
+        waiting = []
+        for save in self._unseen:
+            found = file_state(save.path)
+            if not save.elsewhere and (not found or found == save.before):
+                waiting.append(save)
+            elif self._job is not None:
+                self._job.saves.succeeded(save.step, "sync", save.span, _absolute(save.path), self._recorder.now_ns())
+        self._unseen = waiting
+        return {}
 
     def _around_async(self, original: Function) -> Function:
         def save_checkpoint(plugin: Any, *args: Any, **kwargs: Any) -> Any:
@@ -122,8 +162,11 @@ class CheckpointSpans:
         executor = getattr(plugin, "_executor", None)
         if executor is None:
             return
-        holder, step, trial = self._recorder.current(), *(self._saving[-1] if self._saving else (0, False))
+        holder, save = self._recorder.current(), self._saving[-1] if self._saving else None
+        step, trial = (save.step, save.trial) if save is not None else (0, False)
         parent = holder.id if holder is not None else self._recorder.root
+        if save is not None:
+            save.followed = True
 
         def done() -> None:
             with guard("closing the span of a checkpoint in the background"):
@@ -148,10 +191,28 @@ class CheckpointSpans:
         if self._job is not None and not trial and failure:
             self._job.saves.forget(step)
         elif self._job is not None and not trial:
-            full = os.path.abspath(path) if "://" not in path else path
-            self._job.saves.succeeded(step, "async", number, full, now)
+            self._job.saves.succeeded(step, "async", number, _absolute(path), now)
+
+
+def file_state(path: str) -> FileState:
+    """What changes when a local file or folder is written; empty for one that is not there, or is remote."""
+    try:
+        found = [os.stat(path), *(entry.stat() for entry in (os.scandir(path) if os.path.isdir(path) else ()))]
+    except OSError:
+        return ()
+    return max(one.st_mtime_ns for one in found), found[0].st_ino, sum(one.st_size for one in found)
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(path)
 
 
 def _is_async(plugin: Any) -> bool:
-    """By class name: each of the two distributions has such a class, and a user may derive from either."""
-    return any(base.__name__ == "AsyncCheckpointIO" for base in type(plugin).__mro__)
+    """Whether a plugin, or one that it wraps, saves in the background. By class name: each of the two distributions has
+    such a class, and a user may derive from either.
+    """
+    for _ in range(MAX_WRAPPED):
+        if any(base.__name__ == "AsyncCheckpointIO" for base in type(plugin).__mro__):
+            return True
+        plugin = getattr(plugin, "checkpoint_io", None)
+    return False

@@ -1,4 +1,4 @@
-"""Checkpoints as references, the best one at the end of a fit, and early stopping with its reason.
+"""Checkpoints as references, and the best one at the end of a fit.
 
 Called on the training thread. Before Lightning saves, everything recorded so far is written: a training that resumes
 from the checkpoint does not repeat it, so a kill must not lose it. After Lightning has saved or decided, nothing is
@@ -28,7 +28,7 @@ wait.
 
 
 class Checkpoints:
-    """One artifact per checkpoint file, and events for decisions of callbacks."""
+    """One artifact per checkpoint file, and an event for each removed one."""
 
     def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._sink = sink
@@ -41,14 +41,13 @@ class Checkpoints:
         trainer_calls.on_finish.append(best_of)
 
     def patches(self, root: str) -> list[Patch]:
-        """The places where checkpoints are saved and removed, and where training is stopped early."""
+        """The places where checkpoints are saved, linked and removed."""
         checkpointing = f"{root}.callbacks.model_checkpoint"
         return [
             Patch(f"{root}.trainer.trainer", "Trainer.save_checkpoint", self._around_trainer),
             Patch(checkpointing, "ModelCheckpoint._save_checkpoint", self._around_callback),
             Patch(checkpointing, "ModelCheckpoint._remove_checkpoint", self._around_removal, optional=True),
-            Patch(f"{root}.callbacks.early_stopping", "EarlyStopping._run_early_stopping_check", self._around_check),
-            Patch(f"{root}.callbacks.early_stopping", "EarlyStopping._evaluate_stopping_criteria", _keep_reason),
+            Patch(checkpointing, "ModelCheckpoint._link_checkpoint", self._around_link, optional=True),
         ]
 
     def _around_trainer(self, original: Function) -> Function:
@@ -91,6 +90,15 @@ class Checkpoints:
 
         return remove_checkpoint
 
+    def _around_link(self, original: Function) -> Function:
+        def link_checkpoint(trainer: Any, filepath: Any, linkpath: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(trainer, filepath, linkpath, *args, **kwargs)
+            with guard("recording a linked checkpoint"):
+                self._record(trainer, str(linkpath), {"link_to": _absolute(str(filepath))})
+            return result
+
+        return link_checkpoint
+
     def _record(self, trainer: Any, path: str, judged: dict[str, Scalar]) -> None:
         fit = self._trainer_calls.fit_of(trainer) if self._trainer_calls.is_running(trainer) else None
         if not trainer.is_global_zero or (fit is not None and fit.trials):
@@ -107,47 +115,6 @@ class Checkpoints:
                 metadata=metadata,
             )
         )  # fmt: skip
-
-    def _around_check(self, original: Function) -> Function:
-        def run_early_stopping_check(callback: Any, trainer: Any, *args: Any, **kwargs: Any) -> Any:
-            reasons: list[tuple[Any, str]] = []
-            with guard("following early stopping"):
-                _reasons[id(callback)] = reasons
-            try:
-                return original(callback, trainer, *args, **kwargs)
-            finally:
-                _reasons.pop(id(callback), None)
-                with guard("following early stopping"):
-                    if reasons:
-                        self._stopped(callback, trainer, *reasons[-1])
-
-        return run_early_stopping_check
-
-    def _stopped(self, callback: Any, trainer: Any, value: Any, reason: str) -> None:
-        self._trainer_calls.emit_event(
-            "early_stopping",
-            {
-                "monitor": callback.monitor, "value": to_scalar(value.cpu()), "reason": reason,
-                "epoch": trainer.current_epoch, "step": trainer.global_step,
-                "fit": self._trainer_calls.fit_of(trainer).number,
-            },
-        )  # fmt: skip
-
-
-_reasons: dict[int, list[tuple[Any, str]]] = {}
-"""By the id of a callback that is deciding now: the value, and the reason that it gives for stopping."""
-
-
-def _keep_reason(original: Function) -> Function:
-    def evaluate_stopping_criteria(callback: Any, current: Any, *args: Any, **kwargs: Any) -> Any:
-        result = original(callback, current, *args, **kwargs)
-        with guard("following early stopping"):
-            should_stop, reason = result
-            if should_stop and id(callback) in _reasons:
-                _reasons[id(callback)].append((current, str(reason or "")))
-        return result
-
-    return evaluate_stopping_criteria
 
 
 def best_of(trainer: Any, fit: Fit) -> dict[str, Scalar]:

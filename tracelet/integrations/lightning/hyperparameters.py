@@ -31,6 +31,8 @@ from tracelet.journal.records import Facts, Params, Scalar
 _NEVER: object = object()
 INTERNAL = frozenset({"_class_path", "_instantiator"})
 """Keys that LightningCLI adds to the hyperparameters to load checkpoints."""
+OPTIMIZERS = "configured optimizers"
+"""The key under which a fit that resumes keeps the description of its optimizers."""
 READABLE = (
     "max_epochs", "min_epochs", "max_steps", "min_steps", "precision", "accumulate_grad_batches", "gradient_clip_val",
     "gradient_clip_algorithm", "log_every_n_steps", "val_check_interval", "check_val_every_n_epoch",
@@ -66,6 +68,11 @@ class Hyperparameters:
         return [
             Patch(trainer, "Trainer.__init__", self._around_init),
             Patch(trainer, "_log_hyperparams", self._around_log_hyperparams),
+            Patch(
+                f"{root}.trainer.connectors.checkpoint_connector",
+                "_CheckpointConnector.restore_training_state",
+                self._around_restore,
+            ),
             Patch(trainer, "Trainer._run_stage", self._around_stage),
             Patch(f"{root}.loops.fit_loop", "_FitLoop.on_run_start", self._around_loop),
             Patch(f"{root}.loops.evaluation_loop", "_EvaluationLoop.on_run_start", self._around_loop),
@@ -165,6 +172,17 @@ class Hyperparameters:
             self._tell(both, "datamodule", "datamodule/")
         self._tell(given, "module")
 
+    def _around_restore(self, original: Function) -> Function:
+        def restore_training_state(connector: Any, *args: Any, **kwargs: Any) -> Any:
+            with guard("recording the configured optimizers"):
+                # A checkpoint replaces the configured rates by those that the schedulers had reached.
+                trainer = connector.trainer
+                if trainer.ckpt_path and trainer.state.fn is not None and trainer.state.fn.value == "fit":
+                    self._trainer_calls.fit_of(trainer).cache[OPTIMIZERS] = describe_optimizers(trainer)
+            return original(connector, *args, **kwargs)
+
+        return restore_training_state
+
     def _around_stage(self, original: Function) -> Function:
         def run_stage(trainer: Any, *args: Any, **kwargs: Any) -> Any:
             with guard("recording how the trainer was set up"):
@@ -195,7 +213,8 @@ class Hyperparameters:
             setup["seed"] = int(seed) if seed.isdigit() else seed
         self._tell(setup, "trainer", "setup/")
         if trainer.state.fn is not None and trainer.state.fn.value == "fit":
-            self._tell(describe_optimizers(trainer), "optimizer")
+            configured = self._trainer_calls.fit_of(trainer).cache.pop(OPTIMIZERS, None)
+            self._tell(configured or describe_optimizers(trainer), "optimizer")
         facts = describe_model(module)
         counts = {name: facts[name] for name in ("class", "parameters", "trainable_parameters")}
         if any(self._is_new("model", f"model/{name}", value) for name, value in counts.items()):

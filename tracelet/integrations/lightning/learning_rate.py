@@ -19,6 +19,8 @@ from tracelet.integrations.tensor_values import detached
 
 Rates = list[tuple[Any, list[SeriesKey]]]
 """Each optimizer with one series per parameter group."""
+ROOT = "lr root"
+"""The key under which a fit keeps the distribution of its trainer."""
 
 
 class LearningRates:
@@ -27,6 +29,7 @@ class LearningRates:
     def __init__(self, sink: Sink, trainer_calls: TrainerCalls) -> None:
         self._emit = sink.emit
         self._trainer_calls = trainer_calls
+        trainer_calls.before_logged.append(self._name_anew)
 
     def patches(self, root: str) -> list[Patch]:
         """Lightning's last call before the callbacks' `on_train_batch_start`, where its monitor reads."""
@@ -42,10 +45,18 @@ class LearningRates:
         def on_run_start(loop: Any, *args: Any, **kwargs: Any) -> Any:
             with guard("naming learning rates"):
                 # Before any callback can log a rate: names in `automatic` are only recorded from here.
-                self._rates(loop.trainer, self._trainer_calls.fit_of(loop.trainer), root)
+                fit = self._trainer_calls.fit_of(loop.trainer)
+                fit.cache[ROOT] = root
+                self._rates(loop.trainer, fit, root)
             return original(loop, *args, **kwargs)
 
         return on_run_start
+
+    def _name_anew(self, trainer: Any, fit: Fit) -> None:
+        """A callback may have added parameter groups, which renames all rates, since the last batch began."""
+        root = fit.cache.get(ROOT)
+        if root is not None:
+            self._rates(trainer, fit, root)
 
     def _around(self, original: Function, root: str) -> Function:
         trainer_calls = self._trainer_calls

@@ -146,6 +146,8 @@ class LoggerCalls:
             fit, epoch = self._trainer_calls.fit_of(trainer), trainer.current_epoch
             if fit.trials:
                 return
+            for prepare in self._trainer_calls.before_logged:
+                prepare(trainer, fit)
             if step is None:
                 step = trainer.fit_loop.epoch_loop._batches_that_stepped
         now = time.time()

@@ -11,7 +11,7 @@ import itertools
 import os
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,6 +42,8 @@ class Fit:
         self.trials = 0
         """Nesting depth inside a tuner's trials, whose metrics are not part of the run."""
         self.tuned = False
+        self.status = ""
+        """How it ended, once it has."""
         self.series: dict[tuple[str, str, str], SeriesKey] = {}
         self.cache: dict[Any, Any] = {}
         """For the other modules of this package, each with its own key."""
@@ -73,6 +75,8 @@ class TrainerCalls:
         """Names of series that tracelet records itself, even if a callback logs them too."""
         self.preemption_notice = ""
         """The announced end, if the cluster has announced one."""
+        self.before_logged: list[Callable[[Any, Fit], None]] = []
+        """Called with (trainer, fit) before values that a callback gives to a logger are compared with `automatic`."""
         self.on_finish: list[Any] = []
         """Called with (trainer, fit) before a fit is recorded as finished: each returns attributes to add."""
         self.on_begin: list[Any] = []
@@ -159,6 +163,7 @@ class TrainerCalls:
         self._numbers.end(fit.number)
         if not running:
             del self._fits[trainer]
+        fit.status = status
         if status == PREEMPTED and self.preemption_notice:
             reason = f"{reason} after {self.preemption_notice}"
         # An exception that the user catches ends no process, and Python itself reports an uncaught one.

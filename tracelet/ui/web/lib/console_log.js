@@ -87,6 +87,7 @@ export class Log {
 function words({ name, attributes }) {
   const known = Object.entries(attributes).filter(([, found]) => found !== null && found !== undefined && found !== "");
   if (name !== "fit_finished") return known.map(([key, found]) => `${key.replaceAll("_", " ")} ${value(found)}`).join(", ");
-  const { kind, number, status, seconds, epochs, steps, reason } = attributes;
-  return [`${kind} ${number} ${status} after ${duration(seconds ?? 0)}`, epochs && `${epochs} epochs`, steps && `${steps} steps`, reason].filter(Boolean).join(", ");
+  const { kind, number, status, seconds, epochs, steps, reason, ended_by, stopped_by } = attributes;
+  const end = reason || (stopped_by ? `stopped by ${stopped_by}` : ended_by?.startsWith("max_") && `${ended_by} reached`);
+  return [`${kind} ${number} ${status} after ${duration(seconds ?? 0)}`, epochs && `${epochs} epochs`, steps && `${steps} steps`, end].filter(Boolean).join(", ");
 }
