@@ -12,7 +12,8 @@ from typing import Any
 
 from tracelet.guard import guard
 from tracelet.integrations.base import Sink
-from tracelet.integrations.lightning.trainer_calls import TrainerCalls, exit_status
+from tracelet.integrations.lightning.exit_status import exit_status
+from tracelet.integrations.lightning.trainer_calls import TrainerCalls
 from tracelet.integrations.patching import Function, Patch
 from tracelet.journal.records import INTERRUPTED, PREEMPTED
 

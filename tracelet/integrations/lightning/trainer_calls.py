@@ -15,17 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tracelet.capture.exception_text import describe_exception
 from tracelet.guard import guard
 from tracelet.integrations.base import SeriesKey, Sink
+from tracelet.integrations.lightning.exit_status import EXIT, exit_status, is_interrupted
 from tracelet.integrations.nested_calls import RecordedCall, in_recorded_call, recorded_call
 from tracelet.integrations.patching import Function, Patch
 from tracelet.journal.records import FAILED, FINISHED, INTERRUPTED, PREEMPTED, Event, Scalar
-
-EXIT = "SystemExit"
-"""The start of the reason of a fit that ended in `sys.exit(code)`: Python does not expose the SystemExit to others."""
-REASON_LENGTH = 500
-"""A reason is one line; exceptions of tensors can print pages."""
 
 
 class Fit:
@@ -257,7 +252,7 @@ class TrainerCalls:
             raise
         with guard("following the trainer"):
             # Lightning before 2.2 swallows a KeyboardInterrupt; only the trainer's status shows it.
-            self.end(trainer, *((INTERRUPTED, "KeyboardInterrupt") if _is_interrupted(trainer) else (FINISHED, "")))
+            self.end(trainer, *((INTERRUPTED, "KeyboardInterrupt") if is_interrupted(trainer) else (FINISHED, "")))
         return result
 
     def _around_teardown(self, original: Function) -> Function:
@@ -265,7 +260,7 @@ class TrainerCalls:
             result = original(trainer, *args, **kwargs)
             with guard("following the trainer"):
                 if self.is_running(trainer) and self.fit_of(trainer).began_before_us:
-                    self.end(trainer, INTERRUPTED if _is_interrupted(trainer) else FINISHED)
+                    self.end(trainer, INTERRUPTED if is_interrupted(trainer) else FINISHED)
             return result
 
         return teardown
@@ -285,21 +280,3 @@ def checkpoint_among(arguments: Iterable[Any]) -> str:
             path = os.fspath(argument)
             return path if "://" in path else os.path.abspath(path)
     return ""
-
-
-def _is_interrupted(trainer: Any) -> bool:
-    return str(getattr(trainer.state.status, "value", "")) == "interrupted"
-
-
-def exit_status(error: BaseException) -> tuple[str, str]:
-    """(status, reason) of a process that this exception ends."""
-    if type(error).__name__ == "SIGTERMException":
-        return PREEMPTED, "SIGTERM"
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED, "KeyboardInterrupt"
-    if isinstance(error, SystemExit):
-        if isinstance(error.__context__, KeyboardInterrupt):
-            # Lightning shuts down gracefully on Ctrl-C and then exits with code 1.
-            return INTERRUPTED, "KeyboardInterrupt"
-        return (FINISHED, "") if error.code in (None, 0) else (FAILED, f"{EXIT}: {error.code}"[:REASON_LENGTH])
-    return FAILED, describe_exception(error).splitlines()[0][:REASON_LENGTH]
