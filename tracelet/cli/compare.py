@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 import click
 
@@ -12,6 +12,7 @@ from tracelet.cli.formatting import as_json, date, duration, number, value
 from tracelet.cli.options import check_known, known_metrics, store_option
 from tracelet.cli.output import console, echo, print_block, shorten, table
 from tracelet.store.code_diff import CodeDifference, changes_unknown, code_difference
+from tracelet.store.fits import Fit
 from tracelet.store.run import Run
 from tracelet.store.store import Store
 
@@ -43,40 +44,51 @@ def compare(
 ) -> None:
     """Compare two or more runs: parameters, tags, code, environment, packages, metrics.
 
-    RUN is a run id, a unique id prefix, a run name, or `latest`.
+    RUN is a run id, a unique id prefix, a run name, or `latest`; RUN:2 is its second fit.
     """
     if len(runs) < 2:
         raise click.UsageError("Name at least two runs. List them: tracelet ls")
-    found = [store.run(name) for name in runs]
+    named = [store.run_and_fit(name) for name in runs]
+    found, fits = [run for run, _ in named], [fit or run for run, fit in named]
     if whole and not in_json:
         _print_patch(code_difference(found[0].git, found[-1].git))
         return
-    compared = compared_runs(found, metrics, everything)
+    compared = compared_runs(found, metrics, everything, fits)
     if in_json:
         click.echo(as_json(compared))
     else:
-        _print(console(), compared, _tables(found))
+        _print(console(), compared, _tables(found, fits))
 
 
-def compared_runs(runs: list[Run], metrics: tuple[str, ...] = (), everything: bool = False) -> dict[str, Any]:
-    """All differences, in the form of the JSON."""
-    infos = [run.info for run in runs]
+def compared_runs(
+    runs: list[Run], metrics: tuple[str, ...] = (), everything: bool = False, fits: Sequence[Run | Fit] = ()
+) -> dict[str, Any]:
+    """All differences, in the form of the JSON. `fits`: what is compared of each run, the whole by default."""
+    parts = list(fits) or list[Union[Run, Fit]](runs)
     return {
         "runs": [
-            {"id": info.id, "name": info.name, "project": info.project, "status": info.status,
-             "started": info.started, "duration": info.duration}
-            for info in infos
+            _head(run, part) for run, part in zip(runs, parts)
         ],
-        **{name: differing(tables) for name, tables in _tables(runs).items()},
+        **{name: differing(tables) for name, tables in _tables(runs, parts).items()},
         "diff": asdict(code_difference(runs[0].git, runs[-1].git)),
-        "metrics": _metrics(runs, metrics, everything),
+        "metrics": _metrics(parts, metrics, everything),
     }  # fmt: skip
 
 
-def _tables(runs: list[Run]) -> dict[str, list[Mapping[str, Any]]]:
+def _head(run: Run, part: Run | Fit) -> dict[str, Any]:
+    info, of_fit = run.info, part if isinstance(part, Fit) else None
+    return {
+        "id": of_fit.name if of_fit else info.id,
+        "name": f"{info.name}:{of_fit.number}" if of_fit and not of_fit.whole else info.name, "project": info.project,
+        "status": of_fit.status if of_fit else info.status, "started": of_fit.started if of_fit else info.started,
+        "duration": of_fit.duration if of_fit else info.duration,
+    }  # fmt: skip
+
+
+def _tables(runs: list[Run], parts: Sequence[Run | Fit]) -> dict[str, list[Mapping[str, Any]]]:
     """The data compared name by name: for each section one table per run."""
     return {
-        "params": [run.params for run in runs],
+        "params": [part.params for part in parts],
         "tags": [run.tags for run in runs],
         "code": [_code(run) for run in runs],
         "environment": [_environment(run) for run in runs],
@@ -118,7 +130,9 @@ def _environment(run: Run) -> dict[str, Any]:
     return {name: what for name, what in found.items() if what is not None}
 
 
-def _metrics(runs: list[Run], asked: tuple[str, ...], everything: bool) -> dict[str, dict[str, list[float | None]]]:
+def _metrics(
+    runs: Sequence[Run | Fit], asked: tuple[str, ...], everything: bool
+) -> dict[str, dict[str, list[float | None]]]:
     summaries = [run.summaries() for run in runs]
     known = sorted({name for one in summaries for name in one})
     if not set(asked).issubset(known):

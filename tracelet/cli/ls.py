@@ -14,6 +14,7 @@ from tracelet.cli.options import check_known, dir_hint, known_metrics, store_opt
 from tracelet.cli.output import STATUS_STYLES, console, fit_to_width, print_block, shorten, table
 from tracelet.journal.records import STATUSES
 from tracelet.store.filtering import MISSING, namespace
+from tracelet.store.fit_filtering import FIT, fit_namespaces, matching
 from tracelet.store.run import Run
 from tracelet.store.run_info import RunInfo
 from tracelet.store.search import Search
@@ -47,6 +48,7 @@ Row = tuple[Run, dict[str, Any]]
 )  # fmt: skip
 @click.option("--reverse", is_flag=True, help="Reverse the order.")
 @click.option("--limit", type=click.IntRange(min=1), help="List at most this many runs (default: all).")
+@click.option("--fits", is_flag=True, help="List each fit of a run with several fits.")
 @click.option("--archived", is_flag=True, help="List archived runs too.")
 @click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @store_option
@@ -54,17 +56,22 @@ Row = tuple[Run, dict[str, Any]]
 def ls(
     ctx: click.Context, store: Store, project: str | None, status: str | None, expression: str | None,
     metrics: tuple[str, ...], params: tuple[str, ...], sort: str | None, reverse: bool, limit: int | None,
-    archived: bool, in_json: bool,
+    fits: bool, archived: bool, in_json: bool,
 ) -> None:  # fmt: skip
-    """List runs, newest first; runs pinned in the dashboard come first."""
+    """List runs, newest first; runs pinned in the dashboard come first.
+
+    Of a run with several fits, a filter that only some of them match lists those, as RUN:2.
+    """
     rows = [(run, namespace(run)) for run in store.runs(project, status)]
     rows = [row for row in rows if archived or not row[1]["archived"]]
+    if fits:
+        rows = [(run, fit) for run, names in rows for fit in fit_namespaces(run, names) or [names]]
     chosen = Search(expression) if expression is not None else None
     asked = [*_asked(store, rows, "params", params), *_asked(store, rows, "metrics", metrics)]
     quoted = []
     if chosen is not None:
         quoted = quoted_numbers(chosen, _namespaces(rows))
-        rows = _filtered(rows, chosen)
+        rows = filtered(rows, chosen)
     by = None if sort is None else _sort_column(store, rows, sort, asked)
     rows = _sorted(rows, by, reverse)[:limit]
     if in_json:
@@ -106,10 +113,12 @@ def _asked(store: Store, rows: list[Row], table: str, names: Sequence[str]) -> l
     return [Column(name, table) for name in names]
 
 
-def _filtered(rows: list[Row], chosen: Search) -> list[Row]:
+def filtered(rows: list[Row], chosen: Search) -> list[Row]:
+    """The runs that match as a whole, and the matching fits of the others; an error for names that nothing has."""
+    by_fit = [(run, names, [] if FIT in names else fit_namespaces(run, names)) for run, names in rows]
     if rows:
-        chosen.check_names({name for names in _namespaces(rows) for name in names})
-    return [(run, names) for run, names in rows if chosen.matches(names)]
+        chosen.check_names({name for _, names, fits in by_fit for found in (names, *fits) for name in found})
+    return [(run, found) for run, names, fits in by_fit for found in matching(names, fits, chosen.matches)]
 
 
 def _sort_column(store: Store, rows: list[Row], name: str, asked: list[Column]) -> Column | None:
@@ -147,11 +156,11 @@ def row_as_json(row: Row) -> dict[str, Any]:
     run, names = row
     info = run.info
     return {
-        "id": info.id, "name": info.name, "project": info.project, "status": info.status, "reason": info.reason,
-        "started": info.started, "ended": info.ended, "duration": info.duration, "host": info.host,
+        "id": info.id, "name": info.name, "project": info.project, "status": names["status"], "reason": info.reason,
+        "started": info.started, "ended": info.ended, "duration": names["duration"], "host": info.host,
         "world_size": info.world_size, "command": list(info.command), "folder": info.folder,
         "metrics": names["metrics"], "params": names["params"], "tags": names["tags"],
-        "pinned": info.pinned,
+        "pinned": info.pinned, **({FIT: names[FIT]} if FIT in names else {}),
     }  # fmt: skip
 
 
@@ -188,7 +197,9 @@ def _cell(info: RunInfo, names: dict[str, Any], column: Column) -> RenderableTyp
 
     found = column.of(names)
     if column == Column("status"):
-        return Text(value(info.status), STATUS_STYLES.get(info.status, ""))
+        return Text(value(found), STATUS_STYLES.get(found, ""))
+    if column == Column("id") and FIT in names:
+        return f"{value(found)}:{names[FIT]}"
     if column == Column("started"):
         return ago(info.started)
     if column in (Column("duration"), Column("age")):

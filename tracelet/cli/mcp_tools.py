@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from tracelet.cli.compare import compared_runs
 from tracelet.cli.formatting import as_json
-from tracelet.cli.ls import Row, row_as_json
+from tracelet.cli.ls import Row, filtered, row_as_json
 from tracelet.cli.show import run_as_json
 from tracelet.cli.time import time_as_json
 from tracelet.errors import InvalidArgument
@@ -48,9 +48,7 @@ class Tools:
         """
         rows: list[Row] = [(run, namespace(run)) for run in self._store.runs(project)]
         if filter.strip():
-            search = Search(filter)
-            search.check_names({name for _, names in rows for name in names})
-            rows = [row for row in rows if search.matches(row[1])]
+            rows = filtered(rows, Search(filter))
         shown = [_shortened(row_as_json(row)) for row in rows[: max(1, min(limit, MOST_RUNS))]]
         return _answer({"runs": shown, "found": len(rows)})
 

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tracelet.errors import RunNotFound
 from tracelet.journal.records import RUNNING
 from tracelet.journal.run_folder import RUNS
 from tracelet.store.filtering import namespace
+from tracelet.store.fit_filtering import fit_namespaces
 from tracelet.store.run import Run
 from tracelet.store.run_info import RunInfo
 from tracelet.store.store import Store
@@ -41,6 +42,9 @@ class Row:
     """When its journals were last written, in seconds since the epoch."""
     changed: int
     """The folder's modification time; if it is unchanged and the run is over, the row is valid."""
+
+    fits: list[dict[str, Any]] = field(default_factory=list)
+    """The fields for filters of each fit, if the run has several."""
 
     def namespace(self) -> dict[str, Any]:
         """The current fields for filters."""
@@ -145,4 +149,5 @@ class RunCache:
         info, summaries = run.info, run.summaries()
         automatic = frozenset(name for name, summary in summaries.items() if summary.automatic)
         beat = max((view.path.stat().st_mtime for view in run.views), default=info.started)
-        return Row(info, namespace(run, info, summaries), automatic, beat, changed)
+        names = namespace(run, info, summaries)
+        return Row(info, names, automatic, beat, changed, fit_namespaces(run, names))

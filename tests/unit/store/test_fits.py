@@ -248,3 +248,26 @@ def test_the_store_finds_a_fit_by_its_name(tmp_path: Path) -> None:
     assert store.fit("folds:2").params == {"fold": 1}
     with pytest.raises(RunNotFound, match="has 2 fits. Name one of them"):
         store.fit("folds")
+
+
+def test_a_filter_never_pairs_two_fits(tmp_path: Path) -> None:
+    """A run matches as a whole or by one of its fits, never by a parameter of one and a value of another."""
+    from tracelet.store.filtering import Filter, namespace
+    from tracelet.store.fit_filtering import fit_namespaces, matching
+
+    experiment = program(tmp_path / "rates")
+    for rate, loss in ((0.1, 0.2), (0.01, 0.9)):
+        with fit(experiment, lr=rate):
+            experiment.log_metric("loss", loss)
+    run = end(experiment)
+    names = namespace(run)
+    fits = fit_namespaces(run, names)
+
+    def matched(expression: str) -> list[int]:
+        return [found.get("fit", 0) for found in matching(names, fits, Filter(expression).matches)]
+
+    assert matched("lr > 0.05 and loss < 0.5") == [1]
+    assert matched("lr < 0.05 and loss < 0.5") == []
+    assert matched("lr < 0.05 or loss > 0.5") == [0], "the last value of the run"
+    assert matched('lr == 0.01 and min["loss"] < 0.5') == []
+    assert matched('status == "finished"') == [0]

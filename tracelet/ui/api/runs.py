@@ -9,6 +9,7 @@ from fastapi import APIRouter, Body, HTTPException, Query, Response
 
 from tracelet.journal.records import Event
 from tracelet.store.artifacts import replaced_references
+from tracelet.store.fit_filtering import matching
 from tracelet.store.run import Run
 from tracelet.store.search import Search
 from tracelet.telemetry.reading.routine_events import notable
@@ -142,8 +143,8 @@ class RunsApi:
 def _filtered(rows: list[Row], chosen: Search) -> list[Row]:
     named = [(row, row.namespace()) for row in rows]
     if named:
-        chosen.check_names({name for _, names in named for name in names})
-    return [row for row, names in named if chosen.matches(names)]
+        chosen.check_names({name for row, names in named for found in (names, *row.fits) for name in found})
+    return [row for row, names in named if matching(names, row.fits, chosen.matches)]
 
 
 def _ordered(counts: Counter[str]) -> list[str]:
