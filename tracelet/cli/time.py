@@ -10,6 +10,7 @@ import click
 from tracelet.cli.formatting import as_json, counted, duration
 from tracelet.cli.options import store_option
 from tracelet.cli.output import console, print_block, supports_unicode, table
+from tracelet.cli.time_comparison import Percentage, compare_runs
 from tracelet.errors import RunNotFound
 from tracelet.journal.records import RUNNING
 from tracelet.store.process_status import statuses_by_number
@@ -35,16 +36,31 @@ NO_ITERATIONS = (
 
 @click.command()
 @click.argument("run")
+@click.argument("other", required=False)
 @click.option("--rank", type=click.IntRange(0), help="Show only this rank (default: all ranks).")
+@click.option(
+    "--max-regression",
+    metavar="SHARE",
+    type=Percentage(),
+    help="With OTHER: exit with code 1 if its iterations are significantly slower by more than this, e.g. 5%.",
+)
 @click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 @store_option
-def time(store: Store, run: str, rank: int | None, in_json: bool) -> None:
+def time(
+    store: Store, run: str, other: str | None, rank: int | None, max_regression: float | None, in_json: bool
+) -> None:
     """Show where the wall time of a run went: data loading, forward, backward, optimizer, validation, checkpoints.
 
     Goodput is the share of the wall time of all ranks, over all attempts, that was spent in forward, backward and
     optimizer of iterations that were not repeated. RUN is a run id, a unique id
-    prefix, a run name, or `latest`.
+    prefix, a run name, or `latest`. With OTHER, another run, the phases of an iteration are compared: which of them are
+    slower in OTHER than in RUN, beyond noise.
     """
+    if other is not None:
+        compare_runs(store.run(run), store.run(other), max_regression, in_json)
+        return
+    if max_regression is not None:
+        raise click.UsageError("--max-regression needs a second run: tracelet time BASELINE RUN --max-regression 5%")
     found = store.run(run)
     processes, whole, said = _analysed(found)
     if rank is not None:
