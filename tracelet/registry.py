@@ -86,6 +86,7 @@ IMPORTERS: dict[str, str] = {
     "lightning": "tracelet.importers.lightning_logs:LightningImporter",
     "mlflow": "tracelet.importers.mlflow.importer:MlflowImporter",
     "clearml": "tracelet.importers.clearml_offline:ClearmlImporter",
+    "aim": "tracelet.importers.aim.importer:AimImporter",
     "comet": "tracelet.importers.comet:CometImporter",
     "neptune": "tracelet.importers.neptune:NeptuneImporter",
     "trackio": "tracelet.importers.trackio:TrackioImporter",

@@ -1,0 +1,1 @@
+"""Imports Aim's repositories: the package aim reads them, in a process of its own."""
