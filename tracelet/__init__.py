@@ -29,6 +29,7 @@ __all__ = [
     "Experiment",
     "TraceletError",
     "__version__",
+    "alert",
     "define_metric",
     "fit",
     "get_active_experiment",
@@ -109,6 +110,16 @@ def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
         )
         return
     experiment.log(metrics, step)
+
+
+def alert(title: str, text: str = "", level: str = "info") -> None:
+    """Record an alert of the active run; the agent sends it to the addresses in the setting `alerts`, once.
+
+    `level`: `info`, `warning` or `error`. Costs microseconds; without a run it does nothing. Raises `InvalidArgument`.
+    """
+    experiment = get_active_experiment()
+    if experiment is not None:
+        experiment.alert(title, text, level)
 
 
 def define_metric(name: str, goal: str | None = None, x: str | None = None, summary: str | None = None) -> None:

@@ -16,78 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from tracelet.errors import SettingsError
+from tracelet.setting_values import (
+    as_addresses,
+    as_backends,
+    as_bool,
+    as_choice,
+    as_count,
+    as_names,
+    as_rules,
+    as_seconds,
+    as_text,
+)  # fmt: skip
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-MAX_NUMBER = 10**9
-"""Of seconds and counts: about thirty years. Python's own waits refuse ten times as much."""
-TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
-FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 BACKEND_TABLES = "mlflow", "wandb", "clearml", "tensorboard", "aim", "otlp", "onelogger", "jsonl"
 """Keys of `config` that hold a table of one backend's options instead of one value; plug-ins add theirs."""
-
-
-def _bool(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    word = str(value).strip().lower()
-    if word in TRUE_WORDS:
-        return True
-    if word in FALSE_WORDS:
-        return False
-    raise ValueError("expected true or false")
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, (str, os.PathLike)):
-        raise ValueError("expected a string")
-    return os.fspath(value).strip()
-
-
-def _backends(value: object) -> str:
-    return ",".join(map(_text, value)) if isinstance(value, (list, tuple)) else _text(value)
-
-
-def _seconds(value: object) -> float:
-    try:
-        number = float(value)  # type: ignore[arg-type]  # whatever float() refuses is refused below
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError("expected a number of seconds") from None
-    if not 0 < number <= MAX_NUMBER:
-        raise ValueError("expected a number of seconds above 0 and at most 1,000,000,000")
-    return number
-
-
-def _count(value: object) -> int:
-    try:
-        number = int(value)  # type: ignore[call-overload]  # whatever int() refuses is refused below
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError("expected an integer") from None
-    if not 1 <= number <= MAX_NUMBER or (isinstance(value, float) and number != value):
-        raise ValueError("expected an integer from 1 to 1,000,000,000")
-    return int(number)
-
-
-def _names(value: object) -> str:
-    """Names as one comma-separated string."""
-    if isinstance(value, str):
-        return ",".join(part.strip() for part in value.split(",") if part.strip())
-    if not isinstance(value, (list, tuple, set, frozenset)):
-        raise ValueError("expected names, as a list or separated by commas")
-    return ",".join(str(getattr(part, "value", part)) for part in value)
-
-
-def _choice(*words: str) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        word = str(value).strip().lower()
-        if word not in words:
-            raise ValueError("expected one of " + ", ".join(words))
-        return word
-
-    return parse
 
 
 @dataclass(frozen=True)
@@ -106,66 +53,71 @@ class Setting:
 
 
 TABLE: tuple[Setting, ...] = (
-    Setting("experiment_name", "", _text, "Name of the run. If empty, the name of the script."),
-    Setting("project", "default", _text, "Project of the run."),
-    Setting("backend", "", _backends, "Names of the backends to deliver to: a list, or separated by commas."),
-    Setting("api_key", "", _text, "API key of the backend, if there is exactly one backend. Never stored."),
-    Setting("backend_url", "", _text, "URL of the backend's server, if there is exactly one backend."),
-    Setting("run_id", "", _text, "Id of the run. If a run with this id exists, it resumes."),
-    Setting("resume", "", _text, "Run to resume: its id or name, or `auto` for the run that this job started."),
-    Setting("dir", "", _text, "Folder of the store. If empty, `.tracelet` in the working directory."),
-    Setting("enabled", True, _bool, "If false, nothing is recorded and every call is a no-op."),
-    Setting("track_lightning", True, _bool, "Record what Lightning computes: metrics, hyperparameters, checkpoints."),
-    Setting("track_tensorboard", True, _bool,
+    Setting("experiment_name", "", as_text, "Name of the run. If empty, the name of the script."),
+    Setting("project", "default", as_text, "Project of the run."),
+    Setting("backend", "", as_backends, "Names of the backends to deliver to: a list, or separated by commas."),
+    Setting("api_key", "", as_text, "API key of the backend, if there is exactly one backend. Never stored."),
+    Setting("backend_url", "", as_text, "URL of the backend's server, if there is exactly one backend."),
+    Setting("run_id", "", as_text, "Id of the run. If a run with this id exists, it resumes."),
+    Setting("resume", "", as_text, "Run to resume: its id or name, or `auto` for the run that this job started."),
+    Setting("dir", "", as_text, "Folder of the store. If empty, `.tracelet` in the working directory."),
+    Setting("enabled", True, as_bool, "If false, nothing is recorded and every call is a no-op."),
+    Setting("track_lightning", True, as_bool, "Record what Lightning computes: metrics, hyperparameters, checkpoints."),
+    Setting("track_tensorboard", True, as_bool,
             "Record scalars, hyperparameters and texts that are given to a SummaryWriter."),
-    Setting("track_transformers", True, _bool,
+    Setting("track_transformers", True, as_bool,
             "Record what Hugging Face's Trainer logs, its arguments and checkpoints."),
-    Setting("track_accelerate", True, _bool, "Record what `Accelerator.log` is given, its setup and its saved states."),
-    Setting("track_ignite", True, _bool, "Record metrics, numeric outputs and checkpoints of ignite's engines."),
-    Setting("track_skorch", True, _bool, "Record the history, parameters and checkpoints of skorch's nets."),
-    Setting("track_wandb", True, _bool, "Record what the program itself gives to wandb."),
-    Setting("wandb_sweeps", "auto", _choice("auto", "local", "off"),
+    Setting("track_accelerate", True, as_bool,
+            "Record what `Accelerator.log` is given, its setup and its saved states."),
+    Setting("track_ignite", True, as_bool, "Record metrics, numeric outputs and checkpoints of ignite's engines."),
+    Setting("track_skorch", True, as_bool, "Record the history, parameters and checkpoints of skorch's nets."),
+    Setting("track_wandb", True, as_bool, "Record what the program itself gives to wandb."),
+    Setting("wandb_sweeps", "auto", as_choice("auto", "local", "off"),
             "Run sweeps of the program's wandb on this machine: `auto` (if wandb has no account), `local`, or `off`."),
-    Setting("track_mlflow", True, _bool, "Record what the program itself gives to MLflow."),
-    Setting("track_clearml", True, _bool, "Record what the program itself reports to ClearML."),
-    Setting("track_aim", True, _bool, "Record what the program itself gives to Aim."),
-    Setting("track_trackio", True, _bool, "Record what the program itself logs to trackio."),
-    Setting("track_torch", True, _bool, "Record the creation of data loaders, optimizers and process groups."),
-    Setting("track_profilers", True, _bool, "Keep the reports and traces of Lightning's and PyTorch's profilers."),
-    Setting("track_argparse", True, _bool, "Record the arguments that `argparse` parses as parameters."),
-    Setting("track_click", True, _bool, "Record the parameters of the `click` commands that run."),
-    Setting("track_typer", True, _bool, "Record the parameters of the Typer commands that run."),
-    Setting("track_hydra", True, _bool, "Record Hydra's configuration, and each job of `--multirun` as a run."),
-    Setting("track_omegaconf", True, _bool, "Record configurations that the program loads with OmegaConf."),
-    Setting("track_jsonargparse", True, _bool, "Record what `jsonargparse` and LightningCLI parse and save."),
-    Setting("track_tyro", True, _bool, "Record what `tyro.cli()` parses as parameters."),
-    Setting("track_simple_parsing", True, _bool, "Record what `simple_parsing` parses as parameters."),
-    Setting("track_absl", True, _bool, "Record the program's `absl.flags` as parameters."),
-    Setting("track_fire", True, _bool, "Record the arguments of the calls that Python Fire makes."),
-    Setting("track_system", True, _bool, "Sample machine metrics: CPU, memory, disk, network, GPU."),
-    Setting("track_git", True, _bool, "Record the commit, the branch and the uncommitted diff."),
-    Setting("track_env", True, _bool, "Record the Python version, packages, command and platform."),
-    Setting("track_console", True, _bool, "Record the console output of the program, as a terminal shows it."),
-    Setting("track_learning_rate", True, _bool, "Record the learning rate of every parameter group at every step."),
-    Setting("track_gradients", False, _bool, "Record the norm of the gradients at every optimizer step."),
-    Setting("track_backward_loss", False, _bool, "Record the value that backward() is called on, in plain PyTorch."),
-    Setting("track_spans", True, _bool, "Record spans: data loading, forward, backward, optimizer, ..."),
-    Setting("telemetry_interval", 50, _count, "Training iterations between two summaries of throughput and times."),
-    Setting("spans", "all", _names, "Names of the spans to deliver and export: `all`, or a list."),
-    Setting("spans_deny", "", _names, "Names of spans not to deliver or export; their children move up."),
-    Setting("metrics_interval", 10.0, _seconds, "Seconds between two samples of the machine metrics."),
-    Setting("flush_interval", 0.5, _seconds, "Maximum seconds between logging a point and writing it to disk."),
-    Setting("delivery", "agent", _choice("agent", "inline", "off"),
+    Setting("track_mlflow", True, as_bool, "Record what the program itself gives to MLflow."),
+    Setting("track_clearml", True, as_bool, "Record what the program itself reports to ClearML."),
+    Setting("track_aim", True, as_bool, "Record what the program itself gives to Aim."),
+    Setting("track_trackio", True, as_bool, "Record what the program itself logs to trackio."),
+    Setting("track_torch", True, as_bool, "Record the creation of data loaders, optimizers and process groups."),
+    Setting("track_profilers", True, as_bool, "Keep the reports and traces of Lightning's and PyTorch's profilers."),
+    Setting("track_argparse", True, as_bool, "Record the arguments that `argparse` parses as parameters."),
+    Setting("track_click", True, as_bool, "Record the parameters of the `click` commands that run."),
+    Setting("track_typer", True, as_bool, "Record the parameters of the Typer commands that run."),
+    Setting("track_hydra", True, as_bool, "Record Hydra's configuration, and each job of `--multirun` as a run."),
+    Setting("track_omegaconf", True, as_bool, "Record configurations that the program loads with OmegaConf."),
+    Setting("track_jsonargparse", True, as_bool, "Record what `jsonargparse` and LightningCLI parse and save."),
+    Setting("track_tyro", True, as_bool, "Record what `tyro.cli()` parses as parameters."),
+    Setting("track_simple_parsing", True, as_bool, "Record what `simple_parsing` parses as parameters."),
+    Setting("track_absl", True, as_bool, "Record the program's `absl.flags` as parameters."),
+    Setting("track_fire", True, as_bool, "Record the arguments of the calls that Python Fire makes."),
+    Setting("track_system", True, as_bool, "Sample machine metrics: CPU, memory, disk, network, GPU."),
+    Setting("track_git", True, as_bool, "Record the commit, the branch and the uncommitted diff."),
+    Setting("track_env", True, as_bool, "Record the Python version, packages, command and platform."),
+    Setting("track_console", True, as_bool, "Record the console output of the program, as a terminal shows it."),
+    Setting("track_learning_rate", True, as_bool, "Record the learning rate of every parameter group at every step."),
+    Setting("track_gradients", False, as_bool, "Record the norm of the gradients at every optimizer step."),
+    Setting("track_backward_loss", False, as_bool, "Record the value that backward() is called on, in plain PyTorch."),
+    Setting("track_spans", True, as_bool, "Record spans: data loading, forward, backward, optimizer, ..."),
+    Setting("telemetry_interval", 50, as_count, "Training iterations between two summaries of throughput and times."),
+    Setting("spans", "all", as_names, "Names of the spans to deliver and export: `all`, or a list."),
+    Setting("spans_deny", "", as_names, "Names of spans not to deliver or export; their children move up."),
+    Setting("metrics_interval", 10.0, as_seconds, "Seconds between two samples of the machine metrics."),
+    Setting("flush_interval", 0.5, as_seconds, "Maximum seconds between logging a point and writing it to disk."),
+    Setting("delivery", "agent", as_choice("agent", "inline", "off"),
             "How to deliver to backends: `agent` (a separate process), `inline` (a thread), or `off` (only with "
             "`tracelet sync`)."),
-    Setting("agent_linger", 600.0, _seconds,
+    Setting("agent_linger", 600.0, as_seconds,
             "Seconds that the agent keeps trying to deliver after the training ends."),
-    Setting("gather_nodes", True, _bool,
+    Setting("gather_nodes", True, as_bool,
             "Copy what other nodes record to rank 0's node, if they do not share the store."),
-    Setting("rank_deadline", 30.0, _seconds, "Seconds that the delivery of a step waits for a late rank."),
-    Setting("stop_timeout", 60.0, _seconds, "Maximum seconds that stop_logging() waits for pending deliveries."),
-    Setting("explain", False, _bool, "Print at the end, library by library, what was found, patched and recorded."),
-    Setting("quiet", False, _bool, "Print nothing when a run starts and stops."),
+    Setting("rank_deadline", 30.0, as_seconds, "Seconds that the delivery of a step waits for a late rank."),
+    Setting("stop_timeout", 60.0, as_seconds, "Maximum seconds that stop_logging() waits for pending deliveries."),
+    Setting("alerts", "", as_addresses,
+            "Where alerts go: addresses of apprise (slack://..., json://host), separated by spaces. Never stored."),
+    Setting("alert_rules", "failed,killed", as_rules,
+            "When to send an alert: finished, failed, killed, nan, stalled:MINUTES, val/loss>10, acc*<0.1, ..."),
+    Setting("explain", False, as_bool, "Print at the end, library by library, what was found, patched and recorded."),
+    Setting("quiet", False, as_bool, "Print nothing when a run starts and stops."),
 )  # fmt: skip
 
 BY_NAME: dict[str, Setting] = {setting.name: setting for setting in TABLE}

@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
@@ -38,6 +38,9 @@ from tracelet.journal.run_folder import create_journal
 from tracelet.redaction.known_secrets import redact
 from tracelet.redaction.redactor import Redactor
 from tracelet.store.pids import process_start
+
+if TYPE_CHECKING:
+    from tracelet.agent.alerts.alert_watch import AlertWatch
 
 POLL = 1.0
 """Seconds between two checks of the training processes: their end must be noticed in less than five."""
@@ -65,7 +68,7 @@ class Agent:
         self.courier_pool = CourierPool(
             folder, self.log.write, rank_deadline=config.rank_deadline, expects_more=self.node_link.expects_more
         )
-        self.quitting = threading.Event()
+        self.alerts = self._make_alerts()
         self._config_stream = config_stream
         self._changed = threading.Event()
         self._quit_at = 0.0
@@ -78,21 +81,45 @@ class Agent:
         threading.Thread(target=self._read_config_updates, name="tracelet-agent-config", daemon=True).start()
         self.node_link.apply(self.config)
         self.courier_pool.start(self.config.backends)
+        if self.alerts is not None:
+            self.alerts.start()
         while True:
             with guard("accompanying the training"):
                 self._monitor_training()
             self.courier_pool.wake()
             self.node_link.training_ended()
+            self._report_end()
             if self._wait_for_all_deliveries():
                 break
             self.node_link.training_started()
+            if self.alerts is not None:
+                self.alerts.training_started()
             self.courier_pool.start(self.config.backends, restart=True)
         self.courier_pool.stop()
         self.node_link.stop()
+        if self.alerts is not None:
+            self.alerts.stop()
         self._compact_journals()
         self._write_summary()
         self.log.write("the end")
         self.log.stop()
+
+    def _make_alerts(self) -> AlertWatch | None:
+        """What sends alerts, if there are addresses."""
+        with guard("preparing alerts"):
+            if self.config.alerts:
+                training = first_record(self.folder / self.config.journal)
+                from tracelet.agent.alerts.alert_watch import AlertWatch  # apprise takes memory; few runs need it
+
+                name = training.name if training else self.folder.name
+                return AlertWatch(self.folder, self.config.alerts, self.config.alert_rules, name, self.log.write)
+        return None
+
+    def _report_end(self) -> None:
+        if self.alerts is not None:
+            with guard("reporting the end of the run"):
+                outcome = self.watch.outcome()
+                self.alerts.training_ended(outcome.status, outcome.reason, outcome.ended)
 
     def _wait_for_all_deliveries(self) -> bool:
         """Like `_wait_for_delivery`, and also for couriers whose configuration came during the wait."""
@@ -183,9 +210,10 @@ class Agent:
 
     def _is_busy(self) -> bool:
         self.node_link.update(self.watch.ranks_missing())
-        if not self.courier_pool.busy and self.node_link.busy:
+        others = self.node_link.busy or (self.alerts is not None and self.alerts.busy)
+        if not self.courier_pool.busy and others:
             time.sleep(NODES_POLL)
-        return self.courier_pool.busy or self.node_link.busy
+        return self.courier_pool.busy or others
 
     def _wait_for_delivery(self) -> bool:
         """Wait for the couriers within the limit. False if another training has begun here in the meantime."""

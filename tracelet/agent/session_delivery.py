@@ -5,6 +5,7 @@ Called by the session on the user's thread. Imports the couriers only for `deliv
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import time
@@ -17,6 +18,7 @@ from tracelet.agent.delivery.wait_for_delivery import DeliveryWait
 from tracelet.agent.process.configuration import AgentConfig, BackendConfig
 from tracelet.agent.process.supervisor import AgentSupervisor
 from tracelet.collectors.process_tree import root_pid
+from tracelet.errors import install_command
 from tracelet.journal.records import Started
 from tracelet.settings import Settings
 
@@ -100,8 +102,17 @@ class SessionDelivery:
             journal=self._journal.name, pid=root_pid(), interval=self._settings.metrics_interval,
             collectors=self._collectors, linger=self._settings.agent_linger, rank_deadline=self._settings.rank_deadline,
             backends=list(self._backend_configs),
+            alerts=self._alert_addresses(), alert_rules=self._settings.alert_rules,
             path=[os.fsencode(entry) for entry in sys.path if os.path.isabs(entry)],
         )  # fmt: skip
+
+    def _alert_addresses(self) -> list[str]:
+        """Where the agent sends alerts; nowhere without apprise, which is said once."""
+        addresses = str(self._settings.alerts).split() if self._is_leader else []
+        if addresses and importlib.util.find_spec("apprise") is None:
+            guard.say(f"alerts need apprise; none are sent. Type: {install_command('alerts')}", once="alerts")
+            return []
+        return addresses
 
     def add(self, backend_configs: Sequence[BackendConfig]) -> None:
         """Add backends for a running run."""

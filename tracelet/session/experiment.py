@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from tracelet.capture import parameters
+from tracelet.capture.alerts import alert_event
 from tracelet.capture.clock import now
 from tracelet.capture.loggable_values import loggable, no_metrics
 from tracelet.capture.metric_definitions import checked_definition
@@ -192,6 +193,11 @@ class Experiment:
         """State what metrics are like: see `tracelet.define_metric`. Raises `InvalidArgument`."""
         self._writer.emit(checked_definition(name, goal, x, summary))
         self._warn_if_ended("definition of", [name])
+
+    def alert(self, title: str, text: str = "", level: str = "info") -> None:
+        """Record an alert: see `tracelet.alert`. Raises `InvalidArgument`."""
+        self._writer.emit(alert_event(title, text, level))
+        self._warn_if_ended("alert", [title])
 
     def set_tags(self, tags: Mapping[str, Any] | Iterable[str]) -> None:
         """Set tags of the run: name to string, or names. None or an empty string removes one. Raises

@@ -44,6 +44,9 @@ class AgentConfig(msgspec.Struct, kw_only=True):
     backends: list[BackendConfig] = []
     path: list[bytes] = []
     """The training's import path: the SDKs are there. Bytes, because a folder's name need not be text."""
+    alerts: list[str] = []
+    """Addresses of apprise, with their credentials; empty on other nodes than that of rank 0."""
+    alert_rules: str = ""
     receive: bool = False
     """Listen for nodes that do not share the run's folder."""
     listen_address: str = ""
