@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "ls": "tracelet.cli.ls:ls",
     "show": "tracelet.cli.show:show",
     "compare": "tracelet.cli.compare:compare",
+    "reproduce": "tracelet.cli.reproduce:reproduce",
     "ui": "tracelet.cli.ui:ui",
     "mcp": "tracelet.cli.mcp:mcp",
     "top": "tracelet.cli.top:top",
