@@ -199,7 +199,7 @@ def test_a_killed_trial_is_reported_and_a_stopped_sweep_resumes(tmp_path: Path) 
         command("sweep.yaml"), env=environment(STEPS="50", PAUSE="0.3"), stdout=subprocess.PIPE, text=True
     )
     eventually(starts)
-    eventually(runs()[0].metrics)
+    eventually(lambda: any(run.metrics() for run in runs().values()))
     (trial,) = running_trials()
     trial.kill()
     eventually(lambda: len(starts()) == 2)

@@ -78,28 +78,38 @@ class SweepStudy:
         )
         self._storage, self._id = self._study._storage, self._study._study_id
         self._ids: dict[int, int] = {}
+        self._total: int | None = None
+        self._points: list[dict[str, int]] = []
+        """Of a grid: the indices of the values of each trial, by its number."""
 
     def prepare(self, count: int | None) -> None:
-        """Let trials wait, up to this many in all; a grid has all its points. To be called by one process."""
-        missing = (count or 0) - len(self._all())
-        if self.config.method != GRID_SEARCH:
-            for _ in range(missing):
-                self._study.enqueue_trial({})
-            return
-        points = list(grid_places(self._parameters, min(count or MAX_GRID, MAX_GRID) + 1))
-        if len(points) > MAX_GRID:
-            raise SweepError(f"the grid has more than {MAX_GRID:,} points. Give --count, or use `method: random`")
-        for point in points[len(self._all()) : count]:
-            self._study.enqueue_trial(point)
+        """Let trials wait, up to this many in all; a grid has all its points.
+
+        If two controllers do so at the same moment there are too many; nobody takes those beyond the number.
+        """
+        total = count
+        if self.config.method == GRID_SEARCH:
+            self._points = list(grid_places(self._parameters, MAX_GRID if count is None else min(count, MAX_GRID)))
+            if count is None and len(self._points) == MAX_GRID:
+                raise SweepError(f"the grid has {MAX_GRID:,} points or more. Give --count, or use `method: random`")
+            total = len(self._points)
+        self._total = total
+        for _ in range((total or 0) - len(self._all())):
+            self._study.enqueue_trial({})
 
     def take(self, unlimited: bool = False) -> Trial | None:
         """The next trial that waits, with its parameters; None if there is none, or another controller took it."""
-        if unlimited and self.config.method != GRID_SEARCH and not self._all(self._optuna.trial.TrialState.WAITING):
+        if unlimited and self.config.method != GRID_SEARCH and not self._waiting():
+            self._total = None
             self._study.enqueue_trial({})
-        for frozen in self._all(self._optuna.trial.TrialState.WAITING):
+        for frozen in self._waiting():
             if self._storage.set_trial_state_values(frozen._trial_id, self._optuna.trial.TrialState.RUNNING):
                 return self._sample(frozen)
         return None
+
+    def _waiting(self) -> list[Any]:
+        found = self._all(self._optuna.trial.TrialState.WAITING)
+        return [frozen for frozen in found if self._total is None or frozen.number < self._total]
 
     def _sample(self, frozen: Any) -> Trial:
         self._study.sampler = self._sampler(frozen.number)
@@ -113,6 +123,12 @@ class SweepStudy:
         seed = random.SystemRandom().getrandbits(32)
         if self._seed is not None:
             seed = random.Random(f"{self._seed}:{number}").getrandbits(32)
+        if self.config.method == GRID_SEARCH:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Optuna calls this sampler experimental
+                return self._optuna.samplers.PartialFixedSampler(
+                    self._points[number], self._optuna.samplers.RandomSampler(seed=seed)
+                )
         if self.config.method == BAYES:
             return self._optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         return self._optuna.samplers.RandomSampler(seed=seed)
@@ -124,7 +140,8 @@ class SweepStudy:
 
     def trials(self) -> list[Trial]:
         """All trials, by number."""
-        return [self._trial(frozen) for frozen in self._all()]
+        found = [self._trial(frozen) for frozen in self._all()]
+        return [one for one in found if one.status != WAITING or self._total is None or one.number < self._total]
 
     def _trial(self, frozen: Any) -> Trial:
         self._ids[frozen.number] = frozen._trial_id

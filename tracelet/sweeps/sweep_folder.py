@@ -73,6 +73,8 @@ class Sweep:
             dict(config.source), **facts,
         )  # fmt: skip
         path = store.root / SWEEPS / sweep_id
+        if (path / FILE_NAME).exists():
+            raise SweepError(f"there is a sweep {sweep_id} already. Type: tracelet sweep resume {sweep_id}")
         (path / TRIALS).mkdir(parents=True, exist_ok=True)
         ignore_in_git(store.root)
         with open(path / FILE_NAME, "w", encoding="utf-8", opener=open_private) as file:
