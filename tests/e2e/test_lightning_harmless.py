@@ -27,8 +27,10 @@ if recorded:
     import tracelet
     tracelet.start_logging("whole", config={"dir": "../store", "quiet": True, "delivery": "off", "metrics_interval": 0.2, "track_gradients": True})
 if tracked:
+    from tracelet.capture.running_fits import RunningFits
     from tracelet.integrations.lightning import LightningIntegration
     class Sink:
+        fits = RunningFits(lambda change: None)
         def emit(self, item): kept.append(item)
         def expect(self, *_): pass
         def flush(self, *_): return True

@@ -36,6 +36,8 @@ POLL = 0.5
 """Seconds between two checks for new data; the training flushes about as often."""
 MAX_ROUNDS = 10
 """How often in a row a batch may be split without any record being accepted; then it is set aside whole."""
+ERROR_PAUSE = 30.0
+"""Seconds after which a backend that failed with an unknown error is opened again."""
 OVERDUE = 60.0
 """Seconds after which a call that has not returned is reported."""
 
@@ -100,7 +102,7 @@ class Courier(threading.Thread):
                 self.state.reload()
                 if self._repair:
                     self.state.restart()
-                self._deliver()
+                self._deliver_persistently()
         except Misconfigured as error:
             self._mark_misconfigured(error.why, error.fix)
         except Unavailable:
@@ -123,14 +125,34 @@ class Courier(threading.Thread):
         except OSError as error:
             self.state.log(f"stopped: {why}; the retry_state cannot be saved to disk ({error})")
 
+    def _deliver_persistently(self) -> None:
+        """Deliver; while the training runs, an unknown error of the backend ends a try and not the delivery."""
+        while True:
+            try:
+                return self._deliver()
+            except (Misconfigured, Unavailable):
+                raise
+            except Exception as error:
+                self._watch.update()
+                if self._stopping.is_set() or not self._follow or self._watch.complete():
+                    raise
+                self.state.trace(error)
+                self._mark_misconfigured(*unexplained(error))
+                self._abandon()
+                self._calls.pause(ERROR_PAUSE)
+
     def _release(self) -> None:
+        self._abandon()
+        self.lock.release()
+
+    def _abandon(self) -> None:
+        """Close the backend without an outcome."""
         backend, self._backend = self._backend, None
         if backend is not None:
             try:
                 backend.close(None)
             except Exception as error:
                 self.state.log(f"closing failed ({type(error).__name__}: {error})")
-        self.lock.release()
 
     def _deliver(self) -> None:
         self._wait_for_content()
@@ -250,6 +272,11 @@ class Courier(threading.Thread):
             self._calls.call(lambda again: backend.close(outcome))
         except Rejected as error:
             self.state.reject("close", error.records, error.why)
+        except Exception as error:
+            if self._stopping.is_set() or not is_unknown(error):
+                raise
+            self.state.trace(error)
+            self.state.reject("close", [{"status": outcome.status}], ": ".join(unexplained(error)))
         self._backend = None
         if self._files.left():
             self.state.without_files()
