@@ -119,6 +119,13 @@ def _same(one: Scalar, other: Scalar) -> bool:
     return type(one) is type(other) and repr(one) == repr(other)
 
 
+def delivered(record: Params) -> dict[str, Scalar]:
+    """Parameters for a backend, which has one table for the run: those of later fits have the fit in their names."""
+    if record.fit <= 1:
+        return record.values
+    return {f"fit/{record.fit}/{name}": value for name, value in record.values.items()}
+
+
 def values_of(table: Table) -> dict[str, Scalar]:
     """The values by name."""
     return {name: given.value for name, given in table.items()}

@@ -271,3 +271,13 @@ def test_a_filter_never_pairs_two_fits(tmp_path: Path) -> None:
     assert matched("lr < 0.05 or loss > 0.5") == [0], "the last value of the run"
     assert matched('lr == 0.01 and min["loss"] < 0.5') == []
     assert matched('status == "finished"') == [0]
+
+
+def test_backends_get_the_parameters_of_each_fit_under_its_own_names() -> None:
+    """One table for the run would show the last fit's value beside the first fit's metrics."""
+    from tracelet.journal.records import Params
+    from tracelet.store.fit_params import delivered
+
+    assert [delivered(Params(time=1, values={"lr": 0.1}, fit=number)) for number in (0, 1, 2)] == [
+        {"lr": 0.1}, {"lr": 0.1}, {"fit/2/lr": 0.1},
+    ]  # fmt: skip

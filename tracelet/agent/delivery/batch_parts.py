@@ -30,6 +30,7 @@ from tracelet.journal.records import (
     Started,
     Tags,
 )
+from tracelet.store import fit_params
 
 MICRO = 1e6
 POINTS = KIND_OF[Points]
@@ -105,7 +106,7 @@ class BatchParts:
         if isinstance(record, (Params, Tags, Facts, Artifact, Event)):
             self.records.append((number, record))
         if isinstance(record, Params):
-            self.params.update(record.values)
+            self.params.update(fit_params.delivered(record))
         elif isinstance(record, Tags):
             self.tags.update(record.values)
         elif isinstance(record, Facts):

@@ -15,6 +15,7 @@ from tracelet.errors import JournalError
 from tracelet.journal.journal_reader import JournalReader
 from tracelet.journal.records import KIND_OF, Facts, Params, Points, Record, Scalar, Spans, Started, Tags
 from tracelet.journal.run_folder import SUFFIX
+from tracelet.store import fit_params
 from tracelet.store.artifacts import FOLDER as ARTIFACTS
 
 BULKY = KIND_OF[Points], KIND_OF[Spans]
@@ -34,7 +35,7 @@ class _DescriptionBuilder:
         if isinstance(record, Started) and record.role == "rank":
             self.first, self.last = self.first or record, record
         elif isinstance(record, Params):
-            self.params.update(record.values)
+            self.params.update(fit_params.delivered(record))
         elif isinstance(record, Tags):
             self.tags.update(record.values)
         elif isinstance(record, Facts):
