@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from tracelet.agent.delivery.reduction import RankValue, reduce_values
 from tracelet.store.aggregation import aggregate, spread
 from tracelet.store.series import Segment, Series
 
@@ -80,6 +81,15 @@ def test_values_that_are_no_numbers() -> None:
     series = aggregate([part(0, [(0, math.nan), (1, math.inf)]), part(1, [(0, 1.0), (1, 1.0)])])
     assert math.isnan(series.values[0])
     assert series.values[1] == math.inf
+
+
+@pytest.mark.parametrize("reduce", ["min", "max"])
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_a_nan_of_any_rank_is_the_minimum_and_the_maximum(reduce: str, where: int) -> None:
+    """Of three ranks: the order of ranks decides nothing, for the reader and for the agent alike."""
+    values = [math.nan if rank == where else float(rank) for rank in range(3)]
+    assert math.isnan(aggregate([part(rank, [(0, value)], reduce) for rank, value in enumerate(values)]).values[0])
+    assert math.isnan(reduce_values(reduce, [RankValue(value, math.nan, math.nan) for value in values]))
 
 
 def test_the_spread_over_ranks() -> None:
