@@ -19,6 +19,15 @@ from tracelet._version import __version__
 from tracelet.errors import TraceletError
 
 if TYPE_CHECKING:
+    from tracelet.media.audio import Audio
+    from tracelet.media.curves import ConfusionMatrix, PRCurve, ROCCurve
+    from tracelet.media.figure import Figure
+    from tracelet.media.histogram import Histogram
+    from tracelet.media.image import Image
+    from tracelet.media.object3d import Object3D
+    from tracelet.media.table import Table
+    from tracelet.media.text import Text
+    from tracelet.media.video import Video
     from tracelet.session.experiment import Experiment
     from tracelet.session.fit_block import FitBlock
     from tracelet.session.sweep_calls import SweepResult
@@ -26,8 +35,19 @@ if TYPE_CHECKING:
     from tracelet.telemetry.recording.span import span
 
 __all__ = [
+    "Audio",
+    "ConfusionMatrix",
     "Experiment",
+    "Figure",
+    "Histogram",
+    "Image",
+    "Object3D",
+    "PRCurve",
+    "ROCCurve",
+    "Table",
+    "Text",
     "TraceletError",
+    "Video",
     "__version__",
     "alert",
     "define_metric",
@@ -94,9 +114,9 @@ def get_active_experiment() -> Experiment | None:
 
 
 def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
-    """Record every number among these values in the active run, nested names joined with `/`; never raises.
+    """Record numbers and media in the active run, nested names joined with `/`; never raises.
 
-    What is no number is reported once, and so is a call without a run.
+    Reports any other value once, and a call without a run.
     """
     experiment = get_active_experiment()
     if experiment is None:
@@ -180,8 +200,19 @@ def open_store(path: str | os.PathLike[str] | None = None) -> Store:
 
 
 _LATER = {
+    "Audio": "tracelet.media.audio",
+    "ConfusionMatrix": "tracelet.media.curves",
     "Experiment": "tracelet.session.experiment",
     "Fit": "tracelet.store.fits",
+    "Figure": "tracelet.media.figure",
+    "Histogram": "tracelet.media.histogram",
+    "Image": "tracelet.media.image",
+    "Object3D": "tracelet.media.object3d",
+    "PRCurve": "tracelet.media.curves",
+    "ROCCurve": "tracelet.media.curves",
+    "Table": "tracelet.media.table",
+    "Text": "tracelet.media.text",
+    "Video": "tracelet.media.video",
     "span": "tracelet.telemetry.recording.span",
     "telemetry": "tracelet.telemetry",
 }

@@ -5,6 +5,7 @@
      |- AlreadyActive      start_logging() for a second, different run               (also RuntimeError)
      |- InvalidMetric      a metric name or value that cannot be recorded            (also TypeError)
      |- InvalidArgument    parameters or tags that are not a mapping of names        (also TypeError)
+     |- InvalidMedia       an image, table, ... that cannot be recorded             (also TypeError)
      |- ArtifactNotFound   log_artifact() of a path that does not exist              (also FileNotFoundError)
      |- ImportFailed       not a run that an importer can read                      (also ValueError)
      |- SweepError         a configuration of a sweep, or a sweep, that cannot be run        (also ValueError)
@@ -58,6 +59,10 @@ class InvalidMetric(TraceletError, TypeError):
 
 class InvalidArgument(TraceletError, TypeError):
     """Parameters or tags were given in an unsupported type."""
+
+
+class InvalidMedia(TraceletError, TypeError):
+    """An image, figure, histogram, text, table, audio clip, video or 3D object that cannot be recorded."""
 
 
 class ArtifactNotFound(TraceletError, FileNotFoundError):

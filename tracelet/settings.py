@@ -103,6 +103,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("spans_deny", "", as_names, "Names of spans not to deliver or export; their children move up."),
     Setting("metrics_interval", 10.0, as_seconds, "Seconds between two samples of the machine metrics."),
     Setting("flush_interval", 0.5, as_seconds, "Maximum seconds between logging a point and writing it to disk."),
+    Setting("media_memory", 256, as_count, "Megabytes of media that may wait; if more wait, some are dropped."),
     Setting("delivery", "agent", as_choice("agent", "inline", "off"),
             "How to deliver to backends: `agent` (a separate process), `inline` (a thread), or `off` (only with "
             "`tracelet sync`)."),

@@ -79,6 +79,7 @@ class Writer:
         self.tags: dict[str, str] = {}
         self.expected = ("", "")
         """(status, reason) to assume if the process ends without recording one; see `Sink.expect`."""
+        self.next_media_steps: dict[str, int] = {}  # of a resumed run, by name
         self.without_agent = False
         """Whether no agent will come by to compact the journal."""
         self._pause = max(MIN_PAUSE, flush_interval / WAKES_PER_INTERVAL)

@@ -16,7 +16,7 @@ import msgspec
 from tracelet.errors import JournalError
 from tracelet.journal.chunk_merging import points_since
 from tracelet.journal.read_budget import ReadBudget
-from tracelet.journal.records import KINDS, Artifact, Chunk, Event, Facts, Points, Record, Span, Spans, Started
+from tracelet.journal.records import KINDS, Artifact, Chunk, Event, Facts, Media, Points, Record, Span, Spans, Started
 
 MAGIC = b"TRACELET"
 VERSION = 1
@@ -59,7 +59,7 @@ _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
 }
 UNTYPED_FIELDS: dict[type[Record], str] = {
     Started: "backends", Facts: "values", Event: "attributes", Artifact: "metadata", Span: "attributes",
-    Spans: "attributes",
+    Spans: "attributes", Media: "extra",
 }  # fmt: skip
 """Which field of a record may hold anything."""
 

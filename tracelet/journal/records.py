@@ -13,6 +13,7 @@ from typing import Any, Union
 
 import msgspec
 
+from tracelet.journal.media_record import Media as Media  # noqa: PLC0414  # imported from here like all records
 from tracelet.journal.metric_definition import MetricDefinition as MetricDefinition  # noqa: PLC0414  # imported from here
 from tracelet.journal.metric_records import FitMetrics as FitMetrics  # noqa: PLC0414  it is a record, too
 from tracelet.journal.metric_records import MetricSummary as MetricSummary  # noqa: PLC0414  it is a record, too
@@ -257,6 +258,7 @@ KINDS: dict[int, type[Record]] = {
     10: Span,
     11: Spans,
     12: Console,
+    13: Media,
     14: MetricDefinition,
     255: Footer,
 }

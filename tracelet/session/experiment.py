@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,10 +20,10 @@ from tracelet.capture.alerts import alert_event
 from tracelet.capture.clock import now
 from tracelet.capture.loggable_values import loggable, no_metrics
 from tracelet.capture.metric_definitions import checked_definition
-from tracelet.capture.null_buffers import EndedBuffer, NullWriter, warn_after_end
+from tracelet.capture.null_buffers import NullWriter
 from tracelet.capture.record_size import split_values
 from tracelet.capture.sanitize import INT64_MAX, INT64_MIN
-from tracelet.capture.scalars import checked_value
+from tracelet.capture.scalars import checked_step, checked_value
 from tracelet.capture.sink import SeriesGroup
 from tracelet.capture.statement import calling_statement
 from tracelet.capture.step_numbers import checked_step
@@ -33,6 +32,7 @@ from tracelet.capture.writer import WAKE_AT, WAKE_MASK, Writer
 from tracelet.errors import ArtifactNotFound, InvalidMetric
 from tracelet.guard import say
 from tracelet.journal.records import Notice, Params, Started, Tags
+from tracelet.session.media_logging import MediaLogging
 from tracelet.store import artifacts, delivery_state
 
 _clock = time.time
@@ -53,17 +53,15 @@ class _WithBlocks(threading.local):
         """Whether each block ends the run, the innermost last."""
 
 
-class Experiment:
+class Experiment(MediaLogging):
     """One run, as the recorded program sees it. Also a context manager that stops the run at its end, unless it
     encloses a later `start_logging()` or is nested in another block of the run.
     """
 
     def __init__(self, started: Started, folder: Path, writer: Writer | NullWriter, stop: Callable[..., None]) -> None:
+        super().__init__(folder, writer)
         self._started = started
-        self._folder = folder
-        self._writer = writer
         self._stop = stop
-        self._iteration: int | None = None
         self._groups: dict[tuple[str, ...], SeriesGroup] = {}
         self._with_blocks = _WithBlocks()
         self._refused: set[str] = set()  # names of values that were no metrics, each reported once
@@ -124,15 +122,16 @@ class Experiment:
             self._writer.apply_backpressure()
 
     def log(self, values: Any, step: int | None = None) -> None:
-        """Record every number among these values, nested names joined with `/`; reports what is none, never raises."""
-        metrics, refused = loggable(values)
-        for name in self._refused & refused.keys():
-            del refused[name]
+        """Record numbers and media, nested names joined with `/`. Reports other values once; never raises."""
+        found = loggable(values, self._recognized)
+        refused = {name: kind for name, kind in found.refused.items() if name not in self._refused}
         if refused and len(self._refused) < MAX_REPORTED:
             self._refused.update(refused)
             self._report(no_metrics(refused))
         try:
-            self.log_metrics(metrics, step)
+            self.log_metrics(found.metrics, step)
+            for name, media in found.media.items():
+                self._log_found(name, media, self._iteration if step is None else checked_step("", step))
         except InvalidMetric as error:
             message = f"log(): {error}"
             if message not in self._refused and len(self._refused) < MAX_REPORTED:
@@ -229,18 +228,13 @@ class Experiment:
         """The same as `log_artifact` for one file."""
         self.log_artifact(path, name, "file")
 
-    def _warn_if_ended(self, kind: str, names: Iterable[Any]) -> None:
-        """Report that the run has ended, once per kind of logged data."""
-        if type(self._writer.items) is EndedBuffer:
-            for name in islice(names, 1):
-                warn_after_end(f"the {kind} {name!r}", kind)
-
     def set_iteration(self, iteration: int | None) -> None:
         """Set the step of all metrics that are logged without one from now on; None returns to a count per metric."""
         self._iteration = checked_step("", iteration)
 
     def flush(self) -> None:
         """Write everything logged so far to the journal before returning."""
+        self._flush_media()
         self._writer.flush()
 
     def stop(self, timeout: float | None = None) -> None:

@@ -33,6 +33,7 @@ from tracelet.session.job_run_choice import may_resume, run_ids
 from tracelet.session.rank_environment import Identity, identify
 from tracelet.session.run_origin import signed
 from tracelet.settings import Settings
+from tracelet.store import media_items
 from tracelet.store.pids import is_alive, process_age
 from tracelet.store.process_status import process_status
 from tracelet.store.store import LATEST, STORE_NAME, Store, prepare
@@ -76,6 +77,7 @@ def open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]], nth:
         if branch:
             with guard("finding the last steps"):
                 writer.packer.continue_steps(*_next_steps(folder, earlier, identity.rank))
+                writer.next_media_steps = media_items.next_steps(_of_rank(folder, earlier, identity.rank))
         writer.start()
     except OSError as error:
         raise StoreError(
@@ -212,14 +214,17 @@ def _next_steps(
     """
     following: dict[str, int] = {}
     by_fit: dict[int, dict[str, int]] = {}
-    for path, started in earlier:
-        if started.rank == rank and path.parent == folder:
-            view = JournalView(path)
-            for fit, metrics in ((None, view.metrics), *view.fit_metrics.items()):
-                steps = following if fit is None else by_fit.setdefault(fit, {})
-                for name, metric in metrics.items():
-                    steps[name] = max(steps.get(name, 0), metric.last_step + 1)
+    for view in _of_rank(folder, earlier, rank):
+        for fit, metrics in ((None, view.metrics), *view.fit_metrics.items()):
+            steps = following if fit is None else by_fit.setdefault(fit, {})
+            for name, metric in metrics.items():
+                steps[name] = max(steps.get(name, 0), metric.last_step + 1)
     return following, by_fit
+
+
+def _of_rank(folder: Path, earlier: list[tuple[Path, Started]], rank: int) -> list[JournalView]:
+    """What the earlier processes of this rank recorded."""
+    return [JournalView(path) for path, started in earlier if started.rank == rank and path.parent == folder]
 
 
 def _started(

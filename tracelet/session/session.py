@@ -81,6 +81,7 @@ class Session:
         self._callbacks = callbacks
         self._carried_counts = carried_counts
         self.experiment = Experiment(writer.started, writer.path.parent, writer, self._stop_from_handle)
+        self._configure_media(self.experiment)
         self.cell = notebook.current_cell()
         self._parts: list[tuple[str, Any]] = []
         self._last_error = getattr(sys, "last_value", None)
@@ -195,6 +196,7 @@ class Session:
             what, part = self._parts.pop()
             with guard.guard(f"stopping {what}"):
                 part.stop()
+        self.experiment.close_media(max(seconds, MIN_CLOSE_TIMEOUT))
         self.writer.close(self._ending, max(seconds, MIN_CLOSE_TIMEOUT))
         atexit.unregister(self._at_exit)  # not before: after a Ctrl-C in here, the exit handler does the rest
         self._report(states)
@@ -228,6 +230,11 @@ class Session:
         """Make a handle that the program already holds the handle of this session."""
         Experiment.__init__(handle, self.writer.started, self.experiment.folder, self.writer, self._stop_from_handle)
         self.experiment = handle
+        self._configure_media(handle)
+
+    def _configure_media(self, handle: Experiment) -> None:
+        handle.media_megabytes = self.settings.media_memory
+        handle.next_media_steps = self.writer.next_media_steps
 
     def update_started(self, started: Started) -> None:
         """Replace the first record by a more complete one."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from tracelet.store.private_files import create_temporary
+from tracelet.journal.private_files import create_temporary
 
 FILE_NAME = "annotations.json"
 OLD_FILE_NAME = "dashboard.json"

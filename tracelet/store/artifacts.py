@@ -17,17 +17,16 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from tracelet.errors import ArtifactNotFound
 from tracelet.journal.records import Artifact, Event
-from tracelet.store.private_files import create_temporary
+from tracelet.media.content_folder import ContentFolder
 
 FOLDER = "artifacts"
-BLOCK = 1024 * 1024
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """The disk is full, or this user's quota; deleting files does not fix other errors."""
 DIGEST_SIZE = 20
@@ -37,11 +36,14 @@ DIGEST = re.compile(rf"[0-9a-f]{{{2 * DIGEST_SIZE}}}")
 _manifests = msgspec.json.Decoder(dict[str, tuple[str, int]])
 
 
+def contents(run_folder: Path) -> ContentFolder:
+    """The copied files of a run."""
+    return ContentFolder(run_folder / FOLDER, partial(hashlib.blake2b, digest_size=DIGEST_SIZE))
+
+
 def object_path(run_folder: Path, digest: str) -> Path:
     """Where the bytes with this digest lie. FileNotFoundError if it is none: it may stand in a journal like that."""
-    if not DIGEST.fullmatch(digest):
-        raise FileNotFoundError(errno.ENOENT, "not a valid digest", digest[:80])
-    return run_folder / FOLDER / digest[:2] / digest
+    return contents(run_folder).path(digest)
 
 
 def store_artifact(
@@ -64,7 +66,7 @@ def store_artifact(
                         metadata={"folder": True, **counts})  # fmt: skip
     if not stat.S_ISREG(mode):
         raise ArtifactNotFound(f"{os.fspath(path)!r} is neither a file nor a folder; nothing was recorded")
-    digest, size = _store_file(run_folder, source)
+    digest, size = contents(run_folder).put_file(source)
     return Artifact(time=time, name=title, path=where, kind=kind or "file", size=size, digest=digest)
 
 
@@ -83,20 +85,14 @@ def manifest(run_folder: Path, artifact: Artifact) -> dict[str, tuple[str, int]]
 
 def _store_folder(run_folder: Path, source: Path) -> tuple[str, int, dict[str, int]]:
     entries: dict[str, tuple[str, int]] = {}
-    left_out = 0
+    left_out, folder = 0, contents(run_folder)
     for path in _files(source, without=run_folder.parent.parent.resolve()):
         if path.is_file():
-            entries[path.relative_to(source).as_posix()] = _store_file(run_folder, path)
+            entries[path.relative_to(source).as_posix()] = folder.put_file(path)
         else:
             left_out += 1
     body = json.dumps(entries, sort_keys=True).encode()
-    digest = hashlib.blake2b(body, digest_size=DIGEST_SIZE).hexdigest()
-    target = object_path(run_folder, digest)
-    if not target.exists():
-        descriptor, temporary = _temporary_file(run_folder, source.stat().st_mode & 0o666)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(body)
-        _move_into_place(temporary, target)
+    digest = contents(run_folder).put(body, source.stat().st_mode & 0o666)
     counts = {"files": len(entries), "left_out": left_out}
     return digest, sum(size for _, size in entries.values()), {name: n for name, n in counts.items() if n}
 
@@ -109,37 +105,6 @@ def _files(source: Path, without: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(source):
         folders[:] = sorted(name for name in folders if Path(folder, name).resolve() != without)
         yield from (Path(folder, name) for name in sorted(names))
-
-
-def _store_file(run_folder: Path, source: Path) -> tuple[str, int]:
-    digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
-    size = 0
-    with open(source, "rb", buffering=0) as origin:
-        descriptor, temporary = _temporary_file(run_folder, os.fstat(origin.fileno()).st_mode)
-        try:
-            # One pass: what is hashed is what is kept, even if somebody writes to the file meanwhile.
-            with os.fdopen(descriptor, "wb") as target:
-                while block := origin.read(BLOCK):
-                    digest.update(block)
-                    target.write(block)
-                    size += len(block)
-            _move_into_place(temporary, object_path(run_folder, digest.hexdigest()))
-        finally:
-            temporary.unlink(missing_ok=True)
-    return digest.hexdigest(), size
-
-
-def _temporary_file(run_folder: Path, mode: int) -> tuple[int, Path]:
-    folder = run_folder / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    return create_temporary(folder, ".incoming-", mode)
-
-
-def _move_into_place(temporary: Path, target: Path) -> None:
-    target.parent.mkdir(exist_ok=True)
-    with suppress(FileNotFoundError):  # equal bytes of a private file stay private
-        os.chmod(temporary, temporary.stat().st_mode & target.stat().st_mode & 0o777)
-    os.replace(temporary, target)
 
 
 def replaced_references(found: Sequence[Artifact], removals: Iterable[Event]) -> set[int]:

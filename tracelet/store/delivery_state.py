@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from tracelet.errors import SettingsError
-from tracelet.store.private_files import open_private
+from tracelet.journal.private_files import open_private
 
 FOLDER = "delivery"
 WAITING, OPENING, OK, OFFLINE, MISCONFIGURED, DONE = "waiting", "opening", "ok", "offline", "misconfigured", "done"

@@ -14,7 +14,6 @@ from tracelet.errors import JournalError
 from tracelet.journal.journal_view import JournalView
 from tracelet.journal.metric_summary import merge_summaries
 from tracelet.journal.records import (
-    Artifact,
     Event,
     MetricDefinition,
     MetricSummary,
@@ -38,6 +37,7 @@ from tracelet.store.metric_journals import chunks, holding
 from tracelet.store.notebook_views import Plot, plotted, run_html
 from tracelet.store.process_status import ProcessStatus, modified_at, process_status
 from tracelet.store.pruning import status_of
+from tracelet.store.run_files import RunFiles
 from tracelet.store.run_info import RunInfo, make_info
 from tracelet.store.series import Series, assemble
 from tracelet.store.span_table import SpanTable, tabulate
@@ -46,11 +46,11 @@ if TYPE_CHECKING:
     import pandas
 
 
-class Run:
+class Run(RunFiles):
     """One run of a store. `refresh()` reads what a running process has written since."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self._views: dict[Path, JournalView] = {}
         self._unreadable: dict[Path, str] = {}
         self.refresh()
@@ -168,11 +168,6 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Python, packages, platform, command, ..."""
         return self.facts("environment")
-
-    @property
-    def artifacts(self) -> list[Artifact]:
-        """Files that belong to the run, in the order in which they were logged."""
-        return [record for view in self.views for record in view.records(Artifact)]
 
     @property
     def status_record(self) -> Status:

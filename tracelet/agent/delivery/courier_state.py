@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from tracelet.errors import Unavailable
+from tracelet.journal.private_files import open_private
 from tracelet.store import delivery_state
 from tracelet.store.delivery_state import DONE, MISCONFIGURED, OFFLINE, OK, OPENING, Delivery, Pending
-from tracelet.store.private_files import open_private
 
 Redact = Callable[[str], str]
 MAX_ERROR_LENGTH = 1000

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tracelet.store.private_files import open_private
+from tracelet.journal.private_files import open_private
 
 MAX_SIZE = 1_000_000
 """Bytes; an SDK that logs an error in a loop for a week must not fill the disk."""

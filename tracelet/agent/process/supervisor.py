@@ -19,7 +19,7 @@ import msgspec
 from tracelet import guard
 from tracelet.agent.process.configuration import LOG, AgentConfig, BackendConfig
 from tracelet.agent.process.locks import backend_entry, holder, lock_path, read_completed
-from tracelet.store.private_files import open_private
+from tracelet.journal.private_files import open_private
 
 CHECK_INTERVAL = 2.0
 """Seconds between two checks whether it is alive."""

@@ -1,0 +1,1 @@
+"""Media: images, figures, histograms, text, tables, audio, video, 3D objects. From the value to the bytes, and back."""
