@@ -9,12 +9,10 @@ torch.
 from __future__ import annotations
 
 import numbers
-import operator
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tracelet.capture.sanitize import INT64_MAX, INT64_MIN
 from tracelet.errors import InvalidArgument, InvalidMetric
 
 ONLY_FLOATS = {float}
@@ -66,26 +64,6 @@ def _from_tensor(name: str, value: Any) -> Any:
         raise InvalidMetric(f"{name!r} is a tensor ({shape}): a metric is one real number. Log {name}.mean(), say")
     detached = value.detach()
     return _float(name, detached.item()) if detached.device.type == "cpu" else with_stream(detached.clone())
-
-
-def checked_step(name: str, step: Any) -> int | None:
-    """A step that the user gave, as an integer of 64 bits. Raises `InvalidMetric`."""
-    if step is None:
-        return None
-    try:
-        index = operator.index(step)
-    except TypeError:
-        example = step.strip() if isinstance(step, str) and step.strip().isdecimal() else 100
-        raise InvalidMetric(
-            f"{_step_of(name)} is {step!r}; nothing was recorded. A step is an integer: type step={example}"
-        ) from None
-    if not INT64_MIN <= index <= INT64_MAX:
-        raise InvalidMetric(f"{_step_of(name)} does not fit into 64 bits, the limit of every backend; e.g. step=100")
-    return index
-
-
-def _step_of(name: str) -> str:
-    return f"the step of {name!r}" if name else "the step"
 
 
 def checked_timeout(timeout: Any) -> float | None:

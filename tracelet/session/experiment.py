@@ -23,7 +23,7 @@ from tracelet.capture.metric_definitions import checked_definition
 from tracelet.capture.null_buffers import NullWriter
 from tracelet.capture.record_size import split_values
 from tracelet.capture.sanitize import INT64_MAX, INT64_MIN
-from tracelet.capture.scalars import checked_step, checked_value
+from tracelet.capture.scalars import checked_value
 from tracelet.capture.sink import SeriesGroup
 from tracelet.capture.statement import calling_statement
 from tracelet.capture.step_numbers import checked_step

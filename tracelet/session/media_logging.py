@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from tracelet.capture.null_buffers import EndedBuffer, NullWriter, warn_after_end
-from tracelet.capture.scalars import checked_step
+from tracelet.capture.step_numbers import checked_step
 from tracelet.capture.writer import Writer
 from tracelet.errors import InvalidMedia
 from tracelet.guard import guard

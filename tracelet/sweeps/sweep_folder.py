@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tracelet.errors import SweepError
+from tracelet.journal.private_files import open_private
 from tracelet.journal.run_folder import RUNS, ignore_in_git
-from tracelet.store.private_files import open_private
 from tracelet.store.run import Run
 from tracelet.store.run_ids import short_id
 from tracelet.store.store import LATEST, Store
