@@ -76,10 +76,9 @@ class Writer:
         self.fits = RunningFits(self.emit)
         self.params: dict[str, Scalar] = {}
         self._names = ParameterNames()
-        self.tags: dict[str, str] = {}
+        self.tags, self.next_media_steps = dict[str, str](), dict[str, int]()  # the steps: of a resumed run, by name
         self.expected = ("", "")
         """(status, reason) to assume if the process ends without recording one; see `Sink.expect`."""
-        self.next_media_steps: dict[str, int] = {}  # of a resumed run, by name
         self.without_agent = False
         """Whether no agent will come by to compact the journal."""
         self._pause = max(MIN_PAUSE, flush_interval / WAKES_PER_INTERVAL)
