@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from tracelet.agent.alerts.rules import ERROR, WARNING, Alert
-from tracelet.store.private_files import open_private
+from tracelet.journal.private_files import open_private
 
 FILE_NAME = "alerts.json"
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
