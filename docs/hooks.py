@@ -1,4 +1,4 @@
-"""Writes the parts of the documentation that come from the code: commands, settings, options of backends, decisions.
+"""Writes the parts of the documentation that come from the code: commands, settings, options, tables of SQL, decisions.
 
 `make tables` runs this file, which rewrites the pages; mkdocs calls it for every page that it builds; a test in
 tests/unit/test_project.py compares the pages with the code. A generated part of a page is between two comments:
@@ -79,6 +79,18 @@ def commands() -> Iterator[str]:
             yield f"```text\n{nested.get_help(innermost)}\n```\n"
 
 
+def tables() -> Iterator[str]:
+    """One section for each table that SQL sees."""
+    from tracelet.store.sql.tables import TABLES
+
+    for name, table in TABLES.items():
+        yield f"### {name}\n"
+        yield "| column | type | content |"
+        yield "|---|---|---|"
+        yield from (f"| `{column.name}` | {column.type} | {column.doc} |" for column in table.columns)
+        yield ""
+
+
 def decisions() -> Iterator[str]:
     """One line for each decision record, by number."""
     for path in sorted((DOCS / "decisions").glob("[0-9]*.md")):
@@ -107,6 +119,7 @@ def options(name: str, reference: str) -> Iterator[str]:
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings,
     "commands": commands,
+    "tables": tables,
     "decisions": decisions,
     **{f"options {name}": partial(options, name, reference) for name, reference in BACKENDS.items()},
 }

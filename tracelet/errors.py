@@ -85,6 +85,14 @@ class FilterError(TraceletError, ValueError):
     """A filter expression cannot be parsed, or uses a name that no run has."""
 
 
+class QueryError(TraceletError, ValueError):
+    """SQL that cannot be run; the message has the engine's own explanation."""
+
+
+class NotInstalled(TraceletError, ImportError):
+    """An optional package is missing; the message says what to type."""
+
+
 class StoreError(TraceletError, OSError):
     """The store's folder cannot be created, read or written."""
 

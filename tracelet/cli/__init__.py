@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "top": "tracelet.cli.top:top",
     "report": "tracelet.cli.report:report",
     "export": "tracelet.cli.export:export",
+    "query": "tracelet.cli.query:query",
     "import": "tracelet.cli.import_runs:import_runs",
     "time": "tracelet.cli.time:time",
     "trace": "tracelet.cli.trace:trace",

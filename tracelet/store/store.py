@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tracelet import settings
 from tracelet.errors import InvalidArgument, RunNotFound, StoreError
@@ -17,6 +18,9 @@ from tracelet.journal.run_folder import RUNS, ignore_in_git
 from tracelet.store.fits import Fit
 from tracelet.store.notebook_views import store_html
 from tracelet.store.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow
 
 STORE_NAME = ".tracelet"
 LATEST = "latest"
@@ -84,6 +88,24 @@ class Store:
             if project in (None, info.project) and status in (None, info.status):
                 found.append((info.started, run))
         return [run for _, run in sorted(found, key=lambda pair: pair[0], reverse=True)]
+
+    def query(self, sql: str, *, filter: str | None = None, metrics: Collection[str] = ()) -> pyarrow.Table:
+        """The rows of an SQL query over the tables runs, params, tags, metrics, points, spans, events and artifacts.
+
+        `filter`: read only runs that match, as in `tracelet ls --filter`. `metrics`: read only these metrics and their
+        points. The result has `.to_pylist()` and `.to_pandas()`; `polars.from_arrow(result)` makes a polars frame.
+        QueryError for SQL that is wrong; NotInstalled without DuckDB.
+        """
+        from tracelet.store.sql.query import query
+
+        with query(sql, lambda: self.matching(filter), metrics) as rows:
+            return rows.read_all()
+
+    def matching(self, expression: str | None) -> list[Run]:
+        """The runs that match a filter, newest first; all without one. FilterError for a filter that is wrong."""
+        from tracelet.store.filtering import select
+
+        return self.runs() if expression is None else select(self.runs(), expression)
 
     def run(self, name: str, *, unique: bool = False) -> Run:
         """The run with this id, unique id prefix, or name. RunNotFound otherwise.
