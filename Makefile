@@ -58,7 +58,7 @@ tables: $(VENV)/.dev
 	$(BIN)/python docs/hooks.py
 
 clean:
-	rm -rf $(VENV) $(FLOOR) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(FLOOR) $(TRACKERS) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # One environment, three stages, each remembered by a stamp: torch is big and comes first, so that nothing else picks it.
 
