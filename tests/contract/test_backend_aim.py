@@ -16,7 +16,7 @@ from tracelet.testing import FINISHED, START, BackendConformance, Delivered, Tra
 pytest.importorskip("aim", reason="Aim has no packages for this Python")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Aim's own
 
-STATUSES = {name: name for name in ("finished", "failed", "interrupted", "preempted", "killed")}
+STATUSES = {name: name for name in ("finished", "failed", "interrupted", "preempted", "pruned", "killed")}
 
 READER = """
 import json, sys

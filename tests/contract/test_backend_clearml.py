@@ -16,7 +16,7 @@ from tracelet.journal.records import Artifact
 from tracelet.store.artifacts import store_artifact
 from tracelet.testing import FINISHED, BackendConformance, Delivered, Traits
 
-STATUSES = {name: name for name in ("finished", "failed", "interrupted", "preempted", "killed")}
+STATUSES = {name: name for name in ("finished", "failed", "interrupted", "preempted", "pruned", "killed")}
 
 
 def read(run: RunDescription) -> Delivered:

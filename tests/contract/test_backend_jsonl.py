@@ -16,7 +16,7 @@ from tracelet.backends.jsonl.backend import JsonlBackend, JsonlOptions
 from tracelet.cli import main
 from tracelet.testing import BackendConformance, Delivered, Traits
 
-STATUSES = {name: name for name in ("finished", "failed", "interrupted", "preempted", "killed")}
+STATUSES = {name: name for name in ("finished", "failed", "interrupted", "preempted", "pruned", "killed")}
 
 
 def lines(run: RunDescription) -> list[dict[str, object]]:

@@ -18,7 +18,8 @@ from tracelet.testing import BackendConformance, Delivered, Traits
 
 KILLED = "KILLED"
 STATUSES = {
-    "finished": "FINISHED", "failed": "FAILED", "interrupted": KILLED, "preempted": KILLED, "killed": KILLED
+    "finished": "FINISHED", "failed": "FAILED", "interrupted": KILLED, "preempted": KILLED, "pruned": KILLED,
+    "killed": KILLED,
 }  # fmt: skip
 TRAITS = Traits(
     value=lambda value: math.copysign(MAX_VALUE, value) if math.isinf(value) else value + 0.0,  # -0.0 becomes 0.0

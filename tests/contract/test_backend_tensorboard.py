@@ -11,7 +11,7 @@ from tracelet.backends.base import Batch, Outcome, RunDescription, SeriesPart
 from tracelet.backends.tensorboard.backend import TensorboardBackend, TensorboardOptions
 from tracelet.testing import FINISHED, START, BackendConformance, Delivered, Traits
 
-STATUSES = {"finished": "1", "failed": "2", "interrupted": "2", "preempted": "2", "killed": "2"}
+STATUSES = {"finished": "1", "failed": "2", "interrupted": "2", "preempted": "2", "pruned": "2", "killed": "2"}
 
 
 def folder_of(run: RunDescription) -> Path:

@@ -18,7 +18,14 @@ from tracelet.store.artifacts import store_artifact
 from tracelet.testing import FINISHED, START, BackendConformance, Delivered, Traits
 
 FAILED = "1"
-STATUSES = {"finished": "0", "failed": FAILED, "interrupted": FAILED, "preempted": FAILED, "killed": FAILED}
+STATUSES = {
+    "finished": "0",
+    "failed": FAILED,
+    "interrupted": FAILED,
+    "preempted": FAILED,
+    "pruned": FAILED,
+    "killed": FAILED,
+}
 AXIS = WandbOptions().step_axis
 
 
