@@ -1,9 +1,11 @@
-"""Sound as WAV files, and back, with the standard library. Used on the recorder's thread, and by readers on any."""
+"""Sound as WAV files, and back, with the standard library. Used on the recorder's thread, and by readers on any.
+
+The module `wave` is imported when there is sound: a program's own `wave.py` would be found in its place, and run.
+"""
 
 from __future__ import annotations
 
 import io
-import wave
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tracelet.errors import InvalidMedia
@@ -24,6 +26,8 @@ class Samples(NamedTuple):
 
 def encode(samples: numpy.ndarray[Any, Any], rate: int) -> bytes:
     """Samples of uint8, int16 or int32 (samples x channels) as a file."""
+    import wave
+
     body = io.BytesIO()
     with wave.open(body, "wb") as file:
         file.setnchannels(samples.shape[1])
@@ -35,6 +39,8 @@ def encode(samples: numpy.ndarray[Any, Any], rate: int) -> bytes:
 
 def decode(content: bytes) -> Samples:
     """The samples of a file. Raises `InvalidMedia`."""
+    import wave
+
     import numpy
 
     try:
@@ -51,6 +57,8 @@ def decode(content: bytes) -> Samples:
 
 def duration(content: bytes) -> float:
     """Seconds. Raises `InvalidMedia`."""
+    import wave
+
     try:
         with wave.open(io.BytesIO(content), "rb") as file:
             return file.getnframes() / max(1, file.getframerate())

@@ -34,6 +34,8 @@ from tracelet.session.session import Session, SessionCallbacks
 from tracelet.session.spawned_ranks import LaunchedRankConfig
 from tracelet.settings import Settings
 
+ADOPTION_TIMEOUT = 2.0
+"""Seconds that a script's `start_logging()` under `tracelet run` waits for its name to be in the journal."""
 _lock = threading.RLock()
 _current: Session | None = None
 _started_here = 0
@@ -193,11 +195,12 @@ def follow(session: Session, suffix: str, error: BaseException | None) -> Sessio
 def _adopt_run(session: Session, settings: Settings, backends: Mapping[str, dict[str, Any]]) -> Experiment:
     given, session.adoptable = session.adoptable or frozenset(), None
     started = repeated_start.adopted_start(session.writer.started, settings, without_credentials(backends), given)
-    if "backend" not in given:
-        session.delivery.add(registry.validated_backends(backends))
-    repeated_start.warn_late_settings(session.settings, settings, given)
+    added = [] if "backend" in given else registry.validated_backends(backends)
     if started != session.writer.started:
         session.update_started(started)
+        session.writer.flush(ADOPTION_TIMEOUT)  # whoever opens a backend reads name and project in the journal
+    session.delivery.add(added)
+    repeated_start.warn_late_settings(session.settings, settings, given)
     return session.experiment
 
 
