@@ -207,8 +207,7 @@ def test_there_is_one_agent_for_a_run(tmp_path: Path) -> None:
     main = Path(tracelet.__file__).parent / "agent" / "__main__.py"
     order = b'{"journal": "rank-0.0.tlj"}\n'
     subprocess.run([sys.executable, str(main), str(folder)], input=order, env=environment(), check=True, timeout=60)
-    time.sleep(6)  # it waits five seconds for an agent that is about to leave
-    assert [found.pid for found in agents(tmp_path)] == [first]
+    until(lambda: [found.pid for found in agents(tmp_path)] == [first])  # it waits for an agent that is about to leave
     assert holder(lock_path(folder)) == first
     process.kill()
     printed(process)

@@ -33,7 +33,6 @@ from tracelet.session.job_run_choice import may_resume, run_ids
 from tracelet.session.rank_environment import Identity, identify
 from tracelet.session.run_origin import signed
 from tracelet.settings import Settings
-from tracelet.store import media_items
 from tracelet.store.pids import is_alive, process_age
 from tracelet.store.process_status import process_status
 from tracelet.store.store import LATEST, STORE_NAME, Store, prepare
@@ -76,6 +75,8 @@ def open_writer(settings: Settings, backends: Mapping[str, dict[str, Any]], nth:
         writer.without_agent = settings.delivery != "agent"
         if branch:
             with guard("finding the last steps"):
+                from tracelet.store import media_items  # only a resumed run needs it
+
                 writer.packer.continue_steps(*_next_steps(folder, earlier, identity.rank))
                 writer.next_media_steps = media_items.next_steps(_of_rank(folder, earlier, identity.rank))
         writer.start()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracelet.journal.journal_view import JournalView
 from tracelet.journal.records import Artifact
-from tracelet.store import media_items
-from tracelet.store.media_items import MediaItem
+
+if TYPE_CHECKING:
+    from tracelet.store.media_items import MediaItem
 
 
 class RunFiles:
@@ -29,6 +30,8 @@ class RunFiles:
 
     def media_names(self) -> dict[str, str]:
         """The names of all media, sorted, with the kind of each: `image`, `histogram`, `table`, ..."""
+        from tracelet.store import media_items  # few runs have media, and every command opens runs
+
         return media_items.names(self.views)
 
     def media(self, name: str | None = None, step: int | None = None, rank: int | None = None) -> list[MediaItem]:
@@ -36,6 +39,8 @@ class RunFiles:
 
         Of a resumed run, media of steps that were trained again replace the earlier ones.
         """
+        from tracelet.store import media_items
+
         found = media_items.items(self.path, self.views, name)
         if name is not None and not found:
             known: Any = ", ".join(list(self.media_names())[:10]) or "none"
