@@ -410,7 +410,9 @@ def test_log_metrics_with_a_wrong_value_records_nothing(bad: object) -> None:
 
 
 def test_log_records_every_number_and_reports_the_rest_once() -> None:
-    """`tracelet.log()` never raises: numbers are recorded, nested ones by joined names, and others reported once."""
+    """`tracelet.log()` never raises: numbers are recorded, nested ones by joined names, arrays as histograms, and
+    others reported once.
+    """
     odd: dict[str, Any] = {"text": "abc", "none": None, "array": torch.ones(3), "hostile": Hostile(), "": 1.0}
     odd["self"] = odd
     nested = {"acc": torch.tensor(0.25), "by": {"class": [1], 3: 1}}
@@ -423,11 +425,11 @@ def test_log_records_every_number_and_reports_the_rest_once() -> None:
     assert [name for name in run.metrics() if not name.startswith("self/")] == ["loss", "val/acc", "val/by/3"]
     assert run.series("loss").values.tolist() == [0.5] * 3
     assert run.series("val/acc").steps.tolist() == [0, 1, 2]
+    assert [(item.kind, item.step) for item in run.media("array")] == [("histogram", step) for step in range(3)]
     values, step_problem, no_names = run.problems
     for name, kind in (
         ("text", "str"),
         ("none", "NoneType"),
-        ("array", "Tensor"),
         ("self/self", "dict"),
         ("", "float"),
     ):

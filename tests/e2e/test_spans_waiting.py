@@ -137,11 +137,12 @@ def test_goodput_of_three_lives(tmp_path: Path) -> None:
     wall = time.time() - began
     found = json.loads(CliRunner().invoke(main, ["time", "lives", "--json"]).output)["run"]
     parts = found["parts"]
-    assert (found["attempts"], found["ranks"]) == (3, 1) and found["wall"] == pytest.approx(wall, rel=0.1)
+    assert (found["attempts"], found["ranks"]) == (3, 1)
+    assert wall / 2 < found["wall"] <= wall  # the first process begins, and the last one ends, outside the record
     assert sum(parts.values()) == pytest.approx(found["wall"])
-    assert parts["productive"] == pytest.approx(2.0, rel=0.1)
+    assert 2.0 <= parts["productive"] < 3.0  # sleeping takes longer on a busy machine
     # Three steps and one of 1.1 s, then two and one. Without an agent the end of a killed process is its last write.
-    assert 5 * 0.1 + 2 * 0.5 < parts["lost"] < 5 * 0.1 + 2 * 1.1 + 0.5
+    assert 5 * 0.1 + 2 * 0.5 < parts["lost"] < 5 * 0.1 + 2 * 1.1 + 1.5
     assert parts["startup"] > 0 and parts["down"] > 0 and parts["checkpoint"] > 0
 
 
