@@ -65,5 +65,6 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
 def page(driver: WebDriver, address: str) -> Page:
     """The dashboard in the browser; a module with a store of its own has its own `address`."""
     found = Page(driver, address)
+    found.emulate("setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "light"}])
     found.problems()  # those of other tests
     return found
