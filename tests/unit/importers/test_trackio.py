@@ -76,7 +76,7 @@ def test_writes_that_are_pending(source: Source, tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     try:
         connection.execute("pragma journal_mode = wal")
-        row = connection.execute("select run_id, timestamp, run_name from metrics limit 1").fetchone()
+        row = connection.execute("select run_id, timestamp, run_name from metrics where run_name = 'first'").fetchone()
         insert = "insert into metrics (run_id, timestamp, run_name, step, metrics) values (?, ?, ?, 99, ?)"
         connection.execute(insert, (*row, json.dumps({"loss": "NaN"})))
         connection.commit()
