@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import signal
 from collections.abc import Callable
@@ -107,7 +108,7 @@ def test_an_exception_and_an_interrupt_are_causes(pl: Any, kept: Kept) -> None:
     with pytest.raises(ValueError, match="theirs"):
         quiet(pl, callbacks=[stopping(pl, lambda t: True, fails)]).fit(module_class(pl)(), loader())
     assert end(kept) == {"ended_by": "exception"}
-    with pytest.raises(SystemExit):
+    with contextlib.suppress(SystemExit):  # that newer Lightnings raise, and older ones do not
         quiet(pl, callbacks=[stopping(pl, lambda t: True, interrupts)]).fit(module_class(pl)(), loader())
     assert end(kept) == {"ended_by": "interrupt"}
 
