@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -14,8 +13,7 @@ import click
 
 from tracelet.cli.formatting import as_json, value
 from tracelet.cli.options import checked_metrics, store_option
-from tracelet.cli.output import console
-from tracelet.errors import StoreError
+from tracelet.cli.output import console, opened, writing
 from tracelet.store.run import Run
 from tracelet.store.series import Series
 from tracelet.store.store import Store
@@ -63,7 +61,7 @@ def export(
         _write_parquet(series, output)
         return
     write = _write_csv if format == "csv" else _json_writer(found)
-    with _opened(output) as stream:
+    with opened(output) as stream:
         write(series, stream)
 
 
@@ -106,19 +104,6 @@ def _rows(series: Series) -> Iterator[Row]:
         columns = (column[part].tolist() for column in (series.steps, series.values, series.times, series.epochs, fits))
         for step, point, time, epoch, fit, stage in zip(*columns, stages[part]):
             yield series.name, step, point, time, None if epoch < 0 else epoch, stage, fit
-
-
-@contextlib.contextmanager
-def _opened(output: Path | None) -> Iterator[IO[str]]:
-    if output is None:
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    try:
-        with output.open("w", encoding="utf-8", newline="") as stream:
-            yield stream
-    except OSError as error:
-        raise StoreError(f"{output} cannot be written ({error.strerror or error}). Try another: -o FILE") from error
 
 
 def _write_csv(series: Iterable[Series], stream: IO[str]) -> None:
@@ -165,12 +150,10 @@ def _write_parquet(series: Iterable[Series], output: Path | None) -> None:
         ) from None
     if output is None and sys.stdout.isatty():
         raise click.UsageError("Parquet is a binary format. Name a file: -o points.parquet")
-    try:
+    with writing(output):
         target, exact = sys.stdout.buffer if output is None else output, [name for name in COLUMNS if name != "value"]
         # Minimum and maximum leave NaN out, and DuckDB skips row groups by them: filters would not see rows with NaN.
         writer = parquet.ParquetWriter(target, _schema(), write_statistics=exact)
-    except OSError as error:
-        raise StoreError(f"{output} cannot be written ({error.strerror or error}). Try another: -o FILE") from error
     with writer:
         for one in series:
             writer.write_table(_arrow(one))

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from tracelet.cli.formatting import value, visible
+from tracelet.errors import StoreError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -48,6 +51,27 @@ def console(stderr: bool = False) -> Console:
 def echo(text: str, err: bool = False) -> None:
     """Print a line without rich, its control characters visible."""
     click.echo(visible(text), err=err)
+
+
+@contextmanager
+def opened(output: Path | None) -> Iterator[IO[str]]:
+    """The file, or standard output without one, for text. StoreError if it cannot be written."""
+    if output is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    with writing(output), output.open("w", encoding="utf-8", newline="") as stream:
+        yield stream
+
+
+@contextmanager
+def writing(output: Path | None) -> Iterator[None]:
+    """Turns an error of the system into a StoreError that names the file, or standard output without one."""
+    try:
+        yield
+    except OSError as error:
+        name = output or "standard output"
+        raise StoreError(f"{name} cannot be written ({error.strerror or error}). Try another: -o FILE") from error
 
 
 def supports_unicode(target: Console) -> bool:

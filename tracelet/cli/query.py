@@ -6,7 +6,6 @@ import csv
 import datetime
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -15,8 +14,7 @@ import click
 
 from tracelet.cli.formatting import as_json, number, visible
 from tracelet.cli.options import store_option
-from tracelet.cli.output import console, echo, print_block, table
-from tracelet.errors import StoreError
+from tracelet.cli.output import console, echo, opened, print_block, table, writing
 from tracelet.store.sql.query import query as run_query
 from tracelet.store.store import Store
 
@@ -72,25 +70,8 @@ def _write(rows: pyarrow.RecordBatchReader, format: str, output: Path | None) ->
         _write_parquet(rows, output)
     else:
         write = _write_csv if format == "csv" else _write_json
-        with _opened(output) as stream:
+        with opened(output) as stream:
             write(rows.schema.names, listed, stream)
-
-
-@contextmanager
-def _opened(output: Path | None) -> Iterator[IO[str]]:
-    if output is None:
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    try:
-        with output.open("w", encoding="utf-8", newline="") as stream:
-            yield stream
-    except OSError as error:
-        raise _unwritable(output, error) from error
-
-
-def _unwritable(output: Path, error: OSError) -> StoreError:
-    return StoreError(f"{output} cannot be written ({error.strerror or error}). Try another: -o FILE")
 
 
 def _print_table(names: list[str], rows: Rows) -> None:
@@ -146,9 +127,7 @@ def _write_parquet(rows: pyarrow.RecordBatchReader, output: Path | None) -> None
 
     if output is None and sys.stdout.isatty():
         raise click.UsageError("Parquet is a binary format. Name a file: -o rows.parquet")
-    try:
-        with parquet.ParquetWriter(sys.stdout.buffer if output is None else output, rows.schema) as writer:
-            for batch in rows:
-                writer.write_batch(batch)
-    except OSError as error:
-        raise _unwritable(output or Path("standard output"), error) from error
+    target = sys.stdout.buffer if output is None else output
+    with writing(output), parquet.ParquetWriter(target, rows.schema) as writer:
+        for batch in rows:
+            writer.write_batch(batch)

@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from tracelet.cli.options import store_option
-from tracelet.cli.output import echo
-from tracelet.errors import StoreError
+from tracelet.cli.output import echo, writing
 from tracelet.store.store import Store
 
 
@@ -28,8 +27,6 @@ def report(store: Store, runs: tuple[str, ...], output: Path, title: str) -> Non
 
     found = {run.id: run for run in map(store.run, runs)}
     text = Report(list(found.values()), title).html()
-    try:
+    with writing(output):
         output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{output} cannot be written ({error.strerror or error}). Try another: -o FILE") from error
     echo(f"wrote {output} ({len(text.encode()) / 1e6:.1f} MB)")

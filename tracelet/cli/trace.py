@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
 from tracelet.cli.options import check_known, store_option
-from tracelet.errors import StoreError
+from tracelet.cli.output import opened
 from tracelet.store.store import Store
 
 
@@ -53,7 +51,7 @@ def trace(store: Store, run: str, output: Path | None, format: str, spans: str |
     found = store.run(run)
     if spans is not None:
         check_known(sorted(chosen.allowed), sorted(set(found.spans().names)), f"run {found.id} has no span")
-    with _opened(output) as stream:
+    with opened(output) as stream:
         if format == "onelogger":
             _write_lines(onelogger_export.lines(found, chosen), stream)
         else:
@@ -88,16 +86,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@contextlib.contextmanager
-def _opened(output: Path | None) -> Iterator[IO[str]]:
-    if output is None:
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    try:
-        with output.open("w", encoding="utf-8") as stream:
-            yield stream
-    except OSError as error:
-        raise StoreError(f"{output} cannot be written ({error.strerror or error}). Try another: -o FILE") from error
