@@ -14,7 +14,7 @@ from tracelet.cli.options import check_known, dir_hint, known_metrics, store_opt
 from tracelet.cli.output import STATUS_STYLES, console, fit_to_width, print_block, shorten, table
 from tracelet.journal.records import STATUSES
 from tracelet.store.filtering import MISSING, namespace
-from tracelet.store.fit_filtering import FIT, fit_namespaces, matching
+from tracelet.store.fit_filtering import FIT, fit_namespaces, select
 from tracelet.store.run import Run
 from tracelet.store.run_info import RunInfo
 from tracelet.store.search import Search
@@ -116,9 +116,7 @@ def _asked(store: Store, rows: list[Row], table: str, names: Sequence[str]) -> l
 def filtered(rows: list[Row], chosen: Search) -> list[Row]:
     """The runs that match as a whole, and the matching fits of the others; an error for names that nothing has."""
     by_fit = [(run, names, [] if FIT in names else fit_namespaces(run, names)) for run, names in rows]
-    if rows:
-        chosen.check_names({name for _, names, fits in by_fit for found in (names, *fits) for name in found})
-    return [(run, found) for run, names, fits in by_fit for found in matching(names, fits, chosen.matches)]
+    return [(run, names) for run, found in select(by_fit, chosen) for names in found]
 
 
 def _sort_column(store: Store, rows: list[Row], name: str, asked: list[Column]) -> Column | None:

@@ -12,7 +12,7 @@ import difflib
 import operator
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tracelet import guard
@@ -231,14 +231,6 @@ def _arithmetic(apply: Callable[[Any, Any], Any], left: Evaluator, right: Evalua
             return MISSING
 
     return calculate
-
-
-def select(runs: Iterable[Run], expression: str) -> list[Run]:
-    """The runs that match, in their order. FilterError for a name that none of them has."""
-    chosen, rows = Filter(expression), [(run, namespace(run)) for run in runs]
-    if rows:
-        chosen.check_names({name for _, names in rows for name in names})
-    return [run for run, names in rows if chosen.matches(names)]
 
 
 def namespace(

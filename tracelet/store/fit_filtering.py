@@ -1,18 +1,21 @@
 """What filters see of runs with several fits: the run as a whole, and each fit with its own values and parameters.
 
-Used by `tracelet ls` and the dashboard. No namespace has a value of one fit beside a parameter of another.
+Used by `Store.matching`, `tracelet ls` and the dashboard. No namespace has a value of one fit beside a
+parameter of another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from tracelet.store.filtering import FIELDS, TABLES
 from tracelet.store.fits import are_several, outside_summaries
 from tracelet.store.run import Run
+from tracelet.store.search import Search
 
 Names = dict[str, Any]
+Row = TypeVar("Row")
 FIT = "fit"
 """The name of the fit's number, which only namespaces of fits have."""
 
@@ -37,6 +40,17 @@ def fit_namespaces(run: Run, names: Mapping[str, Any]) -> list[Names]:
     return found
 
 
-def matching(names: Names, fits: list[Names], matches: Callable[[Names], bool]) -> list[Names]:
-    """The run's namespace if the run as a whole matches, else those of its fits that do."""
-    return [names] if matches(names) else [fit for fit in fits if matches(fit)]
+def select(rows: Sequence[tuple[Row, Names, Sequence[Names]]], chosen: Search) -> list[tuple[Row, list[Names]]]:
+    """The rows that match, each with its own namespace if it matches as a whole, else with those of its matching fits.
+
+    `rows`: whatever stands for a run, its namespace, and those of its fits. FilterError for a name that none of them
+    has.
+    """
+    if rows:
+        chosen.check_names({name for _, names, fits in rows for found in (names, *fits) for name in found})
+    matching = [(row, _matching(names, fits, chosen)) for row, names, fits in rows]
+    return [(row, found) for row, found in matching if found]
+
+
+def _matching(names: Names, fits: Sequence[Names], chosen: Search) -> list[Names]:
+    return [names] if chosen.matches(names) else [fit for fit in fits if chosen.matches(fit)]

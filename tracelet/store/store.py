@@ -102,10 +102,18 @@ class Store:
             return rows.read_all()
 
     def matching(self, expression: str | None) -> list[Run]:
-        """The runs that match a filter, newest first; all without one. FilterError for a filter that is wrong."""
-        from tracelet.store.filtering import select
+        """The runs that match a filter, or one of whose fits does, newest first; all without one. FilterError for a
+        filter that is wrong.
+        """
+        if expression is None:
+            return self.runs()
+        from tracelet.store.filtering import namespace
+        from tracelet.store.fit_filtering import fit_namespaces, select
+        from tracelet.store.search import Search
 
-        return self.runs() if expression is None else select(self.runs(), expression)
+        named = [(run, namespace(run)) for run in self.runs()]
+        rows = [(run, names, fit_namespaces(run, names)) for run, names in named]
+        return [run for run, _ in select(rows, Search(expression))]
 
     def run(self, name: str, *, unique: bool = False) -> Run:
         """The run with this id, unique id prefix, or name. RunNotFound otherwise.

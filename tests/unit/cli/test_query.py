@@ -70,6 +70,7 @@ def test_runs_params_and_metrics_join(runs: list[Run]) -> None:
 def test_only_what_is_asked_for_is_read(runs: list[Run]) -> None:
     """A filter chooses runs, and `metrics` chooses metrics, before the query sees any row."""
     assert rows("select distinct run from points", filter="lr < 1") == [{"run": runs[0].id}]
+    assert rows("select name from runs", filter="secon*") == [{"name": "second"}]  # words, as in `tracelet ls`
     assert rows("select metric, count(*) as n from points group by all", metrics=["acc"]) == [{"metric": "acc", "n": 1}]
     with pytest.raises(FilterError, match="Did you mean"):
         rows("select * from runs", filter="lrr < 1")

@@ -252,10 +252,11 @@ def test_the_store_finds_a_fit_by_its_name(tmp_path: Path) -> None:
 
 def test_a_filter_never_pairs_two_fits(tmp_path: Path) -> None:
     """A run matches as a whole or by one of its fits, never by a parameter of one and a value of another."""
-    from tracelet.store.filtering import Filter, namespace
-    from tracelet.store.fit_filtering import fit_namespaces, matching
+    from tracelet.store.filtering import namespace
+    from tracelet.store.fit_filtering import fit_namespaces, select
+    from tracelet.store.search import Search
 
-    experiment = program(tmp_path / "rates")
+    experiment = program(tmp_path / "runs" / "rates")
     for rate, loss in ((0.1, 0.2), (0.01, 0.9)):
         with fit(experiment, lr=rate):
             experiment.log_metric("loss", loss)
@@ -264,13 +265,20 @@ def test_a_filter_never_pairs_two_fits(tmp_path: Path) -> None:
     fits = fit_namespaces(run, names)
 
     def matched(expression: str) -> list[int]:
-        return [found.get("fit", 0) for found in matching(names, fits, Filter(expression).matches)]
+        return [
+            found.get("fit", 0)
+            for _, matching in select([(run, names, fits)], Search(expression))
+            for found in matching
+        ]
 
     assert matched("lr > 0.05 and loss < 0.5") == [1]
     assert matched("lr < 0.05 and loss < 0.5") == []
     assert matched("lr < 0.05 or loss > 0.5") == [0], "the last value of the run"
     assert matched('lr == 0.01 and min["loss"] < 0.5') == []
     assert matched('status == "finished"') == [0]
+    store = tracelet.open_store(tmp_path)
+    assert [found.id for found in store.matching("lr > 0.05 and loss < 0.5")] == [run.id]
+    assert store.matching("lr < 0.05 and loss < 0.5") == []
 
 
 def test_backends_get_the_parameters_of_each_fit_under_its_own_names() -> None:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, HTTPException, Query, Response
 
 from tracelet.journal.records import Event
 from tracelet.store.artifacts import replaced_references
-from tracelet.store.fit_filtering import matching
+from tracelet.store.fit_filtering import select
 from tracelet.store.run import Run
 from tracelet.store.search import Search
 from tracelet.telemetry.reading.routine_events import notable
@@ -141,10 +141,7 @@ class RunsApi:
 
 
 def _filtered(rows: list[Row], chosen: Search) -> list[Row]:
-    named = [(row, row.namespace()) for row in rows]
-    if named:
-        chosen.check_names({name for row, names in named for found in (names, *row.fits) for name in found})
-    return [row for row, names in named if matching(names, row.fits, chosen.matches)]
+    return [row for row, _ in select([(row, row.namespace(), row.fits) for row in rows], chosen)]
 
 
 def _ordered(counts: Counter[str]) -> list[str]:
