@@ -2,7 +2,7 @@
 
 Given to integrations by the session; called on the user's thread. The first trial continues the run that is active; the
 last one's stays active when the sweep has ended. A run with several processes, or with an id that the user chose, is
-not split.
+not split. The engine of sweeps is imported when there is one: every session has this object.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracelet.capture.exception_text import describe_exception
 from tracelet.errors import SweepError
 from tracelet.session.job_runs import JobRuns
 from tracelet.store.store import Store
-from tracelet.sweeps.function_sweep import FunctionSweep
-from tracelet.sweeps.study import Trial, import_optuna
-from tracelet.sweeps.sweep_config import SweepConfig
-from tracelet.sweeps.sweep_folder import SWEEPS, Sweep
+
+if TYPE_CHECKING:
+    from tracelet.sweeps.study import Trial
+    from tracelet.sweeps.sweep_folder import Sweep
 
 
 class SweepTrials:
@@ -35,6 +35,10 @@ class SweepTrials:
 
     def create(self, config: Any, project: str) -> str:
         """A new sweep with this configuration; its id. SweepError if it cannot run here."""
+        from tracelet.sweeps.study import import_optuna
+        from tracelet.sweeps.sweep_config import SweepConfig
+        from tracelet.sweeps.sweep_folder import Sweep
+
         import_optuna()
         if not self._runs.can_split_trials:
             raise SweepError("the run has several processes, or an id that was chosen")
@@ -46,11 +50,14 @@ class SweepTrials:
 
     def has(self, sweep: str) -> bool:
         """Whether there is a sweep with this id in the store."""
-        return bool(sweep) and (self._store.root / SWEEPS / sweep).is_dir()
+        return bool(sweep) and self._folder(sweep).is_dir()
 
     def run(self, sweep: str, function: Callable[[str, Mapping[str, Any]], Any], count: int | None) -> None:
         """Call the function with the run id and the parameters of each trial."""
-        found = Sweep(self._store.root / SWEEPS / sweep)
+        from tracelet.sweeps.function_sweep import FunctionSweep
+        from tracelet.sweeps.sweep_folder import Sweep
+
+        found = Sweep(self._folder(sweep))
         study = found.study()
         study.prepare(found.config.run_cap)
 
@@ -58,6 +65,11 @@ class SweepTrials:
             function(found.run_id(trial), found.config.nested_values(trial.values))
 
         FunctionSweep(found, study, self._record, self._say).run(call, count)
+
+    def _folder(self, sweep: str) -> Path:
+        from tracelet.sweeps.sweep_folder import SWEEPS
+
+        return self._store.root / SWEEPS / sweep
 
     @contextmanager
     def _record(self, sweep: Sweep, trial: Trial) -> Iterator[Path]:

@@ -34,7 +34,6 @@ from tracelet.store.fits import Fit, are_several, common_params, fit_of, fits_of
 from tracelet.store.hyperparameters import merged, sources
 from tracelet.store.metric_definitions import MetricDefinitions, RunMetric
 from tracelet.store.metric_journals import chunks, holding
-from tracelet.store.notebook_views import Plot, plotted, run_html
 from tracelet.store.process_status import ProcessStatus, modified_at, process_status
 from tracelet.store.pruning import status_of
 from tracelet.store.run_files import RunFiles
@@ -44,6 +43,8 @@ from tracelet.store.span_table import SpanTable, tabulate
 
 if TYPE_CHECKING:
     import pandas
+
+    from tracelet.store.notebook_views import Plot
 
 
 class Run(RunFiles):
@@ -74,6 +75,8 @@ class Run(RunFiles):
     def _repr_html_(self) -> str:
         known, found = self.definitions, sorted(self.summaries().items())
         metrics = [known.of(name, summary) for name, summary in found if not summary.automatic]
+        from tracelet.store.notebook_views import run_html  # few programs show runs in a notebook
+
         return run_html(self.info, self.params, metrics, self.chart)
 
     @property
@@ -282,6 +285,8 @@ class Run(RunFiles):
 
     def plot(self, *names: str, points: int = 2000) -> Plot:
         """Metrics over their steps, as a notebook shows them; `str()` gives SVG. KeyError without such a metric."""
+        from tracelet.store.notebook_views import plotted
+
         return plotted(names, lambda name: self.chart(name, points))
 
     def to_dataframe(self) -> pandas.DataFrame:

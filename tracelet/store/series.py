@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tracelet.journal.bulk_decoding import join_floats, join_integers
 from tracelet.journal.records import Chunk
-from tracelet.store.notebook_views import series_html, series_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,9 +62,13 @@ class Series:
     """Whether every rank that has any of the series has all of it."""
 
     def __repr__(self) -> str:
+        from tracelet.store.notebook_views import series_text
+
         return f"<tracelet.Series {series_text(self.name, self.steps, self.values)}>"
 
     def _repr_html_(self) -> str:
+        from tracelet.store.notebook_views import series_html
+
         return series_html(self.name, self.steps, self.values)
 
     def __len__(self) -> int:

@@ -16,7 +16,6 @@ from tracelet.errors import InvalidArgument, RunNotFound, StoreError
 from tracelet.journal.records import STATUSES
 from tracelet.journal.run_folder import RUNS, ignore_in_git
 from tracelet.store.fits import Fit
-from tracelet.store.notebook_views import store_html
 from tracelet.store.run import Run
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ class Store:
         return f"<tracelet.Store {self.root}>"
 
     def _repr_html_(self) -> str:
+        from tracelet.store.notebook_views import store_html
+
         return store_html(self.root, [run.info for run in self.runs()])
 
     def _folders(self) -> Iterator[Path]:
