@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tracelet.backends.environment_variables import temporary_environment
+from tracelet.capture.environment_variables import temporary_environment
 from tracelet.redaction.masking import looks_secret
 
 CREDENTIAL_OPTIONS = frozenset({"api_key", "access_key"})

@@ -25,8 +25,8 @@ from tracelet.backends.clearml.scalar_events import (
     parameter_key,
     scalar_events,
 )
-from tracelet.backends.environment_variables import temporary_environment
 from tracelet.backends.refusals import Verdict, client_errors, of_status, translated, verdict
+from tracelet.capture.environment_variables import temporary_environment
 from tracelet.errors import Misconfigured, Rejected, Unavailable, Unexplained, install_command
 
 MAX_EVENTS = 500

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tracelet.backends.environment_variables import temporary_environment
+from tracelet.capture.environment_variables import temporary_environment
 from tracelet.errors import Misconfigured, Rejected, Unavailable, Unexplained, install_command
 
 REFUSED_CREDENTIALS = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})

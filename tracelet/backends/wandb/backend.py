@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tracelet.backends.base import Batch, Outcome, RunDescription
-from tracelet.backends.environment_variables import temporary_environment
 from tracelet.backends.legal_names import legal_name
 from tracelet.backends.wandb import sdk_session as session
 from tracelet.backends.wandb.artifact_uploads import ArtifactUploads
@@ -33,6 +32,7 @@ from tracelet.backends.wandb.offline_file import OfflineFile
 from tracelet.backends.wandb.options import WandbOptions
 from tracelet.backends.wandb.sdk_session import calling
 from tracelet.backends.wandb.write_ahead_log import WriteAheadLog
+from tracelet.capture.environment_variables import temporary_environment
 from tracelet.errors import Misconfigured, Rejected, Unavailable
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tracelet.backends.environment_variables import temporary_environment
+from tracelet.capture.environment_variables import temporary_environment
 from tracelet.errors import Misconfigured, Unavailable, Unexplained, install_command
 
 FLUSH = 0.05

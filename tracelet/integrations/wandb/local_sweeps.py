@@ -7,14 +7,13 @@ account, and for sweeps that are not ours, wandb's functions are called.
 
 from __future__ import annotations
 
-import netrc
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tracelet.capture.environment_variables import temporary_environment
 from tracelet.errors import TraceletError
 from tracelet.guard import say
 from tracelet.integrations.base import LocalSweeps
@@ -29,6 +28,8 @@ def has_account() -> bool:
     """Whether wandb would find a key: in the environment or in a netrc file, as it does itself."""
     if any(os.environ.get(name) for name in KEY_VARIABLES):
         return True
+    import netrc
+
     host = urlsplit(os.environ.get("WANDB_BASE_URL") or DEFAULT_SERVER).hostname or ""
     given = os.environ.get("NETRC")
     for path in [Path(given)] if given else [Path.home() / ".netrc", Path.home() / "_netrc"]:
@@ -94,7 +95,7 @@ def _call(function: Callable[[], Any], sweep: str, run: str, values: Mapping[str
     """One trial, as wandb's agent runs it."""
     import wandb
 
-    with _agent_environment(sweep, run, values):
+    with temporary_environment(_prepared_variables(sweep, run, values)):
         wandb.teardown()
         try:
             function()
@@ -104,8 +105,8 @@ def _call(function: Callable[[], Any], sweep: str, run: str, values: Mapping[str
         wandb.finish()
 
 
-@contextmanager
-def _agent_environment(sweep: str, run: str, values: Mapping[str, Any]) -> Iterator[None]:
+def _prepared_variables(sweep: str, run: str, values: Mapping[str, Any]) -> dict[str, str]:
+    """What wandb's agent prepares for a trial: a file with the parameters, written here, and variables that name it."""
     from wandb.sdk.lib import config_util
 
     path = os.path.join(os.environ.get("WANDB_DIR") or os.getcwd(), "wandb", f"sweep-{sweep}", f"config-{run}.yaml")
@@ -114,13 +115,4 @@ def _agent_environment(sweep: str, run: str, values: Mapping[str, Any]) -> Itera
     variables = {"WANDB_RUN_ID": run, "WANDB_SWEEP_ID": sweep, "WANDB_SWEEP_PARAM_PATH": path}
     if os.environ.get("WANDB_MODE", "online") in {"online", "shared"}:
         variables["WANDB_MODE"] = "offline"
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    return variables

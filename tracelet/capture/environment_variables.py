@@ -1,6 +1,6 @@
 """Sets environment variables temporarily, while calling an SDK that reads its settings only from there.
 
-Used by concrete backends, on the courier's thread.
+Used by concrete backends on the courier's thread, and by the wandb integration on the user's.
 """
 
 from __future__ import annotations
