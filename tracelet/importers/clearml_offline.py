@@ -47,7 +47,7 @@ class ClearmlImporter:
     def _sources(self, paths: list[Path]) -> list[SourceRun]:
         found: list[SourceRun] = []
         for path in paths:
-            task = _task(path) if TASK in zipped.names(path) else {}
+            task = zipped.json_object(path, TASK) if TASK in zipped.names(path) else {}
             if str(task.get("id", "")).startswith(PREFIX):
                 tags = {str(tag): "true" for tag in task.get("tags") or ()}
                 name, project = str(task.get("name") or path.stem), str(task.get("project_name") or "")
@@ -62,21 +62,13 @@ class ClearmlImporter:
             yield from reading.points.full()
         yield from reading.points.rest()
         time = reading.points.earliest
-        params = dict(_params(_task(run.path)))
+        params = dict(_params(zipped.json_object(run.path, TASK)))
         if params:
             yield Params(time=time, values=params, source="clearml")
         if reading.single:
             yield Facts(time=time, topic="summary", values=reading.single)
         yield from _console(run.path)
         yield from reading.notices()
-
-
-def _task(path: Path) -> dict[str, Any]:
-    try:
-        task = json.loads(zipped.text(path, TASK))
-    except (ValueError, RecursionError) as error:
-        raise ImportFailed(f"{path} is damaged: {TASK} cannot be read: {error}") from None
-    return task if isinstance(task, dict) else {}
 
 
 def _events(path: Path, name: str) -> Iterator[dict[str, Any]]:

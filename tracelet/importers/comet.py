@@ -40,7 +40,7 @@ class CometImporter:
         name = project = ""
         tags: dict[str, str] = {}
         with suppress(ImportFailed):  # reading the run says what is damaged, and others are imported
-            about = _about(path)
+            about = zipped.json_object(path, ABOUT)
             tags, project = {str(tag): "true" for tag in about.get("tags") or ()}, str(about.get("project_name") or "")
             named = (one["payload"] for one in _messages(path) if one["type"] == "log_other")
             name = next((str(one.get("value")) for one in named if one.get("key") == NAME), "")
@@ -48,21 +48,13 @@ class CometImporter:
 
     def read(self, run: SourceRun) -> Iterator[Item]:
         """The messages in their order."""
-        about = _about(run.path)
+        about = zipped.json_object(run.path, ABOUT)
         reading = _Reading(from_millis(about.get("start_time")))
         for message in _messages(run.path):
             yield from reading.items(message["type"], message["payload"])
         yield from reading.rest()
         stopped = from_millis(about.get("stop_time")) or reading.time
         yield Status(time=stopped, status=FINISHED, reason=str(about.get("customer_error_message") or ""))
-
-
-def _about(path: Path) -> dict[str, Any]:
-    try:
-        about = json.loads(zipped.text(path, ABOUT))
-    except (ValueError, RecursionError) as error:
-        raise ImportFailed(f"{path} is damaged: {ABOUT} cannot be read: {error}") from None
-    return about if isinstance(about, dict) else {}
 
 
 def _messages(path: Path) -> Iterator[dict[str, Any]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tracelet.errors import ImportFailed
 
@@ -56,3 +57,12 @@ def text(path: Path, name: str) -> str:
             raise ImportFailed(f"{name} of {path} has more than {LARGEST_FILE:,} characters")
         found.append(line)
     return "".join(found)
+
+
+def json_object(path: Path, name: str) -> dict[str, Any]:
+    """One of its files as a JSON object; empty for another value. ImportFailed if it is no JSON, or does not exist."""
+    try:
+        found = json.loads(text(path, name))
+    except (ValueError, RecursionError) as error:
+        raise ImportFailed(f"{path} is damaged: {name} cannot be read: {error}") from None
+    return found if isinstance(found, dict) else {}
