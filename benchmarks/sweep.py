@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from tracelet.sweeps.trial_process import recording_environment
+from tracelet.capture.autostart_environment import FIRST_PROGRAM, autostart_environment
 
 TRIALS = 8
 PROGRAM = """
@@ -59,7 +59,7 @@ def alone(folder: Path, seconds: float) -> float:
     command = [sys.executable, "train.py", "--x", "0.5", "--seconds", str(seconds)]
     options = {"given": {"quiet": "true"}, "name": "alone", "tags": {}}
     began = time.monotonic()
-    environment = recording_environment(options, ENVIRONMENT)
+    environment = autostart_environment(options, FIRST_PROGRAM, ENVIRONMENT)
     subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
     return time.monotonic() - began
 

@@ -7,7 +7,6 @@ standard input and pickling are Python's own. Two environment variables pass on 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -18,12 +17,12 @@ from typing import Any, NoReturn
 import click
 
 from tracelet import registry, settings
+from tracelet.capture.autostart_environment import NO_PROCESS, autostart_environment
 from tracelet.cli.options import store_option
 from tracelet.errors import SettingsError
 from tracelet.session import backend_arguments
 from tracelet.store.store import Store
 
-AUTOSTART = Path(__file__).with_name("autostart")
 LAUNCHERS = frozenset({"torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch"})
 """Programs that only start the ranks: the ranks are recorded, the launcher is not."""
 WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
@@ -32,8 +31,6 @@ UNWANTED = "EIPs"
 """Options that disable PYTHONPATH (-E, -I), or that installers put into the shebang of the command `tracelet` for its
 own sake (-P, -s). -S is removed too, because it disables `site` and therefore the recording.
 """
-NOBODY = "0"
-"""As a process id: no process, only ranks below it."""
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -81,7 +78,8 @@ def run(
     name = settled.experiment_name or ("" if is_launcher else _name(target, is_module))
     options = {"given": given, "name": name, "tags": key_values(tags, "--tag", without="true")}
     program = ["-m", target] if is_module else [target]
-    _become([*interpreter_options(sys.orig_argv), *program, *arguments], options, NOBODY if is_launcher else None)
+    process = NO_PROCESS if is_launcher else str(os.getpid())
+    _become([*interpreter_options(sys.orig_argv), *program, *arguments], options, process)
 
 
 def key_values(texts: Sequence[str], option: str, without: str | None = None) -> dict[str, str]:
@@ -130,11 +128,8 @@ def interpreter_options(command: Sequence[str]) -> list[str]:
     return kept
 
 
-def _become(arguments: list[str], options: dict[str, Any], pid: str | None) -> NoReturn:
-    environment = dict(os.environ)
-    paths = [str(AUTOSTART), *filter(None, [environment.get("PYTHONPATH", "")])]
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
-    environment["TRACELET_AUTOSTART"] = f"{pid or os.getpid()} ? {json.dumps(options)}"
+def _become(arguments: list[str], options: dict[str, Any], process: str) -> NoReturn:
+    environment = autostart_environment(options, process)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606 - becoming the program is the point

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tracelet.capture.autostart_environment import FIRST_PROGRAM, autostart_environment
 from tracelet.errors import SweepError
 from tracelet.sweeps.active_trial import ActiveTrial
 from tracelet.sweeps.devices import Devices
@@ -23,7 +24,6 @@ from tracelet.sweeps.sweep_folder import Sweep
 from tracelet.sweeps.trial_command import fill_command, wants_json_file
 from tracelet.sweeps.trial_lock import TrialLock
 from tracelet.sweeps.trial_outcome import Outcome, outcome
-from tracelet.sweeps.trial_process import recording_environment
 
 POLL = 0.1
 """Seconds between two looks at the processes; a look costs some microseconds a trial."""
@@ -128,7 +128,9 @@ class Controller:
         active.device = self._devices.take()
         self._active[number] = active
         log = self._sweep.trial_file(number, attempt, "log")
-        environment = recording_environment(self._options(trial), self._devices.environment(active.device))
+        environment = autostart_environment(
+            self._options(trial), FIRST_PROGRAM, self._devices.environment(active.device)
+        )
         active.process.start(self.command(trial), environment, self._sweep.record.folder, log)
         self._tell("started", trial, "")
 

@@ -6,32 +6,19 @@ controller alone; it inherits the trial's lock and outlives a killed controller.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tracelet.errors import SweepError
 from tracelet.sweeps.trial_lock import TrialLock
 
 KILL_AFTER = 30.0
 """Seconds from SIGTERM to SIGKILL, as in wandb's agent: Lightning ends the batch and may write a checkpoint."""
-AUTOSTART = Path(__file__).parents[1] / "cli" / "autostart"
-FIRST = "*"
-"""As a process id in TRACELET_AUTOSTART: the first Python program below the command."""
 SETTING_PREFIX = "TRACELET_"
-
-
-def recording_environment(options: Mapping[str, Any], more: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which the first Python program records a run with these options."""
-    environment = {**os.environ, **more}
-    environment["PYTHONPATH"] = os.pathsep.join([str(AUTOSTART), *filter(None, [environment.get("PYTHONPATH", "")])])
-    environment["TRACELET_AUTOSTART"] = f"{FIRST} ? {json.dumps(options)}"
-    return environment
 
 
 class TrialProcess:
