@@ -11,7 +11,7 @@ from typing import Any
 
 from tracelet.capture.nested_values import mapping_of
 from tracelet.capture.scalars import checked_value
-from tracelet.errors import InvalidMedia, InvalidMetric
+from tracelet.errors import InvalidMetric
 from tracelet.guard import attempt
 
 MAX_DEPTH = 12
@@ -71,7 +71,7 @@ def _collect(prefix: str, values: Mapping[Any, Any], found: Loggable, within: tu
             continue
         except InvalidMetric:
             pass
-        media = None if type(value) in PLAIN or not name else attempt(partial(_media, found, value), _no_media)
+        media = None if type(value) in PLAIN or not name else attempt(partial(found.recognize, value), _no_media)
         if media is not None:
             found.media[name] = media
             continue
@@ -83,15 +83,8 @@ def _collect(prefix: str, values: Mapping[Any, Any], found: Loggable, within: tu
             found.refused[name] = type(value).__name__
 
 
-def _media(found: Loggable, value: Any) -> Any:
-    try:
-        return found.recognize(value)
-    except InvalidMedia:  # an array without values
-        return None
-
-
 def _no_media(_: Exception) -> None:
-    return None
+    """E.g. an array without values."""
 
 
 def _names(values: Any) -> Mapping[Any, Any] | None:
